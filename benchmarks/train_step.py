@@ -1,0 +1,118 @@
+"""Training steps a second: our fused norm, Keras' own norm, and torchreid's network in PyTorch, in one run.
+
+    python benchmarks/train_step.py [--width 0.25] [--batch-size 16] [--height 256] [--steps 12]
+
+A step is forward, backward and optimiser (SGD with momentum and L2) on random pictures. The candidates take turns
+step by step, so that a busy machine slows all alike; medians are shown. PyTorch's side needs torch and torchreid
+(read by its file's path) and is left out, with a line saying so, where they are not installed.
+"""
+
+import importlib.util
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tyro
+
+from keras_osnet import OSNet
+from keras_osnet.layers import BatchNorm
+from keras_osnet.losses import LabelSmoothedCrossEntropy
+from keras_osnet.optimizers import SGD
+from keras_osnet.training import train_step_function
+
+CLASSES = 751
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measures training steps."""
+
+    width: float = 0.25
+    batch_size: int = 16
+    height: int = 256
+    """Of the pictures, twice their width."""
+    steps: int = 12
+    """Measured steps of each candidate, after two for warming up."""
+
+
+def keras_stepper(options, fused):
+    """A function that takes one step; `fused` False trains through keras.layers.BatchNormalization's own call."""
+    call = BatchNorm.call
+    if not fused:
+        BatchNorm.call = keras.layers.BatchNormalization.call
+    try:
+        model = OSNet(options.width, input_shape=(options.height, options.height // 2, 3), classes=CLASSES)
+        optimizer = SGD()
+        optimizer.build(model.trainable_variables)
+        step = train_step_function(model, LabelSmoothedCrossEntropy(), optimizer, tf.distribute.get_strategy())
+        pictures = tf.random.normal((options.batch_size, *model.input_shape[1:]))
+        labels = tf.random.uniform((options.batch_size,), 0, CLASSES, tf.int32)
+        step(pictures, labels)  # traces, while the call is in place
+    finally:
+        BatchNorm.call = call
+    return lambda: [float(result) for result in step(pictures, labels)]
+
+
+def torch_stepper(options, channels_last):
+    """The same for torchreid's network; None where it or PyTorch is not installed."""
+    found = importlib.util.find_spec("torchreid")
+    if found is None or importlib.util.find_spec("torch") is None:
+        return None
+    import torch
+
+    folder = Path(found.submodule_search_locations[0])
+    path = next(folder.rglob("models/osnet.py"))
+    spec = importlib.util.spec_from_file_location("torchreid_osnet", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    name = f"osnet_x{float(options.width)}".replace(".", "_")
+    network = getattr(module, name)(num_classes=CLASSES, pretrained=False, loss="softmax").train()
+    pictures = torch.randn(options.batch_size, 3, options.height, options.height // 2)
+    if channels_last:
+        network = network.to(memory_format=torch.channels_last)
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, CLASSES, (options.batch_size,))
+    loss = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.065, momentum=0.9, weight_decay=5e-4)
+
+    def step():
+        optimizer.zero_grad()
+        loss(network(pictures), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def main(options):
+    candidates = {
+        "keras_osnet, fused norm": keras_stepper(options, fused=True),
+        "keras_osnet, keras.layers.BatchNormalization": keras_stepper(options, fused=False),
+        "torchreid, PyTorch NCHW": torch_stepper(options, channels_last=False),
+        "torchreid, PyTorch channels_last": torch_stepper(options, channels_last=True),
+    }
+    seconds = {name: [] for name, step in candidates.items() if step is not None}
+    for turn in range(options.steps + 2):
+        for name, times in seconds.items():
+            began = time.perf_counter()
+            candidates[name]()
+            if turn >= 2:
+                times.append(time.perf_counter() - began)
+    print(f"x{options.width:g}, batch {options.batch_size}, {options.height} x {options.height // 2}, medians")
+    first = np.median(next(iter(seconds.values())))
+    for name, times in seconds.items():
+        median = np.median(times)
+        rate, per = options.batch_size / median, 1000 * median / options.batch_size
+        print(f"  {name:46s}{per:8.2f} ms/image {rate:7.1f} images/s   ours is {median / first:.2f}x as fast")
+    if len(seconds) < len(candidates):
+        print("  PyTorch or torchreid is not installed: not measured")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

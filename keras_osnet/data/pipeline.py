@@ -1,0 +1,159 @@
+"""From files to batches, in tf.data."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import tensorflow as tf
+
+from keras_osnet.data.augment import ERASING_FILL, crop_window, draw, erase, flip
+from keras_osnet.preprocessing import preprocess_input
+
+
+def decode(content):
+    """Encoded bytes -> (h, w, 3) uint8 RGB, with the exact inverse DCT that Pillow uses."""
+    return tf.cond(
+        tf.io.is_jpeg(content),
+        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
+    )
+
+
+def resize(picture, size):
+    """(h, w, 3) uint8 -> (*size, 3) uint8: bilinear, antialiased, rounded; within one level of Pillow's."""
+
+    sides = tf.shape(picture)[:2]
+
+    def resized():
+        # Antialiasing changes nothing where no side shrinks, and costs five times as much.
+        floats = tf.cond(
+            tf.reduce_all(sides <= size),
+            lambda: tf.image.resize(picture, size, "bilinear"),
+            lambda: tf.image.resize(picture, size, "bilinear", antialias=True),
+        )
+        return tf.saturate_cast(tf.round(floats), "uint8")
+
+    return tf.cond(tf.reduce_all(sides == size), lambda: picture, resized)
+
+
+def picture_batches(paths, *, size, batch_size=64):
+    """Pictures as the network takes them in evaluation: in order, none left out.
+
+    Args:
+        paths: picture files.
+        size: (height, width) in pixels.
+        batch_size: of all batches but the last, which may be smaller.
+
+    Returns:
+        tf.data.Dataset of normalised float32 (B, height, width, 3).
+    """
+
+    def load(path):
+        return tf.ensure_shape(resize(decode(tf.io.read_file(path)), size), (*size, 3))
+
+    dataset = tf.data.Dataset.from_tensor_slices(list(paths)).map(load, tf.data.AUTOTUNE, deterministic=True)
+    return dataset.batch(batch_size).map(_normalise).prefetch(tf.data.AUTOTUNE)
+
+
+def training_batches(paths, labels, *, size, batch_size, augmentation, seed, epochs, first_step=0, cache=False):
+    """Augmented batches of all epochs in one dataset, from a given step on.
+
+    Each epoch is a new order of all samples, its last partial batch dropped. Order and augmentation follow from
+    (seed, epoch, sample) alone: the dataset from `first_step` on equals the whole one with that many batches skipped.
+
+    Args:
+        paths: picture files.
+        labels: (N,) integers.
+        size: (height, width) in pixels.
+        batch_size: global, over all replicas.
+        augmentation: `Augmentation`.
+        seed: of order and augmentation.
+        epochs: how many epochs from step 0 on.
+        first_step: batches already done.
+        cache: keep the decoded pictures in memory (H x W x 3 bytes each, at the files' own sizes).
+
+    Returns:
+        tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
+
+    Raises:
+        ValueError: if there are fewer pictures than the batch size, or as many labels as pictures there are not.
+    """
+    paths, labels, count = list(paths), np.asarray(labels, "int32"), len(paths)
+    if len(labels) != count:
+        raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {count} paths")
+    if count < batch_size:
+        raise ValueError(f"`batch_size` must not exceed the {count} pictures. Received: batch_size={batch_size}")
+    steps = count // batch_size
+    source = _cached(paths) if cache else _from_files(paths)
+    labels = tf.constant(labels)
+
+    def samples(epoch):
+        epoch = tf.cast(epoch, "int32")
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=tf.stack([seed, epoch]))
+        order = order[: steps * batch_size]
+        numbers = {name: tf.gather(rows, order) for name, rows in draw(seed, epoch, count).items()}
+        return tf.data.Dataset.from_tensor_slices((order, numbers))
+
+    def load(sample, numbers):
+        enlarged, corner = crop_window(numbers["crop"], size, augmentation.crop)
+        picture = resize(source(sample), enlarged)
+        picture = tf.slice(picture, [*tf.unstack(corner), 0], [*size, 3])
+        return tf.ensure_shape(picture, (*size, 3)), labels[sample], numbers
+
+    @tf.function(jit_compile=True)  # one pass over the pixels in place of ten: a sixth of the time, the same numbers
+    def augment(pictures, labels, numbers):
+        pictures = _normalise(flip(pictures, numbers["flip"], augmentation.flip))
+        return erase(pictures, numbers["erase"], augmentation.erase, ERASING_FILL), labels
+
+    first_epoch, done = divmod(first_step, steps)
+    dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples).skip(done * batch_size)
+    dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True).batch(batch_size, drop_remainder=True)
+    return dataset.map(augment, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+@contextmanager
+def naming_unreadable(paths):
+    """Turns TensorFlow's error about some picture into one that names the files which cannot be read."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        unreadable = [path for path in paths if not readable(path)]
+        if not unreadable:
+            raise
+        raise ValueError(
+            f"{len(unreadable)} of {len(paths)} pictures cannot be read (missing, truncated or no picture): "
+            f"{', '.join(unreadable[:3])}{', ...' if len(unreadable) > 3 else ''}"
+        ) from error
+
+
+def readable(path):
+    """Whether a file is a picture that `decode` takes."""
+    try:
+        decode(tf.io.read_file(path))
+    except tf.errors.OpError:
+        return False
+    return True
+
+
+def _normalise(pictures):
+    return preprocess_input(tf.cast(pictures, "float32"))
+
+
+def _from_files(paths):
+    paths = tf.constant(paths)
+    return lambda sample: decode(tf.io.read_file(paths[sample]))
+
+
+def _cached(paths):
+    """All decoded pictures one after the other in a single buffer, so that each may have a size of its own."""
+    load = tf.data.Dataset.from_tensor_slices(paths).map(lambda path: decode(tf.io.read_file(path)), tf.data.AUTOTUNE)
+    pictures = list(load.as_numpy_iterator())
+    shapes = tf.constant([picture.shape for picture in pictures], "int32")
+    ends = np.cumsum([picture.size for picture in pictures])
+    starts = tf.constant(np.concatenate([[0], ends[:-1]]), "int64")
+    buffer = tf.constant(np.concatenate([picture.ravel() for picture in pictures]))
+
+    def picture(sample):
+        shape = shapes[sample]
+        return tf.reshape(buffer[starts[sample] : starts[sample] + tf.cast(tf.reduce_prod(shape), "int64")], shape)
+
+    return picture

@@ -1,0 +1,124 @@
+"""The convolutions OSNet is made of: each without bias, followed by a norm and, mostly, a ReLU."""
+
+import keras
+from keras import ops
+
+from keras_osnet.layers.norms import NORMS, BatchNorm
+
+# PyTorch's kaiming_normal_(mode="fan_out"). Of a depthwise kernel (k, k, C, 1) Keras takes C k k for the fan-in and
+# k k for the fan-out, PyTorch the other way round: the same number has the other name.
+HE_FAN_OUT = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+HE_DEPTHWISE = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+
+
+def fresh(initializer):
+    """A copy with a seed of its own: an unseeded initializer that is used twice gives the same numbers twice."""
+    return initializer.__class__.from_config({**initializer.get_config(), "seed": None})
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class ConvNorm(keras.layers.Layer):
+    """Convolution (no bias) -> norm -> ReLU.
+
+    Args:
+        filters: output channels.
+        kernel_size: odd, in pixels. Default 1.
+        strides: in pixels. Default 1. The input is padded by kernel_size // 2 on every side, as PyTorch does;
+            TensorFlow's "same" would be lopsided at stride 2.
+        norm: "batch" or "instance".
+        activation: False leaves the ReLU out.
+
+    Input shape: (B, H, W, C). Output shape: (B, ceil(H / strides), ceil(W / strides), filters).
+
+    Reference: paper, Table 1 (conv1, transition, conv5) and Figure 4 (the 1x1 layers).
+    """
+
+    def __init__(self, filters, kernel_size=1, strides=1, norm="batch", activation=True, **kwargs):
+        super().__init__(**kwargs)
+        if norm not in NORMS:
+            raise ValueError(f"`norm` must be one of {sorted(NORMS)}. Received: norm={norm!r}")
+        if kernel_size % 2 != 1:
+            raise ValueError(f"`kernel_size` must be odd. Received: kernel_size={kernel_size}")
+        self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
+        self.norm_name, self.activation = norm, activation
+        explicit = strides > 1 and kernel_size > 1
+        self.pad = keras.layers.ZeroPadding2D(kernel_size // 2, dtype=self.dtype_policy) if explicit else None
+        self.conv = keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            strides,
+            padding="valid" if explicit else "same",
+            use_bias=False,
+            kernel_initializer=fresh(HE_FAN_OUT),
+            dtype=self.dtype_policy,
+            name="conv",
+        )
+        self.norm = NORMS[norm](dtype=self.dtype_policy, name="norm")
+
+    def build(self, input_shape):
+        self.conv.build(input_shape if self.pad is None else self.pad.compute_output_shape(input_shape))
+        self.norm.build(self.compute_output_shape(input_shape))
+
+    def call(self, inputs, training=None):
+        x = inputs if self.pad is None else self.pad(inputs)
+        x = self.conv(x)
+        x = self.norm(x, training=training) if isinstance(self.norm, BatchNorm) else self.norm(x)
+        return ops.relu(x) if self.activation else x
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, _ = input_shape
+        sides = (side if side is None else -(-side // self.strides) for side in (height, width))
+        return (batch, *sides, self.filters)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "norm": self.norm_name,
+            "activation": self.activation,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class LiteConv3x3(keras.layers.Layer):
+    """Lite 3x3: a factorised 3x3 convolution, pointwise first.
+
+    y = ReLU(BN((u o v) * x)): 1x1 convolution v to `filters` channels (no bias, no norm, no activation), then
+    depthwise 3x3 convolution u (padding 1, no bias), batch norm, ReLU.
+
+    Args:
+        filters: output channels c'. Parameters: (9 + c) c' instead of 9 c c', plus the norm's.
+
+    Input shape: (B, H, W, C). Output shape: (B, H, W, filters).
+
+    Reference: paper, Section 3.1 and Figure 3 (b).
+    """
+
+    def __init__(self, filters, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        common = {"use_bias": False, "dtype": self.dtype_policy}
+        self.pointwise = keras.layers.Conv2D(
+            filters, 1, kernel_initializer=fresh(HE_FAN_OUT), name="pointwise", **common
+        )
+        self.depthwise = keras.layers.DepthwiseConv2D(
+            3, padding="same", depthwise_initializer=fresh(HE_DEPTHWISE), name="depthwise", **common
+        )
+        self.norm = BatchNorm(dtype=self.dtype_policy, name="norm")
+
+    def build(self, input_shape):
+        output_shape = self.compute_output_shape(input_shape)
+        self.pointwise.build(input_shape)
+        self.depthwise.build(output_shape)
+        self.norm.build(output_shape)
+
+    def call(self, inputs, training=None):
+        return ops.relu(self.norm(self.depthwise(self.pointwise(inputs)), training=training))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.filters)
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}

@@ -1,0 +1,119 @@
+"""Normalisation layers that compute what PyTorch's compute, at TensorFlow's best speed."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Batch normalisation whose running variance is the unbiased one, trained with TensorFlow's fused op.
+
+    y = gamma (x - mean) / sqrt(variance + epsilon) + beta, over all axes but the last. Running statistics move as
+    `m <- momentum m + (1 - momentum) batch statistic`, the batch variance being scaled by n / (n - 1) first, where n
+    counts the values per channel (over all replicas when synchronised). This is PyTorch's rule;
+    `keras.layers.BatchNormalization` keeps the biased variance.
+
+    Args:
+        momentum: share of the old running statistic, 0 to 1. Default .9 (PyTorch writes it as .1).
+        epsilon: added to the variance. Default 1e-5.
+        synchronized: take the moments over all replicas of a `tf.distribute` strategy. TensorFlow backend only.
+
+    Input / output shape: (B, ..., C).
+
+    Reference: Ioffe and Szegedy, 2015; used throughout OSNet (paper, Section 3).
+    """
+
+    def __init__(self, momentum=0.9, epsilon=1e-5, synchronized=False, **kwargs):
+        super().__init__(momentum=momentum, epsilon=epsilon, synchronized=synchronized, **kwargs)
+        if self.axis != -1 or self.renorm:
+            raise ValueError(f"`axis` must be -1 and `renorm` False. Received: axis={self.axis}, renorm={self.renorm}")
+
+    def add_weight(self, *args, trainable=True, **kwargs):
+        # Each replica sees pictures of its own: the running statistics are the mean over replicas.
+        aggregation = "none" if trainable else "mean"
+        return super().add_weight(*args, trainable=trainable, aggregation=aggregation, **kwargs)
+
+    def call(self, inputs, training=None, mask=None):
+        if mask is not None:
+            raise ValueError("`mask` must be None: OSNet's maps have no masked positions.")
+        training = bool(training) and self.trainable
+        if keras.backend.backend() == "tensorflow" and self._fits_fused_op(inputs, training):
+            return self._fused(inputs, training)
+        if not training:
+            return super().call(inputs, training=False)
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        axes = list(range(len(x.shape) - 1))
+        mean, variance = ops.moments(x, axes=axes, synchronized=self.synchronized)
+        count = ops.cast(ops.prod(ops.shape(x)[:-1]), x.dtype) * self._replicas()
+        self._move(mean, variance * count / ops.maximum(count - 1.0, 1.0))
+        scale = ops.cast(self.gamma, x.dtype) * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(x * scale + (ops.cast(self.beta, x.dtype) - mean * scale), self.compute_dtype)
+
+    def _fits_fused_op(self, inputs, training):
+        return (
+            len(inputs.shape) == 4
+            and keras.backend.standardize_dtype(inputs.dtype) != "float64"
+            and not (training and self.synchronized)
+        )
+
+    def _fused(self, inputs, training):
+        import tensorflow as tf
+
+        running = {} if training else {"mean": self.moving_mean.value, "variance": self.moving_variance.value}
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs, self.gamma.value, self.beta.value, epsilon=self.epsilon, is_training=training, **running
+        )
+        if training:
+            self._move(mean, variance)  # the op returns the unbiased variance
+        return outputs
+
+    def _move(self, mean, variance):
+        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            batch = ops.cast(batch, running.dtype)
+            running.assign(running * self.momentum + batch * (1.0 - self.momentum))
+
+    def _replicas(self):
+        if not self.synchronized:
+            return 1
+        import tensorflow as tf
+
+        return tf.distribute.get_replica_context().num_replicas_in_sync
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class InstanceNorm(keras.layers.Layer):
+    """Instance normalisation: each channel of each picture by its own mean and (biased) variance over space.
+
+    y = gamma (x - mean_hw) / sqrt(variance_hw + epsilon) + beta. There are no running statistics.
+
+    Args:
+        epsilon: added to the variance. Default 1e-5.
+
+    Input / output shape: (B, H, W, C).
+
+    Reference: Ulyanov et al., 2016; the norm of osnet_ibn and osnet_ain (Zhou et al., "Learning Generalisable
+    Omni-Scale Representations for Person Re-Identification", TPAMI 2021).
+    """
+
+    def __init__(self, epsilon=1e-5, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        self.gamma = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="gamma", autocast=False)
+        self.beta = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="beta", autocast=False)
+
+    def call(self, inputs):
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
+        scale = ops.cast(self.gamma, x.dtype) * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(x * scale + (ops.cast(self.beta, x.dtype) - mean * scale), self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+NORMS = {"batch": BatchNorm, "instance": InstanceNorm}

@@ -1,0 +1,131 @@
+"""Scores of attribute recognition: mean accuracy over attributes, and accuracy, precision, recall, F1 over pictures."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeScores:
+    """Scores of one evaluation, as fractions 0..1.
+
+    Attributes:
+        mA: mean over the attributes of `mA_per_attribute`.
+        accuracy, precision, recall: means over the pictures.
+        f1: from the mean precision and the mean recall; 0 where both are 0.
+        empty_predictions: number of pictures with no attribute predicted; their precision counts as 0.
+        empty_labels: number of pictures that have no attribute; their recall counts as 0.
+        mA_per_attribute: (attributes,) float64.
+    """
+
+    mA: float
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    empty_predictions: int
+    empty_labels: int
+    mA_per_attribute: np.ndarray
+
+
+def attribute_scores(probabilities, labels, threshold=0.5):
+    """Compare the attributes predicted, p >= threshold, with those that the pictures have.
+
+    With P the attributes predicted for a picture and Y those it has, TPR and TNR over the pictures of an attribute:
+
+        mA = mean_j (TPR_j + TNR_j) / 2
+        accuracy = mean |P & Y| / |P or Y|,   precision = mean |P & Y| / |P|,   recall = mean |P & Y| / |Y|
+        f1 = 2 precision recall / (precision + recall)
+
+    A ratio 0 / 0 of a picture counts as 0: precision where nothing is predicted, recall where nothing is there,
+    accuracy where both hold. An attribute that no picture has, or every picture, has but one of the two rates, and
+    that rate stands alone in its mA: a missing class can be neither found nor missed.
+
+    Args:
+        probabilities: (pictures, attributes) numbers 0..1, after the sigmoid.
+        labels: (pictures, attributes) of 0 and 1.
+        threshold: a number 0..1, or one for each attribute, (attributes,). Default .5. It is rounded to the type of
+            `probabilities`, so that a float32 probability written as .7 passes .7.
+
+    Returns:
+        `AttributeScores`.
+
+    Raises:
+        ValueError: where an argument does not hold to the above, or there is no picture or no attribute.
+
+    Reference:
+        Paper, Section 4.2 and Table 7, which takes the measures from Li et al., A Richly Annotated Dataset for
+        Pedestrian Attribute Recognition (2016).
+    """
+    probabilities = _matrix("probabilities", probabilities)
+    if probabilities.dtype.kind != "f":
+        probabilities = probabilities.astype(np.float64)
+    _refuse("probabilities", "lie in 0 .. 1", probabilities, (probabilities >= 0) & (probabilities <= 1))
+    labels = _matrix("labels", labels)
+    if labels.shape != probabilities.shape:
+        raise ValueError(
+            "`labels` must have the shape of `probabilities`. "
+            f"Received: labels.shape={labels.shape}, probabilities.shape={probabilities.shape}"
+        )
+    _refuse("labels", "be 0 or 1", labels, (labels == 0) | (labels == 1))
+    predicted = probabilities >= _threshold(threshold, probabilities)
+    actual = labels == 1
+
+    hits = np.count_nonzero(predicted & actual, axis=1)
+    guesses, truths = np.count_nonzero(predicted, axis=1), np.count_nonzero(actual, axis=1)
+    precision, recall = float(np.mean(_ratio(hits, guesses))), float(np.mean(_ratio(hits, truths)))
+    per_attribute = _balanced(predicted, actual)
+    return AttributeScores(
+        mA=float(np.mean(per_attribute)),
+        accuracy=float(np.mean(_ratio(hits, guesses + truths - hits))),
+        precision=precision,
+        recall=recall,
+        f1=float(_ratio(2 * precision * recall, precision + recall)),
+        empty_predictions=int(np.count_nonzero(guesses == 0)),
+        empty_labels=int(np.count_nonzero(truths == 0)),
+        mA_per_attribute=per_attribute,
+    )
+
+
+def _balanced(predicted, actual):
+    """(TPR + TNR) / 2 of every attribute, or the one of them that there is."""
+    positives, negatives = np.count_nonzero(actual, axis=0), np.count_nonzero(~actual, axis=0)
+    found = _ratio(np.count_nonzero(predicted & actual, axis=0), positives)
+    rejected = _ratio(np.count_nonzero(~predicted & ~actual, axis=0), negatives)
+    return (found + rejected) / ((positives > 0).astype(np.int64) + (negatives > 0))
+
+
+def _ratio(part, whole):
+    """part / whole, 0 where whole is 0."""
+    return np.divide(part, whole, out=np.zeros(np.shape(whole)), where=np.asarray(whole) != 0)
+
+
+def _matrix(name, values):
+    values = np.asarray(values)
+    if values.ndim != 2 or values.dtype.kind not in "bfiu" or 0 in values.shape:
+        raise ValueError(
+            f"`{name}` must be a 2-D array of real numbers, (pictures, attributes), not empty. "
+            f"Received: {name} of shape {values.shape} and type {values.dtype}"
+        )
+    return values
+
+
+def _threshold(threshold, probabilities):
+    values = np.asarray(threshold)
+    if values.dtype.kind not in "fiu" or values.shape not in ((), probabilities.shape[1:]):
+        raise ValueError(
+            f"`threshold` must be a number, or one per attribute ({probabilities.shape[1]}). "
+            f"Received: threshold={threshold!r}"
+        )
+    _refuse("threshold", "lie in 0 .. 1", values, (values >= 0) & (values <= 1))
+    return values.astype(probabilities.dtype)
+
+
+def _refuse(name, rule, values, good):
+    if not np.all(good):
+        bad = np.argwhere(~np.asarray(good))
+        where = f", first at {tuple(bad[0].tolist())}" if values.ndim else ""
+        raise ValueError(
+            f"`{name}` must {rule}. Received: {name} with {values[tuple(bad[0])]} among {len(bad)} wrong "
+            f"of {values.size} values{where}"
+        )

@@ -1,0 +1,128 @@
+"""Optimisers and schedules with PyTorch's arithmetic, which the paper's numbers were made with."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class SGD(keras.optimizers.SGD):
+    """Stochastic gradient descent with momentum and coupled L2.
+
+    g = gradient + l2 w;  m <- momentum m + g;  w <- w - lr m   (Nesterov: w <- w - lr (g + momentum m))
+
+    `keras.optimizers.SGD` folds the learning rate into m, so that its path differs after each decay, and its
+    `weight_decay` is decoupled from the gradient.
+
+    Args:
+        learning_rate: positive number or a schedule. Default .065.
+        momentum: 0 to 1. Default .9.
+        l2: weight decay, on every trainable weight. Default 5e-4.
+        nesterov: look ahead. Default False.
+
+    Reference: paper, Section 4.1 (SGD, initial learning rate .065, weight decay 5e-4).
+    """
+
+    def __init__(self, learning_rate=0.065, momentum=0.9, l2=5e-4, nesterov=False, name="sgd", **kwargs):
+        super().__init__(learning_rate, momentum=float(momentum), nesterov=nesterov, name=name, **kwargs)
+        self.l2 = l2
+
+    def update_step(self, gradient, variable, learning_rate):
+        learning_rate = ops.cast(learning_rate, variable.dtype)
+        step = ops.cast(gradient, variable.dtype) + self.l2 * variable
+        if self.momentum:
+            velocity = self.momentums[self._get_variable_index(variable)]
+            moved = self.momentum * velocity + step
+            self.assign(velocity, moved)
+            step = step + self.momentum * moved if self.nesterov else moved
+        self.assign_sub(variable, learning_rate * step)
+
+    def get_config(self):
+        return {**super().get_config(), "l2": self.l2}
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class AMSGrad(keras.optimizers.Adam):
+    """AMSGrad with coupled L2.
+
+    g = gradient + l2 w;  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  u <- max(u, v);
+    w <- w - lr / (1 - b1^t) . m / (sqrt(u / (1 - b2^t)) + epsilon)
+
+    Args:
+        learning_rate: positive number or a schedule. Default .0015.
+        beta_1, beta_2: decay of the moments. Default .9 and .999.
+        epsilon: added to the root. Default 1e-8.
+        l2: weight decay, on every trainable weight. Default 5e-4.
+
+    Reference: paper, Section 4.1 (fine-tuning); Reddi et al., 2018, with Adam's bias corrections as in PyTorch.
+    """
+
+    def __init__(self, learning_rate=0.0015, beta_1=0.9, beta_2=0.999, epsilon=1e-8, l2=5e-4, name="amsgrad", **kwargs):
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **{**kwargs, "amsgrad": True}, name=name)
+        self.l2 = l2
+
+    def update_step(self, gradient, variable, learning_rate):
+        dtype = variable.dtype
+        index = self._get_variable_index(variable)
+        momentum, velocity = self._momentums[index], self._velocities[index]
+        largest = self._velocity_hats[index]
+        time = ops.cast(self.iterations + 1, dtype)
+        correction_1 = 1 - ops.power(ops.cast(self.beta_1, dtype), time)
+        correction_2 = 1 - ops.power(ops.cast(self.beta_2, dtype), time)
+        g = ops.cast(gradient, dtype) + self.l2 * variable
+        m = self.beta_1 * momentum + (1 - self.beta_1) * g
+        v = self.beta_2 * velocity + (1 - self.beta_2) * ops.square(g)
+        u = ops.maximum(largest, v)
+        for slot, value in ((momentum, m), (velocity, v), (largest, u)):
+            self.assign(slot, value)
+        learning_rate = ops.cast(learning_rate, dtype) / correction_1
+        self.assign_sub(variable, learning_rate * m / (ops.sqrt(u / correction_2) + self.epsilon))
+
+    def get_config(self):
+        return {**super().get_config(), "l2": self.l2}
+
+
+OPTIMIZERS = {"sgd": SGD, "amsgrad": AMSGrad}
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate that falls by a factor after given epochs, after a linear warm-up.
+
+    lr(step) = base . factor^(milestones <= epoch) . min(1, (step + 1) / warmup steps), epoch = step // steps_per_epoch.
+
+    Args:
+        learning_rate: the base.
+        steps_per_epoch: optimiser steps in an epoch.
+        milestones: epochs (finished ones) after which the rate falls.
+        factor: by which it is multiplied. Default .1.
+        warmup_epochs: epochs over which the rate grows to its base; may be a fraction. Default 0.
+
+    Reference: paper, Section 4.1 (.1 at 150, 225 and 300 epochs).
+    """
+
+    def __init__(self, learning_rate, steps_per_epoch, milestones=(), factor=0.1, warmup_epochs=0.0):
+        if steps_per_epoch < 1:
+            raise ValueError(f"`steps_per_epoch` must be positive. Received: steps_per_epoch={steps_per_epoch}")
+        if list(milestones) != sorted(milestones):
+            raise ValueError(f"`milestones` must be in order. Received: milestones={tuple(milestones)}")
+        self.learning_rate, self.steps_per_epoch = learning_rate, steps_per_epoch
+        self.milestones, self.factor, self.warmup_epochs = tuple(milestones), factor, warmup_epochs
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rate = ops.convert_to_tensor(self.learning_rate, "float32")
+        for milestone in self.milestones:
+            fell = ops.cast(step >= milestone * self.steps_per_epoch, "float32")
+            rate = rate * (1.0 + fell * (self.factor - 1.0))
+        if self.warmup_epochs:
+            rate = rate * ops.minimum(1.0, (step + 1.0) / (self.warmup_epochs * self.steps_per_epoch))
+        return rate
+
+    def get_config(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "steps_per_epoch": self.steps_per_epoch,
+            "milestones": self.milestones,
+            "factor": self.factor,
+            "warmup_epochs": self.warmup_epochs,
+        }

@@ -1,0 +1,248 @@
+"""From files to batches, against Pillow and against loops by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_osnet.data.augment import Augmentation, draw
+from keras_osnet.data.pipeline import decode, naming_unreadable, picture_batches, readable, resize, training_batches
+
+SIZE = (16, 10)
+PLAIN = Augmentation(flip=0.0)
+EVERYTHING = Augmentation(flip=0.5, crop=0.5, erase=0.5)
+COUNT = 11
+
+
+def scene(height, width, seed=0):
+    """Smooth shapes with a little grain, as photographs have."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 4, 3), dtype=np.uint8)).resize((width, height), Image.BICUBIC)
+    return np.clip(np.asarray(coarse) + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+def save(path, picture, **options):
+    Image.fromarray(picture).save(path, **options)
+    return str(path)
+
+
+def pillow(path, size):
+    return np.asarray(Image.open(path).convert("RGB").resize(size[::-1], Image.BILINEAR)).astype(int)
+
+
+def normalised(levels):
+    """The published numbers of ImageNet, channel by channel."""
+    out = np.empty(levels.shape)
+    for channel, (mean, std) in enumerate(((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))):
+        out[..., channel] = (levels[..., channel] / 255 - mean) / std
+    return out
+
+
+def levels(batch):
+    """Back from normalised to levels 0..255."""
+    return np.rint((np.asarray(batch, float) * (0.229, 0.224, 0.225) + (0.485, 0.456, 0.406)) * 255).astype(int)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """PNG pictures of sizes of their own; label and mean brightness grow with the number."""
+    folder = tmp_path_factory.mktemp("pictures")
+    return [save(folder / f"{i:02d}.png", scene(19 + i, 13 + 2 * (i % 3), seed=i)) for i in range(COUNT)]
+
+
+def batches(files, *, seed=3, epochs=1, first_step=0, batch_size=4, augmentation=PLAIN, cache=False):
+    dataset = training_batches(
+        files, np.arange(len(files)), size=SIZE, batch_size=batch_size, augmentation=augmentation, seed=seed,
+        epochs=epochs, first_step=first_step, cache=cache,
+    )  # fmt: skip
+    return list(dataset.as_numpy_iterator())
+
+
+def order_of(some_batches):
+    return [int(label) for _, labels in some_batches for label in labels]
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    for (pictures, labels), (others, other_labels) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(pictures, others)
+        np.testing.assert_array_equal(labels, other_labels)
+
+
+@pytest.mark.parametrize("format_", ["jpg", "png"])
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [((97, 61), (32, 18)), ((13, 9), (40, 24)), ((20, 90), (48, 31)), ((128, 64), (64, 48)), ((33, 21), (33, 21))],
+    ids=["down", "up", "taller and narrower", "half", "same"],
+)
+def test_decoding_and_resizing_stay_within_a_level_of_pillow(tmp_path, format_, source, target):
+    path = save(tmp_path / f"picture.{format_}", scene(*source))
+    got = resize(decode(tf.io.read_file(path)), target)
+    assert got.dtype == tf.uint8
+    assert got.shape == (*target, 3)
+    assert np.abs(got.numpy().astype(int) - pillow(path, target)).max() <= 1
+
+
+@pytest.mark.parametrize("quality", [40, 95])
+def test_a_decoded_jpeg_is_pillows(tmp_path, quality):
+    path = save(tmp_path / "picture.jpg", scene(53, 38), quality=quality)
+    np.testing.assert_array_equal(decode(tf.io.read_file(path)), np.asarray(Image.open(path)))
+
+
+@pytest.mark.parametrize("format_", ["jpg", "png"])
+def test_grey_pictures_become_rgb(tmp_path, format_):
+    path = save(tmp_path / f"grey.{format_}", scene(37, 23)[..., 0])
+    assert Image.open(path).mode == "L"
+    got = resize(decode(tf.io.read_file(path)), (24, 15)).numpy().astype(int)
+    assert np.abs(got - pillow(path, (24, 15))).max() <= 1
+    assert np.ptp(got, axis=-1).max() == 0
+
+
+def test_the_suffix_does_not_decide_how_a_file_is_read(tmp_path):
+    path = tmp_path / "png_inside.jpg"
+    Image.fromarray(scene(21, 14)).save(path, format="PNG")
+    np.testing.assert_array_equal(decode(tf.io.read_file(str(path))), scene(21, 14))
+
+
+def test_evaluation_takes_every_picture_in_order_and_the_last_batch_may_be_smaller(files):
+    got = list(picture_batches(files, size=SIZE, batch_size=4).as_numpy_iterator())
+    assert [len(batch) for batch in got] == [4, 4, 3]
+    assert {batch.dtype for batch in got} == {np.dtype("float32")}
+    for path, picture in zip(files, np.concatenate(got), strict=True):
+        assert np.abs(levels(picture) - pillow(path, SIZE)).max() <= 1
+
+
+def test_pictures_are_normalised_with_the_published_numbers(tmp_path):
+    picture = scene(*SIZE)
+    picture[0, :3] = [(0, 0, 0), (255, 255, 255), (255, 0, 128)]
+    path = save(tmp_path / "picture.png", picture)
+    evaluated = next(picture_batches([path], size=SIZE).as_numpy_iterator())
+    trained, _ = batches([path], batch_size=1)[0]
+    for batch in (evaluated, trained):
+        np.testing.assert_allclose(batch[0], normalised(picture), atol=1e-5)
+
+
+def test_without_augmentation_each_label_comes_with_its_own_picture(files):
+    got = batches(files)
+    assert [pictures.shape for pictures, _ in got] == [(4, *SIZE, 3)] * 2
+    for pictures, labels in got:
+        assert labels.dtype == np.int32
+        for picture, label in zip(pictures, labels, strict=True):
+            assert np.abs(levels(picture) - pillow(files[label], SIZE)).max() <= 1
+
+
+def test_the_same_seed_gives_the_same_batches(files):
+    first = batches(files, epochs=2, augmentation=EVERYTHING)
+    tf.random.set_seed(1)  # the state of TensorFlow's own generator has no say
+    assert_same(first, batches(files, epochs=2, augmentation=EVERYTHING))
+
+
+def test_another_seed_or_epoch_gives_another_order(files):
+    two_epochs = order_of(batches(files, epochs=2))
+    orders = {tuple(two_epochs[:8]), tuple(two_epochs[8:]), tuple(order_of(batches(files, seed=4)))}
+    assert len(orders) == 3
+    assert tuple(range(8)) not in orders
+
+
+def test_an_epoch_shows_each_sample_once_at_most_and_drops_the_last_partial_batch(files):
+    got = batches(files, epochs=5)
+    assert [len(labels) for _, labels in got] == [4] * 10
+    epochs = [order_of(got[2 * i : 2 * i + 2]) for i in range(5)]
+    assert all(len(set(epoch)) == 8 for epoch in epochs)
+    assert set().union(*epochs) == set(range(COUNT)), "those left out differ from epoch to epoch"
+
+
+def test_an_epoch_of_whole_batches_shows_every_sample(files):
+    assert sorted(order_of(batches(files[:8]))) == list(range(8))
+
+
+@pytest.mark.parametrize("first_step", [1, 2, 3, 5, 6])
+def test_from_a_first_step_on_equals_skipping(files, first_step):
+    every = batches(files, epochs=3, augmentation=EVERYTHING)
+    assert_same(every[first_step:], batches(files, epochs=3, augmentation=EVERYTHING, first_step=first_step))
+
+
+def test_an_augmented_picture_does_not_depend_on_the_batch_size(files):
+    fours, eights = (batches(files, batch_size=size, augmentation=EVERYTHING) for size in (4, 8))
+    np.testing.assert_array_equal(np.concatenate([pictures for pictures, _ in fours]), eights[0][0])
+    assert order_of(fours) == order_of(eights)
+
+
+def test_cached_pictures_of_any_sizes_are_those_of_the_files(files):
+    for augmentation in (PLAIN, EVERYTHING):
+        assert_same(
+            batches(files, epochs=2, augmentation=augmentation),
+            batches(files, epochs=2, augmentation=augmentation, cache=True),
+        )
+
+
+def test_a_training_picture_is_cropped_then_mirrored_then_normalised_then_erased(files):
+    """Each step by hand, given the numbers of the epoch."""
+    seed, epochs, seen = 8, 3, set()
+    got = batches(files, seed=seed, epochs=epochs, augmentation=EVERYTHING)
+    for step, (pictures, labels) in enumerate(got):
+        numbers = {name: rows.numpy() for name, rows in draw(seed, step // 2, COUNT).items()}
+        for picture, label in zip(pictures, labels, strict=True):
+            cropped, flipped, erased = (numbers[name][label][0] < 0.5 for name in ("crop", "flip", "erase"))
+            seen |= {("crop", cropped), ("flip", flipped), ("erase", erased)}
+            by_hand = pillow(files[label], SIZE)
+            if cropped:  # 16 x 10 pixels out of 18 x 11
+                top, left = (int(u * room) for u, room in zip(numbers["crop"][label][1:], (3, 2), strict=True))
+                by_hand = pillow(files[label], (18, 11))[top : top + SIZE[0], left : left + SIZE[1]]
+            if flipped:
+                by_hand = by_hand[:, ::-1]
+            filled = np.all(np.abs(picture - np.array([0.485, 0.456, 0.406])) < 1e-6, axis=-1)
+            assert filled.any() == erased
+            assert np.abs(levels(picture) - by_hand)[~filled].max() <= 1
+    assert len(seen) == 6, "each of the three both happens and does not"
+
+
+def test_a_batch_larger_than_the_pictures_is_refused(files):
+    with pytest.raises(ValueError, match=r"`batch_size` must not exceed the 11 pictures\. Received: batch_size=12"):
+        batches(files, batch_size=12)
+
+
+def test_as_many_labels_as_paths_are_needed(files):
+    with pytest.raises(ValueError, match=r"`labels` must be one per path\. Received: 3 labels, 11 paths"):
+        training_batches(files, [0, 1, 2], size=SIZE, batch_size=2, augmentation=PLAIN, seed=0, epochs=1)
+
+
+READERS = {
+    "evaluation": lambda paths: list(picture_batches(paths, size=SIZE)),
+    "training": lambda paths: batches(paths, batch_size=len(paths)),
+    "cached training": lambda paths: batches(paths, batch_size=len(paths), cache=True),
+}
+
+
+@pytest.fixture
+def unreadable(tmp_path):
+    whole = save(tmp_path / "whole.jpg", scene(40, 30))
+    truncated, text = tmp_path / "truncated.jpg", tmp_path / "text.jpg"
+    truncated.write_bytes((tmp_path / "whole.jpg").read_bytes()[:-300])
+    text.write_text("no picture")
+    return whole, {"truncated": str(truncated), "text": str(text), "missing": str(tmp_path / "missing.jpg")}
+
+
+@pytest.mark.parametrize("kind", ["truncated", "text", "missing"])
+@pytest.mark.parametrize("reader", READERS)
+def test_a_file_that_cannot_be_read_is_named(unreadable, kind, reader):
+    whole, bad = unreadable
+    paths = [whole, bad[kind], whole]
+    assert [readable(path) for path in paths] == [True, False, True]
+    with pytest.raises(ValueError, match="1 of 3 pictures cannot be read") as error, naming_unreadable(paths):
+        READERS[reader](paths)
+    assert bad[kind] in str(error.value)
+    assert whole not in str(error.value)
+
+
+def test_of_many_unreadable_files_the_first_three_are_named(tmp_path):
+    paths = [str(tmp_path / f"missing{i}.jpg") for i in range(5)]
+    with pytest.raises(ValueError, match="5 of 5 pictures cannot be read") as error, naming_unreadable(paths):
+        list(picture_batches(paths, size=SIZE))
+    assert str(error.value).endswith(f"{', '.join(paths[:3])}, ...")
+
+
+def test_an_error_that_is_not_about_a_file_passes_unchanged(unreadable):
+    whole, _ = unreadable
+    with pytest.raises(tf.errors.OutOfRangeError, match="something else"), naming_unreadable([whole]):
+        raise tf.errors.OutOfRangeError(None, None, "something else")

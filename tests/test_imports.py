@@ -1,0 +1,157 @@
+"""The arrows between modules, and what `import keras_osnet` needs and loads."""
+
+import ast
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "keras_osnet"
+EVERY = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} - {
+    "__init__"
+}
+
+# What each part of the package may import of the others; every part may import itself. A new part needs a row.
+ALLOWED = {
+    "layers": set(),
+    "models": {"layers"},
+    "weights": {"layers", "models"},
+    "complexity": {"layers", "models"},
+    "losses": {"layers", "models"},
+    "optimizers": {"layers", "models"},
+    "metrics": {"layers", "models"},
+    "preprocessing": {"layers", "models"},
+    "data": {"preprocessing"},  # the pipeline's batches come normalised, and erasing fills with the mean colour
+    "work_dir": set(),
+    "evaluation": EVERY,
+    "training": EVERY,
+    "export": EVERY,
+    "inference": EVERY,
+    "visual": EVERY,
+    "__init__": EVERY,
+}
+# Within a function, so that the arrow exists only when it is called: `OSNet(weights=...)`.
+ALLOWED_LATE = {"models": {"weights"}}
+
+# Parts that use nothing but keras and NumPy; the layers reach for TensorFlow within their TensorFlow branch only.
+WITHOUT_TENSORFLOW = {"layers", "models", "weights", "complexity", "losses", "optimizers", "metrics", "preprocessing"}
+
+
+def modules():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path, source=None):
+    """(full dotted name, whether it stands within a function) of everything a module imports."""
+    tree = ast.parse(source if source is not None else path.read_text())
+    late = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for node in ast.walk(function)
+    }
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = [*package[: len(package) - node.level + 1]] if node.level else []
+            start += (node.module or "").split(".") if node.module else []
+            names = [".".join([*start, alias.name]) for alias in node.names]
+        else:
+            continue
+        for name in names:
+            yield name, id(node) in late
+
+
+def arrows_back(path, source=None):
+    part, wrong = part_of(path), []
+    for name, late in imports_of(path, source):
+        first, *rest = name.split(".")
+        if first == "recipes":
+            wrong.append(name)
+        if first == "keras_osnet" and rest and rest[0] in EVERY - {part}:
+            if rest[0] not in ALLOWED[part] | (ALLOWED_LATE.get(part, set()) if late else set()):
+                wrong.append(name)
+    return wrong
+
+
+def test_every_part_has_its_row():
+    assert {part_of(path) for path in modules()} <= set(ALLOWED)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_arrow_points_back(path):
+    assert not arrows_back(path)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "wrong"),
+    [
+        ("layers/block.py", "from keras_osnet.models import OSNet", ["keras_osnet.models.OSNet"]),
+        ("layers/block.py", "from keras_osnet import keras, models", ["keras_osnet.models"]),
+        ("layers/block.py", "from ..models import OSNet", ["keras_osnet.models.OSNet"]),
+        ("layers/block.py", "from . import norms\nfrom .norms import BatchNorm", []),
+        ("losses.py", "import keras_osnet.metrics.retrieval as r", ["keras_osnet.metrics.retrieval"]),
+        ("losses.py", "def f():\n    from keras_osnet import training", ["keras_osnet.training"]),
+        ("models/osnet.py", "from keras_osnet.weights import load", ["keras_osnet.weights.load"]),
+        ("models/osnet.py", "def f():\n    from keras_osnet.weights import load", []),
+        ("training.py", "from recipes import reid", ["recipes.reid"]),
+        ("data/pipeline.py", "from keras_osnet import inference", ["keras_osnet.inference"]),
+    ],
+)  # fmt: skip
+def test_the_reader_of_arrows_sees_every_way_to_write_one(module, source, wrong):
+    assert arrows_back(PACKAGE / module, source) == wrong
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in modules() if part_of(p) in WITHOUT_TENSORFLOW], ids=lambda p: str(p.relative_to(PACKAGE))
+)
+def test_the_network_and_its_parts_import_no_tensorflow(path):
+    here = [(name, late) for name, late in imports_of(path) if name.split(".")[0] == "tensorflow"]
+    assert not here or (part_of(path) == "layers" and all(late for _, late in here))
+
+
+def python(code, backend):
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX, the backend that stands in for TensorFlow")
+def test_the_package_imports_where_tensorflow_is_not_installed():
+    code = """
+import sys
+sys.modules["tensorflow"] = None  # as if it were not there
+import keras_osnet
+keras_osnet.OSNet, keras_osnet.losses, keras_osnet.optimizers, keras_osnet.metrics, keras_osnet.FeatureExtractor
+try:
+    keras_osnet.training
+except ImportError as error:
+    print(error.name)
+"""
+    assert python(code, "jax") == ["tensorflow"]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("tensorflow"), reason="needs TensorFlow")
+def test_what_only_tensorflow_can_do_loads_on_first_use():
+    code = """
+import sys
+import keras_osnet
+print(*(name for name in ("data", "export", "training") if f"keras_osnet.{name}" in sys.modules), "|")
+keras_osnet.training.train, keras_osnet.export.to_tflite, keras_osnet.data.load, keras_osnet.DATASETS["market1501"]
+try:
+    keras_osnet.dataset
+except AttributeError as error:
+    print(error)
+"""
+    assert " ".join(python(code, "tensorflow")) == "| module 'keras_osnet' has no attribute 'dataset'"

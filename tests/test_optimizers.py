@@ -1,0 +1,220 @@
+"""Optimisers against plain loops of PyTorch's rules, one weight at a time. No backend in particular is needed."""
+
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_osnet.optimizers import OPTIMIZERS, SGD, AMSGrad, StepSchedule
+
+SHAPES = ((3, 2), (4,))
+RATES = (0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.05)  # falls midway, and rises once
+
+
+def start(seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape).astype("float32") for shape in SHAPES]
+
+
+def gradients(steps, seed=1):
+    """Shrinking from step to step, so that AMSGrad's maximum differs from the running mean of squares."""
+    rng = np.random.default_rng(seed)
+    return [[(rng.normal(size=s) * 0.6**t).astype("float32") for s in SHAPES] for t in range(steps)]
+
+
+def path_of(optimizer, rates=RATES, weights=None):
+    """Weights after each step of an optimiser. A rate of None leaves the optimiser's own."""
+    variables = [keras.Variable(w) for w in (weights or start())]
+    path = []
+    for rate, step in zip(rates, gradients(len(rates)), strict=True):
+        if rate is not None:
+            optimizer.learning_rate = rate
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in step], variables)
+        path.append(np.concatenate([keras.ops.convert_to_numpy(v.value).ravel() for v in variables]))
+    return np.array(path)
+
+
+def flat(arrays):
+    return [float(x) for array in arrays for x in array.ravel()]
+
+
+def sgd_loop(rates, momentum, l2, nesterov):
+    """torch.optim.SGD: the velocity holds gradients only, the learning rate is applied to it afterwards."""
+    weights = flat(start())
+    buffers = [None] * len(weights)
+    path = []
+    for lr, step in zip(rates, gradients(len(rates)), strict=True):
+        for i, gradient in enumerate(flat(step)):
+            g = gradient + l2 * weights[i]
+            if momentum:
+                buffers[i] = g if buffers[i] is None else momentum * buffers[i] + g
+                g = g + momentum * buffers[i] if nesterov else buffers[i]
+            weights[i] -= lr * g
+        path.append(list(weights))
+    return np.array(path)
+
+
+def amsgrad_loop(rates, l2, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
+    """torch.optim.Adam(amsgrad=True, weight_decay=l2): the maximum is taken before the bias correction."""
+    weights = flat(start())
+    m, v, largest = ([0.0] * len(weights) for _ in range(3))
+    path = []
+    for t, (lr, step) in enumerate(zip(rates, gradients(len(rates)), strict=True), 1):
+        for i, gradient in enumerate(flat(step)):
+            g = gradient + l2 * weights[i]
+            m[i] = beta_1 * m[i] + (1 - beta_1) * g
+            v[i] = beta_2 * v[i] + (1 - beta_2) * g * g
+            largest[i] = max(largest[i], v[i])
+            root = math.sqrt(largest[i]) / math.sqrt(1 - beta_2**t)
+            weights[i] -= lr / (1 - beta_1**t) * m[i] / (root + epsilon)
+        path.append(list(weights))
+    return np.array(path)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.03])
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_sgd_follows_pytorchs_rule_while_the_learning_rate_changes(momentum, nesterov, l2):
+    got = path_of(SGD(1.0, momentum=momentum, l2=l2, nesterov=nesterov))
+    np.testing.assert_allclose(got, sgd_loop(RATES, momentum, l2, nesterov), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_of_keras_takes_another_path_once_the_rate_has_changed(nesterov):
+    """The reason for an SGD of our own; should Keras change its rule, ours may go."""
+    theirs = path_of(keras.optimizers.SGD(1.0, momentum=0.9, nesterov=nesterov))
+    rule = sgd_loop(RATES, 0.9, 0.0, nesterov)
+    np.testing.assert_allclose(theirs[:3], rule[:3], rtol=1e-5, atol=1e-6)
+    assert np.abs(theirs[3] - rule[3]).max() > 0.01
+
+
+def test_sgd_has_the_papers_settings_unless_told():
+    rates = (None,) * 4
+    np.testing.assert_allclose(path_of(SGD(), rates), sgd_loop((0.065,) * 4, 0.9, 5e-4, False), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.03])
+def test_amsgrad_follows_pytorchs_rule_while_the_learning_rate_changes(l2):
+    got = path_of(AMSGrad(1.0, l2=l2))
+    np.testing.assert_allclose(got, amsgrad_loop(RATES, l2), rtol=1e-4, atol=1e-5)
+
+
+def test_amsgrad_takes_betas_and_epsilon():
+    got = path_of(AMSGrad(1.0, beta_1=0.7, beta_2=0.8, epsilon=0.02, l2=0.01))
+    np.testing.assert_allclose(got, amsgrad_loop(RATES, 0.01, 0.7, 0.8, 0.02), rtol=1e-4, atol=1e-5)
+
+
+def test_amsgrad_has_the_papers_settings_unless_told():
+    rates = (None,) * 4
+    np.testing.assert_allclose(path_of(AMSGrad(), rates), amsgrad_loop((0.0015,) * 4, 5e-4), rtol=1e-5, atol=1e-6)
+
+
+def test_amsgrad_divides_by_the_largest_second_moment_so_far():
+    """The gradients shrink: without the maximum the steps would be larger."""
+    adam = path_of(keras.optimizers.Adam(1.0, 0.7, 0.8, 1e-8))
+    assert np.abs(adam - path_of(AMSGrad(1.0, 0.7, 0.8, l2=0.0))).max() > 0.01
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_l2_pulls_on_every_weight_even_without_a_gradient(name):
+    optimizer = OPTIMIZERS[name](0.1, l2=0.5)
+    variables = [keras.Variable(w) for w in start()]
+    optimizer.apply([keras.ops.zeros(shape) for shape in SHAPES], variables)
+    for before, after in zip(start(), variables, strict=True):
+        assert np.all(np.abs(keras.ops.convert_to_numpy(after.value)) != np.abs(before))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("rate", [0.02, StepSchedule(0.02, 2, (1, 2), 0.5, 0.5)], ids=["number", "schedule"])
+def test_an_optimiser_read_back_from_its_config_takes_the_same_steps(name, rate):
+    optimizer = OPTIMIZERS[name](rate, l2=0.04)
+    other = keras.optimizers.deserialize(json.loads(json.dumps(keras.optimizers.serialize(optimizer))))
+    assert type(other) is OPTIMIZERS[name]
+    assert other.l2 == 0.04
+    np.testing.assert_array_equal(path_of(other, (None,) * 5), path_of(optimizer, (None,) * 5))
+
+
+def test_the_settings_of_each_optimiser_survive_the_round_trip():
+    sgd = SGD.from_config(SGD(0.5, momentum=0.4, l2=0.3, nesterov=True).get_config())
+    assert (sgd.momentum, sgd.l2, sgd.nesterov) == (0.4, 0.3, True)
+    amsgrad = AMSGrad.from_config(AMSGrad(0.5, 0.4, 0.3, 0.2, 0.1).get_config())
+    assert (amsgrad.beta_1, amsgrad.beta_2, amsgrad.epsilon, amsgrad.l2) == (0.4, 0.3, 0.2, 0.1)
+
+
+def rates_of(schedule, steps):
+    return [float(schedule(step)) for step in steps]
+
+
+def schedule_loop(base, steps_per_epoch, milestones, factor, warmup_epochs, step):
+    rate, epoch = base, step // steps_per_epoch
+    for milestone in milestones:
+        if milestone <= epoch:
+            rate *= factor
+    if warmup_epochs:
+        rate *= min(1.0, (step + 1) / (warmup_epochs * steps_per_epoch))
+    return rate
+
+
+def test_the_rate_falls_at_the_first_step_after_a_milestone():
+    schedule = StepSchedule(0.065, 7, (3, 5))
+    steps = [0, 20, 21, 22, 34, 35, 36, 1000]
+    expected = [0.065, 0.065, 0.0065, 0.0065, 0.0065, 0.00065, 0.00065, 0.00065]
+    np.testing.assert_allclose(rates_of(schedule, steps), expected, rtol=1e-6)
+
+
+def test_without_milestones_the_rate_stays():
+    np.testing.assert_allclose(rates_of(StepSchedule(0.3, 4), [0, 5, 99]), 0.3, rtol=1e-6)
+
+
+def test_a_fractional_warm_up_grows_to_the_base_and_not_beyond():
+    schedule = StepSchedule(0.8, 10, warmup_epochs=0.5)
+    expected = [0.16, 0.32, 0.48, 0.64, 0.8, 0.8, 0.8]
+    np.testing.assert_allclose(rates_of(schedule, range(7)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("milestones", "factor", "warmup_epochs"),
+    [((), 0.1, 0), ((2,), 0.1, 0), ((1, 4), 0.2, 1.5), ((1, 2, 2, 6), 0.5, 0.3), ((0, 3), 0.1, 4)],
+)
+def test_the_schedule_is_that_of_its_equation_at_every_step(milestones, factor, warmup_epochs):
+    schedule = StepSchedule(0.065, 5, milestones, factor, warmup_epochs)
+    expected = [schedule_loop(0.065, 5, milestones, factor, warmup_epochs, step) for step in range(40)]
+    np.testing.assert_allclose(rates_of(schedule, range(40)), expected, rtol=1e-5)
+
+
+def test_the_optimiser_asks_the_schedule_at_every_step():
+    got = path_of(SGD(StepSchedule(0.2, 2, (1, 2), 0.1, warmup_epochs=1.5), l2=0.01), (None,) * 6)
+    rates = [schedule_loop(0.2, 2, (1, 2), 0.1, 1.5, step) for step in range(6)]
+    np.testing.assert_allclose(got, sgd_loop(rates, 0.9, 0.01, False), rtol=1e-5, atol=1e-6)
+
+
+def test_the_schedule_serves_networks_in_double_precision():
+    precision = keras.config.floatx()
+    keras.config.set_floatx("float64")
+    try:
+        got = path_of(SGD(StepSchedule(0.2, 2, (1,), warmup_epochs=1.5), l2=0.01), (None,) * 4)
+    finally:
+        keras.config.set_floatx(precision)
+    rates = [schedule_loop(0.2, 2, (1,), 0.1, 1.5, step) for step in range(4)]
+    np.testing.assert_allclose(got, sgd_loop(rates, 0.9, 0.01, False), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [0, -3])
+def test_a_schedule_without_steps_is_refused(steps):
+    with pytest.raises(ValueError, match=f"`steps_per_epoch` must be positive. Received: steps_per_epoch={steps}"):
+        StepSchedule(0.1, steps)
+
+
+def test_milestones_out_of_order_are_refused():
+    with pytest.raises(ValueError, match=r"`milestones` must be in order. Received: milestones=\(60, 30\)"):
+        StepSchedule(0.1, 5, (60, 30))
+
+
+def test_a_schedule_read_back_from_its_config_gives_the_same_rates():
+    schedule = StepSchedule(0.065, 5, [2, 4], 0.3, 1.5)
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(schedule)))
+    other = keras.saving.deserialize_keras_object(config)
+    assert type(other) is StepSchedule
+    assert other.get_config() == schedule.get_config()
+    assert rates_of(other, range(30)) == rates_of(schedule, range(30))

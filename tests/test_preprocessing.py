@@ -1,0 +1,69 @@
+"""Normalisation against a loop over every number."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_osnet import preprocess_input
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def levels(shape=(2, 5, 4, 3), dtype="uint8"):
+    return np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
+
+
+def oracle(images):
+    y = np.zeros(images.shape)
+    for index in np.ndindex(images.shape):
+        c = index[-1]
+        y[index] = (float(images[index]) / 255 - MEAN[c]) / DEVIATION[c]
+    return y
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(3,), (5, 4, 3), (2, 5, 4, 3)], ids=["pixel", "picture", "batch"])
+def test_arrays_of_any_type_and_shape_become_normalised_float32_arrays(shape, dtype):
+    images = levels(shape, dtype)
+    before = images.copy()
+    y = preprocess_input(images)
+    assert isinstance(y, np.ndarray)
+    assert y.dtype == np.float32
+    assert y.shape == shape
+    np.testing.assert_allclose(y, oracle(images), atol=1e-5)
+    np.testing.assert_array_equal(images, before)
+
+
+def test_lists_are_taken_as_arrays():
+    images = levels((2, 3, 3)).tolist()
+    np.testing.assert_allclose(preprocess_input(images), oracle(np.array(images)), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bfloat16", "float32"])
+def test_tensors_become_normalised_float32_tensors(dtype):
+    images = ops.cast(ops.convert_to_tensor(levels()), dtype)
+    y = preprocess_input(images)
+    assert ops.is_tensor(y)
+    assert keras.backend.standardize_dtype(y.dtype) == "float32"
+    np.testing.assert_allclose(y, oracle(ops.convert_to_numpy(ops.cast(images, "float32"))), atol=1e-5)
+
+
+def test_normalisation_can_be_compiled():
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        compiled = tf.function(preprocess_input)
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        compiled = jax.jit(preprocess_input)
+    else:
+        pytest.skip(f"no compiler named for the backend {keras.backend.backend()}")
+    np.testing.assert_allclose(compiled(ops.convert_to_tensor(levels())), oracle(levels()), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 4), (5, 4, 1), (2, 5, 4, 4)])
+def test_pictures_that_are_not_rgb_in_the_last_axis_are_refused(shape):
+    with pytest.raises(ValueError, match=r"`images` must be RGB, channels last.* Received: shape=\(.*\d\)"):
+        preprocess_input(levels(shape))
