@@ -25,7 +25,8 @@ def test_every_variant_converts_to_built_in_ops_and_agrees_with_keras(variant, t
     report = to_tflite(model, tmp_path / "model.tflite")
     expected = model.predict(PICTURES, verbose=0)
     assert np.ptp(expected) > 1e-2
-    np.testing.assert_allclose(run_tflite(report.path, PICTURES), expected, atol=1e-5)
+    # Random statistics make features of any size: 1e-5 of the largest.
+    np.testing.assert_allclose(run_tflite(report.path, PICTURES), expected, atol=1e-5 * max(1, expected.max()))
     assert not any(name.startswith(("Flex", "CUSTOM")) for name in report.ops)
     assert report.ops["CONV_2D"] > 20
 
