@@ -34,9 +34,10 @@ def score_splits(features_of, splits, *, metric="euclidean"):
     return ranks | {"mAP": float(scores.mAP), "mINP": float(scores.mINP)}
 
 
-def identities_and_cameras(records):
-    """Two (N,) integer arrays."""
-    return np.array([r.identity for r in records]), np.array([r.camera for r in records])
+def identities_and_cameras(records, unknown=-1):
+    """Two (N,) integer arrays; `unknown` stands for a camera that is None."""
+    cameras = [unknown if r.camera is None else r.camera for r in records]
+    return np.array([r.identity for r in records]), np.array(cameras)
 
 
 def chance_of_rank1(splits):

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Record:
-    """One picture of one person: file, identity, camera (both are labels, not indices), binary attributes."""
+    """One picture of one person: file, identity, camera (both are labels, not indices), binary attributes.
+
+    `camera` is None where it is not known: such a picture is never taken for one of the query's own camera.
+    """
 
     path: str
     identity: int
-    camera: int
+    camera: int | None
     attributes: tuple[int, ...] = ()
 
 
@@ -18,10 +21,16 @@ class Splits:
     """The three parts of a person re-identification dataset.
 
     Identities of `train` never occur in `query` or `gallery`. `gallery` may hold identities that no query has
-    (distractors). `attribute_names[i]` names `Record.attributes[i]`.
+    (distractors). `attribute_names[i]` names `Record.attributes[i]`. `query` and `gallery` are empty in a set that is
+    for training only.
     """
 
     train: tuple[Record, ...]
     query: tuple[Record, ...]
     gallery: tuple[Record, ...]
     attribute_names: tuple[str, ...] = ()
+
+    @property
+    def cameras_known(self):
+        """Whether every picture has a camera, so that the same-camera rule holds throughout."""
+        return all(record.camera is not None for record in self.train + self.query + self.gallery)
