@@ -1,6 +1,10 @@
-"""What follows the last map: the embedding."""
+"""What follows the last map: the embedding, and what losses need on top of it in training."""
+
+import math
+import numbers
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_osnet.layers import BatchNorm
@@ -43,3 +47,120 @@ class Embedding(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
+
+
+def unit_vectors(vectors, axis=-1):
+    """x / |x| along an axis, for vectors of any size: no square over- or underflows. 0 stays 0, with a finite gradient.
+
+    Args:
+        vectors: floating-point tensor.
+        axis: along which the entries of one vector lie. Default the last.
+    """
+    # The direction does not depend on the size, so that dividing by a constant leaves its gradient as it is.
+    largest = ops.stop_gradient(ops.max(ops.abs(vectors), axis=axis, keepdims=True))
+    vectors = vectors / ops.where(largest > np.finfo("float32").tiny, largest, 1.0)
+    squares = ops.sum(ops.square(vectors), axis=axis, keepdims=True)
+    return vectors / ops.sqrt(ops.where(squares > 0, squares, 1.0))
+
+
+class _ClassLayer(keras.layers.Layer):
+    """(B, features) -> one number per class, (B, classes), in float32 in place of half precision."""
+
+    def __init__(self, classes, dtype=None, **kwargs):
+        full = keras.backend.result_type(keras.dtype_policies.get(dtype).variable_dtype, "float32")
+        super().__init__(dtype=full, **kwargs)
+        if not isinstance(classes, numbers.Integral) or classes < 1:
+            raise ValueError(f"`classes` must be a positive count. Received: classes={classes!r}")
+        self.classes = int(classes)
+
+    def build(self, input_shape):
+        if len(input_shape) != 2:
+            raise ValueError(f"`features` must be (batch, features). Received: features.shape={input_shape}")
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.classes)
+
+    def get_config(self):
+        return {**super().get_config(), "classes": self.classes}
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class Centers(_ClassLayer):
+    """Half the squared distance of a feature to a learned centre of every class, for `CenterLoss`.
+
+    d_k = 1/2 |x - c_k|^2, never negative. Its derivative by x is x - c_k, that by c_k is gradient_scale (c_k - x).
+    The centres start as N(0, 1).
+
+    The centres are trained by the optimiser of the network, while the loss has a small weight w, often 5e-4, in the
+    sum: their gradient is w gradient_scale / B sum_{i: y_i = k} (c_k - x_i) for a batch of B. With SGD of learning
+    rate r and momentum u, these values of gradient_scale give known rules:
+
+        (1 - u) / (w r)                     c_k moves by -1/B sum_i (c_k - x_i): the code of Luo et al. for ReID,
+                                            which divides the centres' gradient by the weight and has an SGD of rate .5
+                                            for them, on squared distances without the half; its weight is w / 2
+        a B (1 - u) / ((1 + n) w r)         c_k moves by -a / (1 + n) sum_i (c_k - x_i), with n the pictures of class
+                                            k in the batch: Wen et al., Equation 4, where a = .5. With P x K batches
+                                            n = K
+
+    r is the starting rate; the centres slow down with its schedule. Under Adam or AMSGrad the scale cancels, and the
+    centres move by about r a step whatever it is. L2 decay of the optimiser reaches the centres unscaled.
+
+    Args:
+        classes: number of centres.
+        gradient_scale: positive factor on the gradient of the centres alone. Default 1.
+
+    Input shape: (B, features). Output shape: (B, classes), float32 also under a half precision policy.
+
+    Reference: Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition (ECCV 2016), Section
+        3.2; Luo et al., Bag of Tricks and a Strong Baseline for Deep Person Re-identification (CVPRW 2019).
+    """
+
+    def __init__(self, classes, gradient_scale=1.0, **kwargs):
+        super().__init__(classes, **kwargs)
+        if not (isinstance(gradient_scale, numbers.Real) and 0 < gradient_scale < math.inf):
+            raise ValueError(f"`gradient_scale` must be a positive number. Received: gradient_scale={gradient_scale!r}")
+        self.gradient_scale = float(gradient_scale)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        normal = keras.initializers.RandomNormal(stddev=1.0)
+        self.centers = self.add_weight(shape=(self.classes, input_shape[-1]), initializer=normal, name="centers")
+
+    def call(self, inputs):
+        learned = ops.convert_to_tensor(self.centers)
+        fixed = ops.stop_gradient(learned)
+        # From the centres' mean, which is no part of any difference: a common offset, as features after a ReLU have,
+        # would cost digits.
+        origin = ops.mean(fixed, axis=0)
+        features = inputs - origin
+        centers = fixed - origin + self.gradient_scale * (learned - fixed)
+        squares = ops.sum(ops.square(features), axis=1, keepdims=True) + ops.sum(ops.square(centers), axis=1)
+        halves = squares / 2 - ops.matmul(features, ops.transpose(centers))
+        # Rounding may leave less than 0. Only the value is raised to 0: the derivative stays x - c.
+        return halves + ops.stop_gradient(ops.relu(halves) - halves)
+
+    def get_config(self):
+        return {**super().get_config(), "gradient_scale": self.gradient_scale}
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class CosineClassifier(_ClassLayer):
+    """Cosine of the angle between a feature and a learned direction of every class, for `MarginSoftmax`.
+
+    cos(theta_k) = w_k x / (|w_k| |x|), without bias. Rounding may leave it a last digit beyond -1 .. 1.
+
+    Args:
+        classes: number of directions.
+
+    Input shape: (B, features). Output shape: (B, classes), float32 also under a half precision policy.
+
+    Reference: Wang et al., CosFace (CVPR 2018), Section 3.1; Deng et al., ArcFace (CVPR 2019), Section 2.1.
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        normal = keras.initializers.RandomNormal(stddev=0.01)
+        self.kernel = self.add_weight(shape=(input_shape[-1], self.classes), initializer=normal, name="kernel")
+
+    def call(self, inputs):
+        return ops.matmul(unit_vectors(inputs), unit_vectors(ops.convert_to_tensor(self.kernel), axis=0))

@@ -1,0 +1,75 @@
+"""Losses on the features themselves: distances to class centres, and similarities of the pairs of a batch."""
+
+import keras
+from keras import ops
+
+from keras_osnet.losses.base import PictureLoss, matrix, number, of_own_class, own_class, pairs, whole
+from keras_osnet.models.heads import unit_vectors
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class CenterLoss(PictureLoss):
+    """Center loss: half the squared distance of a feature to the centre of its class.
+
+    L = 1/2 |x - c_y|^2. The centres are weights of the layer `keras_osnet.models.heads.Centers`, which gives the
+    distances; this loss picks that of the label. A label that is no class gives NaN.
+
+    Input: labels (B,) integers 0 .. K - 1, half squared distances (B, K). Output of `call`: (B,), float32 for half
+        precision.
+
+    Reference: Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition (ECCV 2016),
+        Equation 2.
+    """
+
+    def __init__(self, name="center_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true, y_pred):
+        return of_own_class(whole(y_pred), own_class(y_true, y_pred.shape[-1]))
+
+
+def _log_sum_exp(values, mask):
+    # Not infinity: for an anchor without such pairs its gradient would be 0 times infinity. -1e30 leaves exactly 0 too.
+    return ops.logsumexp(ops.where(mask, values, -1e30), axis=1)
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class CircleLoss(PictureLoss):
+    """Circle loss on the cosine similarities s of all pairs of the batch, each weighted by how far it is from its goal.
+
+    With P(i) the other pictures of i's identity and N(i) the pictures of other identities, for every anchor i
+
+        L_i = log(1 + sum_{n in N(i)} exp(gamma a_n (s_n - m)) sum_{p in P(i)} exp(-gamma a_p (s_p - 1 + m)))
+        a_n = max(0, s_n + m),  a_p = max(0, 1 + m - s_p)
+
+    The gradient does not pass through the weights a. An anchor without a positive, or without a negative, costs 0 and
+    is counted in the mean.
+
+    Args:
+        margin: m, a number in 0 .. 1. Default .25.
+        gamma: scale of the similarities, positive. Default 64.
+
+    Input: labels (B,) integers, embeddings (B, features) of any length: they are normalised here. Output of `call`:
+        (B,), float32 for half precision.
+
+    Reference: Sun et al., Circle Loss (CVPR 2020), Sections 3.2 and 3.3.
+    """
+
+    whole_batch = True
+
+    def __init__(self, margin=0.25, gamma=64.0, name="circle_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.margin = number("margin", margin, "a number in 0 .. 1", lambda m: 0 <= m <= 1)
+        self.gamma = number("gamma", gamma, "a positive number", lambda g: g > 0)
+
+    def call(self, y_true, y_pred):
+        same, others = pairs(y_true)
+        unit = unit_vectors(matrix(y_pred))
+        similarities = ops.matmul(unit, ops.transpose(unit))
+        fixed = ops.stop_gradient(similarities)
+        away = self.gamma * ops.relu(fixed + self.margin) * (similarities - self.margin)
+        near = -self.gamma * ops.relu(1 + self.margin - fixed) * (similarities - 1 + self.margin)
+        return ops.softplus(_log_sum_exp(away, others) + _log_sum_exp(near, same))
+
+    def get_config(self):
+        return {**super().get_config(), "margin": self.margin, "gamma": self.gamma}

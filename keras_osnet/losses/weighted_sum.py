@@ -1,0 +1,61 @@
+"""Several losses on several outputs of one network."""
+
+import keras
+from keras import ops
+
+from keras_osnet.losses.base import PictureLoss, number
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class WeightedSum(PictureLoss):
+    """Weighted sum of losses, each on one of the outputs of a network.
+
+    L = sum_i w_i L_i(labels, outputs[name_i]); all terms share the labels. `whole_batch` is True if any term's is.
+
+    Args:
+        terms: sequence of (weight of at least 0, loss, name of its output). A loss is a `keras.losses.Loss` whose
+            `call` gives one value per picture.
+
+    Input: labels (B,), a dict of outputs that may hold more than the terms use. Output of `call`: (B,).
+
+    Raises:
+        ValueError: for no terms, a weight that is negative or not finite, or an output that the network lacks.
+    """
+
+    def __init__(self, terms, name="weighted_sum", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.terms = [_checked(term) for term in terms]
+        if not self.terms:
+            raise ValueError(f"`terms` must be one or more of (weight, loss, output name). Received: terms={terms!r}")
+
+    @property
+    def whole_batch(self):
+        return any(getattr(loss, "whole_batch", False) for _, loss, _ in self.terms)
+
+    def call(self, y_true, y_pred):
+        if not isinstance(y_pred, dict):
+            raise ValueError(f"`outputs` must be a dict of the network's outputs. Received: {type(y_pred).__name__}")
+        missing = [output for _, _, output in self.terms if output not in y_pred]
+        if missing:
+            raise ValueError(f"`terms` must name outputs of the network: {sorted(y_pred)}. Received: {missing}")
+        total = 0.0
+        for weight, loss, output in self.terms:
+            total = ops.add(total, weight * loss.call(y_true, y_pred[output]))
+        return total
+
+    def get_config(self):
+        terms = [[weight, keras.saving.serialize_keras_object(loss), output] for weight, loss, output in self.terms]
+        return {**super().get_config(), "terms": terms}
+
+    @classmethod
+    def from_config(cls, config):
+        terms = [(w, keras.saving.deserialize_keras_object(loss), output) for w, loss, output in config["terms"]]
+        return cls(**{**config, "terms": terms})
+
+
+def _checked(term):
+    whole_term = isinstance(term, (list, tuple)) and len(term) == 3
+    if not (whole_term and isinstance(term[1], keras.losses.Loss) and isinstance(term[2], str)):
+        raise ValueError(f"`terms` must be of (weight, keras.losses.Loss, output name). Received: {term!r}")
+    weight, loss, output = term
+    return number("weight", weight, f"a number of at least 0 (output {output!r})", lambda w: w >= 0), loss, output
