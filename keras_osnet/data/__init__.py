@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from keras_osnet.data import market1501, synthetic
+from keras_osnet.data import cuhk03, dukemtmcreid, grid, market1501, mix4, msmt17, own, synthetic, viper
 from keras_osnet.data.records import Record, Splits
 
 
@@ -11,9 +12,11 @@ from keras_osnet.data.records import Record, Splits
 class Dataset:
     """A row of `DATASETS`: its loader, the layout it expects, and the counts of the paper's Table 2.
 
-    `identities` and `pictures` are those of train, query and gallery; distractors count as one identity. A set with
+    `identities` and `pictures` are those of train, query and gallery; Market-1501's distractors count as one identity.
+    Table 2 takes GRID's 775 distractors, all labelled 0, for 775 identities; of VIPeR it counts the two directions
+    together, here they are splits of their own. Rows that the table lacks have their own sources' counts. A set with
     several official or drawn `splits` has a loader that takes the split's number too. `protocol` is a row of
-    `keras_osnet.metrics.retrieval.PROTOCOLS`.
+    `keras_osnet.metrics.ranking.PROTOCOLS`.
     """
 
     load: Callable[..., Splits]
@@ -27,6 +30,28 @@ class Dataset:
 DATASETS = {
     "synthetic": Dataset(synthetic.load, synthetic.EXPECTED_TREE),
     "market1501": Dataset(market1501.load, market1501.EXPECTED_TREE, (751, 750, 751), (12936, 3368, 15913)),
+    "cuhk03": Dataset(cuhk03.load, cuhk03.EXPECTED_TREE, (767, 700, 700), (7365, 1400, 5332)),
+    "cuhk03_labeled": Dataset(
+        partial(cuhk03.load, boxes="labeled"), cuhk03.EXPECTED_TREE, (767, 700, 700), (7368, 1400, 5328)
+    ),
+    "cuhk03_classic_detected": Dataset(
+        cuhk03.load_classic, cuhk03.EXPECTED_TREE, (1367, 100, 100), splits=20, protocol="cuhk03"
+    ),
+    "cuhk03_classic_labeled": Dataset(
+        partial(cuhk03.load_classic, boxes="labeled"),
+        cuhk03.EXPECTED_TREE,
+        (1367, 100, 100),
+        splits=20,
+        protocol="cuhk03",
+    ),
+    "dukemtmcreid": Dataset(dukemtmcreid.load, dukemtmcreid.EXPECTED_TREE, (702, 702, 1110), (16522, 2228, 17661)),
+    "msmt17": Dataset(msmt17.load, msmt17.EXPECTED_TREE, (1041, 3060, 3060), (30248, 11659, 82161)),
+    "msmt17_all": Dataset(msmt17.load_all, msmt17.EXPECTED_TREE, (4101, 0, 0), (126441, 0, 0)),
+    "viper": Dataset(viper.load, viper.EXPECTED_TREE, (316, 316, 316), (632, 316, 316), splits=20),
+    "grid": Dataset(grid.load, grid.EXPECTED_TREE, (125, 125, 900), (250, 125, 900), splits=10),
+    "mix4": Dataset(mix4.load, mix4.EXPECTED_TREE, (3261, 0, 0), (67071, 0, 0)),
+    "folder": Dataset(own.load_folder, own.FOLDER_TREE),
+    "csv": Dataset(own.load_csv, own.CSV_TREE),
 }
 
 

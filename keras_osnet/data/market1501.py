@@ -11,9 +11,10 @@ EXPECTED_TREE = f"""{FOLDER}/
     query/               0001_c1s1_001051_00.jpg ...
     bounding_box_test/   0000_c1s1_000151_01.jpg, -1_c1s1_000401_03.jpg ...
 """
-PARTS = ("bounding_box_train", "query", "bounding_box_test")
+REQUIRED = tuple(f"{FOLDER}/{part}" for part in ("bounding_box_train", "query", "bounding_box_test"))
 # The official gallery has names that end in .jpg.jpg.
 NAME = re.compile(r"(-?\d+)_c(\d+)s\d+_\d+_\d+(\.jpg)+")
+EXAMPLE = "0002_c1s1_000451_03.jpg (identity, camera, sequence, frame, box)"
 
 
 def load(root):
@@ -30,24 +31,35 @@ def load(root):
 
     Reference: Zheng et al., ICCV 2015; paper, Table 2.
     """
-    folder = Path(root) / FOLDER
-    missing = [part for part in PARTS if not (folder / part).is_dir()]
+    require(root, "Market-1501's official folder", EXPECTED_TREE, REQUIRED)
+    return Splits(*(records_of(Path(root) / part, NAME, EXAMPLE) for part in REQUIRED))
+
+
+def require(root, what, expected_tree, paths):
+    """Refuses a root that lacks one of `paths` (a name with a suffix is a file's, any other a folder's)."""
+    paths = [Path(root) / path for path in paths]
+    missing = [str(path) for path in paths if not (path.is_file() if path.suffix else path.is_dir())]
     if missing:
         raise ValueError(
-            f"`root` must hold Market-1501's official folder:\n{EXPECTED_TREE}"
-            f"Not found: {', '.join(str(folder / part) for part in missing)}. Received: root={root}"
+            f"`root` must hold {what}:\n{expected_tree}Not found: {', '.join(missing)}. Received: root={root}"
         )
-    return Splits(*(records_of(folder / part) for part in PARTS))
 
 
-def records_of(folder):
-    """Records of all .jpg files of a folder whose names are Market-1501's, sorted by name."""
-    files = sorted(path for path in folder.iterdir() if path.suffix == ".jpg")
-    matches = [(path, NAME.fullmatch(path.name)) for path in files]
+def parsed(folder, name, example):
+    """(file, match of its name) of the files with the example's suffix in a folder, sorted; all names must match."""
+    suffix = Path(example.split()[0]).suffix
+    matches = [(path, name.fullmatch(path.name)) for path in sorted(folder.iterdir()) if path.suffix == suffix]
     bad = [path.name for path, match in matches if match is None]
-    if bad or not files:
+    if bad or not matches:
         raise ValueError(
-            f"{folder} must hold pictures named like 0002_c1s1_000451_03.jpg (identity, camera, sequence, frame, box). "
-            f"Received: {len(files)} .jpg files, {len(bad)} of other names{': ' if bad else ''}{', '.join(bad[:3])}"
+            f"{folder} must hold pictures named like {example}. "
+            f"Received: {len(matches)} {suffix} files, {len(bad)} of other names{': ' if bad else ''}"
+            f"{', '.join(bad[:3])}"
         )
+    return matches
+
+
+def records_of(folder, name, example):
+    """Records of a folder's pictures; the first two groups of `name` are identity and camera. Identity -1 is junk."""
+    matches = parsed(folder, name, example)
     return tuple(Record(str(path), int(m[1]), int(m[2])) for path, m in matches if int(m[1]) != -1)
