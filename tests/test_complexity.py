@@ -34,6 +34,7 @@ TABLE_5 = {
     "osnet_t1": 1.570,
     "osnet_t2": 1.709,
     "osnet_t3": 1.907,
+    "osnet_depthwise_first": 2.170,  # not in the table: all Lite 3x3 keep their channels, so it is the primary model's
 }
 
 

@@ -7,7 +7,11 @@ from keras_osnet.layers.convolution import ConvNorm, LiteConv3x3
 from keras_osnet.layers.fusion import FUSIONS
 from keras_osnet.layers.norms import InstanceNorm
 
-CONVOLUTIONS = {"lite": LiteConv3x3, "full": lambda filters, **kwargs: ConvNorm(filters, kernel_size=3, **kwargs)}
+CONVOLUTIONS = {
+    "lite": LiteConv3x3,
+    "depthwise_first": lambda filters, **kwargs: LiteConv3x3(filters, depthwise_first=True, **kwargs),
+    "full": lambda filters, **kwargs: ConvNorm(filters, kernel_size=3, **kwargs),
+}
 # Where a block has instance norm: nowhere, in place of the batch norm after conv3 (osnet_ain), or after the addition
 # (osnet_ibn).
 INSTANCE_NORMS = (None, "residual", "output")
@@ -29,7 +33,7 @@ class OmniScaleBlock(keras.layers.Layer):
     Args:
         filters: output channels, a multiple of 4.
         exponents: depth t of each stream. Default (1, 2, 3, 4).
-        convolution: "lite" (Lite 3x3) or "full" (3x3-BN-ReLU; Table 5, model 2).
+        convolution: "lite" (Lite 3x3), "depthwise_first" (footnote 2) or "full" (3x3-BN-ReLU; Table 5, model 2).
         fusion: a row of `FUSIONS`. Default "unified_gate".
         instance_norm: None, "residual" (after conv3, in place of BN) or "output" (after the addition).
 

@@ -1,4 +1,4 @@
-"""The networks of the family: OSNet, its two descendants with instance norm, and every row of the paper's Table 5."""
+"""The networks of the family: OSNet, its two descendants with instance norm, the paper's Table 5 and footnote 2."""
 
 from dataclasses import dataclass
 
@@ -41,4 +41,5 @@ VARIANTS = {
     "osnet_t1": Variant("T = 1", exponents=(1,), fusion="none", table5_model=9),
     "osnet_t2": Variant("T = 2 + unified AG", exponents=(1, 2), table5_model=10),
     "osnet_t3": Variant("T = 3 + unified AG", exponents=(1, 2, 3), table5_model=11),
+    "osnet_depthwise_first": Variant("T = 4 + unified AG, depthwise before pointwise", convolution="depthwise_first"),
 }

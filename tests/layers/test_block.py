@@ -28,6 +28,7 @@ MEANINGS = {
     "osnet_t1": ((1,), "lite", "nothing", None),
     "osnet_t2": ((1, 2), "lite", "one gate", None),
     "osnet_t3": ((1, 2, 3), "lite", "one gate", None),
+    "osnet_depthwise_first": ((1, 2, 3, 4), "depthwise first", "one gate", None),
 }
 
 
@@ -82,6 +83,9 @@ class Oracle:
     def stream_layer(self, x, layer):
         if self.convolution == "full":
             return np.maximum(self.norm(self.convolve(x, array(layer.conv.kernel)), layer.norm), 0)
+        if self.convolution == "depthwise first":
+            x = self.convolve(self.convolve(x, array(layer.depthwise.kernel), True), array(layer.pointwise.kernel))
+            return np.maximum(self.norm(x, layer.norm), 0)
         x = self.convolve(x, array(layer.pointwise.kernel))
         return np.maximum(self.norm(self.convolve(x, array(layer.depthwise.kernel), depthwise=True), layer.norm), 0)
 
@@ -250,7 +254,10 @@ def test_blocks_come_back_from_their_config_with_the_same_output(layer):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"convolution": "dense"}, r"`convolution` must be one of \['lite', 'full'\]. Received: convolution='dense'"),
+        (
+            {"convolution": "dense"},
+            r"`convolution` must be one of \['lite', 'depthwise_first', 'full'\]. Received: convolution='dense'",
+        ),
         ({"fusion": "sum"}, r"`fusion` must be one of .*'unified_gate'.* Received: fusion='sum'"),
         ({"instance_norm": "stem"}, r"`instance_norm` must be one of .*'residual'.* Received: instance_norm='stem'"),
         ({"exponents": ()}, r"`exponents` must be positive.* Received: exponents=\(\)"),

@@ -117,6 +117,16 @@ def test_lite_3x3_has_the_papers_number_of_parameters():
     assert sum(math.prod(v.shape) for v in layer.trainable_variables) == (9 + 48) * 64 + 2 * 64
 
 
+def test_lite_3x3_may_be_depthwise_then_pointwise_with_the_parameters_of_that_order():
+    x = picture((2, 7, 6, 3))
+    layer = LiteConv3x3(5, depthwise_first=True)
+    layer.build(x.shape)
+    randomise(layer)
+    assert sum(math.prod(v.shape) for v in layer.trainable_variables) == 9 * 3 + 3 * 5 + 2 * 5
+    inner = convolve(convolve_depthwise(x, array(layer.depthwise.kernel)), array(layer.pointwise.kernel))
+    np.testing.assert_allclose(layer(x, training=False), np.maximum(normalise(inner, layer.norm, False), 0), atol=1e-4)
+
+
 def test_norms_inside_convolutions_are_those_of_the_reference():
     for layer in (ConvNorm(4), LiteConv3x3(4)):
         assert type(layer.norm) is BatchNorm
@@ -169,7 +179,12 @@ def test_two_layers_never_start_with_equal_kernels_unless_the_seed_is_set_again(
 
 @pytest.mark.parametrize(
     "layer",
-    [ConvNorm(5, 3, 2, norm="instance", activation=False, name="a"), ConvNorm(5, name="b"), LiteConv3x3(5, name="c")],
+    [
+        ConvNorm(5, 3, 2, norm="instance", activation=False, name="a"),
+        ConvNorm(5, name="b"),
+        LiteConv3x3(5, name="c"),
+        LiteConv3x3(5, depthwise_first=True, name="d"),
+    ],
     ids=lambda layer: layer.name,
 )
 def test_convolutions_come_back_from_their_config_with_the_same_output(layer):
