@@ -26,8 +26,10 @@ ALLOWED = {
     "metrics": {"layers", "models"},
     "preprocessing": {"layers", "models"},
     "data": {"preprocessing"},  # the pipeline's batches come normalised, and erasing fills with the mean colour
+    "search": {"metrics"},
     "work_dir": set(),
     "evaluation": EVERY,
+    "objective": {"layers", "losses", "models"},
     "training": EVERY,
     "export": EVERY,
     "inference": EVERY,
@@ -38,7 +40,9 @@ ALLOWED = {
 ALLOWED_LATE = {"models": {"weights"}}
 
 # Parts that use nothing but keras and NumPy; the layers reach for TensorFlow within their TensorFlow branch only.
-WITHOUT_TENSORFLOW = {"layers", "models", "weights", "complexity", "losses", "optimizers", "metrics", "preprocessing"}
+WITHOUT_TENSORFLOW = {
+    "layers", "models", "weights", "complexity", "losses", "optimizers", "metrics", "preprocessing", "search",
+}  # fmt: skip
 
 
 def modules():

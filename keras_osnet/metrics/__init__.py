@@ -1,7 +1,20 @@
 """Scores, NumPy in and numbers out."""
 
 from keras_osnet.metrics.attributes import AttributeScores, attribute_scores
+from keras_osnet.metrics.expansion import expand_queries
+from keras_osnet.metrics.ranking import RetrievalScores
 from keras_osnet.metrics.reranking import rerank
-from keras_osnet.metrics.retrieval import RetrievalScores, evaluate_retrieval
+from keras_osnet.metrics.retrieval import evaluate_distances, evaluate_retrieval
+from keras_osnet.metrics.verification import VerificationScores, verification_scores
 
-__all__ = ["AttributeScores", "RetrievalScores", "attribute_scores", "evaluate_retrieval", "rerank"]
+__all__ = [
+    "AttributeScores",
+    "RetrievalScores",
+    "VerificationScores",
+    "attribute_scores",
+    "evaluate_distances",
+    "evaluate_retrieval",
+    "expand_queries",
+    "rerank",
+    "verification_scores",
+]

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_osnet.metrics import evaluate_retrieval
-from keras_osnet.metrics.retrieval import METRICS, PROTOCOLS
+from keras_osnet.metrics import evaluate_distances, evaluate_retrieval
+from keras_osnet.metrics.ranking import PROTOCOLS
+from keras_osnet.metrics.retrieval import METRICS
 
 SIDES = ("query_features", "query_ids", "query_cameras", "gallery_features", "gallery_ids", "gallery_cameras")
 
@@ -273,3 +274,37 @@ def test_wrong_argument_is_refused_by_name(error):
     )
     with pytest.raises(ValueError, match=message):
         evaluate_retrieval(**case | change)
+
+
+def labels_of(case):
+    return [case[side] for side in SIDES if not side.endswith("features")]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_distances_are_ranked_as_the_loop_ranks_them_and_left_as_they_are(metric):
+    case = tied_case(metric, 3)
+    rows = [[oracle_distance(metric, x, y) for y in case["gallery_features"]] for x in case["query_features"]]
+    distances = np.array(rows)
+    got = evaluate_distances(distances, *labels_of(case), max_rank=9)
+    cmc, minp, precisions = oracle(case, metric, 9)
+    np.testing.assert_allclose(got.cmc, cmc, atol=1e-12)
+    assert got.mINP == pytest.approx(minp, abs=1e-12)
+    assert got.mAP == pytest.approx(np.mean([p for p in precisions if p is not None]), abs=1e-12)
+    assert (distances == np.array(rows)).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda d: np.where(d == d.max(), np.nan, d), "`distances` must be finite"),
+        (lambda d: d[0], "`distances` must be a .* matrix"),
+        (lambda d: d[:0], "not empty"),
+        (lambda d: d[:-1], "`query_ids` must have one entry per row of `distances`"),
+        (lambda d: d[:, 1:], "`gallery_ids` must have one entry per row of `distances.T`"),
+    ],
+)
+def test_distances_that_are_no_distances_are_refused(change, told):
+    case = clustered_case()
+    distances = np.random.default_rng(0).random((len(case["query_ids"]), len(case["gallery_ids"])))
+    with pytest.raises(ValueError, match=told):
+        evaluate_distances(change(distances), *labels_of(case))
