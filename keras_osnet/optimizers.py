@@ -1,5 +1,7 @@
 """Optimisers and schedules with PyTorch's arithmetic, which the paper's numbers were made with."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -47,6 +49,9 @@ class AMSGrad(keras.optimizers.Adam):
     g = gradient + l2 w;  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  u <- max(u, v);
     w <- w - lr / (1 - b1^t) . m / (sqrt(u / (1 - b2^t)) + epsilon)
 
+    t counts the weight's own steps, as in PyTorch: a layer that was frozen at first starts from 1 like any other,
+    where Keras' count of all steps would triple its first ones.
+
     Args:
         learning_rate: positive number or a schedule. Default .0015.
         beta_1, beta_2: decay of the moments. Default .9 and .999.
@@ -60,19 +65,25 @@ class AMSGrad(keras.optimizers.Adam):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **{**kwargs, "amsgrad": True}, name=name)
         self.l2 = l2
 
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self._steps = [self.add_variable((), dtype=variable.dtype, name="steps") for variable in variables]
+
     def update_step(self, gradient, variable, learning_rate):
         dtype = variable.dtype
         index = self._get_variable_index(variable)
         momentum, velocity = self._momentums[index], self._velocities[index]
         largest = self._velocity_hats[index]
-        time = ops.cast(self.iterations + 1, dtype)
+        time = self._steps[index] + 1
         correction_1 = 1 - ops.power(ops.cast(self.beta_1, dtype), time)
         correction_2 = 1 - ops.power(ops.cast(self.beta_2, dtype), time)
         g = ops.cast(gradient, dtype) + self.l2 * variable
         m = self.beta_1 * momentum + (1 - self.beta_1) * g
         v = self.beta_2 * velocity + (1 - self.beta_2) * ops.square(g)
         u = ops.maximum(largest, v)
-        for slot, value in ((momentum, m), (velocity, v), (largest, u)):
+        for slot, value in ((momentum, m), (velocity, v), (largest, u), (self._steps[index], time)):
             self.assign(slot, value)
         learning_rate = ops.cast(learning_rate, dtype) / correction_1
         self.assign_sub(variable, learning_rate * m / (ops.sqrt(u / correction_2) + self.epsilon))
@@ -124,5 +135,44 @@ class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "steps_per_epoch": self.steps_per_epoch,
             "milestones": self.milestones,
             "factor": self.factor,
+            "warmup_epochs": self.warmup_epochs,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class CosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate that falls to 0 along half a cosine, step by step, after a linear warm-up.
+
+    lr(step) = base . (1 + cos(pi step / (epochs steps_per_epoch))) / 2 . min(1, (step + 1) / warmup steps).
+
+    Args:
+        learning_rate: the base.
+        steps_per_epoch: optimiser steps in an epoch.
+        epochs: after which the rate is 0.
+        warmup_epochs: epochs over which the rate grows to the curve; may be a fraction. Default 0.
+
+    Reference: Loshchilov and Hutter, SGDR (ICLR 2017), Equation 5, without restarts.
+    """
+
+    def __init__(self, learning_rate, steps_per_epoch, epochs, warmup_epochs=0.0):
+        for name, value in (("steps_per_epoch", steps_per_epoch), ("epochs", epochs)):
+            if value < 1:
+                raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
+        self.learning_rate, self.steps_per_epoch = learning_rate, steps_per_epoch
+        self.epochs, self.warmup_epochs = epochs, warmup_epochs
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        done = ops.minimum(step / (self.epochs * self.steps_per_epoch), 1.0)
+        rate = self.learning_rate * (1.0 + ops.cos(math.pi * done)) / 2.0
+        if self.warmup_epochs:
+            rate = rate * ops.minimum(1.0, (step + 1.0) / (self.warmup_epochs * self.steps_per_epoch))
+        return rate
+
+    def get_config(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "steps_per_epoch": self.steps_per_epoch,
+            "epochs": self.epochs,
             "warmup_epochs": self.warmup_epochs,
         }

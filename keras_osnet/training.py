@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -25,6 +26,8 @@ def train(
     steps_per_epoch,
     work_dir,
     strategy=None,
+    frozen_epochs=0,
+    head=("classifier",),
     evaluate=None,
     evaluate_every=0,
     callbacks=(),
@@ -35,15 +38,20 @@ def train(
     the gradient is that of the mean loss over the global batch.
 
     Args:
-        model: network that gives logits; made in `strategy`'s scope, as `optimizer`.
+        model: network that gives logits, or a dict of outputs with "logits" among them; made in `strategy`'s scope,
+            as `optimizer`.
         batches: function of a step number that gives a tf.data.Dataset of the global batches (pictures, labels)
             from that step on.
-        loss: `keras.losses.Loss` whose `call` gives one value per picture.
+        loss: `keras.losses.Loss` whose `call` gives one value per picture, from labels and what the model gives. With
+            a true attribute `whole_batch` it is given the global batch, gathered over the replicas.
         optimizer: Keras optimiser.
         epochs: in all, those of earlier runs included.
         steps_per_epoch: batches per epoch.
         work_dir: folder for checkpoint.npz and metrics.jsonl; made if need be.
         strategy: `tf.distribute.Strategy`. Default: one device.
+        frozen_epochs: of the first epochs, how many train only the `head`; the rest stands still, its norms use and
+            keep their running statistics. They count in the schedule. Default 0.
+        head: names of the layers that are new. Default ("classifier",).
         evaluate: function without arguments that gives a dict of scores.
         evaluate_every: call it after every so many epochs (not after the last). 0: never.
         callbacks: Keras callbacks, called as `fit` calls them; logs hold loss, accuracy, learning_rate,
@@ -55,6 +63,8 @@ def train(
     Raises:
         ValueError: if the checkpoint in `work_dir` is of another network or optimiser.
         FloatingPointError: if the loss is not finite; the checkpoint of the epoch before stays.
+
+    Reference: paper, Section 4.1; torchreid's "two-stepped transfer learning" for `frozen_epochs`.
     """
     strategy = strategy or tf.distribute.get_strategy()
     work_dir = Path(work_dir)
@@ -66,12 +76,13 @@ def train(
     callbacks = keras.callbacks.CallbackList(callbacks, model=model)
     callbacks.set_params({"epochs": epochs, "steps": steps_per_epoch, "first_epoch": first_epoch})
     model.optimizer, model.stop_training = optimizer, False
-    step = train_step_function(model, loss, optimizer, strategy)
+    whole = train_step_function(model, loss, optimizer, strategy)
+    frozen = train_step_function(model, loss, optimizer, strategy, head=head) if frozen_epochs else None
     feed = iter(strategy.experimental_distribute_dataset(batches(first_epoch * steps_per_epoch)))
     callbacks.on_train_begin()
     for epoch in range(first_epoch, epochs):
         callbacks.on_epoch_begin(epoch)
-        logs = _epoch(step, feed, epoch, steps_per_epoch, callbacks)
+        logs = _epoch(frozen if epoch < frozen_epochs else whole, feed, epoch, steps_per_epoch, callbacks)
         logs["learning_rate"] = float(tf.convert_to_tensor(optimizer.learning_rate))
         if evaluate is not None and evaluate_every and (epoch + 1) % evaluate_every == 0 and epoch + 1 < epochs:
             logs |= {name: float(score) for name, score in evaluate().items()}
@@ -159,28 +170,41 @@ class Progress(keras.callbacks.Callback):
         self.stream.flush()
 
 
-def train_step_function(model, loss, optimizer, strategy):
+def train_step_function(model, loss, optimizer, strategy, *, head=None):
     """Makes the function that takes one optimiser step on a global batch.
 
     Args:
-        model: network that gives logits.
+        model: network that gives logits, or a dict of outputs with "logits" among them.
         loss: `keras.losses.Loss` whose `call` gives one value per picture.
         optimizer: Keras optimiser, built.
         strategy: `tf.distribute.Strategy` in whose scope model and optimiser were made.
+        head: names of the only layers to train; the network runs as in inference then. Default: all are trained.
 
     Returns:
         function of (pictures, labels) that gives [mean loss, share of right answers, number of pictures].
     """
 
+    layers = [model] if head is None else [model.get_layer(name) for name in head]
+    variables = [variable for layer in layers for variable in layer.trainable_variables]
+    gathers = getattr(loss, "whole_batch", False) and strategy.num_replicas_in_sync > 1
+
     def replica_step(pictures, labels):
+        context = tf.distribute.get_replica_context()
         own = tf.cast(tf.shape(pictures)[0], "float32")
         # Counted, not multiplied: replicas get unequal shares of a batch that they do not divide.
-        batch = tf.distribute.get_replica_context().all_reduce("SUM", own)
+        batch = context.all_reduce("SUM", own)
         with tf.GradientTape() as tape:
-            logits = model(pictures, training=True)
-            value = tf.reduce_sum(loss.call(labels, logits)) / tf.cast(batch, logits.dtype)
-        gradients = tape.gradient(value, [variable.value for variable in model.trainable_variables])
-        optimizer.apply(gradients, model.trainable_variables)  # sums them over replicas
+            outputs = model(pictures, training=head is None)
+            logits = outputs["logits"] if isinstance(outputs, dict) else outputs
+            if gathers:
+                everyones = keras.tree.map_structure(partial(_gather, context), outputs)
+                # Every replica computes the loss of the whole batch: a share each, so that their sum is that loss.
+                values = loss.call(context.all_gather(labels, 0), everyones) / strategy.num_replicas_in_sync
+            else:
+                values = loss.call(labels, outputs)
+            value = tf.reduce_sum(values) / tf.cast(batch, values.dtype)
+        gradients = tape.gradient(value, [variable.value for variable in variables])
+        optimizer.apply(gradients, variables)  # sums them over replicas
         right = tf.reduce_sum(tf.cast(tf.argmax(logits, 1, tf.int32) == labels, value.dtype))
         return value, right / tf.cast(batch, value.dtype), own
 
@@ -190,6 +214,11 @@ def train_step_function(model, loss, optimizer, strategy):
         return [strategy.reduce("SUM", result, axis=None) for result in results]
 
     return step
+
+
+def _gather(context, output):
+    """An output of all replicas, which `all_gather` gives without its static shape."""
+    return tf.ensure_shape(context.all_gather(output, 0), (None, *output.shape[1:]))
 
 
 def _epoch(step, feed, epoch, steps, callbacks):

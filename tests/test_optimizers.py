@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_osnet.optimizers import OPTIMIZERS, SGD, AMSGrad, StepSchedule
+from keras_osnet.optimizers import OPTIMIZERS, SGD, AMSGrad, CosineSchedule, StepSchedule
 
 SHAPES = ((3, 2), (4,))
 RATES = (0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.05)  # falls midway, and rises once
@@ -92,6 +92,31 @@ def test_sgd_of_keras_takes_another_path_once_the_rate_has_changed(nesterov):
 def test_sgd_has_the_papers_settings_unless_told():
     rates = (None,) * 4
     np.testing.assert_allclose(path_of(SGD(), rates), sgd_loop((0.065,) * 4, 0.9, 5e-4, False), rtol=1e-5, atol=1e-6)
+
+
+def test_amsgrad_counts_the_steps_of_a_weight_that_was_frozen_at_first_from_its_own_first_one():
+    """PyTorch keeps a count for each weight; those without a gradient do not step."""
+    optimizer, frozen = AMSGrad(0.1, l2=0.02), 3
+    variables = [keras.Variable(w) for w in start()]
+    optimizer.build(variables)
+    for step, grads in enumerate(gradients(len(RATES))):
+        chosen = slice(1, None) if step < frozen else slice(None)
+        optimizer.apply([keras.ops.convert_to_tensor(g) for g in grads[chosen]], variables[chosen])
+    got = np.concatenate([keras.ops.convert_to_numpy(v.value).ravel() for v in variables])
+    expected = []
+    for late, weights in ((True, start()[0]), (False, start()[1])):
+        for place, w in enumerate(weights.ravel()):
+            m = v = largest = t = 0
+            for step, grads in enumerate(gradients(len(RATES))):
+                if late and step < frozen:
+                    continue
+                t += 1
+                g = float(grads[0 if late else 1].ravel()[place]) + 0.02 * w
+                m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+                largest = max(largest, v)
+                w = w - 0.1 / (1 - 0.9**t) * m / (math.sqrt(largest / (1 - 0.999**t)) + 1e-8)
+            expected.append(w)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.03])
@@ -218,3 +243,24 @@ def test_a_schedule_read_back_from_its_config_gives_the_same_rates():
     assert type(other) is StepSchedule
     assert other.get_config() == schedule.get_config()
     assert rates_of(other, range(30)) == rates_of(schedule, range(30))
+
+
+def test_the_cosine_falls_from_the_base_to_nothing():
+    schedule = CosineSchedule(0.8, 5, 4)
+    expected = [0.4 * (1 + math.cos(math.pi * step / 20)) for step in range(21)]
+    np.testing.assert_allclose(rates_of(schedule, range(21)), expected, atol=1e-7)
+    assert expected[0] == 0.8
+    np.testing.assert_allclose(rates_of(schedule, [20, 21, 500]), 0, atol=1e-7)
+
+
+def test_the_cosine_warms_up_and_comes_back_from_its_config():
+    schedule = CosineSchedule(0.8, 5, 4, warmup_epochs=0.6)
+    again = CosineSchedule.from_config(json.loads(json.dumps(schedule.get_config())))
+    expected = [0.4 * (1 + math.cos(math.pi * step / 20)) * min(1, (step + 1) / 3) for step in range(21)]
+    np.testing.assert_allclose(rates_of(again, range(21)), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(("steps", "epochs", "named"), [(0, 3, "steps_per_epoch"), (4, 0, "epochs")])
+def test_a_cosine_without_length_is_refused(steps, epochs, named):
+    with pytest.raises(ValueError, match=f"`{named}` must be positive. Received: {named}=0"):
+        CosineSchedule(0.1, steps, epochs)

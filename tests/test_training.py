@@ -322,7 +322,7 @@ from keras_osnet import OSNet
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.layers import ConvNorm
-from keras_osnet.losses import LabelSmoothedCrossEntropy
+from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum
 from keras_osnet.optimizers import SGD, StepSchedule
 from keras_osnet.training import synchronize_norms, train
 
@@ -347,13 +347,13 @@ def osnet():
     return model
 
 
-def run(work_dir, network, epochs, batches, rate, strategy=None, callbacks=()):
+def run(work_dir, network, epochs, batches, rate, strategy=None, callbacks=(), loss=None):
     keras.utils.set_random_seed(1)
     with (strategy or tf.distribute.get_strategy()).scope():
         model, optimizer = network(), SGD(rate, momentum=0.9, l2=5e-4, nesterov=True)
     history = train(
-        model, batches, loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=epochs, steps_per_epoch=3,
-        work_dir=f"{folder}/{work_dir}", strategy=strategy, callbacks=callbacks,
+        model, batches, loss=loss or LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=epochs,
+        steps_per_epoch=3, work_dir=f"{folder}/{work_dir}", strategy=strategy, callbacks=callbacks,
     )
     kept = [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in history]
     return state_of(model), kept
@@ -396,12 +396,41 @@ class Keep(keras.callbacks.Callback):
 
 one, one_history = run("one", osnet, 8, data.repeat().skip, rate, callbacks=[Keep()])
 again, _ = run("one", osnet, 8, data.repeat().skip, rate)
-two, two_history = run("two", osnet, 1, data.skip, rate, tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+two, two_history = run("two", osnet, 1, data.skip, rate, strategy)
 result["losses"], result["accuracy"] = [line["loss"] for line in one_history], one_history[-1]["accuracy"]
 result["read back"] = difference(one, again)
 result["dtypes"] = sorted({str(v.dtype) for v in two.values()})
 result["replicas"] = difference(states[0], two)
 result["running statistics of replicas"] = difference(states[0], two, "moving")
+
+class Alone(BatchHardTriplet):
+    whole_batch = False
+
+
+def joint():
+    network = osnet_features()
+    outputs = {"features": network.output, "logits": keras.layers.Dense(3, name="classifier")(network.output)}
+    model = keras.Model(network.input, outputs)
+    synchronize_norms(model)
+    return model
+
+
+def osnet_features():
+    return OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1))
+
+
+def with_triplets(triplet):
+    return WeightedSum([(1.0, LabelSmoothedCrossEntropy(0.1), "logits"), (0.7, triplet, "features")])
+
+
+alike = data.map(lambda pictures, labels: (pictures, labels % 2))  # two of each identity, on whichever replica
+mined = with_triplets(BatchHardTriplet(5.0))
+one_mined, _ = run("mined one", joint, 1, alike.skip, 0.002, loss=mined)
+two_mined, _ = run("mined two", joint, 1, alike.skip, 0.002, strategy, loss=mined)
+two_alone, _ = run("alone", joint, 1, alike.skip, 0.002, strategy, loss=with_triplets(Alone(5.0)))
+result["mining of replicas"] = difference(one_mined, two_mined)
+result["mining of each replica alone"] = difference(one_mined, two_alone)
 result["numbers of replicas"] = [abs(one_history[0][k] - two_history[0][k]) for k in ("loss", "accuracy")]
 print(json.dumps(result))
 """
@@ -436,3 +465,8 @@ def test_two_replicas_take_the_steps_of_one_device_in_weights_and_running_statis
     assert ran["replicas"] < 1e-10
     assert ran["running statistics of replicas"] < 1e-10
     assert max(ran["numbers of replicas"]) < 1e-10
+
+
+def test_mining_on_two_replicas_sees_the_global_batch(ran):
+    assert ran["mining of replicas"] < 1e-10
+    assert ran["mining of each replica alone"] > 1e-6
