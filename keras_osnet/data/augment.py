@@ -1,49 +1,93 @@
 """Augmentations of a batch, each a function of the pictures and of uniform random numbers given to it.
 
-Nothing here draws: `draw` makes the numbers of a whole epoch from (seed, epoch), one row per sample, so that an
-augmented picture depends on seed, epoch and sample alone, whatever the batch size, the order or the replicas.
+Only `draw` draws: the numbers of a whole epoch from (seed, epoch), one row per sample, so that an augmented picture
+depends on seed, epoch and sample alone, whatever the batch size, the order or the replicas. `patch` takes from the
+batch too: such a picture depends on seed, epoch, sample and the (global) batch it is in.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
 from keras_osnet.preprocessing import MEAN
 
-ERASING_ATTEMPTS = 10  # rectangles drawn until one fits; about one in four does not fit a 2:1 picture
+ATTEMPTS = 10  # rectangles drawn until one fits; about one in four does not fit a 2:1 picture
 ENLARGEMENT = 1.125
+# Smallest and largest area, as shares of the picture, and aspect (height / width).
+ERASING_AREA, ERASING_ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)
+PATCH_AREA, PATCH_ASPECT = (0.01, 0.5), (0.1, 10.0)
+
+# Colours to erase with, after normalisation.
+ERASING_FILLS = {
+    "torchreid": MEAN,  # ImageNet's mean as if it were a normalised colour: a light, warm grey
+    "mean": np.zeros(3, "float32"),  # Zhong et al.: the mean colour itself
+}
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Probabilities, 0..1, of what happens to a training picture.
+    """Probabilities, 0..1, of what happens to a training picture, and how it happens.
+
+    The order is crop, flip, patch, jitter, normalisation, erase, whatever the order of the arguments.
 
     Attributes:
         flip: mirror left and right.
         crop: enlarge both sides by 1.125, then cut the size back out at a random place.
-        erase: fill a random rectangle (area .02 to .4 of the picture, aspect .3 to 3.33) with the mean colour.
+        erase: fill a random rectangle (area .02 to .4 of the picture, aspect .3 to 3.33).
+        patch: paste a random rectangle (area .01 to .5, aspect .1 to 10) of another picture of the batch.
+        jitter: change brightness, contrast and saturation.
+        jitter_strengths: of these three, 0..1: the factors are uniform in 1 - strength .. 1 + strength.
+        erase_fill: the colour of erased rectangles, a row of `ERASING_FILLS`.
 
-    Reference: paper, Section 4.1 (flip, random erasing); torchreid's random crop; Zhong et al., "Random Erasing".
+    Raises:
+        ValueError: for a probability or strength outside 0..1, or an unknown fill.
+
+    Reference: paper, Section 4.1 (flip, random erasing); torchreid's random crop, colour jitter and their strengths;
+    Zhou et al., "Learning Generalisable Omni-Scale Representations" (RandomPatch); Zhong et al., "Random Erasing".
     """
 
     flip: float = 0.5
     crop: float = 0.0
     erase: float = 0.0
+    patch: float = 0.0
+    jitter: float = 0.0
+    jitter_strengths: tuple[float, float, float] = (0.2, 0.15, 0.0)
+    erase_fill: str = "torchreid"
 
     def __post_init__(self):
-        for name, value in vars(self).items():
+        for name in ("flip", "crop", "erase", "patch", "jitter"):
+            value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"`{name}` must be a probability, 0 to 1. Received: {name}={value}")
+        strengths = self.jitter_strengths
+        if len(strengths) != 3 or not all(0 <= strength <= 1 for strength in strengths):
+            raise ValueError(f"`jitter_strengths` must be three numbers 0 to 1. Received: jitter_strengths={strengths}")
+        if self.erase_fill not in ERASING_FILLS:
+            raise ValueError(
+                f"`erase_fill` must be one of {sorted(ERASING_FILLS)}. Received: erase_fill={self.erase_fill!r}"
+            )
 
 
-COLUMNS = {"flip": 1, "crop": 3, "erase": 1 + 4 * ERASING_ATTEMPTS}
+# Numbers per sample, and a stream of random numbers for each row. A column more would change all numbers of its
+# stream, and a run that goes on would not see the pictures it began with: what is added gets a stream of its own.
+STREAMS = (
+    {"flip": 1, "crop": 3, "erase": 1 + 4 * ATTEMPTS},
+    {"patch": 7 + 2 * ATTEMPTS, "jitter": 4},
+)
+COLUMNS = {name: columns for stream in STREAMS for name, columns in stream.items()}
 
 
 def draw(seed, epoch, count):
     """Uniform random numbers 0..1 of an epoch: a dict of (count, columns) float32, row i for sample i."""
     # -1 - epoch: the order of the epoch is drawn from (seed, epoch), and must not repeat in these numbers.
-    numbers = tf.random.stateless_uniform((count, sum(COLUMNS.values())), seed=tf.stack([seed, -1 - epoch]))
-    return dict(zip(COLUMNS, tf.split(numbers, list(COLUMNS.values()), axis=1), strict=True))
+    first = tf.stack([seed, -1 - epoch])
+    numbers = {}
+    for i, columns in enumerate(STREAMS):
+        stream = tf.random.experimental.stateless_fold_in(first, i) if i else first
+        rows = tf.random.stateless_uniform((count, sum(columns.values())), seed=stream)
+        numbers |= zip(columns, tf.split(rows, list(columns.values()), axis=1), strict=True)
+    return numbers
 
 
 def flip(pictures, numbers, probability):
@@ -53,13 +97,47 @@ def flip(pictures, numbers, probability):
 
 
 def crop_window(numbers, size, probability):
-    """For one picture: (the size to resize to, the corner to cut `size` out at), from numbers (3,)."""
+    """From numbers (..., 3) the size to resize a picture to, and the corner to cut `size` out at, both (..., 2)."""
     size = tf.constant(size)
     large = tf.cast(tf.round(tf.cast(size, "float32") * ENLARGEMENT), "int32")
-    chosen = numbers[0] < probability
+    chosen = numbers[..., :1] < probability
     room = tf.cast(large - size + 1, "float32")
-    corner = tf.minimum(tf.cast(numbers[1:3] * room, "int32"), large - size)
+    corner = tf.minimum(tf.cast(numbers[..., 1:] * room, "int32"), large - size)
     return tf.where(chosen, large, size), tf.where(chosen, corner, 0)
+
+
+def patch(pictures, numbers, probability):
+    """Pastes a rectangle of another picture of the batch onto pictures (B, H, W, C) chosen by their first number.
+
+    The next numbers choose the other picture, the corner to paste at, the corner to take from, whether the rectangle
+    is mirrored (half of them are), then areas and aspects, of which the first that fit are taken; a picture for which
+    none fits stays whole. Rectangles come from the pictures as they were given, not as patched. A batch of one
+    picture takes from itself.
+
+    torchreid takes from a pool of earlier pictures, so that its pictures depend on all that came before, and turns half
+    of the rectangles by up to 10 degrees, with black corners; here they are not turned.
+    """
+    count, height, width, channels = pictures.shape
+    chance, other, up, left, from_up, from_left, mirror = tf.unstack(numbers[:, :7], axis=1)
+    h, w, _, fits = _first_fit(tf.reshape(numbers[:, 7:], (-1, ATTEMPTS, 2)), PATCH_AREA, PATCH_ASPECT, height, width)
+    top, left, from_top, from_left = (
+        _place(number, room)[:, None]
+        for number, room in ((up, height - h), (left, width - w), (from_up, height - h), (from_left, width - w))
+    )
+    # How far behind, in the batch, the other picture is: 1 to count - 1, as 0 would be the picture itself.
+    others = (tf.range(count) + 1 + _place(other, tf.fill([count], count - 2.0))) % count
+    h, w = tf.cast(h, "int32")[:, None], tf.cast(w, "int32")[:, None]
+    rows, columns = tf.range(height)[None] - top, tf.range(width)[None] - left  # counted from the rectangle's corner
+    chosen = ((chance < probability) & fits)[:, None, None]
+    inside = ((rows >= 0) & (rows < h))[:, :, None] & ((columns >= 0) & (columns < w))[:, None, :] & chosen
+    columns = from_left + tf.where(mirror[:, None] < 0.5, w - 1 - columns, columns)
+
+    def pixel(picture, row, column):
+        return ((picture[:, None] * height + row)[:, :, None] * width) + column[:, None, :]
+
+    own = pixel(tf.range(count), tf.range(height)[None], tf.range(width)[None])
+    theirs = pixel(others, from_top + rows, columns)
+    return tf.gather(tf.reshape(pictures, (-1, channels)), tf.where(inside, theirs, own))
 
 
 def erase(pictures, numbers, probability, fill):
@@ -69,15 +147,11 @@ def erase(pictures, numbers, probability, fill):
     a picture for which none fits stays whole.
     """
     height, width = pictures.shape[1], pictures.shape[2]
-    tries = tf.reshape(numbers[:, 1:], (-1, ERASING_ATTEMPTS, 4))
-    area = (0.02 + (0.4 - 0.02) * tries[..., 0]) * (height * width)
-    aspect = 0.3 + (1 / 0.3 - 0.3) * tries[..., 1]
-    h, w = tf.round(tf.sqrt(area * aspect)), tf.round(tf.sqrt(area / aspect))
-    fits = (h < height) & (w < width)
-    first = tf.argmax(fits, axis=1)  # the first True
-    h, w, up, left = (tf.gather(a, first, batch_dims=1) for a in (h, w, tries[..., 2], tries[..., 3]))
+    tries = tf.reshape(numbers[:, 1:], (-1, ATTEMPTS, 4))
+    h, w, first, fits = _first_fit(tries, ERASING_AREA, ERASING_ASPECT, height, width)
+    up, left = (tf.gather(a, first, batch_dims=1) for a in (tries[..., 2], tries[..., 3]))
     top, left = tf.floor(up * (height - h + 1)), tf.floor(left * (width - w + 1))
-    chosen = (numbers[:, 0] < probability) & tf.reduce_any(fits, axis=1)
+    chosen = (numbers[:, 0] < probability) & fits
 
     def inside(start, length, side):
         places = tf.range(side, dtype="float32")[None]
@@ -87,5 +161,16 @@ def erase(pictures, numbers, probability, fill):
     return tf.where(rectangle[..., None], tf.constant(fill, pictures.dtype), pictures)
 
 
-# torchreid erases after normalisation and fills with ImageNet's mean as if it were a normalised colour.
-ERASING_FILL = MEAN
+def _place(number, room):
+    """0 to `room`, a whole number (B,), from a random number (B,); rounding up to `room` + 1 does not occur."""
+    return tf.cast(tf.minimum(tf.floor(number * (room + 1)), room), "int32")
+
+
+def _first_fit(tries, areas, aspects, height, width):
+    """Of rectangles drawn by numbers (B, attempts, 2 or more) the first that fits: h, w, which it is, whether any."""
+    area = (areas[0] + (areas[1] - areas[0]) * tries[..., 0]) * (height * width)
+    aspect = aspects[0] + (aspects[1] - aspects[0]) * tries[..., 1]
+    h, w = tf.round(tf.sqrt(area * aspect)), tf.round(tf.sqrt(area / aspect))
+    fits = (h < height) & (w < width)
+    first = tf.argmax(fits, axis=1)  # the first True
+    return tf.gather(h, first, batch_dims=1), tf.gather(w, first, batch_dims=1), first, tf.reduce_any(fits, axis=1)

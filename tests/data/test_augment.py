@@ -5,17 +5,21 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image, ImageEnhance
 
 from keras_osnet.data.augment import (
+    ATTEMPTS,
     COLUMNS,
-    ERASING_ATTEMPTS,
-    ERASING_FILL,
+    ERASING_FILLS,
     Augmentation,
     crop_window,
     draw,
     erase,
     flip,
+    patch,
 )
+from keras_osnet.data.colour import jitter
+from keras_osnet.preprocessing import preprocess_input
 
 HEIGHT, WIDTH = 40, 24
 FILL = (7.0, -8.0, 9.0)
@@ -36,6 +40,20 @@ def erasing_numbers(count, first=None, attempts=(), seed=2):
         numbers[:, 0] = first
     for i, attempt in enumerate(attempts):
         numbers[:, 1 + 4 * i : 5 + 4 * i] = attempt
+    return numbers
+
+
+def levels_of(count, height=HEIGHT, width=WIDTH, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def patching_numbers(count, first=None, attempts=(), seed=4):
+    """As `erasing_numbers`, of areas and aspects."""
+    numbers = numbers_of(count, COLUMNS["patch"], seed)
+    if first is not None:
+        numbers[:, 0] = first
+    for i, attempt in enumerate(attempts):
+        numbers[:, 7 + 2 * i : 9 + 2 * i] = attempt
     return numbers
 
 
@@ -70,6 +88,41 @@ def erase_loop(picture, row, probability, fill):
     return picture
 
 
+def patch_loop(pictures, numbers, probability):
+    """A rectangle of another picture, which may be mirrored, copied pixel by pixel."""
+    out = pictures.copy()
+    count, height, width, _ = pictures.shape
+    for picture, row in enumerate(numbers):
+        chance, other, up, left, from_up, from_left, mirror, *tries = (float(x) for x in row)
+        if not chance < probability:
+            continue
+        source = [i % count for i in range(picture + 1, picture + count)][int(other * (count - 1))]
+        for u_area, u_aspect in zip(tries[::2], tries[1::2], strict=True):
+            area, aspect = (0.01 + u_area * (0.5 - 0.01)) * height * width, 0.1 + u_aspect * (10 - 0.1)
+            h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if h < height and w < width:
+                top, start = int(up * (height - h + 1)), int(left * (width - w + 1))
+                from_top, from_start = int(from_up * (height - h + 1)), int(from_left * (width - w + 1))
+                for i in range(h):
+                    for j in range(w):
+                        column = w - 1 - j if mirror < 0.5 else j
+                        out[picture, top + i, start + j] = pictures[source, from_top + i, from_start + column]
+                break
+    return out
+
+
+def jitter_by_pillow(picture, row, probability, strengths):
+    """What torchvision calls for PIL pictures, with its factors."""
+    if not row[0] < probability:
+        return picture
+    picture = Image.fromarray(picture)
+    steps = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    for step, number, strength in zip(steps, row[1:], strengths, strict=True):
+        factor = np.float32(1) + np.float32(strength) * (np.float32(2) * number - np.float32(1))
+        picture = step(picture).enhance(float(factor))
+    return np.asarray(picture)
+
+
 def test_flip_mirrors_the_pictures_whose_number_is_below_the_probability():
     pictures, numbers = pictures_of(6, 5, 4), np.array([[0.0], [0.29], [0.3], [0.31], [0.9], [0.1]], "float32")
     expected = [flip_loop(p, n, np.float32(0.3)) for p, n in zip(pictures, numbers[:, 0], strict=True)]
@@ -77,27 +130,43 @@ def test_flip_mirrors_the_pictures_whose_number_is_below_the_probability():
     assert [not np.array_equal(a, b) for a, b in zip(expected, pictures, strict=True)] == [1, 1, 0, 0, 0, 1]
 
 
-@pytest.mark.parametrize("kind", ["flip", "crop", "erase"])
+def changes_of_crop(edge, probability):
+    enlarged, _ = crop_window(np.stack([edge, edge, edge], 1), (HEIGHT, WIDTH), probability)
+    return np.any(enlarged != (HEIGHT, WIDTH), axis=1)
+
+
+def changes_by(augment, numbers_for, pictures):
+    def changes(edge, probability):
+        return np.any(np.asarray(augment(pictures, numbers_for(edge), probability)) != pictures, axis=(1, 2, 3))
+
+    return changes
+
+
+STRONG = (1.0, 1.0, 1.0)
+CHANGES = {
+    "flip": changes_by(flip, lambda edge: edge[:, None], pictures_of(3)),
+    "crop": changes_of_crop,
+    "erase": changes_by(lambda *args: erase(*args, FILL), lambda edge: erasing_numbers(3, edge), pictures_of(3)),
+    "patch": changes_by(patch, lambda edge: patching_numbers(3, edge), levels_of(3)),
+    "jitter": changes_by(
+        lambda *args: jitter(*args, STRONG), lambda edge: np.stack([edge, *numbers_of(3, 3).T], 1), levels_of(3)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGES)
 @pytest.mark.parametrize("probability", [0.0, 1.0])
 def test_probability_0_never_acts_and_1_always(kind, probability):
     edge = np.array([0.0, 0.5, np.nextafter(np.float32(1), np.float32(0))], "float32")
-    if kind == "crop":
-        acted = [tuple(crop_window([n, 0.5, 0.5], (HEIGHT, WIDTH), probability)[0].numpy()) != (40, 24) for n in edge]
-    elif kind == "flip":
-        pictures = pictures_of(3)
-        acted = np.any(flip(pictures, edge[:, None], probability).numpy() != pictures, axis=(1, 2, 3))
-    else:
-        pictures = pictures_of(3)
-        acted = np.any(erase(pictures, erasing_numbers(3, edge), probability, FILL).numpy() != pictures, axis=(1, 2, 3))
-    assert list(acted) == [bool(probability)] * 3
+    assert list(CHANGES[kind](edge, probability)) == [bool(probability)] * 3
 
 
 @pytest.mark.parametrize("size", [(40, 24), (33, 17), (256, 128)])
 def test_crop_cuts_the_size_out_of_a_picture_enlarged_by_an_eighth(size):
     large = tuple(round(side * 1.125) for side in size)
-    seen = set()
-    for chance, up, left in numbers_of(40, 3):
-        enlarged, corner = (tuple(x.numpy()) for x in crop_window(np.array([chance, up, left]), size, 0.6))
+    numbers, seen = numbers_of(40, 3), set()
+    for (chance, up, left), *got in zip(numbers, *crop_window(numbers, size, 0.6), strict=True):
+        enlarged, corner = (tuple(x.numpy()) for x in got)
         if chance < 0.6:
             corners = [int(u * (big - side + 1)) for u, big, side in zip((up, left), large, size, strict=True)]
             assert (enlarged, corner) == (large, tuple(corners))
@@ -108,13 +177,11 @@ def test_crop_cuts_the_size_out_of_a_picture_enlarged_by_an_eighth(size):
 
 
 def test_crop_reaches_every_place_and_none_outside():
-    tops = set()
-    for u in np.linspace(0, 1, 1001, dtype="float32"):
-        corner = crop_window(np.array([0.0, u, 1 - u], "float32"), (40, 24), 1.0)[1].numpy()
-        assert np.all(corner >= 0)
-        assert np.all(corner <= (5, 3))
-        tops.add(int(corner[0]))
-    assert tops == set(range(6))
+    u = np.linspace(0, 1, 1001, dtype="float32")
+    corners = crop_window(np.stack([np.zeros_like(u), u, 1 - u], 1), (40, 24), 1.0)[1].numpy()
+    assert corners.min() == 0
+    assert np.all(corners <= (5, 3))
+    assert [len(set(side)) for side in corners.T.tolist()] == [6, 4]
 
 
 @pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (17, 29), (64, 32)])
@@ -135,7 +202,7 @@ def test_erase_takes_the_first_attempt_that_fits():
 
 def test_a_picture_for_which_no_attempt_fits_stays_whole():
     pictures = pictures_of(2)
-    numbers = erasing_numbers(2, 0.0, [(0.99, 0.0, 0.5, 0.5)] * ERASING_ATTEMPTS)
+    numbers = erasing_numbers(2, 0.0, [(0.99, 0.0, 0.5, 0.5)] * ATTEMPTS)
     np.testing.assert_array_equal(erase(pictures, numbers, 1.0, FILL), pictures)
 
 
@@ -171,8 +238,83 @@ def test_erased_rectangles_reach_every_border():
     assert all(changed[:, :, j].any() for j in (0, WIDTH - 1))
 
 
-def test_the_erasing_colour_is_that_of_the_reference():
-    np.testing.assert_allclose(ERASING_FILL, (0.485, 0.456, 0.406), rtol=1e-7)
+def test_the_erasing_colours_are_those_of_the_references():
+    assert set(ERASING_FILLS) == {"torchreid", "mean"}
+    np.testing.assert_allclose(ERASING_FILLS["torchreid"], (0.485, 0.456, 0.406), rtol=1e-7)
+    np.testing.assert_allclose(
+        preprocess_input(255 * np.array([[0.485, 0.456, 0.406]])), [ERASING_FILLS["mean"]], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (17, 29), (64, 32)])
+@pytest.mark.parametrize("count", [1, 2, 41])
+def test_patch_copies_the_rectangle_of_the_loop(size, count):
+    pictures, numbers = levels_of(count, *size), patching_numbers(count)
+    got = patch(pictures, numbers, 0.7)
+    assert got.dtype == tf.uint8
+    np.testing.assert_array_equal(got, patch_loop(pictures, numbers, 0.7))
+
+
+def test_patches_come_from_every_picture_but_the_own_as_it_was_given():
+    count = 5
+    plain = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, HEIGHT, WIDTH, 3))
+    seen = set()
+    for seed in range(30):
+        for own, picture in enumerate(patch(plain, patching_numbers(count, 0.0, seed=seed), 1.0).numpy()):
+            colours = set(np.unique(picture)) - {own}
+            assert len(colours) == 1, "a patched picture would bring its own patch along"
+            seen.add((own, *colours))
+    assert seen == {(own, other) for own in range(count) for other in range(count) if own != other}
+
+
+def test_patches_reach_every_border_and_come_from_every_border():
+    count = 200
+    places = np.stack(np.broadcast_arrays(np.arange(HEIGHT)[:, None], np.arange(WIDTH)[None], 255), -1).astype(np.uint8)
+    black = np.zeros_like(places)
+    numbers = patching_numbers(2 * count, 0.0)
+    numbers[:, 1] = 0  # from the next picture
+    got = patch(np.stack([black, places] * count), numbers, 1.0).numpy()[::2]
+    inside = got[..., 2] == 255
+    assert all(inside[:, i].any() for i in (0, HEIGHT - 1))
+    assert all(inside[:, :, j].any() for j in (0, WIDTH - 1))
+    assert {0, HEIGHT - 1} <= set(got[inside][:, 0])
+    assert {0, WIDTH - 1} <= set(got[inside][:, 1])
+    mirrored = sum(
+        np.any(np.diff(picture[rows][:, 1].astype(int)) == -1) for picture, rows in zip(got, inside, strict=True)
+    )
+    assert 70 < mirrored < 130
+
+
+def test_a_picture_for_which_no_patch_fits_stays_whole():
+    pictures = levels_of(3)
+    numbers = patching_numbers(3, 0.0, [(0.99, 0.99)] * ATTEMPTS)  # area .5, aspect 10: 69 x 7 pixels
+    np.testing.assert_array_equal(patch(pictures, numbers, 1.0), pictures)
+
+
+@pytest.mark.parametrize("strengths", [(0.2, 0.15, 0.0), (1.0, 1.0, 1.0), (0.0, 0.5, 0.9), (0.0, 0.0, 0.0)])
+def test_jitter_is_pillows_to_the_last_bit(strengths):
+    pictures, numbers = levels_of(40, 17, 11), numbers_of(40, COLUMNS["jitter"], 5)
+    expected = [jitter_by_pillow(p, n, 0.7, strengths) for p, n in zip(pictures, numbers, strict=True)]
+    got = jitter(pictures, numbers, 0.7, strengths)
+    assert got.dtype == tf.uint8
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("strengths", "number", "expected"),
+    [
+        ((0.25, 0, 0), 0.0, [(75, 37, 187), (0, 150, 22)]),  # .75 x
+        ((0.5, 0, 0), 1.0, [(150, 75, 255), (0, 255, 45)]),  # 1.5 x, cut at 255
+        ((0, 0.5, 0), 0.0, [(102, 77, 177), (52, 152, 67)]),  # half way to 105, the mean grey
+        ((0, 0.5, 0), 1.0, [(97, 22, 255), (0, 247, 0)]),
+        ((0, 0, 0.5), 0.0, [(94, 69, 169), (60, 160, 75)]),  # half way to 88; half way to 121
+        ((0, 0, 1.0), 0.0, [(88, 88, 88), (121, 121, 121)]),
+    ],
+)
+def test_jitter_of_two_pixels_by_hand(strengths, number, expected):
+    pictures = np.array([[[(100, 50, 250), (0, 200, 30)]]], np.uint8)  # greys 88 and 121
+    got = jitter(pictures, np.array([[0.0, number, number, number]], "float32"), 1.0, strengths)
+    np.testing.assert_array_equal(got[0, 0], expected)
 
 
 def test_the_numbers_of_an_epoch_are_the_same_whenever_they_are_drawn():
@@ -206,7 +348,31 @@ def test_the_numbers_are_uniform_and_every_sample_has_its_own():
     assert len(np.unique(numbers, axis=0)) == 500
 
 
-@pytest.mark.parametrize(("name", "value"), [("flip", -0.1), ("crop", 1.5), ("erase", 2)])
+def test_new_augmentations_do_not_move_the_numbers_of_the_first_ones():
+    """Of the pictures' flips, crops and erasures in the first version, so that its runs go on as they began."""
+    rows = tf.random.stateless_uniform((9, 45), seed=(5, -3)).numpy()
+    numbers = draw(5, 2, 9)
+    np.testing.assert_array_equal(np.concatenate([numbers[name] for name in ("flip", "crop", "erase")], axis=1), rows)
+    np.testing.assert_allclose(rows[0, :3], (0.8487116, 0.6998510, 0.5644654), rtol=1e-6)
+    assert np.intersect1d(rows, np.concatenate([numbers["patch"], numbers["jitter"]], axis=1)).size <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("flip", -0.1), ("crop", 1.5), ("erase", 2), ("patch", 1.01), ("jitter", float("nan"))]
+)
 def test_a_probability_outside_0_to_1_is_refused(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be a probability, 0 to 1. Received: {name}={value}"):
         Augmentation(**{name: value})
+
+
+@pytest.mark.parametrize("value", [(0.2, 0.15), (0.2, 1.15, 0.0), (-0.2, 0.1, 0.1)])
+def test_strengths_other_than_three_of_0_to_1_are_refused(value):
+    with pytest.raises(
+        ValueError, match=r"`jitter_strengths` must be three numbers 0 to 1\. Received: jitter_strengths=\("
+    ):
+        Augmentation(jitter_strengths=value)
+
+
+def test_an_unknown_erasing_colour_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"`erase_fill` must be one of \['mean', 'torchreid'\]. .*erase_fill='pink'"):
+        Augmentation(erase_fill="pink")

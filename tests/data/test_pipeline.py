@@ -1,16 +1,18 @@
 """From files to batches, against Pillow and against loops by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageEnhance
 
-from keras_osnet.data.augment import Augmentation, draw
+from keras_osnet.data.augment import Augmentation, draw, patch
 from keras_osnet.data.pipeline import decode, naming_unreadable, picture_batches, readable, resize, training_batches
 
 SIZE = (16, 10)
 PLAIN = Augmentation(flip=0.0)
-EVERYTHING = Augmentation(flip=0.5, crop=0.5, erase=0.5)
+EVERYTHING = Augmentation(flip=0.5, crop=0.5, erase=0.5, patch=0.5, jitter=0.5)
 COUNT = 11
 
 
@@ -50,10 +52,10 @@ def files(tmp_path_factory):
     return [save(folder / f"{i:02d}.png", scene(19 + i, 13 + 2 * (i % 3), seed=i)) for i in range(COUNT)]
 
 
-def batches(files, *, seed=3, epochs=1, first_step=0, batch_size=4, augmentation=PLAIN, cache=False):
+def batches(files, *, seed=3, epochs=1, first_step=0, batch_size=4, augmentation=PLAIN, cache=False, order=None):
     dataset = training_batches(
         files, np.arange(len(files)), size=SIZE, batch_size=batch_size, augmentation=augmentation, seed=seed,
-        epochs=epochs, first_step=first_step, cache=cache,
+        epochs=epochs, first_step=first_step, cache=cache, order=order,
     )  # fmt: skip
     return list(dataset.as_numpy_iterator())
 
@@ -163,14 +165,20 @@ def test_an_epoch_of_whole_batches_shows_every_sample(files):
     assert sorted(order_of(batches(files[:8]))) == list(range(8))
 
 
+@pytest.fixture(scope="module")
+def three_epochs(files):
+    return batches(files, epochs=3, augmentation=EVERYTHING)
+
+
 @pytest.mark.parametrize("first_step", [1, 2, 3, 5, 6])
-def test_from_a_first_step_on_equals_skipping(files, first_step):
-    every = batches(files, epochs=3, augmentation=EVERYTHING)
-    assert_same(every[first_step:], batches(files, epochs=3, augmentation=EVERYTHING, first_step=first_step))
+def test_from_a_first_step_on_equals_skipping(files, three_epochs, first_step):
+    rest = batches(files, epochs=3, augmentation=EVERYTHING, first_step=first_step)
+    assert_same(three_epochs[first_step:], rest)
 
 
-def test_an_augmented_picture_does_not_depend_on_the_batch_size(files):
-    fours, eights = (batches(files, batch_size=size, augmentation=EVERYTHING) for size in (4, 8))
+def test_an_augmented_picture_without_a_patch_does_not_depend_on_the_batch_size(files):
+    alone = replace(EVERYTHING, patch=0)
+    fours, eights = (batches(files, batch_size=size, augmentation=alone) for size in (4, 8))
     np.testing.assert_array_equal(np.concatenate([pictures for pictures, _ in fours]), eights[0][0])
     assert order_of(fours) == order_of(eights)
 
@@ -183,25 +191,58 @@ def test_cached_pictures_of_any_sizes_are_those_of_the_files(files):
         )
 
 
-def test_a_training_picture_is_cropped_then_mirrored_then_normalised_then_erased(files):
+def cropped_and_flipped(path, crop, flip):
+    """By hand: levels, whether cropped, whether flipped."""
+    chance, *corner = crop
+    picture = pillow(path, SIZE)
+    if chance < 0.5:  # 16 x 10 pixels out of 18 x 11
+        top, left = (int(u * room) for u, room in zip(corner, (3, 2), strict=True))
+        picture = pillow(path, (18, 11))[top : top + SIZE[0], left : left + SIZE[1]]
+    return (picture[:, ::-1] if flip[0] < 0.5 else picture), chance < 0.5, flip[0] < 0.5
+
+
+def jittered(picture, numbers):
+    if not numbers[0] < 0.5:
+        return picture
+    brighter = ImageEnhance.Brightness(Image.fromarray(picture)).enhance(1 + 0.2 * (2 * numbers[1] - 1))
+    return np.asarray(ImageEnhance.Contrast(brighter).enhance(1 + 0.15 * (2 * numbers[2] - 1)))
+
+
+def test_a_training_picture_is_cropped_mirrored_patched_jittered_normalised_and_erased_in_this_order(files):
     """Each step by hand, given the numbers of the epoch."""
-    seed, epochs, seen = 8, 3, set()
-    got = batches(files, seed=seed, epochs=epochs, augmentation=EVERYTHING)
-    for step, (pictures, labels) in enumerate(got):
-        numbers = {name: rows.numpy() for name, rows in draw(seed, step // 2, COUNT).items()}
-        for picture, label in zip(pictures, labels, strict=True):
-            cropped, flipped, erased = (numbers[name][label][0] < 0.5 for name in ("crop", "flip", "erase"))
-            seen |= {("crop", cropped), ("flip", flipped), ("erase", erased)}
-            by_hand = pillow(files[label], SIZE)
-            if cropped:  # 16 x 10 pixels out of 18 x 11
-                top, left = (int(u * room) for u, room in zip(numbers["crop"][label][1:], (3, 2), strict=True))
-                by_hand = pillow(files[label], (18, 11))[top : top + SIZE[0], left : left + SIZE[1]]
-            if flipped:
-                by_hand = by_hand[:, ::-1]
-            filled = np.all(np.abs(picture - np.array([0.485, 0.456, 0.406])) < 1e-6, axis=-1)
-            assert filled.any() == erased
-            assert np.abs(levels(picture) - by_hand)[~filled].max() <= 1
-    assert len(seen) == 6, "each of the three both happens and does not"
+    seed, seen = 8, set()
+    for step, (pictures, labels) in enumerate(batches(files, seed=seed, epochs=4, augmentation=EVERYTHING)):
+        numbers = {name: rows.numpy()[labels] for name, rows in draw(seed, step // 2, COUNT).items()}
+        by_hand, *did = zip(
+            *(
+                cropped_and_flipped(files[i], *row)
+                for i, *row in zip(labels, numbers["crop"], numbers["flip"], strict=True)
+            ),
+            strict=True,
+        )
+        by_hand = np.stack(by_hand).astype(np.uint8)
+        patched = patch(by_hand, numbers["patch"], 0.5).numpy()
+        by_hand = [jittered(picture, row) for picture, row in zip(patched, numbers["jitter"], strict=True)]
+        erased = numbers["erase"][:, 0] < 0.5
+        filled = np.all(np.abs(pictures - np.array([0.485, 0.456, 0.406])) < 1e-6, axis=-1)
+        np.testing.assert_array_equal(filled.any(axis=(1, 2)), erased)
+        # A level of resizing may become three: times 1.2, times 1.15, and cut to whole levels twice.
+        difference = np.abs(levels(pictures) - by_hand)[~filled]
+        assert difference.max() <= 3
+        assert np.mean(difference > 1) < 0.01
+        happened = (*did, numbers["patch"][:, 0] < 0.5, numbers["jitter"][:, 0] < 0.5, erased)
+        seen |= {(i, bool(value)) for i, values in enumerate(happened) for value in values}
+    assert len(seen) == 10, "each of the five both happens and does not"
+
+
+@pytest.mark.parametrize(("fill", "colour"), [("torchreid", (0.485, 0.456, 0.406)), ("mean", (0.0, 0.0, 0.0))])
+def test_rectangles_are_erased_in_the_colour_of_the_fill(files, fill, colour):
+    (pictures, _), (whole, _) = (
+        batches(files, augmentation=Augmentation(flip=0, erase=chance, erase_fill=fill))[0] for chance in (1.0, 0.0)
+    )
+    erased = np.any(pictures != whole, axis=-1)
+    assert erased.any(axis=(1, 2)).all()
+    np.testing.assert_allclose(pictures[erased], np.broadcast_to(colour, (erased.sum(), 3)), atol=1e-6)
 
 
 def test_a_batch_larger_than_the_pictures_is_refused(files):
@@ -253,3 +294,26 @@ def test_an_error_that_is_not_about_a_file_passes_unchanged(unreadable):
     whole, _ = unreadable
     with pytest.raises(tf.errors.OutOfRangeError, match="something else"), naming_unreadable([whole]):
         raise tf.errors.OutOfRangeError(None, None, "something else")
+
+
+def given_order(epoch):
+    return np.roll([0, 7, 7, 2, 10, 3, 3, 3], epoch)
+
+
+def test_an_order_of_ones_own_is_followed_in_every_epoch_and_from_any_step(files):
+    whole = batches(files, epochs=3, order=given_order, augmentation=EVERYTHING)
+    assert order_of(whole) == [sample for epoch in range(3) for sample in given_order(epoch)]
+    assert_same(batches(files, epochs=3, first_step=3, order=given_order, augmentation=EVERYTHING), whole[3:])
+
+
+def test_a_sample_that_an_order_repeats_is_augmented_each_time_anew(files):
+    (first, _), (second, _) = batches(files, order=given_order, augmentation=Augmentation(flip=0.0, erase=1.0))
+    assert (first[1] != first[2]).any()
+    assert (second[1] != second[2]).any()
+    plain = batches(files, order=given_order)[0][0]
+    np.testing.assert_array_equal(plain[1], plain[2])
+
+
+def test_an_order_of_another_length_is_refused(files):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        batches(files, order=lambda epoch: [0, 1, 2])

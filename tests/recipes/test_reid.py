@@ -6,15 +6,19 @@ from pathlib import Path
 from unittest import mock
 
 import keras
+import numpy as np
 import pytest
 from PIL import Image
+
+from keras_osnet import FeatureExtractor
 
 SCRIPT = Path(__file__).resolve().parents[2] / "recipes" / "reid.py"
 SPEC = importlib.util.spec_from_file_location("reid", SCRIPT)
 RECIPE = importlib.util.module_from_spec(SPEC)
 sys.modules["reid"] = RECIPE  # dataclasses look their module up
 SPEC.loader.exec_module(RECIPE)
-TINY = ["--width", "0.0625", "--resolution", "0.25", "--epochs", "1", "--batch-size", "4"]
+# One stream: each norm adds to the time that tracing takes.
+TINY = ["--variant", "osnet_t1", "--width", "0.0625", "--resolution", "0.25", "--epochs", "1", "--batch-size", "4"]
 
 
 def reid(*arguments):
@@ -143,8 +147,7 @@ def test_a_dataset_that_cannot_be_scored_is_refused_before_training(tmp_path, ca
 
 def test_two_replicas_train_on_logical_cpus(tmp_path):
     market(tmp_path)
-    # One stream: each norm adds to the time that tracing for several replicas takes.
-    options = ("--variant", "osnet_t1", "--replicas", "2", "--work-dir", tmp_path / "run", *TINY)
+    options = ("--replicas", "2", "--work-dir", tmp_path / "run", *TINY)
     done = in_a_process_of_its_own("train", "market1501", "--data-dir", tmp_path, *options)
     assert done.returncode == 0, done.stderr
     assert "epoch   1/1" in done.stdout
@@ -154,3 +157,115 @@ def test_a_batch_that_replicas_do_not_divide_is_refused(tmp_path):
     market(tmp_path)
     with pytest.raises(ValueError, match=r"`batch_size` must be a multiple of `replicas`\. Received: 4"):
         reid("train", "market1501", "--data-dir", tmp_path, "--replicas", "3", "--work-dir", tmp_path, *TINY)
+
+
+def test_a_network_is_fine_tuned_from_a_file_with_other_losses_and_batches_and_scored_on_two_targets(trained, capsys):
+    folder, _ = trained
+    # DukeMTMC-reID is laid out as Market-1501 is, with other names.
+    for path in (folder / "Market-1501-v15.09.15").rglob("*.jpg"):
+        duke = folder / "DukeMTMC-reID" / path.parent.name
+        duke.mkdir(parents=True, exist_ok=True)
+        (duke / path.name.replace("s1_000151_01", "_f0000151")).write_bytes(path.read_bytes())
+    weights = str(folder / "run" / "model.keras")
+    reid(
+        *("train", "market1501_finetune", "--data-dir", folder, "--work-dir", folder / "tuned", *TINY),
+        *("--weights", weights, "--epochs", "2", "--frozen-epochs", "1", "--schedule", "cosine"),
+        *("--pictures-per-identity", "2", "--classifier", "arcface", "--triplet", "1", "--circle", "0.1"),
+        *("--center", "5e-4", "--patch", "0.5", "--jitter", "0.5", "--targets", "dukemtmcreid,market1501"),
+        *("--no-baselines",),
+    )
+    printed = capsys.readouterr().out
+    assert "epoch   2/2" in printed
+    metrics = json.loads((folder / "tuned" / "metrics.json").read_text())
+    assert set(metrics["targets"]) == {"dukemtmcreid", "market1501"}
+    assert metrics["rank1"] == metrics["targets"]["dukemtmcreid"]["rank1"]
+    assert "colour histograms" not in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--targets", "market1501,msmt17"), "MSMT17_V1"),
+        (("--targets", "market1502"), "`name` must be one of"),
+        (("--weights", "nowhere.keras"), "There is no weights file nowhere.keras"),
+        (("--pictures-per-identity", "3"), "`pictures` must be at least 2 and divide the batch size 4"),
+        (("--pictures-per-identity", "4"), "`batch_size` must give 2 to 3 identities"),
+        (("--triplet", "1", "--margin", "inf"), "`margin` must be"),
+    ],
+)
+def test_what_would_fail_later_is_refused_before_training_and_claims_no_folder(tmp_path, capsys, options, message):
+    market(tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        reid("train", "market1501", "--data-dir", tmp_path, "--work-dir", tmp_path / "run", *TINY, *options)
+    assert not (tmp_path / "run").exists()
+    assert "loss" not in capsys.readouterr().out
+
+
+def test_identities_with_too_few_pictures_are_counted_aloud(tmp_path, capsys):
+    (market(tmp_path) / "bounding_box_train" / "0003_c2s1_000151_01.jpg").unlink()
+    options = ("--pictures-per-identity", "2", "--epochs", "0", "--no-baselines")
+    reid("train", "market1501", "--data-dir", tmp_path, "--work-dir", tmp_path / "run", *TINY, *options)
+    assert "1 identities have fewer than 2 pictures: theirs repeat" in capsys.readouterr().out
+
+
+def test_one_training_serves_both_directions_of_viper(tmp_path):
+    for camera in "ab":
+        (tmp_path / "VIPeR" / f"cam_{camera}").mkdir(parents=True)
+        for person in range(14):
+            Image.new("RGB", (8, 16)).save(tmp_path / "VIPeR" / f"cam_{camera}" / f"{person:03d}_0.bmp")
+    groups = RECIPE.trials(RECIPE.Settings("viper"), tmp_path)
+    assert [len(splits) for splits in groups] == [2] * 10
+    for there, back in groups:
+        assert (there.train, there.query, there.gallery) == (back.train, back.gallery, back.query)
+
+
+def test_check_counts_and_names_what_is_wrong(tmp_path, capsys):
+    root = market(tmp_path)
+    (root / "query" / "0004_c1s1_000151_01.jpg").write_bytes(b"no picture")
+    reid("check", "market1501", "--data-dir", tmp_path)
+    printed = capsys.readouterr().out
+    assert [line.split()[:4] for line in printed.splitlines()[1:4]] == [
+        ["train", "3", "2", "6"],
+        ["query", "3", "2", "6"],
+        ["gallery", "3", "2", "6"],
+    ]
+    assert "0004_c1s1_000151_01.jpg" in printed
+
+
+def test_extract_writes_the_features_of_a_folder(trained):
+    folder, _ = trained
+    gallery = folder / "Market-1501-v15.09.15" / "bounding_box_test"
+    weights = folder / "run" / "model.keras"
+    reid("extract", "--weights", weights, "--pictures", gallery, "--output", folder / "features.npz")
+    with np.load(folder / "features.npz") as file:
+        assert file["paths"].tolist() == sorted(str(path) for path in gallery.iterdir())
+        expected = FeatureExtractor(str(weights))(file["paths"].tolist())
+        np.testing.assert_allclose(file["features"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_search_puts_the_person_of_that_colour_first(trained, capsys):
+    folder, _ = trained
+    root = folder / "Market-1501-v15.09.15"
+    query = root / "query" / "0005_c1s1_000151_01.jpg"
+    options = ("--query", query, "--gallery", root / "bounding_box_test", "--k", "2")
+    reid("search", "--weights", folder / "run" / "model.keras", *options)
+    lines = capsys.readouterr().out.splitlines()
+    assert [Path(line.split()[2]).name[:4] for line in lines] == ["0005", "0005"]
+    assert [float(line.split()[1]) for line in lines] == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_evaluate_adds_a_row_for_each_way_of_scoring(trained, capsys):
+    folder, _ = trained
+    options = ("--data-dir", folder, "--work-dir", folder / "ways", "--flip", "--verification", "--expand", "2")
+    reid("evaluate", "--weights", folder / "run" / "model.keras", "--dataset", "market1501", *options)
+    printed = capsys.readouterr().out
+    assert "true accept rate" in printed
+    rows = json.loads((folder / "ways" / "metrics.json").read_text())["rows"]["market1501"]
+    assert set(rows) == {"euclidean", "euclidean, 2 neighbours"}
+
+
+def test_re_ranking_with_more_neighbours_than_pictures_is_refused(trained):
+    folder, _ = trained
+    options = ("--data-dir", folder, "--work-dir", folder / "reranked", "--rerank")
+    with pytest.raises(ValueError, match="`k1` must"):
+        reid("evaluate", "--weights", folder / "run" / "model.keras", "--dataset", "market1501", *options)
