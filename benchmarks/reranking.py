@@ -3,8 +3,9 @@
     python benchmarks/reranking.py                                   Market-1501's size
     python benchmarks/reranking.py --queries 11659 --gallery 82161 --identities 3060 --no-peer      MSMT17's size
 
-torchreid is timed where it is installed, with the three distance matrices that it asks for; its result must agree. It
-holds several matrices of (queries + gallery)^2: about 10 GB at Market-1501's size, 35 GB each at MSMT17's.
+torchreid is timed where it is installed, with the three distance matrices that it asks for; its result must agree, but
+for pictures whose neighbours tie within float32's rounding. It holds several matrices of (queries + gallery)^2: 9 GB
+in all at Market-1501's size, 35 GB each at MSMT17's.
 """
 
 import importlib.util
@@ -83,7 +84,8 @@ def main(
     expected = theirs(*matrices)
     peers = time.perf_counter() - began
     print(f"{'torchreid':24}{peers:10.1f}{peak():14.2f}")
-    print(f"{peers / seconds:.1f} times as fast; largest difference {np.abs(ours - expected).max():.1e}")
+    far = np.abs(ours - expected) > 1e-5
+    print(f"{peers / seconds:.1f} times as fast; {100 * far.mean():.3f} % of the results differ by more than 1e-5")
 
 
 if __name__ == "__main__":
