@@ -58,6 +58,12 @@ def test_the_trained_network_scores_as_torchreid_found(splits, features, metric,
     assert 100 * scores["mAP"] == pytest.approx(mean_ap, abs=0.10)
 
 
+def test_the_trained_network_re_ranked_scores_as_torchreid_found(splits, features):
+    scores = score_splits(features, splits, reranked=True)
+    assert 100 * scores["rank1"] == pytest.approx(93.05, abs=0.1)
+    assert 100 * scores["mAP"] == pytest.approx(92.15, abs=0.1)
+
+
 def test_its_tflite_file_scores_the_same(splits, features, network, tmp_path):
     path = to_tflite(network, tmp_path / "model.tflite").path
 
