@@ -10,6 +10,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from keras_osnet.models import OSNet
 from keras_osnet.preprocessing import preprocess_input
+from keras_osnet.weights import load_network
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
@@ -44,7 +45,7 @@ class FeatureExtractor:
 
     Args:
         model: an `OSNet` (a classifier on top is left out), another network that gives (B, D) features of pictures, or
-            the path of a .keras file that holds one.
+            the path of a .keras, .pth or .pth.tar file that holds one.
         batch_size: pictures per forward pass. Default 64.
         flip: give the mean of the features of a picture and of its mirror image, at twice the time. Default False.
 
@@ -56,7 +57,7 @@ class FeatureExtractor:
 
     def __init__(self, model, *, batch_size=64, flip=False):
         if isinstance(model, (str, PathLike)):
-            model = keras.models.load_model(model, compile=False)
+            model, _ = load_network(model)
         if not (isinstance(model, keras.Model) and _gives_features(model)):
             raise ValueError(
                 "`model` must be an OSNet or another network from pictures to (B, D) features, or the path of one. "

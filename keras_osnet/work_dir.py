@@ -2,18 +2,28 @@
 
 import json
 import os
+import platform
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 
-def claim(work_dir, settings, about):
+def about():
+    """The command line and the versions it runs with, as a dict of text."""
+    versions = {name: version(name) for name in ("keras-osnet", "keras", "tensorflow", "numpy")}
+    return {"command": " ".join(["python", *sys.argv]), "python": platform.python_version(), **versions}
+
+
+def claim(work_dir, settings):
     """Makes a folder this run's own: writes config.json, or checks that the one there has the same settings.
+
+    Beside the settings stands what `about` tells, for the reader.
 
     Args:
         work_dir: the folder; made if need be.
         settings: dict of what makes two runs the same, plain values.
-        about: dict of what is only noted: command, versions.
 
     Raises:
         ValueError: if a run with other settings owns the folder. Nothing is changed.
@@ -32,7 +42,7 @@ def claim(work_dir, settings, about):
                 f"Received: {work_dir}, which differs in {'; '.join(differences)}"
             )
     Path(work_dir).mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps({"settings": settings, **about}, indent=2).encode() + b"\n")
+    write_atomically(path, json.dumps({"settings": settings, **about()}, indent=2).encode() + b"\n")
 
 
 def write_atomically(path, content):

@@ -57,6 +57,8 @@ class Ablation:
     resolution: float = 1.0
     epochs: int = 350
     milestones: tuple[int, ...] = (150, 225, 300)
+    batch_size: int = 64
+    learning_rate: float = 0.065
     identities: int = 0
     """Train on the first so many identities only. 0: all."""
     seeds: int = 1
@@ -92,6 +94,7 @@ def run(settings, name, options, seed, cores):
         *(sys.executable, str(Path(__file__).with_name("reid.py")), "train", settings.row),
         *("--data-dir", str(settings.data_dir), "--work-dir", str(work_dir), "--seed", str(seed)),
         *("--epochs", str(settings.epochs), "--milestones", *milestones, "--identities", str(settings.identities)),
+        *("--batch-size", str(settings.batch_size), "--learning-rate", str(settings.learning_rate)),
         *("--no-baselines", "--cache"),
         *(part for option, value in options.items() for part in (f"--{option}", str(value))),
     ]

@@ -29,12 +29,11 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np
-import tensorflow as tf
 import tyro
 
-from keras_osnet import DATASETS, FeatureExtractor, OSNet, __version__
+from keras_osnet import DATASETS, FeatureExtractor, OSNet
 from keras_osnet import work_dir as runs
-from keras_osnet.data import load, pipeline
+from keras_osnet.data import load, load_splits, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.check import check as check_splits
 from keras_osnet.data.sampling import identity_batches, short_identities
@@ -55,7 +54,7 @@ from keras_osnet.objective import with_objective
 from keras_osnet.optimizers import OPTIMIZERS, CosineSchedule, StepSchedule
 from keras_osnet.search import search as nearest
 from keras_osnet.training import Progress, make_strategy, synchronize_norms, train
-from keras_osnet.weights import LoadReport, load_weights, network_of
+from keras_osnet.weights import load_network
 
 ROOT = Path(__file__).resolve().parents[1]
 Metric = Literal["euclidean", "cosine"]
@@ -187,25 +186,10 @@ class Run:
     """Where everything goes. Run again with the same one, an interrupted training goes on."""
 
 
-def about():
-    return {
-        "command": " ".join(["python", *sys.argv]),
-        "keras_osnet": __version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-    }
-
-
-def sides_of(name, data_dir):
-    """All splits of a dataset."""
-    first = load(name, data_dir)
-    return [first, *(load(name, data_dir, split) for split in range(1, DATASETS[name].splits))]
-
-
 def trials(settings, data_dir):
     """For each training set of the dataset's splits, those splits: one list of one but for VIPeR, GRID, CUHK03."""
     found = {}
-    for splits in sides_of(settings.dataset, data_dir):
+    for splits in load_splits(settings.dataset, data_dir):
         found.setdefault(splits.train, []).append(splits)
     return list(found.values())
 
@@ -287,7 +271,7 @@ def fit(settings, records, work_dir, score):
     batches = batches_of(settings, paths, labels, steps)
     with strategy.scope():
         network, model, loss, optimizer = build(settings, len(people), steps)
-    runs.claim(work_dir, asdict(settings), about())
+    runs.claim(work_dir, asdict(settings))
     if settings.synchronize_norms:
         synchronize_norms(model)
     print(
@@ -325,7 +309,7 @@ def training(run):
     groups = trials(settings, run.data_dir)
     names = settings.targets.split(",") if settings.targets else [settings.dataset]
     # All of them now: what cannot be scored is an error before the training, not after it.
-    others = {name: sides_of(name, run.data_dir) for name in names if name != settings.dataset}
+    others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
     described = [describe(others.get(names[0], splits)[0]) for splits in groups]
     scores = []
     for trial, splits in enumerate(groups):
@@ -348,7 +332,7 @@ def training(run):
         print(f"{described[trial]}\n{table(rows)}")
     means = {name: mean([score[name] for score in scores]) for name in names}
     if len(groups) > 1:
-        runs.claim(work_dir, asdict(settings), about())
+        runs.claim(work_dir, asdict(settings))
         print(f"means over {len(groups)} trials\n{table(means)}")
         network.save(work_dir / "model.keras")
     metrics = means[names[0]] | ({"targets": means} if len(names) > 1 else {})
@@ -358,20 +342,6 @@ def training(run):
 
 def write_metrics(work_dir, metrics):
     runs.write_atomically(work_dir / "metrics.json", json.dumps(metrics, indent=2).encode() + b"\n")
-
-
-def network_from(weights, width=None, variant=None, resolution=1.0):
-    """The network, without classifier, that a weights file holds, and what was read."""
-    if weights.suffix == ".keras":
-        network = keras.models.load_model(weights, compile=False)
-        if not isinstance(network, OSNet):
-            return network, LoadReport(len(network.weights))
-    arguments = {"input_shape": (round(256 * resolution), round(128 * resolution), 3)}
-    if not weights.name.endswith(".weights.h5"):
-        arguments |= network_of(weights)
-    arguments |= {name: value for name, value in (("width", width), ("variant", variant)) if value is not None}
-    network = OSNet(**arguments | {"classes": None, "name": None})
-    return network, load_weights(network, weights)
 
 
 def evaluate(
@@ -408,10 +378,10 @@ def evaluate(
     """
     work_dir = work_dir or Path("runs") / f"evaluate-{dataset}"
     names = [dataset, *(name for name in targets.split(",") if name not in ("", dataset))]
-    sides = {name: sides_of(name, data_dir) for name in names}
-    network, report = network_from(weights, width, variant, resolution)
+    sides = {name: load_splits(name, data_dir) for name in names}
+    network, report = load_network(weights, width=width, variant=variant, resolution=resolution)
     settings = {"weights": str(weights), "dataset": dataset, "metric": metric, "network": network.get_config()}
-    runs.claim(work_dir, settings, about())
+    runs.claim(work_dir, settings)
     print(f"{network.name}: {report.assigned} arrays from {weights}{', without classifier' * bool(report.dropped)}")
     ways = {metric: {}}
     ways |= {f"{metric}, {expand} neighbours": {"expand": expand}} if expand else {}
@@ -457,7 +427,7 @@ def extract(weights: Path, pictures: Path, output: Path, resolution: float = 1.0
         flip: average the features of each picture and its mirror image.
     """
     paths = pictures_in(pictures)
-    features = FeatureExtractor(network_from(weights, resolution=resolution)[0], flip=flip)(paths)
+    features = FeatureExtractor(load_network(weights, resolution=resolution)[0], flip=flip)(paths)
     np.savez(output, paths=np.array([str(path) for path in paths]), features=features)
     print(f"{output}: {features.shape[0]} features of {features.shape[1]} numbers")
 
@@ -476,7 +446,7 @@ def search(
         resolution: of 256 x 128, where the weights do not tell.
     """
     paths = pictures_in(gallery)
-    features_of = FeatureExtractor(network_from(weights, resolution=resolution)[0])
+    features_of = FeatureExtractor(load_network(weights, resolution=resolution)[0])
     found, distances = nearest(features_of([query]), features_of(paths), k=min(k, len(paths)), metric=metric)
     for rank, (index, distance) in enumerate(zip(found[0], distances[0], strict=True), 1):
         print(f"{rank:4d}  {distance:8.4f}  {paths[index]}")

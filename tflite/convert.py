@@ -17,9 +17,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tyro
 
-from keras_osnet import OSNet
 from keras_osnet.export import run_tflite, to_tflite
-from keras_osnet.weights import load_weights, network_of
+from keras_osnet.weights import load_network
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,7 @@ class Options:
 
 def main(options):
     source = options.model / "model.keras" if options.model.is_dir() else options.model
-    network = OSNet(**network_of(source) | {"classes": None, "name": None})
-    load_weights(network, source)
+    network, _ = load_network(source)
     report = to_tflite(network, options.output or source.with_suffix(".tflite"))
     pictures = np.random.default_rng(0).normal(size=(4, *network.input_shape[1:])).astype("float32")
     difference = np.abs(run_tflite(report.path, pictures) - network.predict(pictures, verbose=0)).max()

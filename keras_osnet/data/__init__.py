@@ -77,4 +77,10 @@ def load(name, root, split=0):
     return row.load(root, split) if row.splits > 1 else row.load(root)
 
 
-__all__ = ["DATASETS", "Dataset", "Record", "Splits", "load"]
+def load_splits(name, root):
+    """All splits of a dataset, as `load` gives them: a list of one for most."""
+    first = load(name, root)
+    return [first, *(load(name, root, split) for split in range(1, DATASETS[name].splits))]
+
+
+__all__ = ["DATASETS", "Dataset", "Record", "Splits", "load", "load_splits"]

@@ -12,6 +12,7 @@ from keras_osnet.weights.torchreid import LoadReport, load_torchreid_weights, se
 __all__ = [
     "LoadReport",
     "UnsafeCheckpointError",
+    "load_network",
     "load_torchreid_weights",
     "load_weights",
     "network_of",
@@ -64,6 +65,38 @@ def load_weights(model, path):
     if path.name.endswith(".weights.h5"):
         return _load_h5(model, path)
     raise ValueError(f"`path` must end in .weights.h5, .keras, .pth or .pth.tar. Received: path={path}")
+
+
+def load_network(path, *, width=None, variant=None, resolution=1.0):
+    """The network that gives features, without a classifier, with the weights of a file.
+
+    Args:
+        path: .keras of an OSNet, or of another network, which is given as it is; torchreid's .pth / .pth.tar; or
+            .weights.h5.
+        width: default: as the file tells, 1 for .weights.h5, which tells nothing.
+        variant: likewise, "osnet".
+        resolution: of 256 x 128, where the file does not tell.
+
+    Returns:
+        the network and a `LoadReport`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is of another width or variant, or of no known kind.
+    """
+    from keras_osnet.models import OSNet
+
+    path = _existing(path)
+    if path.suffix == ".keras":
+        network = keras.models.load_model(path, compile=False)
+        if not isinstance(network, OSNet):
+            return network, LoadReport(len(network.weights))
+    arguments = {"input_shape": (round(256 * resolution), round(128 * resolution), 3)}
+    if not path.name.endswith(".weights.h5"):
+        arguments |= network_of(path)
+    arguments |= {name: value for name, value in (("width", width), ("variant", variant)) if value is not None}
+    network = OSNet(**arguments | {"classes": None, "name": None})
+    return network, load_weights(network, path)
 
 
 def _load_h5(model, path):
