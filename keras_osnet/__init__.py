@@ -7,6 +7,7 @@ from keras_osnet.complexity import complexity
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.models import VARIANTS, OSNet
 from keras_osnet.preprocessing import preprocess_input
+from keras_osnet.recognition import AttributeRecogniser
 from keras_osnet.weights import load_torchreid_weights
 
 __version__ = "0.1.0"
@@ -14,6 +15,7 @@ __version__ = "0.1.0"
 __all__ = [
     "DATASETS",
     "VARIANTS",
+    "AttributeRecogniser",
     "FeatureExtractor",
     "OSNet",
     "complexity",

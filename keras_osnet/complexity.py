@@ -7,6 +7,8 @@ from unittest import mock
 import keras
 import numpy as np
 
+from keras_osnet.models import VARIANTS
+
 COUNTED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 STATISTICS = ("moving_mean", "moving_variance")
 
@@ -60,3 +62,20 @@ def complexity(model):
         model(np.zeros((1, *shape), "float32"), training=False)
     params = sum(int(np.prod(w.shape)) for w in model.weights if w.name not in STATISTICS)
     return Complexity(params, total)
+
+
+def depth(model):
+    """Layers of an `OSNet` on its longest way, counted as the paper does.
+
+    2 + 2 T + 2 for each block (conv1, conv3; two convolutions for each Lite 3x3 of the longest stream, one for a full
+    3x3; the two dense layers of an input-dependent gate), and conv1, two transitions, conv5, fc, classifier.
+
+    Args:
+        model: the OSNet, with or without classifier.
+
+    Reference: paper, Section 4.3: 78 layers at depths (2, 2, 2), 210 at (3, 8, 6).
+    """
+    row = VARIANTS[model.variant]
+    stream = max(row.exponents) * (1 if row.convolution == "full" else 2)
+    gate = 2 if row.fusion in ("unified_gate", "separate_gates", "streamwise_gate") else 0
+    return sum(model.depths) * (2 + stream + gate) + 6

@@ -16,6 +16,12 @@ from keras_osnet.work_dir import restore_checkpoint, save_checkpoint, write_atom
 CHECKPOINT = "checkpoint.npz"
 
 
+def right_class(labels, outputs):
+    """1 for each picture whose largest logit is its label's, else 0."""
+    logits = outputs["logits"] if isinstance(outputs, dict) else outputs
+    return tf.cast(tf.argmax(logits, 1, labels.dtype) == labels, "float32")
+
+
 def train(
     model,
     batches,
@@ -28,18 +34,19 @@ def train(
     strategy=None,
     frozen_epochs=0,
     head=("classifier",),
+    accuracy=right_class,
     evaluate=None,
     evaluate_every=0,
     callbacks=(),
 ):
-    """Trains a classification network, writes a checkpoint and a line of metrics.jsonl after each epoch.
+    """Trains a network, writes a checkpoint and a line of metrics.jsonl after each epoch.
 
     Run again with the same `work_dir`, it goes on after the last finished epoch. Replicas share each global batch;
     the gradient is that of the mean loss over the global batch.
 
     Args:
-        model: network that gives logits, or a dict of outputs with "logits" among them; made in `strategy`'s scope,
-            as `optimizer`.
+        model: network that gives logits, or a dict of outputs with "logits" among them (or what `accuracy` takes);
+            made in `strategy`'s scope, as `optimizer`.
         batches: function of a step number that gives a tf.data.Dataset of the global batches (pictures, labels)
             from that step on.
         loss: `keras.losses.Loss` whose `call` gives one value per picture, from labels and what the model gives. With
@@ -52,6 +59,8 @@ def train(
         frozen_epochs: of the first epochs, how many train only the `head`; the rest stands still, its norms use and
             keep their running statistics. They count in the schedule. Default 0.
         head: names of the layers that are new. Default ("classifier",).
+        accuracy: function of labels and what the model gives, to one share of right answers per picture. Default: 1
+            where the largest logit is the label's.
         evaluate: function without arguments that gives a dict of scores.
         evaluate_every: call it after every so many epochs (not after the last). 0: never.
         callbacks: Keras callbacks, called as `fit` calls them; logs hold loss, accuracy, learning_rate,
@@ -76,8 +85,8 @@ def train(
     callbacks = keras.callbacks.CallbackList(callbacks, model=model)
     callbacks.set_params({"epochs": epochs, "steps": steps_per_epoch, "first_epoch": first_epoch})
     model.optimizer, model.stop_training = optimizer, False
-    whole = train_step_function(model, loss, optimizer, strategy)
-    frozen = train_step_function(model, loss, optimizer, strategy, head=head) if frozen_epochs else None
+    step_of = partial(train_step_function, model, loss, optimizer, strategy, accuracy=accuracy)
+    whole, frozen = step_of(), step_of(head=head) if frozen_epochs else None
     feed = iter(strategy.experimental_distribute_dataset(batches(first_epoch * steps_per_epoch)))
     callbacks.on_train_begin()
     for epoch in range(first_epoch, epochs):
@@ -170,7 +179,7 @@ class Progress(keras.callbacks.Callback):
         self.stream.flush()
 
 
-def train_step_function(model, loss, optimizer, strategy, *, head=None):
+def train_step_function(model, loss, optimizer, strategy, *, head=None, accuracy=right_class):
     """Makes the function that takes one optimiser step on a global batch.
 
     Args:
@@ -179,6 +188,7 @@ def train_step_function(model, loss, optimizer, strategy, *, head=None):
         optimizer: Keras optimiser, built.
         strategy: `tf.distribute.Strategy` in whose scope model and optimiser were made.
         head: names of the only layers to train; the network runs as in inference then. Default: all are trained.
+        accuracy: function of labels and outputs that gives one number per picture.
 
     Returns:
         function of (pictures, labels) that gives [mean loss, share of right answers, number of pictures].
@@ -195,7 +205,6 @@ def train_step_function(model, loss, optimizer, strategy, *, head=None):
         batch = context.all_reduce("SUM", own)
         with tf.GradientTape() as tape:
             outputs = model(pictures, training=head is None)
-            logits = outputs["logits"] if isinstance(outputs, dict) else outputs
             if gathers:
                 everyones = keras.tree.map_structure(partial(_gather, context), outputs)
                 # Every replica computes the loss of the whole batch: a share each, so that their sum is that loss.
@@ -205,7 +214,7 @@ def train_step_function(model, loss, optimizer, strategy, *, head=None):
             value = tf.reduce_sum(values) / tf.cast(batch, values.dtype)
         gradients = tape.gradient(value, [variable.value for variable in variables])
         optimizer.apply(gradients, variables)  # sums them over replicas
-        right = tf.reduce_sum(tf.cast(tf.argmax(logits, 1, tf.int32) == labels, value.dtype))
+        right = tf.reduce_sum(tf.cast(accuracy(labels, outputs), value.dtype))
         return value, right / tf.cast(batch, value.dtype), own
 
     @tf.function

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_osnet import OSNet, complexity
+from keras_osnet.complexity import depth
 
 PARAMETERS = {1.0: 2_169_508, 0.75: 1_285_754, 0.5: 630_034, 0.25: 201_864}
 # Paper, Table 6: width, then the height and width of the picture, then mult-adds in millions.
@@ -71,6 +72,21 @@ def test_the_cifar_networks_have_the_counts_of_the_paper():
     assert round(shallow.mult_adds / 1e6, 1) == 452.8
     assert round(shallow.params / 1e6, 1) == 2.2
     assert complexity(OSNet(input_shape=(64, 32, 3), depths=(3, 8, 6))).params == 4_573_292
+
+
+@pytest.mark.parametrize(
+    ("variant", "depths", "layers"),
+    [
+        ("osnet", (2, 2, 2), 78),
+        ("osnet", (3, 8, 6), 210),
+        ("osnet_add", (2, 2, 2), 66),  # no gate
+        ("osnet_t1", (2, 2, 2), 30),  # conv1, one Lite 3x3, conv3: 4 a block
+        ("osnet_full_conv", (1, 1, 1), 30),  # 2 + 4 + 2 a block
+    ],
+)
+def test_depth_is_counted_as_the_paper_counts_it(variant, depths, layers):
+    model = OSNet(0.0625, variant, (32, 32, 3), depths=depths, stem="cifar")
+    assert depth(model) == layers
 
 
 def test_a_classifier_is_counted_when_there_is_one():

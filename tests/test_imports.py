@@ -33,6 +33,7 @@ ALLOWED = {
     "training": EVERY,
     "export": EVERY,
     "inference": EVERY,
+    "recognition": EVERY,
     "visual": EVERY,
     "__init__": EVERY,
 }

@@ -6,12 +6,14 @@ import math
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_osnet.losses import (
     KINDS,
     BatchHardTriplet,
     CenterLoss,
     CircleLoss,
+    LabelColumns,
     LabelSmoothedCrossEntropy,
     MarginSoftmax,
     WeightedBinaryCrossentropy,
@@ -370,3 +372,32 @@ def test_a_loss_read_back_from_its_config_gives_the_same_values(name):
 def test_arguments_outside_their_bounds_are_refused(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def test_a_loss_on_columns_sees_only_these_labels():
+    labels = np.array([[3, 1, 0, 1], [0, 0, 1, 1]])
+    logits = np.array([[0.2, -1.0], [1.5, 0.3]], "float32")
+    terms = -np.log(1 / (1 + np.exp(-np.where(labels[:, 1:3] == 1, logits, -logits))))
+    loss = LabelColumns(WeightedBinaryCrossentropy([0.0, 0.0]), 1, 2)  # rates of 0: all weights are 1
+    np.testing.assert_allclose(ops.convert_to_numpy(loss.call(labels, logits)), terms.mean(axis=1), rtol=1e-6)
+    again = LabelColumns.from_config(json.loads(json.dumps(loss.get_config())))
+    np.testing.assert_allclose(ops.convert_to_numpy(again.call(labels, logits)), terms.mean(axis=1), rtol=1e-6)
+
+
+def test_a_single_column_of_labels_comes_without_its_axis():
+    logits = np.array([[2.0, 0.0, -1.0], [0.5, 0.1, 0.4]], "float32")
+    exponentials = np.exp(logits.astype("float64"))
+    expected = -np.log(exponentials[[0, 1], [2, 0]] / exponentials.sum(axis=1))
+    loss = LabelColumns(LabelSmoothedCrossEntropy(0.0), 1)
+    found = ops.convert_to_numpy(loss.call(np.array([[9, 2], [9, 0]]), logits))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_columns_that_the_labels_lack_are_refused():
+    with pytest.raises(ValueError, match=r"`labels` must be \(batch, 3 or more\)"):
+        LabelColumns(LabelSmoothedCrossEntropy(0.1), 2).call(np.zeros((2, 2)), np.zeros((2, 4)))
+
+
+def test_columns_need_the_whole_batch_if_their_loss_does():
+    assert LabelColumns(CircleLoss(), 0).whole_batch
+    assert not LabelColumns(LabelSmoothedCrossEntropy(0.1), 0).whole_batch

@@ -4,8 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from keras_osnet.data import cuhk03, dukemtmcreid, grid, market1501, mix4, msmt17, own, synthetic, viper
-from keras_osnet.data.records import Record, Splits
+from keras_osnet.data import (
+    cuhk03,
+    dukemtmcreid,
+    grid,
+    market1501,
+    market1501_attributes,
+    mix4,
+    msmt17,
+    own,
+    pa100k,
+    synthetic,
+    viper,
+)
+from keras_osnet.data.records import AttributeSplits, Record, Splits
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,9 @@ class Dataset:
 DATASETS = {
     "synthetic": Dataset(synthetic.load, synthetic.EXPECTED_TREE),
     "market1501": Dataset(market1501.load, market1501.EXPECTED_TREE, (751, 750, 751), (12936, 3368, 15913)),
+    "market1501_attributes": Dataset(
+        market1501_attributes.load, market1501_attributes.EXPECTED_TREE, (751, 750, 751), (12936, 3368, 15913)
+    ),
     "cuhk03": Dataset(cuhk03.load, cuhk03.EXPECTED_TREE, (767, 700, 700), (7365, 1400, 5332)),
     "cuhk03_labeled": Dataset(
         partial(cuhk03.load, boxes="labeled"), cuhk03.EXPECTED_TREE, (767, 700, 700), (7368, 1400, 5328)
@@ -83,4 +98,49 @@ def load_splits(name, root):
     return [first, *(load(name, root, split) for split in range(1, DATASETS[name].splits))]
 
 
-__all__ = ["DATASETS", "Dataset", "Record", "Splits", "load", "load_splits"]
+# Attributes: name -> loader of `AttributeSplits`, or None for a row of `DATASETS` whose records have attributes.
+ATTRIBUTE_DATASETS = {"synthetic": None, "market1501_attributes": None, "pa100k": pa100k.load}
+
+
+def load_attributes(name, root, val_identities=0):
+    """Reads an attribute dataset's records; pictures are opened later.
+
+    Args:
+        name: a row of `ATTRIBUTE_DATASETS`.
+        root: folder that holds the dataset's own official folder.
+        val_identities: how many training identities, the last ones, to keep for validation, of a set that has no
+            validation part of its own.
+
+    Returns:
+        `AttributeSplits`. Of a ReID dataset, test is query and gallery without the pictures that have no attributes.
+
+    Raises:
+        ValueError: for an unknown name, a missing or differently laid out folder, or identities that do not suffice.
+    """
+    if name not in ATTRIBUTE_DATASETS:
+        raise ValueError(f"`name` must be one of {sorted(ATTRIBUTE_DATASETS)}. Received: name={name!r}")
+    if ATTRIBUTE_DATASETS[name]:
+        if val_identities:
+            raise ValueError(f"`val_identities` must be 0: {name} has a val part. Received: {val_identities}")
+        return ATTRIBUTE_DATASETS[name](root)
+    splits = load(name, root)
+    identities = sorted({record.identity for record in splits.train})
+    if not 0 <= val_identities < len(identities):
+        raise ValueError(f"`val_identities` must be below {len(identities)}. Received: {val_identities}")
+    held = set(identities[len(identities) - val_identities :])
+    train, val = (tuple(r for r in splits.train if (r.identity in held) == kept) for kept in (False, True))
+    test = tuple(record for record in splits.query + splits.gallery if record.attributes)
+    return AttributeSplits(train, val, test, splits.attribute_names)
+
+
+__all__ = [
+    "ATTRIBUTE_DATASETS",
+    "DATASETS",
+    "AttributeSplits",
+    "Dataset",
+    "Record",
+    "Splits",
+    "load",
+    "load_attributes",
+    "load_splits",
+]

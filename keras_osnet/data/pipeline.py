@@ -91,7 +91,7 @@ def training_batches(
 
     Args:
         paths: picture files.
-        labels: (N,) integers.
+        labels: (N,) integers, or (N, L) for several of each picture.
         size: (height, width) in pixels.
         batch_size: global, over all replicas.
         augmentation: `Augmentation`.
@@ -103,7 +103,7 @@ def training_batches(
             repeat, so that the augmentation follows from the place in the epoch then. Default: all in a drawn order.
 
     Returns:
-        tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
+        tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,) or (B, L)).
 
     Raises:
         ValueError: if there are fewer pictures than the batch size, or as many labels as pictures there are not.

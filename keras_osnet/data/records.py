@@ -34,3 +34,16 @@ class Splits:
     def cameras_known(self):
         """Whether every picture has a camera, so that the same-camera rule holds throughout."""
         return all(record.camera is not None for record in self.train + self.query + self.gallery)
+
+
+@dataclass(frozen=True)
+class AttributeSplits:
+    """The three parts of an attribute dataset; every record has a label, 0 or 1, for each of `names`.
+
+    `val`, for choosing the epoch and the thresholds, is empty in a set that has none.
+    """
+
+    train: tuple[Record, ...]
+    val: tuple[Record, ...]
+    test: tuple[Record, ...]
+    names: tuple[str, ...]

@@ -4,7 +4,7 @@ from keras_osnet.losses.attributes import FORMS, WeightedBinaryCrossentropy
 from keras_osnet.losses.classification import KINDS, LabelSmoothedCrossEntropy, MarginSoftmax
 from keras_osnet.losses.metric import CenterLoss, CircleLoss
 from keras_osnet.losses.triplet import MININGS, BatchHardTriplet
-from keras_osnet.losses.weighted_sum import WeightedSum
+from keras_osnet.losses.weighted_sum import LabelColumns, WeightedSum
 
 __all__ = [
     "FORMS",
@@ -13,6 +13,7 @@ __all__ = [
     "BatchHardTriplet",
     "CenterLoss",
     "CircleLoss",
+    "LabelColumns",
     "LabelSmoothedCrossEntropy",
     "MarginSoftmax",
     "WeightedBinaryCrossentropy",

@@ -1,4 +1,4 @@
-"""Several losses on several outputs of one network."""
+"""Several losses on several outputs of one network, from one or several labels of a picture."""
 
 import keras
 from keras import ops
@@ -51,6 +51,44 @@ class WeightedSum(PictureLoss):
     def from_config(cls, config):
         terms = [(w, keras.saving.deserialize_keras_object(loss), output) for w, loss, output in config["terms"]]
         return cls(**{**config, "terms": terms})
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class LabelColumns(PictureLoss):
+    """A loss on some of a picture's labels: L(labels[:, first : first + count], outputs).
+
+    For a network that answers several questions, whose labels stand side by side in one array.
+
+    Args:
+        loss: a `keras.losses.Loss` whose `call` gives one value per picture.
+        first: of its columns.
+        count: of columns; None (default) for a single one without an axis, (B,).
+
+    Input: labels (B, columns), outputs as the loss takes them. Output of `call`: (B,).
+    """
+
+    def __init__(self, loss, first, count=None, name="label_columns", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.loss, self.first, self.count = loss, first, count
+
+    @property
+    def whole_batch(self):
+        return getattr(self.loss, "whole_batch", False)
+
+    def call(self, y_true, y_pred):
+        last = self.first + (self.count or 1)
+        if len(y_true.shape) != 2 or y_true.shape[1] < last:
+            raise ValueError(f"`labels` must be (batch, {last} or more). Received: labels.shape={y_true.shape}")
+        columns = y_true[:, self.first] if self.count is None else y_true[:, self.first : last]
+        return self.loss.call(columns, y_pred)
+
+    def get_config(self):
+        loss = keras.saving.serialize_keras_object(self.loss)
+        return {**super().get_config(), "loss": loss, "first": self.first, "count": self.count}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
 
 
 def _checked(term):

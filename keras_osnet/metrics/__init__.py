@@ -1,6 +1,6 @@
 """Scores, NumPy in and numbers out."""
 
-from keras_osnet.metrics.attributes import AttributeScores, attribute_scores
+from keras_osnet.metrics.attributes import AttributeScores, attribute_scores, attribute_table, choose_thresholds
 from keras_osnet.metrics.expansion import expand_queries
 from keras_osnet.metrics.ranking import RetrievalScores
 from keras_osnet.metrics.reranking import rerank
@@ -12,6 +12,8 @@ __all__ = [
     "RetrievalScores",
     "VerificationScores",
     "attribute_scores",
+    "attribute_table",
+    "choose_thresholds",
     "evaluate_distances",
     "evaluate_retrieval",
     "expand_queries",

@@ -87,6 +87,91 @@ def attribute_scores(probabilities, labels, threshold=0.5):
     )
 
 
+@dataclass(frozen=True)
+class AttributeRow:
+    """One attribute: its name, how many of the pictures have it, and rates as fractions, NaN for 0 / 0.
+
+    `tpr` and `tnr` are the shares found of the pictures that have it, and rejected of the others. `average_precision`
+    is the mean, over the pictures that have it, of the precision among those at least as probable.
+    """
+
+    name: str
+    positives: int
+    tpr: float
+    tnr: float
+    average_precision: float
+
+
+def attribute_table(probabilities, labels, names, threshold=0.5):
+    """Scores of each attribute alone.
+
+    Args:
+        probabilities, labels, threshold: as `attribute_scores` takes them.
+        names: of the attributes.
+
+    Returns:
+        list of `AttributeRow`.
+
+    Raises:
+        ValueError: as `attribute_scores`, or if there is not a name for each attribute.
+    """
+    attribute_scores(probabilities, labels, threshold)  # checks all three
+    probabilities, labels = np.asarray(probabilities), np.asarray(labels) == 1
+    if len(names) != labels.shape[1]:
+        raise ValueError(f"`names` must be one for each of {labels.shape[1]} attributes. Received: {len(names)}")
+    predicted = probabilities >= np.broadcast_to(np.asarray(threshold, probabilities.dtype), labels.shape[1:])
+    return [
+        AttributeRow(
+            name,
+            int(actual.sum()),
+            float(found[actual].mean()) if actual.any() else float("nan"),
+            float((~found)[~actual].mean()) if not actual.all() else float("nan"),
+            _average_precision(scores, actual),
+        )
+        for name, found, actual, scores in zip(names, predicted.T, labels.T, probabilities.T, strict=True)
+    ]
+
+
+def choose_thresholds(probabilities, labels):
+    """For each attribute the threshold with the greatest (TPR + TNR) / 2, to be found on validation pictures.
+
+    Between two probabilities their mean; of thresholds that are equally good the one nearest .5; .5 for an attribute
+    that all pictures have, or none.
+
+    Args:
+        probabilities, labels: as `attribute_scores` takes them.
+
+    Returns:
+        (attributes,) float64 in 0 .. 1.
+    """
+    attribute_scores(probabilities, labels)
+    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels) == 1
+    chosen = []
+    for scores, actual in zip(probabilities.T, labels.T, strict=True):
+        levels = np.unique(scores)
+        # 0 takes all; what lies above the largest takes none, and 1 does if the largest lies below it.
+        candidates = np.concatenate([[0.0, 0.5, 1.0], (levels[1:] + levels[:-1]) / 2])
+        ordered_there, ordered_not = np.sort(scores[actual]), np.sort(scores[~actual])
+        if not (len(ordered_there) and len(ordered_not)):
+            chosen.append(0.5)
+            continue
+        tpr = 1 - np.searchsorted(ordered_there, candidates) / len(ordered_there)
+        tnr = np.searchsorted(ordered_not, candidates) / len(ordered_not)
+        best = candidates[tpr + tnr >= (tpr + tnr).max() - 1e-12]
+        chosen.append(best[np.argmin(np.abs(best - 0.5))])
+    return np.array(chosen)
+
+
+def _average_precision(scores, actual):
+    """Equally probable pictures count together, so that their order does not matter."""
+    if not actual.any():
+        return float("nan")
+    levels, inverse = np.unique(-scores, return_inverse=True)
+    taken = np.cumsum(np.bincount(inverse, minlength=len(levels)))
+    hits = np.bincount(inverse, weights=actual, minlength=len(levels))
+    return float((hits * np.cumsum(hits) / taken).sum() / actual.sum())
+
+
 def _balanced(predicted, actual):
     """(TPR + TNR) / 2 of every attribute, or the one of them that there is."""
     positives, negatives = np.count_nonzero(actual, axis=0), np.count_nonzero(~actual, axis=0)

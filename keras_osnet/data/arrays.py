@@ -1,0 +1,64 @@
+"""From small pictures in memory to batches, in tf.data."""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_osnet.data.augment import draw, flip
+from keras_osnet.preprocessing import preprocess_input
+
+
+def training_batches(pictures, labels, *, batch_size, pad=4, seed, epochs, first_step=0):
+    """Padded, cropped and mirrored batches of all epochs in one dataset, from a given step on.
+
+    Each picture is padded on every side by reflection, cut back to its size at a random place, and mirrored with
+    probability .5. Order and augmentation follow from (seed, epoch, sample) alone.
+
+    Args:
+        pictures: (N, H, W, 3) uint8.
+        labels: (N,) integers.
+        batch_size: global, over all replicas; the last partial batch of an epoch is dropped.
+        pad: pixels. Default 4.
+        seed: of order and augmentation.
+        epochs: how many epochs from step 0 on.
+        first_step: batches already done.
+
+    Returns:
+        tf.data.Dataset of (normalised float32 (B, H, W, 3), int32 (B,)).
+
+    Raises:
+        ValueError: if there are fewer pictures than the batch size, or another number of labels.
+
+    Reference: Zagoruyko and Komodakis, Wide Residual Networks, Section 3 (the setting of the paper's Section 4.3).
+    """
+    count = len(pictures)
+    if len(labels) != count:
+        raise ValueError(f"`labels` must be one per picture. Received: {len(labels)} labels, {count} pictures")
+    if not 1 <= batch_size <= count:
+        raise ValueError(f"`batch_size` must be 1 .. {count}, the pictures. Received: batch_size={batch_size}")
+    height, width = pictures.shape[1:3]
+    if not 0 <= pad < min(height, width):
+        raise ValueError(f"`pad` must be 0 .. {min(height, width) - 1} pixels. Received: pad={pad}")
+    steps, labels = count // batch_size, np.asarray(labels, "int32")
+    pictures, labels = tf.constant(pictures), tf.constant(labels)
+
+    def samples(epoch):
+        epoch = tf.cast(epoch, "int32")
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=tf.stack([seed, epoch]))
+        numbers = draw(seed, epoch, count)
+        rows = (order, tf.gather(numbers["flip"], order), tf.gather(numbers["crop"][:, 1:], order))
+        return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder=True)
+
+    @tf.function(jit_compile=True)
+    def augment(batch, mirror, places):
+        padded = tf.pad(batch, [[0, 0], [pad, pad], [pad, pad], [0, 0]], "REFLECT")
+        corners = tf.minimum(tf.cast(places * (2 * pad + 1), "int32"), 2 * pad)
+        cut = tf.gather(padded, corners[:, :1] + tf.range(height), axis=1, batch_dims=1)
+        cut = tf.gather(cut, corners[:, 1:] + tf.range(width), axis=2, batch_dims=1)
+        return preprocess_input(tf.cast(flip(cut, mirror, 0.5), "float32"))
+
+    def load(order, mirror, places):
+        return augment(tf.gather(pictures, order), mirror, places), tf.gather(labels, order)
+
+    first_epoch, done = divmod(first_step, steps)
+    dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples).skip(done)
+    return dataset.map(load, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)

@@ -1,0 +1,34 @@
+"""What turns a feature into attributes."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class AttributeHead(keras.layers.Dense):
+    """One logit for each named attribute, from a feature: z = W f + b; a sigmoid gives the probability.
+
+    Args:
+        names: of the attributes, each once. They are kept in the saved network.
+
+    Input shape: (B, features). Output shape: (B, len(names)), in the policy's variable dtype (float32 under mixed
+    precision).
+
+    Raises:
+        ValueError: if there is no name, or one repeats.
+
+    Reference: paper, Section 4.2 (26 attributes of PA-100K).
+    """
+
+    def __init__(self, names, dtype=None, **kwargs):
+        self.names = [str(name) for name in names]
+        if not self.names or len(set(self.names)) < len(self.names):
+            raise ValueError(f"`names` must be one or more, each once. Received: names={names!r}")
+        full = keras.dtype_policies.get(dtype).variable_dtype
+        initializer = keras.initializers.RandomNormal(stddev=0.01)
+        super().__init__(len(self.names), kernel_initializer=initializer, dtype=full, **kwargs)
+
+    def get_config(self):
+        config = super().get_config()
+        for name in ("units", "kernel_initializer"):
+            del config[name]
+        return {**config, "names": self.names}

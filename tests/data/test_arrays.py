@@ -1,0 +1,75 @@
+"""Padded crops of pictures in memory, against the same taken by hand from pictures whose levels tell the place."""
+
+import numpy as np
+import pytest
+
+from keras_osnet.data.arrays import training_batches
+from keras_osnet.preprocessing import preprocess_input
+
+COUNT, HEIGHT, WIDTH, PAD = 11, 8, 6, 3
+# Each pixel says its picture, row and column.
+PICTURES = np.stack(np.broadcast_arrays(*np.ogrid[10 : 10 + COUNT, 30 : 30 + HEIGHT, 50 : 50 + WIDTH]), axis=-1).astype(
+    "uint8"
+)
+LABELS = np.arange(COUNT) * 3
+
+
+def batches(**changed):
+    settings = {"batch_size": 4, "pad": PAD, "seed": 5, "epochs": 40, **changed}
+    return list(training_batches(PICTURES, LABELS, **settings).as_numpy_iterator())
+
+
+def crops_of(picture):
+    """(mirrored, top, left) -> normalised crop, all of them, by NumPy."""
+    padded = np.pad(picture, ((PAD, PAD), (PAD, PAD), (0, 0)), mode="reflect")
+    found = {}
+    for top in range(2 * PAD + 1):
+        for left in range(2 * PAD + 1):
+            cut = padded[top : top + HEIGHT, left : left + WIDTH]
+            found[False, top, left] = preprocess_input(cut)
+            found[True, top, left] = preprocess_input(cut[:, ::-1])
+    return found
+
+
+def test_every_picture_is_a_crop_of_itself_and_all_places_occur():
+    expected = {label: crops_of(picture) for label, picture in zip(LABELS, PICTURES, strict=True)}
+    seen = set()
+    for pictures, labels in batches():
+        for picture, label in zip(pictures, labels, strict=True):
+            matches = [key for key, crop in expected[label].items() if np.abs(crop - picture).max() < 1e-5]
+            assert matches
+            seen |= set(matches)  # several where reflections are alike
+    assert len(seen) > 0.9 * 2 * (2 * PAD + 1) ** 2
+    assert {mirrored for mirrored, _, _ in seen} == {False, True}
+
+
+def test_an_epoch_has_each_picture_at_most_once_in_an_order_of_its_own():
+    found = [labels.tolist() for _, labels in batches(epochs=3)]
+    epochs = [found[i] + found[i + 1] for i in range(0, 6, 2)]
+    assert all(len(set(epoch)) == 8 for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_what_follows_a_step_is_what_the_whole_has_there():
+    whole, rest = batches(epochs=3), batches(epochs=3, first_step=3)
+    assert len(rest) == len(whole) - 3 == 3
+    for (a, b), (c, d) in zip(whole[3:], rest, strict=True):
+        np.testing.assert_array_equal(a, c)
+        np.testing.assert_array_equal(b, d)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"batch_size": 12}, r"`batch_size` must be 1 \.\. 11"),
+        ({"pad": 6}, r"`pad` must be 0 \.\. 5 pixels. Received: pad=6"),
+    ],
+)
+def test_impossible_settings_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        batches(**changed)
+
+
+def test_labels_of_another_number_are_refused():
+    with pytest.raises(ValueError, match="10 labels, 11 pictures"):
+        training_batches(PICTURES, LABELS[:-1], batch_size=4, seed=0, epochs=1)
