@@ -28,12 +28,13 @@ __all__ = [
     "optimizers",
     "preprocess_input",
     "training",
+    "visual",
 ]
 
 
 def __getattr__(name):
     # These need TensorFlow, which the network itself does not: they load on first use.
-    if name in ("data", "export", "training"):
+    if name in ("data", "export", "training", "visual"):
         return import_module(f"keras_osnet.{name}")
     if name == "DATASETS":
         return import_module("keras_osnet.data").DATASETS

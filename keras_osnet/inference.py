@@ -44,8 +44,8 @@ class FeatureExtractor:
     ReLU, float32, not L2-normalised.
 
     Args:
-        model: an `OSNet` (a classifier on top is left out), another network that gives (B, D) features of pictures, or
-            the path of a .keras, .pth or .pth.tar file that holds one.
+        model: an `OSNet` (a classifier on top is left out), another network that gives (B, D) features of pictures,
+            alone or as "features" among several outputs, or the path of a .keras, .pth or .pth.tar file that holds one.
         batch_size: pictures per forward pass. Default 64.
         flip: give the mean of the features of a picture and of its mirror image, at twice the time. Default False.
 
@@ -58,6 +58,9 @@ class FeatureExtractor:
     def __init__(self, model, *, batch_size=64, flip=False):
         if isinstance(model, (str, PathLike)):
             model, _ = load_network(model)
+        if isinstance(model, keras.Model) and isinstance(model.output_shape, list):  # several outputs
+            if isinstance(model.output, dict) and "features" in model.output:
+                model = keras.Model(model.inputs[0], model.output["features"], name=model.name)
         if not (isinstance(model, keras.Model) and _gives_features(model)):
             raise ValueError(
                 "`model` must be an OSNet or another network from pictures to (B, D) features, or the path of one. "

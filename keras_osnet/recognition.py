@@ -9,6 +9,11 @@ from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.weights import load_network
 
 
+def attribute_heads(model):
+    """The `AttributeHead` layers of a model."""
+    return [layer for layer in getattr(model, "layers", ()) if isinstance(layer, AttributeHead)]
+
+
 class AttributeRecogniser:
     """Names the attributes of the people in pictures, with a probability each.
 
@@ -31,7 +36,7 @@ class AttributeRecogniser:
     def __init__(self, model, *, batch_size=64):
         if isinstance(model, (str, PathLike)):
             model, _ = load_network(model)
-        heads = [layer for layer in getattr(model, "layers", ()) if isinstance(layer, AttributeHead)]
+        heads = attribute_heads(model)
         if len(heads) != 1:
             raise ValueError(
                 f"`model` must have one AttributeHead. Received: {type(model).__name__} with {len(heads)} of them"

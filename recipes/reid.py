@@ -266,6 +266,8 @@ def fit(settings, records, work_dir, score):
     records = [record for record in records if record.identity in index]
     paths, labels = [r.path for r in records], np.array([index[r.identity] for r in records])
     steps = len(paths) // settings.batch_size
+    if not steps:
+        raise ValueError(f"`batch_size` must not exceed the {len(paths)} pictures. Received: {settings.batch_size}")
     keras.utils.set_random_seed(settings.seed)
     strategy = make_strategy(settings.replicas)
     batches = batches_of(settings, paths, labels, steps)
@@ -453,20 +455,27 @@ def search(
 
 
 def demonstrate():
-    """No argument: train on the synthetic set, score, export, check the export, run it."""
+    """No argument: train on the synthetic set, score, export, check the export, report, run it."""
+    from keras_osnet.visual import write_report  # matplotlib and more, which the verbs do not need
+
     began = time.perf_counter()
     work_dir, splits = training(Run(ROWS["synthetic"], Path("runs/data"), Path("runs/synthetic")))
     network = keras.models.load_model(work_dir / "model.keras")
     report = to_tflite(network, work_dir / "model.tflite")
     print(f"TFLite float32: {report.bytes:,} bytes, {sum(report.ops.values())} ops: {', '.join(report.ops)}")
     paths = [r.path for r in splits.query]
-    expected = FeatureExtractor(network)(paths)
+    extractor = FeatureExtractor(network)
+    expected = extractor(paths)
     batches = pipeline.picture_batches(paths, size=network.input_shape[1:3])
     lite = np.concatenate([run_tflite(report.path, batch) for batch in batches])
     difference = float(np.abs(lite - expected).max())
     if not difference < 1e-4:
         raise ValueError(f"The TFLite file's features differ from Keras' by {difference:.2g} on the query pictures.")
     print(f"its features differ from Keras' by at most {difference:.1g} on the {len(paths)} query pictures")
+    started = time.perf_counter()
+    features = expected, extractor([record.path for record in splits.gallery])
+    page = write_report(work_dir, network, splits, dataset="synthetic", features=features)
+    print(f"a report to look at, made in {time.perf_counter() - started:.0f} s: {page}")
     gallery = Path(splits.gallery[0].path).parent
     script = ROOT / "tflite" / "run.py"
     print(f"\n$ python {script.relative_to(ROOT)} {report.path} {paths[0]} {gallery}", flush=True)

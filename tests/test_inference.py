@@ -129,6 +129,12 @@ def test_another_network_that_gives_features_will_do(tmp_path):
         np.testing.assert_allclose(black, (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225), rtol=1e-5)
 
 
+def test_features_are_found_among_several_outputs(network, extractor):
+    features = network.get_layer("embedding").output
+    both = keras.Model(network.input, {"attributes": features[:, :2], "features": features})
+    np.testing.assert_allclose(FeatureExtractor(both)(pictures()), extractor(pictures()), atol=1e-5)
+
+
 def test_a_model_that_gives_no_features_is_refused(tmp_path):
     other = keras.Sequential([keras.Input((*SIZE, 3)), keras.layers.ReLU()])
     other.save(tmp_path / "other.keras")

@@ -1,0 +1,172 @@
+"""All figures; made here: those of pictures alone, triplets, rankings and activation maps.
+
+Arrays in, a `matplotlib.figure.Figure` out: no pyplot, so no state outside of the figure. Sizes are in inches.
+"""
+
+from textwrap import fill
+
+import numpy as np
+
+from keras_osnet.visual.bars import attributes_figure, exponents_figure, gates_figure
+from keras_osnet.visual.curves import (
+    cmc_figure,
+    distances_figure,
+    feature_map_figure,
+    roc_figure,
+    training_figure,
+)
+from keras_osnet.visual.network import overlay
+from keras_osnet.visual.ranking import KINDS
+from keras_osnet.visual.style import (
+    FAINT,
+    GAP,
+    KIND_MARKS,
+    LINE,
+    MARGIN,
+    QUERY,
+    RIGHT,
+    WRONG,
+    Sheet,
+    cell_of,
+    checked_array,
+    checked_list,
+    checked_pictures,
+    short_numbers,
+)
+
+__all__ = [
+    "activations_figure",
+    "attributes_figure",
+    "cmc_figure",
+    "distances_figure",
+    "exponents_figure",
+    "feature_map_figure",
+    "gates_figure",
+    "ranking_figure",
+    "roc_figure",
+    "training_figure",
+    "triplets_figure",
+]
+
+MARKS = tuple(KIND_MARKS[name] for name in KINDS)
+
+
+def triplets_figure(query, match, impostor, distances=None):
+    """Draws triplets of query, true match and impostor (paper, Figure 1), four a row.
+
+    Args:
+        query, match, impostor: N pictures each, (H, W, 3) uint8.
+        distances: (N, 2), of match and impostor from the query. Default: not written.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+
+    Raises:
+        ValueError: where an argument does not hold to the above.
+    """
+    query = checked_pictures("query", query)
+    sides = query, checked_pictures("match", match, len(query)), checked_pictures("impostor", impostor, len(query))
+    texts = np.full((len(query), 3), "", object)
+    if distances is not None:
+        texts[:, 1:] = short_numbers(checked_array("distances", distances, (len(query), 2)))
+    width, height = cell_of(query[0], 1.5)
+    group, columns = 3 * (width + GAP) + 2 * GAP, min(4, len(query))
+    lines = 2 * LINE
+    rows = -(-len(query) // columns)
+    sheet = Sheet(2 * MARGIN + columns * group - 3 * GAP, 2 * MARGIN + rows * (height + lines) + LINE)
+    for number, pictures in enumerate(zip(*sides, strict=True)):
+        top = MARGIN + LINE + number // columns * (height + lines)
+        for place, (picture, mark) in enumerate(zip(pictures, (QUERY, RIGHT, WRONG), strict=True)):
+            left = MARGIN + number % columns * group + place * (width + GAP)
+            below = f"{mark.sign} {texts[number, place]}".strip()
+            sheet.picture(picture, left, top, width, height, mark=mark, below=below)
+            if number < columns:
+                name = ("query", "match", "impostor")[place]
+                sheet.write(left + width / 2, top - 0.06, name, ha="center", va="bottom", color=mark.colour)
+    return sheet
+
+
+def ranking_figure(queries, gallery, kinds, distances=None, titles=None):
+    """Draws for each query, a row each, its nearest gallery pictures in order.
+
+    Args:
+        queries: Q pictures, (H, W, 3) uint8.
+        gallery: Q lists of `top` pictures.
+        kinds: (Q, top) integers, indices into `KINDS`.
+        distances: (Q, top). Default: not written.
+        titles: Q texts, of which each stands below a query. Default: none.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+
+    Raises:
+        ValueError: where an argument does not hold to the above.
+    """
+    queries = checked_pictures("queries", queries)
+    kinds = checked_array("kinds", kinds, (len(queries), None))
+    if kinds.dtype.kind not in "iu" or kinds.min() < 0 or kinds.max() >= len(KINDS):
+        raise ValueError(f"`kinds` must be indices into {KINDS}. Received: {np.unique(kinds).tolist()}")
+    top = kinds.shape[1]
+    gallery = [checked_pictures("gallery", row, top) for row in checked_list("gallery", gallery, len(queries))]
+    texts = np.full(kinds.shape, "")
+    if distances is not None:
+        texts = short_numbers(checked_array("distances", distances, kinds.shape))
+    titles = [""] * len(queries) if titles is None else checked_list("titles", titles, len(queries))
+    width, height = cell_of(queries[0], 1.3)
+    width = max(width, 0.52)  # for the number below
+    wide = 2 * MARGIN + width + 2 * GAP + top * (width + GAP)
+    sheet = Sheet(max(wide, 4), 2 * MARGIN + len(queries) * (height + 2 * LINE) + 2.5 * LINE)
+    lefts = MARGIN + width + 3 * GAP + np.arange(top) * (width + GAP)
+    for left, name in zip([MARGIN, *lefts], ["query", *range(1, top + 1)], strict=True):
+        sheet.write(left + width / 2, MARGIN + LINE - 0.06, name, ha="center", va="bottom", color=FAINT)
+    for row, query in enumerate(queries):
+        above = MARGIN + LINE + row * (height + 2 * LINE)
+        sheet.picture(query, MARGIN, above, width, height, mark=QUERY, below=titles[row])
+        for left, picture, kind, text in zip(lefts, gallery[row], kinds[row], texts[row], strict=True):
+            below = f"{MARKS[kind].sign} {text}".strip()
+            sheet.picture(picture, left, above, width, height, mark=MARKS[kind], below=below)
+    names = (f"{mark.sign} {name}" for name, mark in KIND_MARKS.items())
+    bottom = MARGIN + LINE + len(queries) * (height + 2 * LINE) + 0.06
+    sheet.write(MARGIN, bottom, "     ".join(names) + ", not scored", color=FAINT)
+    return sheet
+
+
+def activations_figure(pictures, maps, other=None, names=("this network", "other")):
+    """Draws where a network looks, and another beside it (paper, Figure 6).
+
+    Args:
+        pictures: N pictures, (H, W, 3) uint8.
+        maps: (N, h, w), as `activation_maps` gives them.
+        other: (N, h2, w2), of another network. Default: none.
+        names: of the two networks.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+
+    Raises:
+        ValueError: where an argument does not hold to the above.
+    """
+    pictures = checked_pictures("pictures", pictures)
+    sides = [("maps", maps)] + ([] if other is None else [("other", other)])
+    maps = [checked_array(name, values, (len(pictures), None, None)) for name, values in sides]
+    heads = ["picture", *map(_folded, checked_list("names", names, 2)[: len(maps)])]
+    width, height = cell_of(pictures[0], 1.5)
+    width = max(width, 0.7)
+    group = len(heads) * (width + 0.04) + 3 * GAP
+    columns = min(len(pictures), int(10 / group))
+    rows, head = -(-len(pictures) // columns), LINE * (1 + max(text.count("\n") for text in heads))
+    sheet = Sheet(2 * MARGIN + columns * group - 3 * GAP, 2 * MARGIN + head + rows * (height + GAP))
+    for number, picture in enumerate(pictures):
+        top = MARGIN + head + number // columns * (height + GAP)
+        seen = [picture, *(overlay(picture, values[number]) for values in maps)]
+        for place, (shown, text) in enumerate(zip(seen, heads, strict=True)):
+            left = MARGIN + number % columns * group + place * (width + 0.04)
+            sheet.picture(shown, left, top, width, height)
+            if number < columns:
+                sheet.write(left + width / 2, top - 0.04, text, ha="center", va="bottom", color=FAINT)
+    return sheet
+
+
+def _folded(name):
+    """A name in lines that fit above a picture, broken after an underscore too."""
+    return fill(name.replace("_", "_ "), 14, break_long_words=False).replace("_ ", "_")

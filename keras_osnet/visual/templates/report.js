@@ -1,0 +1,149 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const at = (id) => document.getElementById(id);
+  const KINDS = [["match", "✓ match"], ["impostor", "✗ false"], ["same", "○ same cam."]];
+  const SPOKEN = ["true match", "false", "same camera, not scored"];
+
+  function make(tag, cls, ...children) {
+    const node = document.createElement(tag);
+    if (cls) node.className = cls;
+    node.append(...children);
+    return node;
+  }
+
+  /* Pictures: [file name, person, camera or null, "query" or "gallery", base64 or null], by row. */
+  const who = ([, person, camera]) => person + (camera === null ? "" : `, camera ${camera}`);
+
+  function picture(row, alt) {
+    const image = make("img", "person");
+    image.width = 48;
+    image.height = 96;
+    image.dataset.picture = row;
+    image.alt = alt;
+    return image;
+  }
+
+  function fill(image) {
+    const { drawn, picture: row } = image.dataset;
+    const content = drawn === undefined ? data.pictures[row][4] : data.drawn[drawn];
+    if (content) {
+      image.src = "data:image/jpeg;base64," + content;
+      return;
+    }
+    const gone = make("span", "gone", `missing: ${data.pictures[row][0]}`);
+    gone.setAttribute("role", "img");
+    gone.setAttribute("aria-label", `${image.alt}. The file could not be opened.`);
+    image.replaceWith(gone);
+  }
+
+  /* What is far from the window stays empty: thousands of decoded pictures would make the page slow. */
+  const waiting = new Map();
+  const observer = new IntersectionObserver(
+    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => arrive(entry.target)),
+    { rootMargin: "500px 0px" },
+  );
+  function whenNear(node, then) {
+    waiting.set(node, then);
+    observer.observe(node);
+  }
+  function arrive(node) {
+    observer.unobserve(node);
+    const then = waiting.get(node);
+    waiting.delete(node);
+    if (then) then(node);
+  }
+  addEventListener("beforeprint", () => [...waiting.keys()].forEach(arrive));
+  document.querySelectorAll("img[data-picture], img[data-drawn]").forEach((image) => whenNear(image, fill));
+
+  /* Theme: what the system says, unless the reader says otherwise. */
+  const theme = at("theme");
+  let redraw = () => {};
+  theme.addEventListener("change", () => {
+    document.documentElement.dataset.theme = theme.value;
+    redraw();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw());
+
+  /* Contents: the section being read. */
+  const links = new Map([...document.querySelectorAll("nav a")].map((a) => [a.hash.slice(1), a]));
+  const reading = new IntersectionObserver(
+    (entries) =>
+      entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
+        links.forEach((a) => a.removeAttribute("aria-current"));
+        links.get(entry.target.id)?.setAttribute("aria-current", "true");
+      }),
+    { rootMargin: "-20% 0px -70% 0px" },
+  );
+  document.querySelectorAll("main > section").forEach((section) => reading.observe(section));
+
+  /* Rankings. */
+  const list = at("ranking-list");
+  if (list) {
+    const firstWord = (precision, first) =>
+      precision === null ? "no match to find" : first === 1 ? "first hit right" : `first match at rank ${first}`;
+
+    function show(item) {
+      const [row, precision, first, hits] = data.ranking[item.dataset.entry];
+      const about = data.pictures[row];
+      const text = make(
+        "div", "",
+        make("p", "", make("strong", "", precision === null ? "AP –" : `AP ${precision.toFixed(2)}`)),
+        make("p", "small", who(about)),
+        make("p", `small ${first === 1 ? "match" : "impostor"}`, firstWord(precision, first)),
+        make("p", "small", about[0]),
+      );
+      const images = [picture(row, `Query: ${who(about)}`)];
+      const found = make("ol", "hits");
+      hits.forEach(([hit, kind, distance], rank) => {
+        const image = picture(hit, `Rank ${rank + 1}, ${SPOKEN[kind]}: ${who(data.pictures[hit])}`);
+        images.push(image);
+        const mark = make("span", "mark", KINDS[kind][1]);
+        const entry = make("li", KINDS[kind][0], make("span", "framed", image), mark, make("span", "mark", `${distance}`));
+        entry.title = `${data.pictures[hit][0]} (${who(data.pictures[hit])})`;
+        found.append(entry);
+      });
+      item.append(make("div", "asked", images[0], text), found);
+      item.style.minHeight = "0";
+      images.forEach(fill);
+      // What is still empty takes as much room as the first, so that a link leads to about the right place.
+      if (!list.style.length) list.style.setProperty("--entry", `${item.offsetHeight}px`);
+    }
+
+    const items = data.ranking.map((_, index) => {
+      const item = make("li");
+      item.dataset.entry = index;
+      list.append(item);
+      whenNear(item, show);
+      return item;
+    });
+    const outcomes = {
+      all: () => true,
+      wrong: ([, precision, first]) => precision !== null && first !== 1,
+      right: ([, precision, first]) => precision !== null && first === 1,
+      lost: ([, precision, , hits]) => precision !== null && !hits.some(([, kind]) => kind === 0),
+      none: ([, precision]) => precision === null,
+    };
+    const camera = at("ranking-camera");
+    const outcome = at("ranking-outcome");
+    const filter = () => {
+      let shown = 0;
+      data.ranking.forEach((entry, index) => {
+        const seen = (!camera || camera.value === "all" || `${data.pictures[entry[0]][2]}` === camera.value)
+          && outcomes[outcome.value](entry);
+        items[index].hidden = !seen;
+        shown += seen;
+      });
+      at("ranking-count").textContent = `${shown} of ${items.length} queries shown`;
+      at("ranking-none").hidden = shown > 0;
+    };
+    [camera, outcome].forEach((control) => control?.addEventListener("change", filter));
+    filter();
+  }
+
+  /* The map of features. */
+  const canvas = at("map");
+  if (canvas) {
+    {% include "map.js" %}
+  }
+})();

@@ -1,0 +1,95 @@
+"""Shows what a network does on a test side: one HTML page, and the same figures as PNG files.
+
+    python recipes/report.py --weights FILE --dataset ROW --data-dir D
+    python recipes/report.py --weights FILE --dataset ROW --data-dir D --compare FILE      activation maps side by side
+
+The page holds hard triplets, rankings to filter, activation maps, gates, a map of the features, curves and numbers
+(paper, Figures 1, 5, 6 and 7). It is a single file that loads nothing from anywhere. Times: recipes/README.md.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import tyro
+
+from keras_osnet import AttributeRecogniser
+from keras_osnet.data import DATASETS, load
+from keras_osnet.recognition import attribute_heads
+from keras_osnet.visual.report import write_report
+from keras_osnet.weights import load_network
+
+
+@dataclass(frozen=True)
+class Report:
+    """What to show."""
+
+    weights: Path
+    """.keras, .weights.h5, or torchreid's .pth / .pth.tar. Training curves come from the metrics.jsonl beside it."""
+    dataset: str
+    """Row of keras_osnet.DATASETS."""
+    data_dir: Path
+    """Folder that holds the dataset's official folder."""
+    work_dir: Path | None = None
+    """Where report.html and the folder report go. Default: runs/report-DATASET."""
+    compare: Path | None = None
+    """Weights of a second network, for its activation maps: one of a single scale, say."""
+    split: int = 0
+    """Which one, of a dataset that has several."""
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+    """Distance between features."""
+    resolution: float = 1.0
+    """Of 256 x 128, where the weights do not tell."""
+    layer: str = "conv5"
+    """Whose activations are shown."""
+    block: str | None = None
+    """Whose gates are clustered, conv4_2 say. Default: the last."""
+
+
+def attributes_of(network, splits):
+    """Names, probabilities and labels of the queries, where the network recognises what the dataset labels."""
+    if not attribute_heads(network) or not splits.attribute_names:
+        return None
+    recogniser = AttributeRecogniser(network)
+    if recogniser.names != splits.attribute_names:
+        raise ValueError(
+            f"`weights` must recognise the attributes of the dataset: {', '.join(splits.attribute_names)}. "
+            f"Received: {', '.join(recogniser.names)}"
+        )
+    probabilities = recogniser.probabilities([record.path for record in splits.query])
+    return recogniser.names, probabilities, [record.attributes for record in splits.query]
+
+
+def main(settings: Report):
+    splits = load(settings.dataset, settings.data_dir, settings.split)
+    network, compare = (
+        None if path is None else load_network(path, resolution=settings.resolution)[0]
+        for path in (settings.weights, settings.compare)
+    )
+    page = write_report(
+        settings.work_dir or Path("runs") / f"report-{settings.dataset}",
+        network,
+        splits,
+        dataset=settings.dataset,
+        compare=compare,
+        attributes=attributes_of(network, splits),
+        metric=settings.metric,
+        protocol=DATASETS[settings.dataset].protocol,
+        layer=settings.layer,
+        block=settings.block,
+        training_dir=settings.weights.parent,
+        progress=lambda part, seconds: print(f"  {part:24s}{seconds:6.1f} s", flush=True),
+    )
+    print(page)
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Report, description=__doc__))
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
