@@ -1,8 +1,15 @@
+import itertools
+import os
+import tarfile
+from pathlib import Path
+
+import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_osnet import VARIANTS, OSNet
-from keras_osnet.export import run_tflite, to_tflite
+from keras_osnet.export import calibration_pictures, run_tflite, to_tflite
 
 SHAPE = (64, 48, 3)
 PICTURES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
@@ -21,14 +28,16 @@ def with_lived_in_statistics(model):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_converts_to_built_in_ops_and_agrees_with_keras(variant, tmp_path):
-    model = with_lived_in_statistics(OSNet(width=0.25, variant=variant, input_shape=SHAPE))
+    # Of the others, the second block of a stage is as the first.
+    depths = (2, 2, 2) if VARIANTS[variant].instance_norm else (1, 1, 1)
+    model = with_lived_in_statistics(OSNet(width=0.25, variant=variant, input_shape=SHAPE, depths=depths))
     report = to_tflite(model, tmp_path / "model.tflite")
     expected = model.predict(PICTURES, verbose=0)
     assert np.ptp(expected) > 1e-2
     # Random statistics make features of any size: 1e-5 of the largest.
     np.testing.assert_allclose(run_tflite(report.path, PICTURES), expected, atol=1e-5 * max(1, expected.max()))
     assert not any(name.startswith(("Flex", "CUSTOM")) for name in report.ops)
-    assert report.ops["CONV_2D"] > 20
+    assert report.ops["CONV_2D"] > 10
 
 
 def test_batch_norms_leave_no_op_behind_in_the_file(tmp_path):
@@ -45,18 +54,191 @@ def test_a_classifier_and_the_cifar_stem_convert_too(tmp_path):
     np.testing.assert_allclose(outputs, model.predict(pictures, verbose=0), atol=1e-5)
 
 
+def small(**settings):
+    return with_lived_in_statistics(OSNet(**{"width": 0.25, "input_shape": SMALL, "depths": (1, 1, 1), **settings}))
+
+
+def cosines(a, b):
+    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+def with_dead_gates(model):
+    """Hidden units that no picture wakes: their scales, and those of the constant logits behind, have no data."""
+    biases = [weight for weight in model.weights if weight.path.endswith("fc1/bias")]
+    for bias in biases:
+        bias.assign(np.full(bias.shape, -1e3))
+    assert biases
+    return model
+
+
+SMALL = (32, 48, 3)
+CALIBRATION = np.random.default_rng(8).normal(size=(12, *SMALL)).astype("float32")
+MODELS = {
+    "trained": lambda **settings: small(**settings),
+    "fresh": lambda **settings: OSNet(**{"width": 0.25, "input_shape": SMALL, "depths": (1, 1, 1), **settings}),
+    "dead_gates": lambda **settings: with_dead_gates(small(**settings)),
+}
+# Random weights and noise for pictures: the bound is one of plain quantisation, not of a trained network's.
+LEAST_COSINE = {"float16": 0.99999, "dynamic": 0.995, "int8": 0.995}
+OPS = {"int8": {"QUANTIZE": 1, "DEQUANTIZE": 1, "SPACE_TO_DEPTH": 1, "MAX_POOL_2D": 1}}
+# Instance norm is computed in float between int8 layers.
+FAST = [("trained", "osnet", "float16"), ("trained", "osnet", "dynamic"), ("dead_gates", "osnet", "int8")]
+FAST += [("fresh", "osnet", "int8"), ("trained", "osnet_ain", "int8"), ("trained", "osnet_concat", "int8")]
+
+
+def converts(kind, variant, quantization, path, **settings):
+    model = MODELS[kind](variant=variant, **settings)
+    calibration = CALIBRATION if quantization == "int8" else None
+    report = to_tflite(model, path / "model.tflite", quantization=quantization, calibration=calibration)
+    pictures = np.random.default_rng(9).normal(size=(4, *SMALL)).astype("float32")
+    expected = model.predict(pictures, verbose=0)
+    assert np.ptp(expected) > 1e-3
+    assert cosines(run_tflite(report.path, pictures), expected).min() > LEAST_COSINE[quantization]
+    assert not any(name.startswith(("Flex", "CUSTOM")) for name in report.ops)
+    return report
+
+
+@pytest.mark.parametrize(("kind", "variant", "quantization"), FAST)
+def test_quantised_files_load_and_agree_with_keras(kind, variant, quantization, tmp_path):
+    report = converts(kind, variant, quantization, tmp_path)
+    assert (report.quantization, report.calibration_pictures) == (quantization, 12 * (quantization == "int8"))
+    if variant == "osnet" and quantization == "int8":  # one border on either side, and nothing that leaves XNNPACK
+        assert {name: report.ops.get(name) for name in OPS["int8"]} == OPS["int8"]
+        assert "AVERAGE_POOL_2D" not in report.ops
+
+
+# About 20 minutes: only where it is asked for.
+MATRIX = list(itertools.product(["trained", "fresh"], VARIANTS, [0.25, 0.5, 0.75, 1.0], LEAST_COSINE))
+
+
+@pytest.mark.parametrize(("kind", "variant", "width", "quantization"), MATRIX if "TFLITE_MATRIX" in os.environ else [])
+def test_every_width_and_variant_loads_quantised(kind, variant, width, quantization, tmp_path):
+    converts(kind, variant, quantization, tmp_path, width=width, depths=(2, 2, 2))
+
+
+def test_sizes_shrink_with_the_bits_of_the_weights(tmp_path):
+    model = small(width=0.5)
+    sizes = {
+        q: to_tflite(model, tmp_path / "m", quantization=q, calibration=CALIBRATION if q == "int8" else None).bytes
+        for q in (None, "float16", "dynamic")
+    }
+    weights = 4 * sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    assert sizes["float16"] < 0.62 * sizes[None] < sizes[None] - 0.3 * weights
+    assert sizes["dynamic"] < 0.8 * sizes["float16"]
+
+
+def test_batches_of_two_quantise_as_single_pictures_do(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    model = small()
+    paths = [tmp_path / f"{n}.tflite" for n in (1, 2)]
+    for n, path in enumerate(paths, start=1):
+        to_tflite(model, path, quantization="int8", calibration=CALIBRATION, batch_size=n)
+    interpreter = Interpreter(str(paths[1]))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], CALIBRATION[:2])
+    interpreter.invoke()
+    pair = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(pair, run_tflite(paths[0], CALIBRATION[:2]), atol=0.02 * pair.max())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three pictures, a text beside them, and folders of one picture, of none, and of one that is none."""
+    for name, count in (("three", 3), ("one", 1), ("none", 0), ("broken", 2)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            picture = np.random.default_rng(i).integers(0, 256, (40, 30, 3), dtype="uint8")
+            Image.fromarray(picture).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "three" / "notes.txt").write_text("no picture")
+    (tmp_path / "broken" / "1.png").write_text("no picture")
+    return tmp_path
+
+
+def test_a_folder_or_its_files_calibrate_as_their_pixels_do(folder):
+    files = sorted((folder / "three").glob("*.png"))
+    arrays = [np.asarray(Image.open(file).resize((48, 32), Image.Resampling.BILINEAR)) for file in files]
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    expected = (np.stack(arrays) / np.float32(255) - mean) / std
+    for given in (folder / "three", str(folder / "three"), files, [str(file) for file in files]):
+        np.testing.assert_allclose(calibration_pictures(given, SMALL), expected, atol=1.5 / 255 / 0.22)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "message"),
+    [
+        ("none", "must hold pictures"),
+        ("one", "2 pictures or more, better 200. Received: 1"),
+        ("nowhere", "must be a folder"),
+        ("broken", "1 of 2 pictures cannot be read .*1.png"),
+        (["three/0.png", "three/notes.txt"], "notes.txt"),
+        ([], "2 pictures or more"),
+        (CALIBRATION[:1], "2 pictures or more"),
+        (CALIBRATION[:, 1:], r"pictures \(N, \(32, 48, 3\)\). Received: calibration.shape=\(12, 31, 48, 3\)"),
+        (np.full((2, *SMALL), np.nan, "float32"), "must be finite"),
+        (None, "must be pictures where `quantization` is 'int8'"),
+    ],
+)
+def test_wrong_calibration_is_named_and_nothing_is_written(calibration, message, folder):
+    if isinstance(calibration, str):
+        calibration = folder / calibration
+    elif isinstance(calibration, list):
+        calibration = [folder / name for name in calibration]
+    model = keras.Sequential([keras.Input(SMALL), keras.layers.GlobalAveragePooling2D()])
+    with pytest.raises(ValueError, match=message):
+        to_tflite(model, folder / "model.tflite", quantization="int8", calibration=calibration)
+    assert not (folder / "model.tflite").exists()
+
+
 @pytest.mark.parametrize(
     ("shape", "arguments", "message"),
     [
-        (SHAPE, {"quantization": "int4"}, "quantization='int4'"),
-        (SHAPE, {"calibration": [PICTURES]}, "`calibration` must be None"),
+        (SMALL, {"quantization": "int4"}, "quantization='int4'"),
+        (SMALL, {"calibration": CALIBRATION}, "`calibration` must be None"),
+        (SMALL, {"calibration": CALIBRATION, "quantization": "float16"}, "`calibration` must be None"),
         ((None, None, 3), {}, "known size"),
+        (SMALL, {"calibration": CALIBRATION, "quantization": "int8"}, "`model` must be an OSNet"),
     ],
 )
 def test_wrong_arguments_are_named_and_nothing_is_written(shape, arguments, message, tmp_path):
+    model = keras.Sequential([keras.Input(shape), keras.layers.GlobalAveragePooling2D()])
     with pytest.raises(ValueError, match=message):
-        to_tflite(OSNet(width=0.25, input_shape=shape), tmp_path / "model.tflite", **arguments)
+        to_tflite(model, tmp_path / "model.tflite", **arguments)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quantization", [None, "float16", "dynamic"])
+def test_networks_that_are_no_osnet_convert_without_pictures(quantization, tmp_path):
+    layers = [keras.Input(SMALL), keras.layers.Conv2D(40, 5, activation="relu"), keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential(layers)
+    report = to_tflite(model, tmp_path / "model.tflite", quantization=quantization)
+    outputs = run_tflite(report.path, CALIBRATION)
+    assert cosines(outputs, model.predict(CALIBRATION, verbose=0)).min() > 0.999
+
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+PHOTOGRAPHS, WEIGHTS = SHARED / "data" / "market1501.tar.xz", SHARED / "weights" / "osnet_x0_25_market1501.pth"
+
+
+@pytest.mark.skipif(
+    not (PHOTOGRAPHS.exists() and WEIGHTS.exists()), reason=f"research data {PHOTOGRAPHS} and {WEIGHTS} are not here"
+)
+def test_the_trained_network_keeps_its_features_in_int8(tmp_path):
+    chosen = []
+    with tarfile.open(PHOTOGRAPHS) as tar:
+        training = (member for member in tar if "bounding_box_train" in member.name and member.name.endswith(".jpg"))
+        for i, member in enumerate(training):
+            if i % 40 == 0:
+                tar.extract(member, tmp_path, filter="data")
+                chosen.append(tmp_path / member.name)
+            if len(chosen) == 96:
+                break
+    network = OSNet(width=0.25, weights=WEIGHTS)
+    report = to_tflite(network, tmp_path / "m.tflite", quantization="int8", calibration=chosen[::2] + chosen[1::8])
+    held = calibration_pictures([path for i, path in enumerate(chosen[1::2]) if i % 4], (256, 128, 3))
+    found = cosines(run_tflite(report.path, held), network.predict(held, verbose=0))
+    assert report.bytes <= 530_000
+    assert found.mean() >= 0.997
 
 
 def test_conversion_prints_nothing(tmp_path, capfd):

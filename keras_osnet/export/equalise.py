@@ -1,0 +1,90 @@
+"""Channels of a folded graph brought to one size, for tensors that share one int8 scale; the output stays as it is."""
+
+import numpy as np
+
+# Values of channel c may be multiplied by s_c where they are made and divided by it where they are used, if what lies
+# between is linear or positively homogeneous: ReLU, pooling, addition, a gate. Per op, which inputs hold the same
+# channels as its output.
+THROUGH = {"max_pool": (0,), "average_pool": (0,), "mean": (0,), "maximum": (0,), "add": (0, 1), "scale": (0,)}
+# Axis of the output channels of every weight of the ops that can make channels of another size.
+MADE = {
+    "conv": {"kernel": 3, "bias": 0},
+    "depthwise": {"kernel": 2, "bias": 0},
+    "dense": {"kernel": 1, "bias": 0},
+    "instance_norm": {"gamma": 0, "beta": 0},
+}
+# Axis of the kernel's input channels. Other ops need their input as it is, but for a concatenation, which hands it on
+# to a convolution.
+USED = {"conv": 2, "depthwise": 2, "dense": 0}
+# A channel this much smaller than the largest is dead: it would only be made to overflow.
+DEAD = 1e-3
+
+
+def equalise(graph, sizes, *, power=0.5, limit=16.0):
+    """Multiplies every small channel by s = min((largest / its own)^power, limit), and undoes it behind.
+
+    Between a pointwise and a depthwise convolution, where there is no ReLU, the power is 1. Tensors whose channels are
+    tied, as those of a stage's residual sums are, have one s.
+
+    Args:
+        graph: dict of `Node` by name, see `fold`.
+        sizes: per node (C,), the largest absolute value of each channel over the calibration pictures.
+        power: across ReLUs. 1 costs 3 dB there.
+        limit: of s.
+
+    Returns:
+        the graph with other weights; its output moves by rounding only.
+
+    Reference: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction (ICCV 2019).
+    """
+    groups = _tied(graph)
+    scales = {name: np.ones(len(size)) for name, size in sizes.items()}
+    for group in {id(group): group for group in groups.values()}.values():
+        size = np.max([sizes[name] for name in group], axis=0).astype("float64")
+        if size.max() > 0 and _is_free(graph, group):
+            linear = not any(graph[name].relu for name in group)
+            s = np.minimum((size.max() / np.maximum(size, DEAD * size.max())) ** (1.0 if linear else power), limit)
+            scales |= dict.fromkeys(group, np.where(size > DEAD * size.max(), s, 1.0))
+    for name, node in graph.items():
+        if node.op == "concat":
+            scales[name] = np.concatenate([scales[source] for source in node.inputs])
+    return {name: _rescaled(node, name, scales) for name, node in graph.items()}
+
+
+def _tied(graph):
+    """Per name, the set of names whose channels are the same ones."""
+    groups = {name: {name} for name in graph}
+    for name, node in graph.items():
+        for i in THROUGH.get(node.op, ()):
+            joined = groups[name] | groups[node.inputs[i]]
+            groups |= dict.fromkeys(joined, joined)
+    return groups
+
+
+def _is_free(graph, group):
+    """Whether all that makes the group's channels can give them another size, and all that takes them can undo it."""
+    if any(graph[name].op not in MADE and graph[name].op not in THROUGH for name in group):
+        return False
+    if next(reversed(graph)) in group:
+        return False
+    return all(
+        node.op in USED or node.op == "concat" or i in THROUGH.get(node.op, ())
+        for node in graph.values()
+        for i, source in enumerate(node.inputs)
+        if source in group
+    )
+
+
+def _rescaled(node, name, scales):
+    """The node with what it makes multiplied, and what it takes divided."""
+    arrays = {}
+    for weight, axis in MADE.get(node.op, {}).items():
+        array = np.float64(node.weights[weight])
+        arrays[weight] = array * _along(scales[name], axis, array.ndim)
+        if weight == "kernel":
+            arrays[weight] /= _along(scales[node.inputs[0]], USED[node.op], array.ndim)
+    return node.with_weights(**arrays)
+
+
+def _along(vector, axis, dimensions):
+    return vector.reshape([-1 if i == axis else 1 for i in range(dimensions)])

@@ -1,0 +1,253 @@
+"""OSNet as a flat graph of plain operations, its norms folded into the convolutions: what rewrites work on."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import tensorflow as tf
+
+from keras_osnet.layers import AggregationGate, BatchNorm, ConvNorm
+from keras_osnet.models import OSNet
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation of a graph.
+
+    Args:
+        op: row of `OPS`.
+        inputs: names of the nodes it takes.
+        weights: arrays, by the names that the op knows: kernel, bias; gamma, beta, epsilon.
+        strides: of a convolution or pooling.
+        size: window of a pooling, or block of space_to_depth.
+        padding: zeros on each side: (top, bottom, left, right).
+        relu: whether a ReLU follows.
+    """
+
+    op: str
+    inputs: tuple[str, ...] = ()
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    strides: int = 1
+    size: int = 1
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    relu: bool = False
+
+    def with_weights(self, **arrays):
+        """A copy with some weights replaced, in float32."""
+        changed = {name: np.asarray(array, "float32") for name, array in arrays.items()}
+        return replace(self, weights={**self.weights, **changed})
+
+
+# A graph is a dict from names to nodes, each after those it takes; the first is the picture, the last the output.
+
+
+def fold(model):
+    """The graph of an OSNet in evaluation, equal to it but for rounding.
+
+    w' = w gamma / sqrt(variance + epsilon), b' = beta - mean gamma / sqrt(variance + epsilon). Instance norms depend on
+    the picture and stay. Learned-and-fixed gates, being positive constants, pass through the ReLU before them into its
+    convolution.
+
+    Args:
+        model: built `OSNet` of any settings.
+
+    Returns:
+        dict of `Node` by name.
+
+    Raises:
+        ValueError: for another network.
+    """
+    if not isinstance(model, OSNet):
+        raise ValueError(f"`model` must be an OSNet. Received: {type(model).__name__}")
+    graph = {"picture": Node("picture")}
+    last = _conv_norm(graph, "conv1", model.get_layer("conv1"), "picture")
+    if any(layer.name == "pool1" for layer in model.layers):
+        last = _put(graph, "pool1", Node("max_pool", (last,), strides=2, size=3, padding=(1, 1, 1, 1)))
+    for stage in (2, 3, 4):
+        for i, block in enumerate(model.get_layer(f"conv{stage}").blocks):
+            last = _block(graph, f"conv{stage}.{i}", block, last)
+        if stage < 4:
+            last = _conv_norm(graph, f"transition{stage}", model.get_layer(f"transition{stage}"), last)
+            last = _put(graph, f"transition{stage}.pool", Node("average_pool", (last,), strides=2, size=2))
+    last = _conv_norm(graph, "conv5", model.get_layer("conv5"), last)
+    last = _put(graph, "pool5", Node("mean" if model.pooling == "avg" else "maximum", (last,)))
+    embedding = model.get_layer("embedding")
+    kernel, bias = _folded(embedding.dense.kernel, embedding.norm, embedding.dense.bias)
+    last = _put(graph, "embedding", Node("dense", (last,), {"kernel": kernel, "bias": bias}, relu=True))
+    if model.classes is not None:
+        _put(graph, "classifier", Node("dense", (last,), _dense_weights(model.get_layer("classifier"))))
+    return graph
+
+
+def run(graph, pictures, change=lambda name, value: value):
+    """The output of a graph.
+
+    Args:
+        graph: dict of `Node` by name.
+        pictures: (B, H, W, 3) float32 tensor or array.
+        change: function (name, value of the node) -> the value that is used in its place.
+    """
+    values = {}
+    for name, node in graph.items():
+        value = (
+            tf.convert_to_tensor(pictures) if node.op == "picture" else apply(node, *(values[i] for i in node.inputs))
+        )
+        values[name] = change(name, value)
+    return values[name]
+
+
+def apply(node, *inputs):
+    """The value of one node from those of its inputs."""
+    value = OPS[node.op](node, *inputs)
+    return tf.nn.relu(value) if node.relu else value
+
+
+def _put(graph, name, node):
+    graph[name] = node
+    return name
+
+
+def _block(graph, name, block, source):
+    """Adds an omni-scale block and returns the name of its last node."""
+    first = _conv_norm(graph, f"{name}.conv1", block.conv1, source)
+    convs, streams = iter(block.stream_convs), []
+    for t, depth in enumerate(block.exponents):
+        last = first
+        for i in range(depth):
+            last = _stream_conv(graph, f"{name}.stream{t + 1}.{i + 1}", next(convs), last)
+        streams.append(last)
+    last = FUSED[block.fusion_name](graph, name, block.fusion, streams)
+    last = _conv_norm(graph, f"{name}.conv3", block.conv3, last)
+    if block.downsample is not None:
+        source = _conv_norm(graph, f"{name}.downsample", block.downsample, source)
+    normed = block.instance_norm is not None
+    last = _put(graph, f"{name}.sum", Node("add", (last, source), relu=not normed))
+    if normed:
+        last = _put(graph, f"{name}.norm", _instance_norm(block.instance_norm, last, relu=True))
+    return last
+
+
+def _conv_norm(graph, name, layer, source):
+    side = layer.kernel_size // 2
+    settings = {"strides": layer.strides, "padding": (side,) * 4}
+    if isinstance(layer.norm, BatchNorm):
+        kernel, bias = _folded(layer.conv.kernel, layer.norm)
+        node = Node("conv", (source,), {"kernel": kernel, "bias": bias}, relu=layer.activation, **settings)
+        return _put(graph, name, node)
+    kernel = np.asarray(layer.conv.kernel)
+    node = Node("conv", (source,), {"kernel": kernel, "bias": np.zeros(kernel.shape[-1], "float32")}, **settings)
+    return _put(graph, f"{name}.norm", _instance_norm(layer.norm, _put(graph, name, node), relu=layer.activation))
+
+
+def _stream_conv(graph, name, layer, source):
+    if isinstance(layer, ConvNorm):
+        return _conv_norm(graph, name, layer, source)
+    point, deep = np.asarray(layer.pointwise.kernel), np.asarray(layer.depthwise.kernel)
+    if layer.depthwise_first:
+        zeros = np.zeros(deep.shape[2], "float32")
+        first = Node("depthwise", (source,), {"kernel": deep, "bias": zeros}, padding=(1, 1, 1, 1))
+        kernel, bias = _folded(point, layer.norm)
+        second, settings = "conv", {}
+    else:
+        first = Node("conv", (source,), {"kernel": point, "bias": np.zeros(point.shape[-1], "float32")})
+        kernel, bias = _folded(deep[..., 0], layer.norm)
+        kernel, second, settings = kernel[..., None], "depthwise", {"padding": (1, 1, 1, 1)}
+    _put(graph, f"{name}.{first.op}", first)
+    node = Node(second, (f"{name}.{first.op}",), {"kernel": kernel, "bias": bias}, relu=True, **settings)
+    return _put(graph, f"{name}.{second}", node)
+
+
+def _folded(kernel, norm, bias=0.0):
+    """Kernel and bias of a convolution together with the batch norm after it; channels are the kernel's last axis."""
+    scale = np.float64(norm.gamma) / np.sqrt(np.float64(norm.moving_variance) + norm.epsilon)
+    shift = (np.asarray(bias) - np.float64(norm.moving_mean)) * scale + np.float64(norm.beta)
+    return (np.float64(kernel) * scale).astype("float32"), shift.astype("float32")
+
+
+def _dense_weights(layer):
+    return {"kernel": np.asarray(layer.kernel), "bias": np.asarray(layer.bias)}
+
+
+def _instance_norm(layer, source, relu):
+    weights = {"gamma": np.asarray(layer.gamma), "beta": np.asarray(layer.beta), "epsilon": np.float32(layer.epsilon)}
+    return Node("instance_norm", (source,), weights, relu=relu)
+
+
+def _gated(graph, name, fusion, streams):
+    gated = []
+    for t, stream in enumerate(streams):
+        gate, prefix = fusion.gate_of(t), f"{name}.gate{t + 1}"
+        if not isinstance(gate, AggregationGate):
+            raise ValueError(f"`model` must have aggregation gates. Received: {type(gate).__name__}")
+        last = _put(graph, f"{prefix}.mean", Node("mean", (stream,)))
+        last = _put(graph, f"{prefix}.fc1", Node("dense", (last,), _dense_weights(gate.fc1), relu=True))
+        last = _put(graph, f"{prefix}.fc2", Node("dense", (last,), _dense_weights(gate.fc2)))
+        last = _put(graph, f"{prefix}.sigmoid", Node("sigmoid", (last,)))
+        gated.append(_put(graph, f"{prefix}.scale", Node("scale", (stream, last))))
+    return _summed(graph, name, None, gated)
+
+
+def _fixed(graph, name, fusion, streams):
+    for stream, logits in zip(streams, np.float64(fusion.logits), strict=True):
+        weight, node = 1 / (1 + np.exp(-logits)), graph[stream]
+        axes = weight[:, None] if node.op == "depthwise" else weight
+        graph[stream] = node.with_weights(kernel=node.weights["kernel"] * axes, bias=node.weights["bias"] * weight)
+    return _summed(graph, name, None, streams)
+
+
+def _summed(graph, name, fusion, streams):
+    last = streams[0]
+    for t, stream in enumerate(streams[1:], start=2):
+        last = _put(graph, f"{name}.fused{t}", Node("add", (last, stream)))
+    return last
+
+
+FUSED = {
+    "unified_gate": _gated,
+    "separate_gates": _gated,
+    "streamwise_gate": _gated,
+    "fixed_gate": _fixed,
+    "addition": _summed,
+    "concatenation": lambda graph, name, fusion, streams: _put(graph, f"{name}.fused", Node("concat", tuple(streams))),
+    "none": lambda graph, name, fusion, streams: streams[0],
+}
+
+
+def _convolve(node, x):
+    kernel = node.weights["kernel"]
+    strides = (1, node.strides, node.strides, 1)
+    convolution = tf.nn.depthwise_conv2d if node.op == "depthwise" else tf.nn.conv2d
+    same = node.strides == 1 and node.padding == (kernel.shape[0] // 2,) * 4
+    x = x if same else _padded(node, x)
+    return convolution(x, kernel, strides, "SAME" if same else "VALID") + node.weights["bias"]
+
+
+def _padded(node, x):
+    top, bottom, left, right = node.padding
+    return tf.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0))) if any(node.padding) else x
+
+
+def _instance_normalised(node, x):
+    # The mean as a sum: a TFLite mean of an int8 tensor would be rounded to that tensor's own steps.
+    share = np.float32(1 / (x.shape[1] * x.shape[2]))
+    mean = tf.reduce_sum(x, (1, 2), keepdims=True) * share
+    centred = x - mean
+    variance = tf.reduce_sum(centred * centred, (1, 2), keepdims=True) * share
+    weights = node.weights
+    return centred * (weights["gamma"] * tf.math.rsqrt(variance + weights["epsilon"])) + weights["beta"]
+
+
+OPS = {
+    "conv": _convolve,
+    "depthwise": _convolve,
+    "dense": lambda node, x: tf.matmul(x, node.weights["kernel"]) + node.weights["bias"],
+    "max_pool": lambda node, x: tf.nn.max_pool2d(_padded(node, x), node.size, node.strides, "VALID"),
+    "average_pool": lambda node, x: tf.nn.avg_pool2d(x, node.size, node.strides, "VALID"),
+    "mean": lambda node, x: tf.reduce_mean(x, (1, 2)),
+    "maximum": lambda node, x: tf.reduce_max(x, (1, 2)),
+    "sigmoid": lambda node, x: tf.sigmoid(x),
+    "scale": lambda node, x, gate: x * tf.reshape(gate, (-1, 1, 1, gate.shape[-1])),
+    "add": lambda node, x, y: x + y,
+    "concat": lambda node, *maps: tf.concat(maps, -1),
+    "space_to_depth": lambda node, x: tf.nn.space_to_depth(_padded(node, x), node.size),
+    "instance_norm": _instance_normalised,
+}

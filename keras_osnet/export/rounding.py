@@ -1,0 +1,139 @@
+"""Weights of a folded graph put on their int8 grid so that the layers' outputs, not the weights, move least."""
+
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from keras_osnet.export.folded import apply
+
+# Pixels that a layer's rounding is fitted on, spread evenly over the pictures.
+ROWS = 10_000
+DAMPING = 0.01
+# Output channels' axis as the last one, and the inputs of each output channel before it: see `_as_columns`.
+LINEAR = ("conv", "depthwise", "dense")
+
+
+def round_weights(graph, pictures, quantise=lambda name, value: value):
+    """Rounds all kernels and corrects all biases, layer by layer in order.
+
+    Every layer sees two inputs: X of the float graph and Y of the rounded one. Its kernel W is first moved towards the
+    least squares fit of Y W' to X W, then rounded input by input, the rest of the column taking over each rounding
+    error (GPTQ). At last the bias takes over what is left of the difference of mean outputs.
+
+    Args:
+        graph: dict of `Node` by name.
+        pictures: (N, H, W, 3) calibration pictures.
+        quantise: function (name, tensor) -> the tensor rounded as int8 activations will be. Default: they stay float.
+
+    Returns:
+        the graph with kernels that are whole multiples, -127 .. 127, of the largest entry / 127 of their column.
+
+    Reference: Frantar et al., GPTQ (ICLR 2023); Nagel et al., Data-Free Quantization Through Weight Equalization and
+        Bias Correction (ICCV 2019), Section 4.2.
+    """
+    rounded, exact, coarse = {}, {}, {}
+    waiting = {name: sum(name in node.inputs for node in graph.values()) for name in graph}
+    for name, node in graph.items():
+        if node.op == "picture":
+            exact[name] = tf.constant(pictures)
+            coarse[name], rounded[name] = quantise(name, exact[name]), node
+            continue
+        xs, ys = ([values[i] for i in node.inputs] for values in (exact, coarse))
+        if node.op in LINEAR:
+            rounded[name], exact[name], coarse[name] = _rounded(node, xs[0], ys[0])
+        else:
+            rounded[name], exact[name], coarse[name] = node, apply(node, *xs), apply(node, *ys)
+        coarse[name] = quantise(name, coarse[name])
+        for source in set(node.inputs):
+            waiting[source] -= 1
+            if not waiting[source]:
+                del exact[source], coarse[source]
+    return rounded
+
+
+def _rounded(node, x, y):
+    """The rounded node, and what it gives for x before and for y after rounding."""
+    columns, restore = _as_columns(node)
+    places = _places(node, x.shape)
+    a, b = (_patches(node, values.numpy(), *places) for values in (x, y))
+    a, b = (rows - rows.mean(1, keepdims=True) for rows in (a, b))
+    transposed = b.transpose(0, 2, 1)
+    hessian = transposed @ b
+    diagonal = np.einsum("gcc->gc", hessian)
+    diagonal += DAMPING * diagonal.mean(1, keepdims=True) + 1e-12
+    # With fewer rows than this the fit would be one to these pictures.
+    if b.shape[1] >= 8 * b.shape[2]:
+        columns = columns + np.linalg.solve(hessian, transposed @ ((a - b) @ columns))
+    linear = replace(node, relu=False)
+    fitted = linear.with_weights(kernel=restore(_gptq(columns, hessian)))
+    exact, coarse = apply(linear, x), apply(fitted, y)
+    shift = tf.reduce_mean(exact - coarse, range(len(exact.shape) - 1))
+    if node.relu:
+        exact, coarse = tf.nn.relu(exact), tf.nn.relu(coarse + shift)
+    else:
+        coarse = coarse + shift
+    bias = node.weights["bias"] + shift.numpy()
+    return node.with_weights(kernel=fitted.weights["kernel"], bias=bias), exact, coarse
+
+
+def _as_columns(node):
+    """The kernel as (G, inputs, outputs), one matrix for each of G groups of channels, and the way back."""
+    kernel = np.float64(node.weights["kernel"])
+    if node.op == "depthwise":
+        high, wide, channels, _ = kernel.shape
+        columns = kernel.reshape(high * wide, channels).T[..., None]
+        return columns, lambda columns: columns[..., 0].T.reshape(kernel.shape)
+    return kernel.reshape(1, -1, kernel.shape[-1]), lambda columns: columns.reshape(kernel.shape)
+
+
+def _places(node, shape):
+    """(R,) pictures, rows and columns of the output pixels that the rounding is fitted on; drawn, always the same."""
+    if node.op == "dense":
+        return ()
+    window = node.weights["kernel"].shape[:2]
+    around = (node.padding[0] + node.padding[1], node.padding[2] + node.padding[3])
+    sides = [(shape[i + 1] + around[i] - window[i]) // node.strides + 1 for i in (0, 1)]
+    count = shape[0] * sides[0] * sides[1]
+    drawn = np.random.default_rng(0).choice(count, ROWS, replace=False) if count > ROWS else np.arange(count)
+    return np.unravel_index(drawn, (shape[0], *sides))
+
+
+def _patches(node, x, *places):
+    """(G, R, inputs) values that the output pixels at some places are made of, float64."""
+    if node.op == "dense":
+        return np.float64(x)[None]
+    picture, row, column = (place[:, None] for place in places)
+    high, wide = node.weights["kernel"].shape[:2]
+    down, right = (offsets.ravel() for offsets in np.mgrid[:high, :wide])
+    x = np.pad(x, ((0, 0), node.padding[:2], node.padding[2:], (0, 0))) if any(node.padding) else x
+    rows = np.float64(x[picture, row * node.strides + down, column * node.strides + right])
+    if node.op == "depthwise":
+        return np.ascontiguousarray(rows.transpose(2, 0, 1))
+    return rows.reshape(1, len(rows), -1)
+
+
+def _gptq(columns, hessian):
+    """(G, I, O) columns rounded to multiples of their largest entry / 127.
+
+    The largest entry stays at +-127, so that a converter that looks only at the result finds the same grid.
+    """
+    groups, inputs, _ = columns.shape
+    largest = np.abs(columns).argmax(1)
+    scale = np.maximum(np.abs(columns).max(1, keepdims=True) / 127, 1e-12)
+    signs = np.sign(np.take_along_axis(columns, largest[:, None], 1))
+    order = np.argsort(-np.einsum("gcc->gc", hessian), axis=1)
+    g = np.arange(groups)[:, None]
+    left = columns[g, order].copy()
+    inverse = np.linalg.inv(hessian[g[:, :, None], order[:, :, None], order[:, None, :]])
+    upper = np.linalg.cholesky(inverse).transpose(0, 2, 1)
+    pinned = order[:, :, None] == largest[:, None]
+    result = np.empty_like(left)
+    for i in range(inputs):
+        value = left[:, i : i + 1]
+        nearest = np.clip(np.round(value / scale), -127, 127)
+        result[:, i : i + 1] = scale * np.where(pinned[:, i : i + 1], 127 * signs, nearest)
+        error = (value - result[:, i : i + 1]) / upper[:, i, i][:, None, None]
+        left[:, i + 1 :] -= upper[:, i, i + 1 :, None] * error
+    back = np.argsort(order, axis=1)
+    return result[g, back]
