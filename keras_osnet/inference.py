@@ -153,8 +153,12 @@ class FeatureExtractor:
     def _predict(self, batches, total, progress):
         features, done = np.empty((total, self.network.output_shape[-1]), "float32"), 0
         for batch in batches:
-            features[done : done + len(batch)] = self.network.predict_on_batch(batch)
-            done += len(batch)
+            # A last batch of another size would be traced anew, for seconds.
+            count = len(batch)
+            if done and count < self.batch_size:
+                batch = np.concatenate([batch, np.zeros((self.batch_size - count, *batch.shape[1:]), batch.dtype)])
+            features[done : done + count] = self.network.predict_on_batch(batch)[:count]
+            done += count
             if progress:
                 progress(done, total)
         return features

@@ -29,6 +29,7 @@ import numpy as np
 import tyro
 
 from keras_osnet import VARIANTS, OSNet, complexity
+from keras_osnet.evaluation import milliseconds
 
 # The paper's R1 and mAP on Market-1501: Table 5 by model, Table 6 by (width, resolution).
 TABLE_5 = {
@@ -134,17 +135,11 @@ def train_all(settings, rows):
     return np.array(scores).reshape(settings.seeds, len(rows), 2).swapaxes(0, 1)
 
 
-def milliseconds(options, repeats=20):
-    """Median time of one picture through the network, as a compiled Keras model, on this machine."""
+def cost_of(options):
+    """Milliseconds for a picture on this machine, and `Complexity`."""
     size = (round(256 * options["resolution"]), round(128 * options["resolution"]), 3)
-    network, picture = OSNet(options["width"], options["variant"], size), np.zeros((1, *size), "float32")
-    network.predict_on_batch(picture)
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        network.predict_on_batch(picture)
-        times.append(time.perf_counter() - began)
-    return 1e3 * float(np.median(times)), complexity(network)
+    network = OSNet(options["width"], options["variant"], size)
+    return milliseconds(network), complexity(network)
 
 
 def markdown(rows, scores):
@@ -154,7 +149,7 @@ def markdown(rows, scores):
         "|---|---|---|---|---|---|---|",
     ]
     for (name, (options, paper)), runs in zip(rows.items(), scores, strict=True):
-        time_of, cost = milliseconds(options)
+        time_of, cost = cost_of(options)
         keras.backend.clear_session()
         spread = runs.std(axis=0, ddof=1) if len(runs) > 1 else None
         r1, m_ap = (

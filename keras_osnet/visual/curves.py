@@ -144,10 +144,11 @@ def distances_figure(pairs, threshold=None):
                     hatch=mark.hatch, linewidth=0, label=f"{counts.sum():,} {name}")  # fmt: skip
         axes.stairs(shares, pairs.edges, color=mark.colour, linewidth=1.4)
     if threshold is not None:
-        axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=DASHES[1], label=f"threshold {threshold:.4g}")
+        text = f"threshold {threshold:.4g}"
+        axes.axvline(threshold, ymax=0.87, color=INK, linewidth=1.2, linestyle=DASHES[1], label=text)
     axes.set_xlim(0, pairs.edges[-1])
-    axes.set_ylim(bottom=0)
-    legend_of(axes, loc="upper left", bbox_to_anchor=(0, 1))
+    axes.set_ylim(0, 1.15 * axes.get_ylim()[1])  # room for the legend above the bars
+    legend_of(axes, loc="upper center", ncols=3)
     return sheet
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from keras_osnet.data.records import Record
 from keras_osnet.layers import Stage
@@ -17,7 +16,7 @@ from keras_osnet.visual.ranking import HardTriplets, Ranking
 from keras_osnet.visual.thumbnails import read_picture
 
 # How many of each are in the page, so that it stays small enough to open however large the dataset is.
-QUERIES, TOP, TRIPLETS, MAPS_EACH, GATED, MAPPED, ATTRIBUTED = 600, 10, 12, 3, 256, 2000, 12
+QUERIES, TOP, TRIPLETS, MAPS_EACH, GATED, MAPPED, ATTRIBUTED = 600, 10, 12, 3, 128, 2000, 12
 SEED = 0
 
 
@@ -133,8 +132,7 @@ def gates(network, subject, block):
     if not rows:
         return "None of the query pictures could be opened."
     vectors, block = gate_vectors(network, preprocess_input(pictures)), block or names[-1]
-    with threadpool_limits(1):
-        found = cluster_gates(vectors[block], clusters=min(4, len(rows)), seed=SEED)
+    found = cluster_gates(vectors[block], clusters=min(4, len(rows)), seed=SEED)
     shares = {name: exponent_shares(values).mean(axis=0) for name, values in vectors.items()}
     streams = vectors[block].shape[1]
     return {"block": block, "clusters": found, "rows": np.array(rows), "blocks": shares, "of": len(rows),
@@ -180,9 +178,7 @@ def mapped(subject, limit=MAPPED):
     features = subject.features[rows]
     if subject.metric == "cosine":
         features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    # One thread: where other programs use the cores too, OpenMP's threads wait for each other (measured: 75 s, not 13).
-    with threadpool_limits(1):
-        return rows, feature_map(features, seed=SEED)
+    return rows, feature_map(features, seed=SEED)
 
 
 def recognised(attributes):

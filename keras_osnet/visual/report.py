@@ -2,15 +2,17 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from keras_osnet import work_dir as runs
 from keras_osnet.complexity import complexity
-from keras_osnet.evaluation import features_of_splits, identities_and_cameras
+from keras_osnet.evaluation import features_of_splits, identities_and_cameras, milliseconds
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.metrics import evaluate_retrieval, verification_scores
 from keras_osnet.metrics.ranking import PROTOCOLS, row_of
@@ -82,7 +84,7 @@ def write_report(
     panels = _panels(networks, network, subject, ranking, scores, layer, block, timed)
     panels = replace(panels, attributes=_attributes(attributes, splits))
     with timed("cost of the network"):
-        cost, latency = complexity(networks[0]), _milliseconds(networks[0])
+        cost, latency = complexity(networks[0]), milliseconds(networks[0])
     history = _history(Path(training_dir or work_dir) / "metrics.jsonl")
     names = [each.name for each in named]
     texts = texts_of(names, dataset, splits, scores, cost, latency, history, layer)
@@ -98,12 +100,15 @@ def write_report(
 
 def _panels(networks, network, subject, ranking, scores, layer, block, timed):
     """All of `Panels` but the attributes; `networks` end with the features, `network` may have a classifier on top."""
-    with timed("activation maps"):
-        activations = show.activations(networks, subject, show.middle_and_ends(ranking), layer)
-    with timed("gates"):
-        gates = show.gates(network, subject, block)
-    with timed("map of the features"):
-        mapped = show.mapped(subject)
+    # The limit around all: two that begin and end in turns would leave the process with one thread for good.
+    with threadpool_limits(1), ThreadPoolExecutor(1) as pool:
+        mapping = pool.submit(show.mapped, subject)  # takes one core for seconds
+        with timed("activation maps"):
+            activations = show.activations(networks, subject, show.middle_and_ends(ranking), layer)
+        with timed("gates"):
+            gates = show.gates(network, subject, block)
+        with timed("rest of the map of the features"):
+            mapped = mapping.result()
     triplets = None
     if scores.pairs:
         triplets = hard_triplets(*subject.arguments, metric=subject.metric, count=show.TRIPLETS)
@@ -169,18 +174,6 @@ def _scores(subject, protocol):
         verification = verification_scores(*subject.arguments, metric=subject.metric)
         pairs = pair_distances(*subject.arguments, metric=subject.metric)
     return Scores(retrieval, verification, pairs, subject.metric)
-
-
-def _milliseconds(network, repeats=20):
-    """Median time of one picture through the network."""
-    picture = np.zeros((1, *network.input_shape[1:]), "float32")
-    network.predict_on_batch(picture)
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        network.predict_on_batch(picture)
-        times.append(time.perf_counter() - began)
-    return 1e3 * float(np.median(times))
 
 
 def _attributes(attributes, splits):

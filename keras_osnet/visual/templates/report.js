@@ -106,7 +106,7 @@
       item.append(make("div", "asked", images[0], text), found);
       item.style.minHeight = "0";
       images.forEach(fill);
-      // What is still empty takes as much room as the first, so that a link leads to about the right place.
+      // What is still empty takes as much room as the first, so that a link leads to the right place.
       if (!list.style.length) list.style.setProperty("--entry", `${item.offsetHeight}px`);
     }
 
@@ -117,6 +117,7 @@
       whenNear(item, show);
       return item;
     });
+    arrive(items[0]);  // its height stands for that of the others
     const outcomes = {
       all: () => true,
       wrong: ([, precision, first]) => precision !== null && first !== 1,
