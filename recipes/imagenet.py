@@ -1,6 +1,7 @@
-"""Classification of pictures in class folders: the pre-training that the paper fine-tunes from (Section 4.1).
+"""Classification of pictures: the pre-training that the paper fine-tunes from (Section 4.1).
 
     python recipes/imagenet.py train imagenet --data-dir D           D: train/<class>/*.JPEG and val/<class>/*.JPEG
+    python recipes/imagenet.py train imagenet --data-dir ~/tensorflow_datasets/imagenet2012/5.1.0    TFRecords instead
     python recipes/imagenet.py evaluate --weights FILE --data-dir D
     python recipes/reid.py train market1501_finetune --data-dir E --weights runs/imagenet/model.keras
 
@@ -23,7 +24,7 @@ import tyro
 
 from keras_osnet import OSNet
 from keras_osnet import work_dir as runs
-from keras_osnet.data import class_folders, pipeline, resized_crops
+from keras_osnet.data import class_folders, prepared, resized_crops
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, CosineSchedule
 from keras_osnet.training import Progress, make_strategy, train
@@ -61,48 +62,63 @@ class Run:
 
     settings: tyro.conf.OmitArgPrefixes[Settings]
     data_dir: Path
-    """Folder that holds train and val, a folder per class in each."""
+    """Folder that holds train and val, a folder per class in each; or one that tensorflow-datasets has prepared."""
     work_dir: Path
     """Where everything goes. Run again with the same one, an interrupted training goes on."""
 
 
-def errors(model, samples):
+def class_folder_parts(folder):
+    data = class_folders.load(folder)
+    return tuple(resized_crops.Files(*zip(*part, strict=True), len(data.classes)) for part in (data.train, data.val))
+
+
+# What a folder holds -> the function that gives its training and its validation part.
+SOURCES = {prepared.INFO: prepared.load, "train": class_folder_parts}
+
+
+def parts(folder):
+    for mark, read in SOURCES.items():
+        if (folder / mark).exists():
+            return read(folder)
+    raise ValueError(f"`data_dir` must hold {' or '.join(SOURCES)}. Received: data_dir={folder}")
+
+
+def errors(model, part):
     """Shares of pictures whose class is not the first, and not among the first five."""
-    paths, labels = zip(*samples, strict=True)
-    batches = resized_crops.central_batches(paths, size=model.input_shape[1:3])
-    with pipeline.naming_unreadable(paths):
-        logits = np.concatenate([model.predict_on_batch(batch) for batch in batches.as_numpy_iterator()])
-    own = np.take_along_axis(logits, np.array(labels)[:, None], axis=1)
-    better = (logits > own).sum(axis=1)
+    batches, better = resized_crops.central_batches(part, size=model.input_shape[1:3]), []
+    with part.naming_unreadable():
+        for pictures, labels in batches.as_numpy_iterator():
+            logits = model.predict_on_batch(pictures)[: len(labels)]  # each replica gives them all
+            better.append((logits > np.take_along_axis(logits, labels[:, None], axis=1)).sum(axis=1))
+    better = np.concatenate(better)
     return {"error": float((better > 0).mean()), "error5": float((better > 4).mean())}
 
 
-def told(found, samples):
-    return f"error {100 * found['error']:.2f} %, top-5 {100 * found['error5']:.2f} %, of {len(samples)} pictures"
+def told(found, part):
+    return f"error {100 * found['error']:.2f} %, top-5 {100 * found['error5']:.2f} %, of {part.count} pictures"
 
 
 def training(run):
-    """Trains, scores on the val pictures, saves the network that the ReID recipes fine-tune from."""
-    settings, data = run.settings, class_folders.load(run.data_dir)
+    """Trains, scores on the validation part, saves the network that the ReID recipes fine-tune from."""
+    settings = run.settings
     if settings.batch_size % settings.replicas:
         raise ValueError(f"`batch_size` must be a multiple of `replicas`. Received: {settings.batch_size}")
-    paths, labels = zip(*data.train, strict=True)
-    steps = len(paths) // settings.batch_size
+    strategy = make_strategy(settings.replicas)  # before any tensor is made: logical CPUs come first
+    part, val = parts(run.data_dir)
+    steps = part.count // settings.batch_size
     if not steps:
-        raise ValueError(f"`batch_size` must not exceed the {len(paths)} pictures. Received: {settings.batch_size}")
+        raise ValueError(f"`batch_size` must not exceed the {part.count} pictures. Received: {settings.batch_size}")
     keras.utils.set_random_seed(settings.seed)
-    strategy = make_strategy(settings.replicas)
     with strategy.scope():
-        model = OSNet(settings.width, settings.variant, (*settings.size, 3), classes=len(data.classes))
+        model = OSNet(settings.width, settings.variant, (*settings.size, 3), classes=part.classes)
         rate = CosineSchedule(settings.learning_rate, steps, settings.epochs, warmup_epochs=settings.warmup_epochs)
         optimizer = SGD(rate, l2=settings.l2)
     runs.claim(run.work_dir, asdict(settings))
-    print(f"{model.name} on {len(paths)} pictures of {len(data.classes)} classes; {steps} steps an epoch")
+    print(f"{model.name} on {part.count} pictures of {part.classes} classes; {steps} steps an epoch")
 
     def batches(first_step):
         return resized_crops.training_batches(
-            paths,
-            labels,
+            part,
             size=settings.size,
             batch_size=settings.batch_size,
             seed=settings.seed,
@@ -110,7 +126,7 @@ def training(run):
             first_step=first_step,
         )
 
-    with pipeline.naming_unreadable(paths):
+    with part.naming_unreadable():
         train(
             model,
             batches,
@@ -120,31 +136,31 @@ def training(run):
             steps_per_epoch=steps,
             work_dir=run.work_dir,
             strategy=strategy,
-            evaluate=lambda: errors(model, data.val),
+            evaluate=lambda: errors(model, val),
             evaluate_every=settings.evaluate_every,
             callbacks=[Progress()],
         )
     model.save(run.work_dir / "model.keras")
-    found = errors(model, data.val)
-    print(told(found, data.val))
+    found = errors(model, val)
+    print(told(found, val))
     runs.write_atomically(run.work_dir / "metrics.json", json.dumps(found).encode() + b"\n")
 
 
 def evaluate(weights: Path, data_dir: Path):
-    """Scores a trained network on the val pictures.
+    """Scores a trained network on the validation part.
 
     Args:
         weights: .keras file of this recipe.
-        data_dir: folder that holds train and val.
+        data_dir: folder that holds train and val, or one that tensorflow-datasets has prepared.
     """
     if not weights.is_file():
         raise FileNotFoundError(f"There is no weights file {weights}")
-    data, model = class_folders.load(data_dir), keras.models.load_model(weights, compile=False)
-    if model.output_shape != (None, len(data.classes)):
+    (_, val), model = parts(data_dir), keras.models.load_model(weights, compile=False)
+    if model.output_shape != (None, val.classes):
         raise ValueError(
-            f"`weights` must tell {len(data.classes)} classes apart. Received: outputs of shape {model.output_shape}"
+            f"`weights` must tell {val.classes} classes apart. Received: outputs of shape {model.output_shape}"
         )
-    print(told(errors(model, data.val), data.val))
+    print(told(errors(model, val), val))
 
 
 def main():
@@ -164,5 +180,5 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, FileNotFoundError, FloatingPointError) as problem:
+    except (ValueError, FileNotFoundError, FloatingPointError, ImportError) as problem:
         sys.exit(f"error: {problem}")

@@ -1,8 +1,11 @@
 """Batches for classification of pictures of any size: random resized crops to train, central ones to score."""
 
+from typing import Protocol
+
 import numpy as np
 import tensorflow as tf
 
+from keras_osnet.data import pipeline
 from keras_osnet.data.pipeline import decode
 from keras_osnet.preprocessing import preprocess_input
 
@@ -10,16 +13,72 @@ AREA, ASPECT, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
 CENTRE = 0.875  # of the shorter side: 224 of 256
 
 
-def training_batches(paths, labels, *, size, batch_size, seed, epochs, first_step=0):
-    """Random resized crops, mirrored with probability .5, in batches of all epochs, from a given step on.
+class Part(Protocol):
+    """A part of a dataset: `count` encoded pictures of `classes` classes.
 
-    A rectangle of .08 to 1 of the picture's area and an aspect (width / height) of 3/4 to 4/3, of ten drawn the first
-    that fits, else the largest central one of an aspect within these bounds, is resized (bilinear, antialiased). Order
-    and augmentation follow from (seed, epoch, sample) alone.
+    A sample is whatever `read` makes a picture of: it is put in order and skipped first, read in parallel afterwards.
+    """
+
+    count: int
+    classes: int
+
+    def shuffled(self, seed, epoch):
+        """tf.data.Dataset of (row, sample), all of them in an order that follows from (seed, epoch) alone.
+
+        `epoch` is an int32 tensor, `row` which of the epoch's `count` rows of random numbers is the sample's.
+        """
+
+    def in_order(self):
+        """tf.data.Dataset of all samples."""
+
+    def read(self, sample):
+        """(encoded picture, int32 label)."""
+
+    def naming_unreadable(self):
+        """Context that turns TensorFlow's error about some picture into a ValueError which names it."""
+
+
+class Files:
+    """`Part` of picture files. A file keeps its row of random numbers wherever it comes in an epoch.
 
     Args:
         paths: picture files.
-        labels: (N,) integers.
+        labels: one integer each.
+        classes: how many there are.
+
+    Raises:
+        ValueError: if there are as many labels as paths there are not.
+    """
+
+    def __init__(self, paths, labels, classes):
+        self.paths, self.count, self.classes = list(paths), len(paths), classes
+        if len(labels) != self.count:
+            raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {self.count} paths")
+        self._paths, self._labels = tf.constant(self.paths), tf.constant(np.asarray(labels, "int32"))
+
+    def shuffled(self, seed, epoch):
+        order = tf.random.experimental.stateless_shuffle(tf.range(self.count), seed=tf.stack([seed, epoch]))
+        return tf.data.Dataset.from_tensor_slices((order, order))
+
+    def in_order(self):
+        return tf.data.Dataset.range(self.count)
+
+    def read(self, sample):
+        return tf.io.read_file(self._paths[sample]), self._labels[sample]
+
+    def naming_unreadable(self):
+        return pipeline.naming_unreadable(self.paths)
+
+
+def training_batches(part, *, size, batch_size, seed, epochs, first_step=0):
+    """Random resized crops, mirrored with probability .5, in batches of all epochs, from a given step on.
+
+    A rectangle of .08 to 1 of the picture's area and an aspect (width / height) of 3/4 to 4/3, of ten drawn the first
+    that fits, else the largest central one of an aspect within these bounds, is resized (bilinear, antialiased). The
+    order follows from (seed, epoch), the augmentation from (seed, epoch, row of the sample) alone.
+
+    Args:
+        part: `Files`, or another `Part`.
         size: (height, width) in pixels.
         batch_size: global, over all replicas; the last partial batch of an epoch is dropped.
         seed: of order and augmentation.
@@ -30,35 +89,32 @@ def training_batches(paths, labels, *, size, batch_size, seed, epochs, first_ste
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
 
     Raises:
-        ValueError: if there are fewer pictures than the batch size, or another number of labels.
+        ValueError: if there are fewer pictures than the batch size.
 
     Reference: Szegedy et al., Going Deeper with Convolutions (CVPR 2015), Section 6.
     """
-    count = len(paths)
-    if len(labels) != count:
-        raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {count} paths")
-    if not 1 <= batch_size <= count:
-        raise ValueError(f"`batch_size` must be 1 .. {count}, the pictures. Received: batch_size={batch_size}")
-    steps, paths, labels = count // batch_size, tf.constant(list(paths)), tf.constant(np.asarray(labels, "int32"))
+    if not 1 <= batch_size <= part.count:
+        raise ValueError(f"`batch_size` must be 1 .. {part.count}, the pictures. Received: batch_size={batch_size}")
+    steps = part.count // batch_size
+    first_epoch, done = divmod(first_step, steps)
 
     def samples(epoch):
         epoch = tf.cast(epoch, "int32")
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=tf.stack([seed, epoch]))
         # -1 - epoch: the order is drawn from (seed, epoch), and must not repeat in these numbers.
-        numbers = tf.random.stateless_uniform((count, 3 + 2 * ATTEMPTS), seed=tf.stack([seed, -1 - epoch]))
-        chosen = order[: steps * batch_size]
-        return tf.data.Dataset.from_tensor_slices((chosen, tf.gather(numbers, chosen)))
+        numbers = tf.random.stateless_uniform((part.count, 3 + 2 * ATTEMPTS), seed=tf.stack([seed, -1 - epoch]))
+        over = tf.cast(epoch == first_epoch, "int64") * (done * batch_size)
+        chosen = part.shuffled(seed, epoch).take(steps * batch_size).skip(over)
+        return chosen.map(lambda row, sample: (sample, numbers[row]))
 
     def load(sample, numbers):
-        picture = decode(tf.io.read_file(paths[sample]))
+        content, label = part.read(sample)
+        picture = decode(content)
         top, left, height, width = window(tf.shape(picture)[:2], numbers[1:])
         picture = _resized(picture[top : top + height, left : left + width], size)
-        return tf.where(numbers[0] < 0.5, tf.reverse(picture, [1]), picture), labels[sample]
+        return tf.where(numbers[0] < 0.5, tf.reverse(picture, [1]), picture), label
 
-    first_epoch, done = divmod(first_step, steps)
-    dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples).skip(done * batch_size)
-    dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True).batch(batch_size, drop_remainder=True)
-    return dataset.map(lambda x, y: (preprocess_input(x), y), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples)
+    return _batches(dataset.map(load, tf.data.AUTOTUNE, deterministic=True), batch_size, drop_remainder=True)
 
 
 def window(size, numbers):
@@ -84,29 +140,34 @@ def window(size, numbers):
     return tuple(tf.cast(value, "int32") for value in (top, left, h, w))
 
 
-def central_batches(paths, *, size, batch_size=64):
+def central_batches(part, *, size, batch_size=64):
     """The centre of each picture, in order: .875 of its largest part of the aspect of `size`, resized.
 
     Args:
-        paths: picture files.
+        part: `Files`, or another `Part`.
         size: (height, width) in pixels.
         batch_size: of all batches but the last, which may be smaller.
 
     Returns:
-        tf.data.Dataset of normalised float32 (B, height, width, 3).
+        tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
     """
 
-    def load(path):
-        picture = decode(tf.io.read_file(path))
+    def load(sample):
+        content, label = part.read(sample)
+        picture = decode(content)
         sides = tf.cast(tf.shape(picture)[:2], "float32")
         scale = CENTRE * tf.reduce_min(sides / tf.constant(size, "float32"))
         cut = tf.maximum(tf.cast(tf.round(scale * tf.constant(size, "float32")), "int32"), 1)
         top, left = tf.unstack((tf.shape(picture)[:2] - cut) // 2)
-        return _resized(picture[top : top + cut[0], left : left + cut[1]], size)
+        return _resized(picture[top : top + cut[0], left : left + cut[1]], size), label
 
-    dataset = tf.data.Dataset.from_tensor_slices(list(paths)).map(load, tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(batch_size).map(preprocess_input, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return _batches(part.in_order().map(load, tf.data.AUTOTUNE, deterministic=True), batch_size, drop_remainder=False)
 
 
 def _resized(picture, size):
     return tf.ensure_shape(tf.image.resize(picture, size, "bilinear", antialias=True), (*size, 3))
+
+
+def _batches(pictures, batch_size, drop_remainder):
+    batches = pictures.batch(batch_size, drop_remainder)
+    return batches.map(lambda x, y: (preprocess_input(x), y), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

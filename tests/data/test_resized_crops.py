@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_osnet.data.resized_crops import ATTEMPTS, central_batches, training_batches, window
+from keras_osnet.data.resized_crops import ATTEMPTS, Files, central_batches, training_batches, window
 from keras_osnet.preprocessing import MEAN, STD
 
 
@@ -56,7 +56,7 @@ def levels(pictures):
 
 def test_training_batches_have_their_labels_and_some_are_mirrored(files):
     mirrored = set()
-    for pictures, labels in training_batches(files, range(7), size=(16, 12), batch_size=3, seed=1, epochs=6):
+    for pictures, labels in training_batches(Files(files, range(7), 7), size=(16, 12), batch_size=3, seed=1, epochs=6):
         found = levels(pictures.numpy())
         np.testing.assert_allclose(found[..., 0].mean(axis=(1, 2)), 30 * labels.numpy(), atol=0.01)
         mirrored |= set((found[:, :, 0, 1] > found[:, :, -1, 1]).all(axis=1).tolist())
@@ -64,8 +64,9 @@ def test_training_batches_have_their_labels_and_some_are_mirrored(files):
 
 
 def test_what_follows_a_step_is_what_the_whole_has_there(files):
+    part = Files(files, range(7), 7)
     whole, rest = (
-        list(training_batches(files, range(7), size=(16, 12), batch_size=3, seed=1, epochs=3, first_step=step)
+        list(training_batches(part, size=(16, 12), batch_size=3, seed=1, epochs=3, first_step=step)
              .as_numpy_iterator()) for step in (0, 3)
     )  # fmt: skip
     assert (len(whole), len(rest)) == (6, 3)
@@ -75,7 +76,10 @@ def test_what_follows_a_step_is_what_the_whole_has_there(files):
 
 
 def test_central_batches_are_the_middle_in_order(files):
-    found = levels(np.concatenate(list(central_batches(files, size=(20, 20), batch_size=4).as_numpy_iterator())))
+    batches = central_batches(Files(files, range(7), 7), size=(20, 20), batch_size=4).as_numpy_iterator()
+    found, labels = map(np.concatenate, zip(*batches, strict=True))
+    found = levels(found)
+    np.testing.assert_array_equal(labels, np.arange(7))
     np.testing.assert_allclose(found[..., 0].mean(axis=(1, 2)), 30 * np.arange(7), atol=0.01)
     # .875 of the shorter side, 35 pixels of 40, from 2 on: green from about 12 to 216, evenly around the middle.
     assert found[0, :, :, 1].mean() == pytest.approx(6 * (2 + 36) / 2, abs=0.5)
@@ -83,6 +87,6 @@ def test_central_batches_are_the_middle_in_order(files):
 
 def test_too_few_pictures_and_labels_of_another_number_are_refused(files):
     with pytest.raises(ValueError, match=r"`batch_size` must be 1 \.\. 7"):
-        training_batches(files, range(7), size=(16, 12), batch_size=8, seed=0, epochs=1)
+        training_batches(Files(files, range(7), 7), size=(16, 12), batch_size=8, seed=0, epochs=1)
     with pytest.raises(ValueError, match="6 labels, 7 paths"):
-        training_batches(files, range(6), size=(16, 12), batch_size=3, seed=0, epochs=1)
+        Files(files, range(6), 7)

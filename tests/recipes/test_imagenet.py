@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from keras_osnet import OSNet
-from keras_osnet.data.resized_crops import central_batches
+from keras_osnet.data.resized_crops import Files, central_batches
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "imagenet.py"
 TINY = ("--width", "0.0625", "--variant", "osnet_t1", "--size", "32", "32", "--epochs", "1", "--batch-size", "4",
@@ -49,7 +49,8 @@ def test_a_run_leaves_its_errors_and_weights_to_fine_tune_from(recipe, folders, 
     recipe("train", "imagenet", "--data-dir", folders, "--work-dir", work_dir, *TINY)
     model = keras.models.load_model(work_dir / "model.keras", compile=False)
     paths = sorted((folders / "val").rglob("*.png"))
-    logits = np.concatenate([model.predict(x, verbose=0) for x in central_batches(map(str, paths), size=(32, 32))])
+    part = Files(list(map(str, paths)), [0] * len(paths), 7)
+    logits = np.concatenate([model.predict(x, verbose=0) for x, _ in central_batches(part, size=(32, 32))])
     places = [
         sorted(range(7), key=lambda k, row=row: -row[k]).index(int(path.parent.name[1:]))
         for row, path in zip(logits, paths, strict=True)
@@ -74,3 +75,33 @@ def test_an_empty_class_and_other_classes_are_errors_before_training(recipe, fol
     with pytest.raises(ValueError, match="of which in one only: n3"):
         recipe("train", "imagenet", "--data-dir", folders, "--work-dir", folders / "run", *TINY)
     assert not (folders / "run").exists()
+
+
+def test_what_tensorflow_datasets_has_prepared_is_trained_on_and_scored_as_its_pictures_in_folders(
+    recipe, folders, capsys
+):
+    tfds = pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets, an optional extra")
+    names = [f"n{label}" for label in range(7)]
+    splits = {
+        name: [
+            (str(path), {"image": str(path), "label": path.parent.name})
+            for path in sorted((folders / part).rglob("*.png"))
+        ]
+        for name, part in (("train", "train"), ("validation", "val"))
+    }
+    builder = tfds.dataset_builders.store_as_tfds_dataset(
+        "colours", "1.0.0", tfds.features.FeaturesDict(
+            {"image": tfds.features.Image(encoding_format="png"), "label": tfds.features.ClassLabel(names=names)}
+        ), splits, data_dir=folders, download_config=tfds.download.DownloadConfig(num_shards=3),
+    )  # fmt: skip
+    work_dir = folders / "run"
+    recipe("train", "imagenet", "--data-dir", builder.data_dir, "--work-dir", work_dir, *TINY)
+    assert "on 14 pictures of 7 classes; 3 steps an epoch" in capsys.readouterr().out
+    found = json.loads((work_dir / "metrics.json").read_text())
+    recipe("evaluate", "--weights", work_dir / "model.keras", "--data-dir", folders)
+    assert f"error {100 * found['error']:.2f} %, top-5 {100 * found['error5']:.2f} %, of 21" in capsys.readouterr().out
+
+
+def test_a_folder_of_neither_kind_is_an_error_that_names_both(recipe, tmp_path):
+    with pytest.raises(ValueError, match=r"`data_dir` must hold dataset_info\.json or train"):
+        recipe("train", "imagenet", "--data-dir", tmp_path, "--work-dir", tmp_path / "run", *TINY)

@@ -1,0 +1,170 @@
+"""Pictures in classes, in the TFRecords that tensorflow-datasets prepares: imagenet2012 and others of their kind."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.json_format import ParseError
+
+from keras_osnet.data.pipeline import decode
+
+INFO = "dataset_info.json"
+SPLITS = (("train",), ("validation", "test"))  # the first of each that there is
+FEATURES = {"image": "Image", "label": "ClassLabel"}
+FILES_AT_ONCE, WINDOW = 16, 4096
+FRAME = 16  # bytes around a record: its length in 8, and two checksums
+
+
+class Shards:
+    """`keras_osnet.data.resized_crops.Part` of TFRecord files. The n-th picture of an epoch takes row n.
+
+    Files come in a drawn order, 16 of them in turns; then each 4096 records are put in a drawn order. That many encoded
+    pictures are in memory about three times over, .45 GB each of ImageNet. `Dataset.shuffle` would hold them once, but
+    its order follows from TensorFlow's global seed too.
+
+    Args:
+        paths: TFRecord files.
+        lengths: how many records each has.
+        classes: how many there are.
+        parse: function of a record that gives (encoded picture, int32 label).
+    """
+
+    def __init__(self, paths, lengths, classes, parse):
+        self.paths, self.lengths, self.classes, self.read = [str(path) for path in paths], list(lengths), classes, parse
+        self.count = sum(self.lengths)
+
+    def shuffled(self, seed, epoch):
+        seed = tf.stack([seed, epoch])
+        paths = tf.random.experimental.stateless_shuffle(tf.constant(self.paths), seed=seed)
+        records = tf.data.Dataset.from_tensor_slices(paths).interleave(
+            tf.data.TFRecordDataset, FILES_AT_ONCE, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+
+        def mixed(number, window):
+            return tf.random.experimental.stateless_shuffle(window, seed=tf.random.fold_in(seed, number))
+
+        return records.batch(WINDOW).enumerate().map(mixed).prefetch(1).unbatch().enumerate()
+
+    def in_order(self):
+        return tf.data.TFRecordDataset(self.paths)
+
+    @contextmanager
+    def naming_unreadable(self):
+        try:
+            yield
+        except tf.errors.OpError as error:
+            place = self._first_unreadable()
+            if place is None:
+                raise
+            raise ValueError(f"{place} cannot be read: it is damaged, or its image is no picture") from error
+
+    def _first_unreadable(self):
+        """Which record of which file, in words; None if all can be read."""
+        sizes = self.in_order().map(lambda sample: tf.shape(decode(self.read(sample)[0])), tf.data.AUTOTUNE)
+        sizes, number, ends = iter(sizes), 0, np.cumsum(self.lengths)
+        try:
+            while next(sizes, None) is not None:
+                number += 1
+        except tf.errors.OpError:
+            file = int(np.searchsorted(ends, number, side="right"))
+            return f"Record {number - ends[file] + self.lengths[file]} (from 0) of {self.paths[file]}"
+        return None
+
+
+def load(folder):
+    """Finds the splits train and validation (or test) in a folder that tensorflow-datasets has prepared.
+
+    Args:
+        folder: the one that holds dataset_info.json, e.g. ~/tensorflow_datasets/imagenet2012/5.1.0.
+
+    Returns:
+        (train, validation), a `Shards` each.
+
+    Raises:
+        ValueError: if there is no such set in the folder, a split or file of it is missing, cut off or without labels,
+            or its features are not an `image` and a `label`.
+        ImportError: where tensorflow-datasets is not installed.
+
+    Reference: https://www.tensorflow.org/datasets/external_tfrecord
+    """
+    folder = Path(folder)
+    if not (folder / INFO).is_file():
+        raise ValueError(f"`folder` must hold {INFO}. Received: folder={folder}")
+    try:
+        import tensorflow_datasets as tfds
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{folder} needs tensorflow-datasets: pip install keras-osnet[tfds]") from error
+    try:
+        info = tfds.builder_from_directory(folder).info
+    except (OSError, ValueError, KeyError, ParseError) as error:
+        raise ValueError(f"{folder} must hold what tensorflow-datasets has prepared. Received: {error}") from error
+    if info.file_format not in (None, tfds.core.FileFormat.TFRECORD):
+        raise ValueError(f"{folder} must hold TFRecords. Received: {info.file_format.value}")
+    names = [next((name for name in row if name in info.splits), None) for row in SPLITS]
+    if None in names:
+        found = sorted(info.splits)
+        raise ValueError(f"{folder} must hold the splits train and validation (or test). Received: {found}")
+    features = _image_and_label(tfds, info.features, folder)
+    return tuple(_part(tfds, info.splits[name], features) for name in names)
+
+
+def _image_and_label(tfds, features, folder):
+    """These two of a set's features, so that no other is parsed."""
+    found = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    kinds = {name: getattr(tfds.features, kind) for name, kind in FEATURES.items()}
+    if (
+        not all(isinstance(found.get(name), kind) for name, kind in kinds.items())
+        or found["image"].np_dtype != np.uint8
+        or not found["label"].num_classes
+    ):
+        raise ValueError(
+            f"{folder} must have the features `image`, an Image of uint8, and `label`, a ClassLabel. "
+            f"Received: {found or features}"
+        )
+    return tfds.features.FeaturesDict({name: found[name] for name in FEATURES})
+
+
+def _part(tfds, split, features):
+    paths, lengths = [Path(path) for path in split.filepaths], split.shard_lengths
+    _check_files(paths, lengths, split)
+
+    def parse(record):
+        example = features.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})
+        return example["image"], tf.cast(example["label"], "int32")
+
+    part = Shards(paths, lengths, features["label"].num_classes, parse)
+    with part.naming_unreadable():
+        _, label = parse(next(iter(part.in_order())))
+    if label < 0:
+        raise ValueError(f"The split {split.name} of {paths[0].parent} must have labels. Received: {int(label)}")
+    return part
+
+
+def _check_files(paths, lengths, split):
+    if not sum(lengths):
+        raise ValueError(f"The split {split.name} must hold pictures. Received: none")
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(paths)} files of the split {split.name} are missing: "
+            f"{', '.join(map(str, missing[:3]))}{', ...' if len(missing) > 3 else ''}"
+        )
+    # `num_bytes` is the sum of the records or, of some writers, of the files. Where it is neither, something may be cut
+    # off; only then is each record looked for, which takes minutes on a slow disk.
+    if sum(path.stat().st_size for path in paths) - split.num_bytes in (0, FRAME * sum(lengths)):
+        return
+    for path, length in zip(paths, lengths, strict=True):
+        found = _whole_records(path)
+        if found != length:
+            raise ValueError(f"{path} must hold {length} records. Received: {found} whole ones")
+
+
+def _whole_records(path):
+    size, place, count = path.stat().st_size, 0, 0
+    with path.open("rb") as file:
+        while place < size:
+            file.seek(place)
+            place += FRAME + int.from_bytes(file.read(8), "little")
+            count += place <= size
+    return count
