@@ -1,7 +1,28 @@
 """Models for other runtimes."""
 
 from keras_osnet.export.calibration import calibration_pictures
+from keras_osnet.export.certificate import Certificate, certify
 from keras_osnet.export.folded import Node, fold
+from keras_osnet.export.judges import Calibration, Judge, load_judge
+from keras_osnet.export.metadata import metadata_of
+from keras_osnet.export.onnx import ExportReport, to_onnx
+from keras_osnet.export.openvino import to_openvino
 from keras_osnet.export.tflite import TFLiteReport, run_tflite, to_tflite
 
-__all__ = ["Node", "TFLiteReport", "calibration_pictures", "fold", "run_tflite", "to_tflite"]
+__all__ = [
+    "Calibration",
+    "Certificate",
+    "ExportReport",
+    "Judge",
+    "Node",
+    "TFLiteReport",
+    "calibration_pictures",
+    "certify",
+    "fold",
+    "load_judge",
+    "metadata_of",
+    "run_tflite",
+    "to_onnx",
+    "to_openvino",
+    "to_tflite",
+]

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field, replace
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_osnet.layers import AggregationGate, BatchNorm, ConvNorm
-from keras_osnet.models import OSNet
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,27 @@ class Node:
         return replace(self, weights={**self.weights, **changed})
 
 
-# A graph is a dict from names to nodes, each after those it takes; the first is the picture, the last the output.
+# Layers that an OSNet has, all but its classifier.
+BODY = {
+    *("conv1", "pool1_pad", "pool1", "conv2", "transition2", "transition2_pool", "conv3", "transition3"),
+    *("transition3_pool", "conv4", "conv5", "gap", "gmp", "embedding"),
+}
+
+# A graph is a dict from names to nodes, each after those it takes; the first is the picture, the last the output. Where
+# there are several outputs, each is a node of its own, with the model's name for it behind this.
+OUTPUT = "output."
 
 
 def fold(model):
-    """The graph of an OSNet in evaluation, equal to it but for rounding.
+    """The graph of an OSNet, or of one with dense heads, in evaluation, equal to it but for rounding.
 
     w' = w gamma / sqrt(variance + epsilon), b' = beta - mean gamma / sqrt(variance + epsilon). Instance norms depend on
     the picture and stay. Learned-and-fixed gates, being positive constants, pass through the ReLU before them into its
     convolution.
 
     Args:
-        model: built `OSNet` of any settings.
+        model: built `OSNet` of any settings; or a model of one's layers and of dense layers behind its feature, with
+            one output or a dict of them.
 
     Returns:
         dict of `Node` by name.
@@ -56,11 +65,11 @@ def fold(model):
     Raises:
         ValueError: for another network.
     """
-    if not isinstance(model, OSNet):
-        raise ValueError(f"`model` must be an OSNet. Received: {type(model).__name__}")
-    graph = {"picture": Node("picture")}
+    if not is_foldable(model):
+        raise ValueError(f"`model` must be an OSNet, or one with dense heads. Received: {type(model).__name__}")
+    graph, names = {"picture": Node("picture")}, {layer.name for layer in model.layers}
     last = _conv_norm(graph, "conv1", model.get_layer("conv1"), "picture")
-    if any(layer.name == "pool1" for layer in model.layers):
+    if "pool1" in names:
         last = _put(graph, "pool1", Node("max_pool", (last,), strides=2, size=3, padding=(1, 1, 1, 1)))
     for stage in (2, 3, 4):
         for i, block in enumerate(model.get_layer(f"conv{stage}").blocks):
@@ -69,17 +78,42 @@ def fold(model):
             last = _conv_norm(graph, f"transition{stage}", model.get_layer(f"transition{stage}"), last)
             last = _put(graph, f"transition{stage}.pool", Node("average_pool", (last,), strides=2, size=2))
     last = _conv_norm(graph, "conv5", model.get_layer("conv5"), last)
-    last = _put(graph, "pool5", Node("mean" if model.pooling == "avg" else "maximum", (last,)))
+    last = _put(
+        graph, "pool5", Node("mean" if any(layer.name == "gap" for layer in model.layers) else "maximum", (last,))
+    )
     embedding = model.get_layer("embedding")
     kernel, bias = _folded(embedding.dense.kernel, embedding.norm, embedding.dense.bias)
-    last = _put(graph, "embedding", Node("dense", (last,), {"kernel": kernel, "bias": bias}, relu=True))
-    if model.classes is not None:
-        _put(graph, "classifier", Node("dense", (last,), _dense_weights(model.get_layer("classifier"))))
-    return graph
+    _put(graph, "embedding", Node("dense", (last,), {"kernel": kernel, "bias": bias}, relu=True))
+    return graph | _heads(model)
+
+
+def is_foldable(model):
+    """Whether `fold` knows all of a model's layers."""
+    layers = {layer.name: layer for layer in getattr(model, "layers", ())}
+    others = [layer for name, layer in layers.items() if name not in BODY]
+    dense = [layer for layer in others if isinstance(layer, keras.layers.Dense)]
+    return (
+        {"conv1", "embedding"} <= set(layers)
+        and all(isinstance(layers[name], ConvNorm) for name in ("conv1", "conv5"))
+        and all(layer.activation is keras.activations.linear for layer in dense)
+        and all(isinstance(layer, keras.layers.InputLayer) for layer in others if layer not in dense)
+        and (isinstance(model.output, dict) or len(model.outputs) == 1)
+    )
+
+
+def _heads(model):
+    """Dense layers behind the embedding, and the names of several outputs."""
+    nodes, made = {id(model.get_layer("embedding").output): "embedding"}, {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dense):
+            source = nodes[id(layer.input)]
+            nodes[id(layer.output)] = _put(made, f"{layer.name}.dense", Node("dense", (source,), _dense_weights(layer)))
+    outputs = model.output if isinstance(model.output, dict) else {}
+    return made | {OUTPUT + name: Node("output", (nodes[id(tensor)],)) for name, tensor in outputs.items()}
 
 
 def run(graph, pictures, change=lambda name, value: value):
-    """The output of a graph.
+    """The output of a graph, or the dict of its several outputs.
 
     Args:
         graph: dict of `Node` by name.
@@ -92,7 +126,8 @@ def run(graph, pictures, change=lambda name, value: value):
             tf.convert_to_tensor(pictures) if node.op == "picture" else apply(node, *(values[i] for i in node.inputs))
         )
         values[name] = change(name, value)
-    return values[name]
+    outputs = {key.removeprefix(OUTPUT): values[key] for key, node in graph.items() if node.op == "output"}
+    return outputs or values[name]
 
 
 def apply(node, *inputs):
@@ -164,7 +199,8 @@ def _folded(kernel, norm, bias=0.0):
 
 
 def _dense_weights(layer):
-    return {"kernel": np.asarray(layer.kernel), "bias": np.asarray(layer.bias)}
+    bias = np.zeros(layer.units, "float32") if layer.bias is None else np.asarray(layer.bias)
+    return {"kernel": np.asarray(layer.kernel), "bias": bias}
 
 
 def _instance_norm(layer, source, relu):
@@ -245,6 +281,7 @@ OPS = {
     "mean": lambda node, x: tf.reduce_mean(x, (1, 2)),
     "maximum": lambda node, x: tf.reduce_max(x, (1, 2)),
     "sigmoid": lambda node, x: tf.sigmoid(x),
+    "output": lambda node, x: x,
     "scale": lambda node, x, gate: x * tf.reshape(gate, (-1, 1, 1, gate.shape[-1])),
     "add": lambda node, x, y: x + y,
     "concat": lambda node, *maps: tf.concat(maps, -1),

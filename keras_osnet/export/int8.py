@@ -9,7 +9,7 @@ from keras_osnet.export.layout import pooling_as_depthwise, stem_on_blocks
 from keras_osnet.export.rounding import round_weights
 
 # Ops that give the very numbers they take: TFLite has one scale for both sides.
-SAME_SCALE = ("max_pool", "average_pool", "maximum", "space_to_depth")
+SAME_SCALE = ("max_pool", "average_pool", "maximum", "space_to_depth", "output")
 # Bounds of XNNPACK on the ratio of two scales, with some room: beyond them a file does not load.
 LARGEST_RATIO, SMALLEST_SUMMAND, SMALLEST_MEAN = 128.0, 2.0**-9, 2.0**-7
 # Of the calibrated ranges. Pictures unlike the calibration's lose more by being cut off than others by longer steps.
@@ -39,23 +39,76 @@ def channel_ranges(graph, pictures):
     return found
 
 
-def quantised(graph, pictures):
+def equalised(graph, pictures, float_parts=()):
+    """The graph in operations that int8 is fast in and with channels that suit it, still in float, and as exact.
+
+    Args:
+        graph: dict of `Node` by name.
+        pictures: (N, H, W, 3) calibration pictures.
+        float_parts: see `quantised`.
+    """
+    if not parts_of(graph, float_parts) & set(list(graph)[1:2]):
+        graph = stem_on_blocks(graph, pictures.shape[1:])
+    sizes = {name: np.maximum(-low, high) for name, (low, high) in channel_ranges(graph, pictures).items()}
+    return equalise(pooling_as_depthwise(graph, sizes), sizes)
+
+
+def parts_of(graph, names):
+    """The names of all nodes of some parts, which are nodes, or what node names begin with: conv2.0 has conv2.0.conv1.
+
+    Raises:
+        ValueError: for a part that is not there, or is a single layer among int8 ones.
+    """
+    found = {part: {name for name in graph if name == part or name.startswith(f"{part}.")} for part in names}
+    for part, nodes in found.items():
+        if not nodes:
+            there = sorted({name.partition(".")[0] for name in graph} - {"picture"})
+            raise ValueError(f"`float_parts` must be of {', '.join(there)}, or within. Received: {part!r}")
+    kept = set().union(*found.values())
+    free = _free(graph, kept)
+    for part, nodes in found.items():
+        if not nodes & free and not any(free.intersection(graph[name].inputs) for name in nodes):
+            raise ValueError(
+                "`float_parts` must be of several layers: one that takes and gives int8 reckons in int8. "
+                f"Received: {part!r}"
+            )
+    return kept
+
+
+def quantised(graph, pictures, float_parts=()):
     """The best known int8 form of a folded graph.
 
     Args:
         graph: dict of `Node` by name.
         pictures: (N, H, W, 3) calibration pictures.
+        float_parts: names of parts that reckon in float, see `parts_of`; what other parts take from them is rounded.
 
     Returns:
         a graph with equalised, rounded weights, and the range (low, high) of every node that is rounded.
     """
-    graph = stem_on_blocks(graph, pictures.shape[1:])
-    sizes = {name: np.maximum(-low, high) for name, (low, high) in channel_ranges(graph, pictures).items()}
-    graph = equalise(pooling_as_depthwise(graph, sizes), sizes)
+    graph = equalised(graph, pictures, float_parts)
+    kept = parts_of(graph, float_parts)
     ranges = tensor_ranges(graph, channel_ranges(graph, pictures))
-    graph = guarded(graph, ranges)
+    graph = guarded(graph, ranges, kept)
+    ranges = _rounded_only(graph, ranges, kept)
     some = np.linspace(0, len(pictures) - 1, _rounding_pictures(graph, pictures)).astype(int)
-    return round_weights(graph, pictures[some], rounder(ranges)), ranges
+    return round_weights(graph, pictures[some], rounder(ranges), kept), ranges
+
+
+def _free(graph, kept):
+    """Names of nodes whose values only float parts take."""
+    users = {name: [user for user, node in graph.items() if name in node.inputs] for name in graph}
+    return {name for name in kept | {"picture"} if users[name] and kept.issuperset(users[name])}
+
+
+def _rounded_only(graph, ranges, kept):
+    """The ranges without those of values that only float parts take."""
+    free = _free(graph, kept)
+    return {
+        name: ranges[_source(graph, name)]
+        for name, node in graph.items()
+        if name not in free and (name in ranges or (free.intersection(node.inputs) and node.op in SAME_SCALE))
+    }
 
 
 def tensor_ranges(graph, found):
@@ -84,12 +137,12 @@ def tensor_ranges(graph, found):
     return _loadable(graph, ranges, source)
 
 
-def guarded(graph, ranges):
+def guarded(graph, ranges, kept=frozenset()):
     """Gives channels whose kernel is almost zero an entry so small that it changes nothing, yet large enough for their
     bias to fit in 32 bits at the scale that the kernel sets."""
     changed = {}
     for name, node in graph.items():
-        if node.op in MADE and "kernel" in node.weights:
+        if node.op in MADE and "kernel" in node.weights and name not in kept:
             low, high = ranges[_source(graph, node.inputs[0])]
             kernel = node.weights["kernel"].copy()
             # The kernel's first entry of each output channel, as a view.

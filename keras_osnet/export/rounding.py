@@ -14,7 +14,7 @@ DAMPING = 0.01
 LINEAR = ("conv", "depthwise", "dense")
 
 
-def round_weights(graph, pictures, quantise=lambda name, value: value):
+def round_weights(graph, pictures, quantise=lambda name, value: value, kept=frozenset()):
     """Rounds all kernels and corrects all biases, layer by layer in order.
 
     Every layer sees two inputs: X of the float graph and Y of the rounded one. Its kernel W is first moved towards the
@@ -25,6 +25,7 @@ def round_weights(graph, pictures, quantise=lambda name, value: value):
         graph: dict of `Node` by name.
         pictures: (N, H, W, 3) calibration pictures.
         quantise: function (name, tensor) -> the tensor rounded as int8 activations will be. Default: they stay float.
+        kept: names of nodes that keep their weights.
 
     Returns:
         the graph with kernels that are whole multiples, -127 .. 127, of the largest entry / 127 of their column.
@@ -40,7 +41,7 @@ def round_weights(graph, pictures, quantise=lambda name, value: value):
             coarse[name], rounded[name] = quantise(name, exact[name]), node
             continue
         xs, ys = ([values[i] for i in node.inputs] for values in (exact, coarse))
-        if node.op in LINEAR:
+        if node.op in LINEAR and name not in kept:
             rounded[name], exact[name], coarse[name] = _rounded(node, xs[0], ys[0])
         else:
             rounded[name], exact[name], coarse[name] = node, apply(node, *xs), apply(node, *ys)

@@ -1,6 +1,7 @@
 """Keras model -> TFLite file."""
 
 import os
+import tempfile
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -9,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 
 from keras_osnet.export.calibration import calibration_pictures, drawn_pictures
-from keras_osnet.export.folded import fold, run
+from keras_osnet.export.folded import fold, is_foldable, run
 from keras_osnet.export.int8 import quantised, rounder
+from keras_osnet.export.metadata import described, output_shapes, with_metadata
+from keras_osnet.export.pipeline import signatures
 from keras_osnet.export.rounding import round_weights
-from keras_osnet.models import OSNet
 
 
 @dataclass(frozen=True)
@@ -36,22 +40,22 @@ class TFLiteReport:
     calibration_pictures: int = 0
 
 
-def _plain(model, pictures):
-    if not isinstance(model, OSNet):
+def _plain(model, pictures, float_parts):
+    if not is_foldable(model):
         return lambda picture: model(picture, training=False)
     graph = fold(model)
     return lambda picture: run(graph, picture)
 
 
-def _dynamic(model, pictures):
-    if pictures is None and not isinstance(model, OSNet):
-        return _plain(model, pictures)
+def _dynamic(model, pictures, float_parts):
+    if pictures is None and not is_foldable(model):
+        return _plain(model, pictures, float_parts)
     graph = round_weights(fold(model), drawn_pictures(model.input_shape[1:]) if pictures is None else pictures)
     return lambda picture: run(graph, picture)
 
 
-def _int8(model, pictures):
-    graph, ranges = quantised(fold(model), pictures)
+def _int8(model, pictures, float_parts):
+    graph, ranges = quantised(fold(model), pictures, float_parts)
     return lambda picture: run(graph, picture, rounder(ranges))
 
 
@@ -74,44 +78,54 @@ QUANTIZATIONS = {
 }
 
 
-def to_tflite(model, path, *, quantization=None, calibration=None, batch_size=1):
+# Signatures that take a picture as it is; the one of a file of several outputs without a pipeline.
+WHOLE, PLAIN = ("embed", "attributes"), "serving_default"
+
+
+def to_tflite(model, path, *, quantization=None, calibration=None, batch_size=1, pipeline=False, float_parts=()):
     """Writes a model as a TFLite file of built-in ops.
 
-    Input and output are the model's own, whatever the quantization: (batch_size, H, W, 3) normalised float32 ->
-    float32. Norms are folded into the convolutions.
+    Input and outputs are the model's own, whatever the quantization: (batch_size, H, W, 3) normalised float32 ->
+    float32. With `pipeline` the preparation of pictures is in the file too, which then has signatures: `embed`,
+    `embed_boxes` and `match` for a model of features, `attributes` for one with an `AttributeHead`; see
+    `keras_osnet.export.pipeline.signatures`. Norms are folded into the convolutions. What the file says of itself is
+    read by `metadata_of`.
 
     Args:
-        model: built `keras.Model` with one input of known height and width; an `OSNet` where pictures are given.
+        model: built `keras.Model` with one input of known height and width and one output or a dict of them; an
+            `OSNet`, or one with dense heads, where pictures are given.
         path: the file to write, in place of an older one.
         quantization: None for float32; "float16" for weights of half precision; "dynamic" for int8 weights, activations
             being rounded anew for each picture; "int8" for int8 weights and activations.
         calibration: pictures like those the file will be used on, 200 are enough: an (N, H, W, 3) array of normalised
             ones, a folder, or a list of files. "int8" needs them. "dynamic" fits the rounding of an OSNet's weights to
             them, or to drawn people where there are none. The others must have None.
-        batch_size: fixed in the file. Default 1.
+        batch_size: fixed in the file; None: of any size. Default 1; of no meaning with `pipeline`.
+        pipeline: whether uint8 pictures of any size go in. Default: normalised ones of the network's size.
+        float_parts: parts of an int8 network that reckon in float32, where they lose most or gain no time: conv1,
+            pool1, conv2 .. conv4, or a block of these, as conv2.0; not a single layer among int8 ones.
 
     Returns:
         `TFLiteReport`.
 
     Raises:
-        ValueError: for an unknown quantization, an input of unknown size, an op that is not built in, or calibration
-            that is missing, not wanted, fewer than 2 pictures, or no pictures.
+        ValueError: for an unknown quantization, an input of unknown size, an op that is not built in, calibration
+            that is missing, not wanted, fewer than 2 pictures, or no pictures, outputs in a list, a pipeline around
+            other outputs than features and attributes, or unknown or single parts.
     """
-    if quantization not in QUANTIZATIONS:
-        raise ValueError(
-            f"`quantization` must be one of {list(QUANTIZATIONS)}. Received: quantization={quantization!r}"
-        )
-    row = QUANTIZATIONS[quantization]
+    row, names = _checked(model, quantization, calibration, pipeline, float_parts)
     shape = model.input_shape[1:]
-    if len(shape) != 3 or None in shape:
-        raise ValueError(f"`model` must have one input (height, width, 3) of known size. Received: {model.input_shape}")
-    if calibration is None and row.needs_pictures:
-        raise ValueError(f"`calibration` must be pictures where `quantization` is {quantization!r}. Received: None")
-    if calibration is not None and not row.takes_pictures:
-        raise ValueError(f"`calibration` must be None where `quantization` is {quantization!r}.")
     pictures = None if calibration is None else calibration_pictures(calibration, shape)
-    function = row.function(model, pictures)
-    content = _converted(function, (batch_size, *shape), row)
+    function = row.function(model, pictures, float_parts)
+    if pipeline:
+        module, functions = signatures(_by_name(function, names), shape[:2], names)
+        source = _from_module(module, functions, model)
+    else:
+        # Without AutoGraph, which reads every function's source: seconds for nothing.
+        function = tf.function(function, autograph=False)
+        function = function.get_concrete_function(tf.TensorSpec((batch_size, *shape), name="picture"))
+        source = _from_function(function) if len(names) == 1 else _from_module(tf.Module(), {PLAIN: function}, model)
+    content = with_metadata(_converted(source, row), described(model, quantization, pipeline, float_parts))
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content)
@@ -119,12 +133,54 @@ def to_tflite(model, path, *, quantization=None, calibration=None, batch_size=1)
     return TFLiteReport(path, len(content), ops_of(path), quantization, 0 if pictures is None else len(pictures))
 
 
-def _converted(function, shape, row):
-    with _quiet():
-        signature = tf.TensorSpec(shape, tf.float32, name="picture")
-        # Without AutoGraph, which reads every function's source: seconds for nothing.
-        function = tf.function(function, autograph=False).get_concrete_function(signature)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+def _checked(model, quantization, calibration, pipeline, float_parts):
+    """The row of the quantization and the names of the outputs, or an error before any work is done."""
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(
+            f"`quantization` must be one of {list(QUANTIZATIONS)}. Received: quantization={quantization!r}"
+        )
+    row = QUANTIZATIONS[quantization]
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or None in model.inputs[0].shape[1:]:
+        shapes = [tuple(tensor.shape) for tensor in model.inputs]
+        raise ValueError(f"`model` must have one input (height, width, 3) of known size. Received: {shapes}")
+    if calibration is None and row.needs_pictures:
+        raise ValueError(f"`calibration` must be pictures where `quantization` is {quantization!r}. Received: None")
+    if calibration is not None and not row.takes_pictures:
+        raise ValueError(f"`calibration` must be None where `quantization` is {quantization!r}.")
+    if isinstance(float_parts, str) or (float_parts and not row.needs_pictures):
+        raise ValueError(f"`float_parts` must be names, and empty where int8 is not. Received: {float_parts!r}")
+    names = list(output_shapes(model))
+    if pipeline and not set(names) <= {"features", "attributes"}:
+        raise ValueError(f"`pipeline` needs a model of features, attributes, or both. Received: one of {names}")
+    return row, names
+
+
+def _by_name(function, names):
+    """The function with a dict of its outputs, whether it gives one or not."""
+
+    def named(picture):
+        outputs = function(picture)
+        return outputs if isinstance(outputs, dict) else {names[0]: outputs}
+
+    return named
+
+
+@contextmanager
+def _from_function(function):
+    yield tf.lite.TFLiteConverter.from_concrete_functions([function])
+
+
+@contextmanager
+def _from_module(module, functions, model):
+    # Signatures go by way of a SavedModel only, which must know the variables of a model that is not folded.
+    module.kept = [variable.value for variable in model.variables]
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=functions)
+        yield tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(functions))
+
+
+def _converted(source, row):
+    with _quiet(), source as converter:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.target_spec.supported_types = list(row.types)
         converter.optimizations = [tf.lite.Optimize.DEFAULT] if row.optimised else []
@@ -139,14 +195,26 @@ def run_tflite(path, pictures):
 
     Args:
         path: the file.
-        pictures: (N, H, W, 3), as the file takes them.
+        pictures: (N, H, W, 3), as the file takes them; of a file with the pipeline in it, (H, W, 3) uint8 of any sizes.
 
     Returns:
-        (N, ...) array.
+        (N, ...) array; a dict of them by name where the file has several outputs.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
     interpreter = Interpreter(str(path))
+    present = interpreter.get_signature_list()
+    if not present:
+        return _plain_outputs(interpreter, pictures)
+    runners = [interpreter.get_signature_runner(name) for name in (*WHOLE, PLAIN) if name in present]
+    pictures = [np.asarray(picture) for picture in pictures]
+    if PLAIN in present:
+        found = [{name: value[0] for name, value in runners[0](picture=picture[None]).items()} for picture in pictures]
+    else:
+        found = [{k: v for runner in runners for k, v in runner(picture=picture).items()} for picture in pictures]
+    outputs = {name: np.stack([row[name] for row in found]) for name in found[0]}
+    return outputs if len(outputs) > 1 else outputs.popitem()[1]
+
+
+def _plain_outputs(interpreter, pictures):
     interpreter.allocate_tensors()
     (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     outputs = []
@@ -158,11 +226,14 @@ def run_tflite(path, pictures):
 
 
 def ops_of(path):
-    """How often each op occurs in a TFLite file, by name."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    names = [op["op_name"] for op in Interpreter(str(path))._get_ops_details()]
-    return {name: names.count(name) for name in sorted(set(names) - {"DELEGATE"})}
+    """How often each op occurs in a TFLite file, in all its signatures, by name."""
+    model = schema.Model.GetRootAs(Path(path).read_bytes(), 0)
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
+    found = [codes[graph.Operators(i).OpcodeIndex()] for graph in graphs for i in range(graph.OperatorsLength())]
+    kinds = [(code.CustomCode() or names[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]) for code in found]
+    return {name: kinds.count(name) for name in sorted(set(kinds))}
 
 
 @contextmanager

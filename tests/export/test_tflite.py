@@ -116,6 +116,24 @@ def test_every_width_and_variant_loads_quantised(kind, variant, width, quantizat
     converts(kind, variant, quantization, tmp_path, width=width, depths=(2, 2, 2))
 
 
+def test_parts_of_an_int8_network_reckon_in_float_and_the_rest_in_int8(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    model, path = small(), tmp_path / "m.tflite"
+    parts = ("conv1", "pool1", "conv3.0")
+    report = to_tflite(model, path, quantization="int8", calibration=CALIBRATION, float_parts=parts)
+    assert "SPACE_TO_DEPTH" not in report.ops
+    # Rounded after the stem's pooling and after the block; brought back before the block and at the end.
+    assert (report.ops["QUANTIZE"], report.ops["DEQUANTIZE"]) == (2, 2)
+    kernels = [tensor for tensor in Interpreter(str(path)).get_tensor_details() if len(tensor["shape"]) == 4]
+    kinds = {tuple(map(int, tensor["shape"])): np.dtype(tensor["dtype"]).name for tensor in kernels}
+    assert kinds[16, 7, 7, 3] == "float32"  # conv1
+    assert kinds[96, 1, 1, 64] == "float32"  # the block's shortcut
+    assert kinds[64, 1, 1, 64] == "int8"  # transition2
+    pictures = np.random.default_rng(9).normal(size=(4, *SMALL)).astype("float32")
+    assert cosines(run_tflite(path, pictures), model.predict(pictures, verbose=0)).min() > LEAST_COSINE["int8"]
+
+
 def test_sizes_shrink_with_the_bits_of_the_weights(tmp_path):
     model = small(width=0.5)
     sizes = {
@@ -198,12 +216,28 @@ def test_wrong_calibration_is_named_and_nothing_is_written(calibration, message,
         (SMALL, {"calibration": CALIBRATION, "quantization": "float16"}, "`calibration` must be None"),
         ((None, None, 3), {}, "known size"),
         (SMALL, {"calibration": CALIBRATION, "quantization": "int8"}, "`model` must be an OSNet"),
+        (SMALL, {"quantization": "float16", "float_parts": ("conv1",)}, "empty where int8 is not"),
+        (SMALL, {"calibration": CALIBRATION, "quantization": "int8", "float_parts": "conv1"}, "must be names"),
     ],
 )
 def test_wrong_arguments_are_named_and_nothing_is_written(shape, arguments, message, tmp_path):
     model = keras.Sequential([keras.Input(shape), keras.layers.GlobalAveragePooling2D()])
     with pytest.raises(ValueError, match=message):
         to_tflite(model, tmp_path / "model.tflite", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("conv2.7", r"must be of .*conv1, conv2, .*embedding.* Received: 'conv2.7'"),
+        ("conv3.0.conv3", r"several layers.* Received: 'conv3.0.conv3'"),
+    ],
+)
+def test_parts_that_are_not_there_or_would_change_nothing_are_named(part, message, tmp_path):
+    arguments = {"quantization": "int8", "calibration": CALIBRATION, "float_parts": ("conv1", part)}
+    with pytest.raises(ValueError, match=message):
+        to_tflite(small(), tmp_path / "m.tflite", **arguments)
     assert not list(tmp_path.iterdir())
 
 

@@ -1,16 +1,26 @@
+import importlib.util
+import json
 import re
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_osnet import OSNet
-from keras_osnet.export import run_tflite
+from keras_osnet.export import run_tflite, to_tflite
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tflite" / "convert.py"
+# Market-1501's tree in plain colours: (identity, camera) -> RGB.
+COLOURS = {
+    "bounding_box_train": {(7, camera): (90, 40 * camera, 80) for camera in (1, 2, 3, 4, 5)},
+    "query": {(1, 1): (220, 0, 0), (2, 1): (0, 0, 250)},
+    "bounding_box_test": {(1, 2): (220, 0, 0), (2, 2): (30, 0, 250), (0, 2): (0, 0, 0)},
+}
 
 
 def convert(*arguments):
@@ -55,3 +65,103 @@ def test_too_few_pictures_end_in_one_line_and_nothing_is_written(folder):
     assert "--calibration must hold 4 pictures or more, better 200. Received: 3" in error
     assert "Traceback" not in done.stderr
     assert not output.exists()
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The script as a module: TensorFlow is imported once."""
+    spec = importlib.util.spec_from_file_location("convert", SCRIPT)
+    module = sys.modules["convert"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory):
+    """A data folder, and in it a network whose feature is the mean colour."""
+    root = tmp_path_factory.mktemp("market")
+    for part, pictures in COLOURS.items():
+        folder = root / "Market-1501-v15.09.15" / part
+        folder.mkdir(parents=True)
+        for (identity, camera), colour in pictures.items():
+            picture = Image.fromarray(np.full((33, 18, 3), colour, "uint8"))
+            picture.save(folder / f"{identity:04}_c{camera}s1_000100_00.jpg", quality=95)
+    mean_colour((1, 1, 1)).save(root / "model.keras")
+    return root
+
+
+def mean_colour(weights):
+    picture, layer = keras.Input((20, 12, 3)), keras.layers.Dense(3, use_bias=False)
+    model = keras.Model(picture, layer(keras.layers.GlobalAveragePooling2D()(picture)))
+    layer.set_weights([np.diag(weights).astype("float32")])
+    return model
+
+
+def test_a_file_that_loses_too_much_is_refused_beside_its_certificate(script, market, monkeypatch, tmp_path, capsys):
+    # A converter that loses all blue: black is then nearer to blue than the darker blue is.
+    monkeypatch.setattr(script, "to_tflite", lambda model, path, **options: to_tflite(mean_colour((1, 1, 0)), path))
+    options = script.Options(
+        market / "model.keras", tmp_path / "m.tflite", certify=True, dataset="market1501", data_dir=market
+    )
+    with pytest.raises(SystemExit) as stopped:
+        script.main(options)
+    assert (
+        stopped.value.code == "refused: R1 loses 50.00 points, mAP loses 25.00 points on market1501, the budget is 0.3"
+    )
+    assert json.loads((tmp_path / "m.json").read_text())["verdict"] == "refused"
+    assert "Refused" in (tmp_path / "m.html").read_text()
+    printed = capsys.readouterr().out
+    assert "R1 100.00 -> 50.00, mAP 100.00 -> 75.00, mINP 100.00 -> 75.00" in printed
+    assert "of 2 queries 1 became wrong and 0 right" in printed
+
+
+def test_int8_is_fitted_to_the_training_side_where_no_folder_is_given(script, market, tmp_path):
+    OSNet(0.25, "osnet_t1", (32, 48, 3), depths=(1, 1, 1), feature_dim=40).save(tmp_path / "model.keras")
+    settings = {"quantization": "int8", "certify": True, "dataset": "market1501", "data_dir": market, "budget": 100}
+    script.main(script.Options(tmp_path, **settings))
+    found = json.loads((tmp_path / "model.json").read_text())
+    files = sorted((market / "Market-1501-v15.09.15" / "bounding_box_train").iterdir())
+    digests = [sha256(file.read_bytes()).hexdigest() for file in files]
+    assert found["calibration"] == {
+        "pictures": 5,
+        "rule": "5 of the 5 training pictures of market1501, evenly spread in the dataset's order",
+        "sha256": sha256("\n".join(digests).encode()).hexdigest(),
+    }
+    content = (tmp_path / "model.tflite").read_bytes()
+    assert (found["file"]["bytes"], found["file"]["sha256"]) == (len(content), sha256(content).hexdigest())
+    assert (found["file"]["quantization"], found["verdict"]) == ("int8", "passed")
+    assert found["cosine"]["mean"] > 0.95
+    assert len(found["layers"]["rows"]) > 20
+
+
+def test_calibration_on_the_judges_pictures_ends_before_anything_is_written(script, market, tmp_path):
+    options = script.Options(
+        market / "model.keras", tmp_path / "m.tflite", "int8", market / "Market-1501-v15.09.15", certify=True,
+        dataset="market1501", data_dir=market,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"none of the test pictures of market1501.* Received: 5 of 10"):
+        script.main(options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"certify": True}, "must come together. Received: --certify alone"),
+        ({"dataset": "market1501"}, "must come together. Received: --dataset market1501 alone"),
+        ({"certify": True, "dataset": "market"}, "`dataset` must be one of"),
+    ],
+)
+def test_a_judge_and_the_wish_for_one_come_together(script, market, settings, message):
+    with pytest.raises(ValueError, match=message):
+        script.main(script.Options(market / "model.keras", **settings))
+
+
+def test_a_file_with_the_preprocessing_inside_is_compared_on_whole_pictures(script, tmp_path, capsys):
+    picture = keras.Input((20, 12, 3))
+    keras.Model(picture, keras.layers.GlobalAveragePooling2D()(picture)).save(tmp_path / "model.keras")
+    script.main(script.Options(tmp_path, pipeline=True))
+    (compared,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("on "))
+    assert re.fullmatch(
+        r"on 4 random pictures: largest difference .*, cosine of the features mean 1.0+, least (1|0.9999).*", compared
+    )

@@ -1,16 +1,22 @@
 import re
+import shutil
 import subprocess
 import sys
+from importlib import util
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.export import run_tflite, to_tflite
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "tflite"
+SPECIFICATION = util.spec_from_file_location("tflite_run", SCRIPTS / "run.py")
+DEVICE = util.module_from_spec(SPECIFICATION)
+SPECIFICATION.loader.exec_module(DEVICE)
 
 
 def script(name, *arguments):
@@ -50,16 +56,6 @@ def test_run_ranks_the_folder_by_the_distance_of_keras_features(folder):
     assert re.search(r"[\d.]+ ms a picture", done.stdout)
 
 
-def test_run_imports_neither_tensorflow_nor_keras(folder):
-    code = (
-        "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__');"
-        "print(sorted({'tensorflow', 'keras', 'keras_osnet'} & set(sys.modules)))"
-    )
-    arguments = [SCRIPTS / "run.py", folder / "model.tflite", folder / "query.png", folder / "gallery"]
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
-    assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
-
-
 @pytest.mark.parametrize(
     ("model", "query", "gallery", "message"),
     [
@@ -78,6 +74,250 @@ def test_run_says_what_is_wrong_in_one_line(folder, model, query, gallery, messa
     error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert message in error[-1]
     assert "Traceback" not in done.stderr
+
+
+RED, GREEN, BLUE = (254, 10, 10), (10, 254, 10), (10, 10, 254)  # int8 holds them as 127 and 5, without rounding
+COSINE = (2 * 127 * 5 + 5 * 5) / (127**2 + 2 * 5**2)  # of any two of them
+INPUTS = {name: tf.TensorSpec((None, None, 3), tf.uint8, name=name) for name in ("picture", "frame")}
+
+
+class MeanColour(tf.Module):
+    """Stands for a network: the mean colour, of length 1. Of a box it is blue first, to show who computed it."""
+
+    @tf.function(input_signature=[INPUTS["picture"]])
+    def embed(self, picture):
+        mean = tf.reduce_mean(tf.cast(picture, tf.float32), (0, 1))
+        return {"feature": mean / tf.sqrt(tf.reduce_sum(mean * mean))}
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 6, 4, 3), name="picture")])
+    def serving_default(self, picture):
+        mean = tf.reduce_mean(picture, (1, 2))
+        return {"attributes": -mean, "features": mean}
+
+    @tf.function(input_signature=[INPUTS["frame"], tf.TensorSpec((None, 4), name="boxes")])
+    def embed_boxes(self, frame, boxes):
+        sides = [tf.cast(tf.range(tf.shape(frame)[axis]), tf.float32) for axis in (0, 1)]
+        y, x = (
+            tf.cast((side >= boxes[:, first : first + 1]) & (side < boxes[:, first + 2 : first + 3]), tf.float32)
+            for side, first in zip(sides, (1, 0), strict=True)
+        )
+        inside = tf.reshape(tf.expand_dims(y, 2) * tf.expand_dims(x, 1), (tf.shape(boxes)[0], -1))
+        sums = tf.matmul(inside, tf.reshape(tf.cast(frame, tf.float32), (-1, 3)))
+        sums = tf.gather(sums, (2, 1, 0), axis=1)
+        return {"features": sums / tf.sqrt(tf.reduce_sum(sums * sums, -1, keepdims=True))}
+
+
+@pytest.fixture(scope="module")
+def people(folder):
+    """Files whose features are known by hand, pictures of people of one colour, and frames with boxes of them."""
+    module = MeanColour()
+    names = "embed", "embed_boxes", "serving_default"
+    tf.saved_model.save(module, folder / "saved", signatures={name: getattr(module, name) for name in names})
+    files = {"both": names[:2], "embed": names[:1], "boxes": names[1:2], "several": names[2:]}
+    for name, keys in files.items():
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"), signature_keys=list(keys))
+        (folder / f"{name}.tflite").write_bytes(converter.convert())
+    (folder / "people" / "Red").mkdir(parents=True)
+    for name, colour in (("Red/1", RED), ("Red/2", (250, 0, 5)), ("Green", GREEN), ("Blue", BLUE)):
+        Image.new("RGB", (31, 17), colour).save(folder / "people" / f"{name}.png")
+    (folder / "frames").mkdir()
+    for n in (1, 2):
+        frame = Image.new("RGB", (50, 30), (99, 99, 99))
+        frame.paste(RED, (0 + n, 0, 10 + n, 20))
+        frame.paste(GREEN, (30, 3 + n, 45, 30))
+        frame.save(folder / "frames" / f"{n}.png")
+    rows = [f"{n},{n},0,{10 + n},20\n{n},30,{3 + n},45,30\n{n},20,0,25,9\n" for n in (1, 2)]
+    (folder / "boxes.csv").write_text("frame,left,top,right,bottom\n" + "".join(rows))
+    return folder
+
+
+def run(model, *arguments):
+    done = script("run.py", model, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_file_that_takes_any_size_ranks_pictures_as_they_are(people):
+    printed = run(people / "both.tflite", people / "people" / "Green.png", people / "people", "--metric", "cosine")
+    rows = re.findall(r"^ +(\d+) +([\d.]+)  (\w+\.png)$", printed, re.MULTILINE)
+    assert rows == [("1", "0.000", "Green.png"), ("2", f"{1 - COSINE:.3f}", "Blue.png")]
+
+
+def test_a_gallery_is_made_searched_checked_and_shortened(people, tmp_path):
+    file, gallery = people / "both.tflite", ("--gallery", tmp_path / "people.npz")
+    assert run(file, *gallery, "--add", people / "people").startswith("4 added, 0 were there already.")
+    assert run(file, *gallery, "--add", people / "people").startswith("0 added, 4 were there already.")
+    bluish = (10, 254, 60)
+    Image.new("RGB", (9, 5), bluish).save(tmp_path / "query.png")
+    ranked = run(file, *gallery, tmp_path / "query.png", "--top", 2).splitlines()
+    assert re.fullmatch(r"rank  cosine  name \(of 3 in .*people\.npz\)", ranked[0])
+    lengths = sum(a * a for a in bluish) ** 0.5 * sum(a * a for a in GREEN) ** 0.5
+    cosines = [sum(a * b for a, b in zip(bluish, colour, strict=True)) / lengths for colour in (GREEN, BLUE)]
+    assert [row.split() for row in ranked[1:]] == [
+        ["1", f"{cosines[0]:.3f}", "Green"],
+        ["2", f"{cosines[1]:.3f}", "Blue"],
+    ]
+    assert run(file, *gallery, "--remove", "Blue").startswith("1 removed.")
+    rows = run(file, *gallery, "--check").splitlines()
+    assert [row.split() for row in rows[1:-1]] == [["1", "Green"], ["2", "Red"]]
+    assert "3 features of 2 people" in rows[-1]
+
+
+def test_a_gallery_of_a_file_of_normalised_pictures_knows_them_again(people, tmp_path):
+    file, gallery = people / "model.tflite", ("--gallery", tmp_path / "people.npz")
+    run(file, *gallery, "--add", people / "gallery")
+    ranked = run(file, *gallery, people / "query.png").splitlines()
+    assert ranked[1].split() == ["1", "1.000", "4"]
+    assert len(ranked) == 7
+    done = script("run.py", people / "both.tflite", *gallery, "--check")
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    assert "holds features of another model" in done.stderr
+
+
+def test_a_file_of_several_outputs_gives_its_features_of_a_normalised_picture(people):
+    network = DEVICE.Network(people / "several.tflite", 1)
+    feature = network.run(network.prepare(Image.new("RGB", (5, 3), (102, 51, 255))))
+    np.testing.assert_allclose(feature, [(0.4 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225], atol=1e-6)
+
+
+def test_a_file_that_takes_something_else_is_refused(people):
+    with pytest.raises(ValueError, match=r"boxes\.tflite must have a signature `embed`, or take one float32 picture"):
+        DEVICE.Network(people / "boxes.tflite", 1)
+
+
+def test_pictures_are_added_all_or_none(people, tmp_path):
+    (tmp_path / "new").mkdir()
+    Image.new("RGB", (3, 4), RED).save(tmp_path / "new" / "Ann.png")
+    (tmp_path / "new" / "Bob.jpg").write_bytes(b"broken")
+    done = script("run.py", people / "both.tflite", "--gallery", tmp_path / "p.npz", "--add", tmp_path / "new")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "Bob.jpg is no picture that can be read" in done.stderr
+    assert not (tmp_path / "p.npz").exists()
+
+
+@pytest.mark.parametrize(("model", "names"), [("both.tflite", ["Blue", "Green"]), ("embed.tflite", ["Red", "Green"])])
+def test_people_are_found_in_the_boxes_of_a_video(people, tmp_path, model, names):
+    gallery = "--gallery", tmp_path / "people.npz"
+    run(people / model, *gallery, "--add", people / "people")
+    video = *gallery, "--video", people / "frames", "--boxes", people / "boxes.csv"
+    expected = [
+        [str(n), track, *box.split(","), name]
+        for n in (1, 2)
+        for track, box, name in (
+            ("1", f"{n},0,{10 + n},20", names[0]),
+            ("2", f"30,{3 + n},45,30", names[1]),
+            ("3", "20,0,25,9", "unknown"),  # grey: cosine 0.62 or less to all of them
+        )
+    ]
+    output = tmp_path / "seen.csv"
+    assert run(people / model, *video, "--output", output) == f"{output}: 6 boxes\n"
+    assert [line.split(",")[:-1] for line in output.read_text().splitlines()[1:]] == expected
+    printed = [line.split() for line in run(people / model, *video, "--threshold", 0).splitlines()[1:]]
+    assert [[frame, track, *box.split(",")] for frame, track, _, box, _ in printed] == [row[:-1] for row in expected]
+    assert "unknown" not in [name for *_, name in printed]
+
+
+def test_a_video_that_fails_writes_nothing(people, tmp_path):
+    run(people / "embed.tflite", "--gallery", tmp_path / "p.npz", "--add", people / "people")
+    (tmp_path / "boxes.csv").write_text("frame,left,top,right,bottom\n1,0,0,9,9\n2,50,0,60,9\n")
+    video = "--gallery", tmp_path / "p.npz", "--video", people / "frames", "--boxes", tmp_path / "boxes.csv"
+    done = script("run.py", people / "embed.tflite", *video)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "boxes.csv, row 3: the box (50.0, 0.0, 60.0, 9.0) of frame 2 has no pixel in the frame" in done.stderr
+    (tmp_path / "frames").mkdir()
+    shutil.copy(people / "frames" / "1.png", tmp_path / "frames")
+    broken = (people / "frames" / "2.png").read_bytes()[:60]  # the header says its size, the rest is lacking
+    (tmp_path / "frames" / "2.png").write_bytes(broken)
+    (tmp_path / "boxes.csv").write_text("frame,left,top,right,bottom\n1,0,0,9,9\n2,0,0,9,9\n")
+    video = "--gallery", tmp_path / "p.npz", "--video", tmp_path / "frames", "--boxes", tmp_path / "boxes.csv"
+    done = script("run.py", people / "embed.tflite", *video, "--output", tmp_path / "seen.csv")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "2.png is no picture that can be read" in done.stderr
+    assert not (tmp_path / "seen.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("query.png", "gallery"),
+        ("--gallery", "new.npz", "--add", "people"),
+        ("--gallery", "new.npz", "--video", "frames", "--boxes", "boxes.csv"),
+    ],
+    ids=["rank", "add", "video"],
+)
+def test_run_imports_neither_tensorflow_nor_keras(people, arguments):
+    code = (
+        "import os, runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, os.path.dirname(sys.argv[0]));"
+        "runpy.run_path(sys.argv[0], run_name='__main__');"
+        "print(sorted({'tensorflow', 'keras', 'keras_osnet', 'cv2', 'torch', 'scipy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, SCRIPTS / "run.py", "embed.tflite", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=people)
+    assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("query.png",),
+        ("query.png", "gallery", "--gallery", "p.npz"),
+        ("query.png", "--gallery", "p.npz", "--metric", "cosine"),
+        ("--gallery", "p.npz"),
+        ("--gallery", "p.npz", "--add", "people", "--check"),
+        ("--gallery", "p.npz", "--video", "frames"),
+        ("query.png", "gallery", "--top", "0"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused(monkeypatch, capsys, arguments):
+    monkeypatch.setattr(sys, "argv", ["run.py", "model.tflite", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        DEVICE.arguments()
+    assert ended.value.code == 2
+    assert re.search(r"besides MODEL, give .* Received: |invalid positive value: '0'", capsys.readouterr().err)
+
+
+LYING = Image.Exif()
+LYING[0x0112] = 6  # to be turned clockwise by 90 degrees to stand upright
+LEVELS = np.array([[0, 128, 255], [51, 52, 254]])
+GREY, NOTHING, INK = (Image.fromarray(np.uint8(levels)) for levels in (LEVELS, 0 * LEVELS, 255 - LEVELS))
+PICTURES = {  # file, picture, which colours hold LEVELS
+    "RGB": ("a.png", Image.merge("RGB", (GREY, NOTHING, GREY)), (1, 0, 1)),
+    "grey": ("a.png", GREY, (1, 1, 1)),
+    "16 bits": ("a.png", Image.fromarray(np.uint16(LEVELS * 257)), (1, 1, 1)),
+    "16 bits, TIFF": ("a.tif", Image.fromarray(np.uint16(LEVELS * 257)), (1, 1, 1)),
+    "transparent": ("a.png", Image.merge("RGBA", (GREY, GREY, NOTHING, NOTHING)), (1, 1, 0)),
+    "CMYK": ("a.tif", Image.merge("CMYK", (INK, INK, INK, NOTHING)), (1, 1, 1)),
+    "palette": ("a.png", GREY.convert("P"), (1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize(("name", "picture", "colours"), PICTURES.values(), ids=PICTURES)
+def test_pictures_of_every_mode_are_read_as_rgb(tmp_path, name, picture, colours):
+    picture.save(tmp_path / name)
+    found = DEVICE.read(tmp_path / name)
+    assert found.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(found), LEVELS[..., None] * colours)
+
+
+def test_a_picture_that_lies_on_its_side_is_turned_upright(tmp_path):
+    Image.fromarray(np.uint8(LEVELS)).save(tmp_path / "a.png", exif=LYING)
+    found = np.asarray(DEVICE.read(tmp_path / "a.png"))[..., 0]
+    np.testing.assert_array_equal(found, [[51, 0], [52, 128], [254, 255]])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 8000), (8000, 600), (2048, 2047)])
+def test_pictures_from_one_pixel_to_thousands_go_into_either_kind_of_file(people, size):
+    picture = Image.new("RGB", size, (30, 40, 0))
+    picture.paste((0, 0, 0), (0, 0, size[0] // 2, size[1]))
+    network = DEVICE.Network(people / "both.tflite", 1)
+    prepared = network.prepare(picture)
+    assert max(prepared.shape) < 2 * 1024
+    np.testing.assert_allclose(network.run(prepared), [0.6, 0.8, 0], atol=1e-4)
+    network = DEVICE.Network(people / "model.tflite", 1)
+    assert network.prepare(picture).shape == (1, 64, 32, 3)
+    assert network.run(network.prepare(picture)).shape == (512,)
 
 
 def test_convert_writes_a_file_that_agrees_with_keras_and_says_little(folder, tmp_path):

@@ -1,0 +1,218 @@
+"""Keras model -> ONNX file."""
+
+import json
+import os
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_osnet
+from keras_osnet.export.folded import OUTPUT, Node, fold, is_foldable
+from keras_osnet.export.metadata import described, output_shapes
+from keras_osnet.preprocessing import MEAN, STD
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Args:
+        path: the file.
+        bytes: its size, with that of a file of weights beside it.
+        ops: how often each op occurs in it.
+    """
+
+    path: Path
+    bytes: int
+    ops: dict[str, int]
+
+
+def _window(node):
+    top, bottom, left, right = node.padding
+    size = node.weights["kernel"].shape[:2] if "kernel" in node.weights else (node.size, node.size)
+    return {"kernel_shape": size, "strides": (node.strides, node.strides), "pads": (top, left, bottom, right)}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What becomes of a kind of folded node: ONNX's op, its attributes, and its weights in ONNX's order of axes."""
+
+    op: str
+    attributes: Callable[[Node], dict] = lambda node: {}
+    weights: dict[str, Callable] = field(default_factory=dict)
+
+
+# Every value is a map: a vector is one of 1x1 pixels until it leaves the graph. So the gates' dense layers are
+# convolutions, and no map is reshaped on its way.
+KINDS = {
+    "conv": _Kind("Conv", _window, {"kernel": lambda kernel: kernel.transpose(3, 2, 0, 1), "bias": np.asarray}),
+    "depthwise": _Kind(
+        "Conv",
+        lambda node: _window(node) | {"group": node.weights["kernel"].shape[2]},
+        {"kernel": lambda kernel: kernel.transpose(2, 3, 0, 1), "bias": np.asarray},
+    ),
+    "dense": _Kind("Conv", weights={"kernel": lambda kernel: kernel.T[..., None, None], "bias": np.asarray}),
+    # ONNX pads with -inf: the same as the zeros of the folded graph, whose pooling comes after a ReLU.
+    "max_pool": _Kind("MaxPool", _window),
+    "average_pool": _Kind("AveragePool", _window),
+    "mean": _Kind("GlobalAveragePool"),
+    "maximum": _Kind("GlobalMaxPool"),
+    "sigmoid": _Kind("Sigmoid"),
+    "scale": _Kind("Mul"),
+    "add": _Kind("Add"),
+    "concat": _Kind("Concat", lambda node: {"axis": 1}),
+    "instance_norm": _Kind(
+        "InstanceNormalization",
+        lambda node: {"epsilon": float(node.weights["epsilon"])},
+        {"gamma": np.asarray, "beta": np.asarray},
+    ),
+}
+# Axes of the input among (B, H, W, C).
+LAYOUTS = {"NHWC": (0, 1, 2, 3), "NCHW": (0, 3, 1, 2)}
+# The second is the last of tf2onnx, by which Keras exports.
+LEAST_OPSET, LAST_OPSET_OF_KERAS = 17, 18
+
+
+def to_onnx(model, path, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
+    """Writes a model as an ONNX file of standard ops.
+
+    Input `picture`, normalised float32; outputs by the names in the model's dict, or the only one: `features`, `logits`
+    of an OSNet with classes, `attributes` of an `AttributeHead`. Norms are folded into the convolutions; values,
+    weights and ops have the names of the layers. The metadata say how pictures are normalised.
+
+    Args:
+        model: built `keras.Model` with one input. An `OSNet`, or one with dense heads, is written op by op, another
+            network by Keras' own export, which needs tf2onnx.
+        path: the file to write, in place of an older one.
+        layout: of the input. "NHWC" as in Keras, (B, H, W, 3), transposed once; "NCHW" for (B, 3, H, W).
+        batch_size: fixed in the file. Default None: of any size.
+        opset: version of ONNX's ops, 17 or more; 17 or 18 for another network.
+
+    Returns:
+        `ExportReport`.
+
+    Raises:
+        ValueError: for an unknown layout or opset, several inputs, outputs in a list, or a network that Keras cannot
+            export.
+        ImportError: where onnx, or tf2onnx for another network, is not installed.
+    """
+    proto = as_onnx(model, layout=layout, batch_size=batch_size, opset=opset)
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(proto.SerializeToString())
+    os.replace(temporary, path)
+    ops = Counter(node.op_type for node in proto.graph.node)
+    return ExportReport(path, path.stat().st_size, dict(sorted(ops.items())))
+
+
+def as_onnx(model, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
+    """The `onnx.ModelProto` that `to_onnx` writes, passed by ONNX's own checker."""
+    onnx, written = needed("onnx", "onnx"), is_foldable(model)
+    if layout not in LAYOUTS:
+        raise ValueError(f"`layout` must be one of {list(LAYOUTS)}. Received: layout={layout!r}")
+    last = onnx.defs.onnx_opset_version() if written else LAST_OPSET_OF_KERAS
+    if opset not in range(LEAST_OPSET, last + 1):
+        raise ValueError(f"`opset` must be {LEAST_OPSET} .. {last} for this network. Received: opset={opset}")
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        shapes = [tuple(tensor.shape) for tensor in model.inputs]
+        raise ValueError(f"`model` must have one input (height, width, 3). Received: {shapes}")
+    proto = (_assembled if written else _by_keras)(model, layout, batch_size, opset)
+    proto.graph.name, proto.producer_name, proto.producer_version = model.name, "keras_osnet", keras_osnet.__version__
+    onnx.helper.set_model_props(proto, _metadata(model, layout))
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def needed(package, extra):
+    """An optional package, or an ImportError that says how to get it."""
+    try:
+        return import_module(package)
+    except ModuleNotFoundError as error:
+        message = f"`{package}` is not installed. It comes with: pip install keras-osnet[{extra}]"
+        raise ImportError(message, name=package) from error
+
+
+def _metadata(model, layout):
+    """Name -> text, what is not text as JSON."""
+    mean, std = ([round(float(value), 6) for value in values] for values in (MEAN, STD))
+    facts = described(model, None, pipeline=False) | {"layout": layout, "mean": mean, "std": std}
+    return {name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts.items()}
+
+
+def _assembled(model, layout, batch_size, opset):
+    """The model's folded graph, node by node."""
+    from onnx import TensorProto, helper
+
+    graph, picture, sizes = fold(model), "picture", output_shapes(model)
+    outputs = {name.removeprefix(OUTPUT): node.inputs[0] for name, node in graph.items() if node.op == "output"}
+    outputs = outputs or dict.fromkeys(sizes, next(reversed(graph)))
+    # An output may have the name of a layer.
+    values = {name: f"{name}.map" if name in outputs else name for name in graph}
+    nodes, weights, batch = [], [], batch_size or "batch"
+    if layout == "NHWC":
+        values[picture] = "picture.channels_first"
+        nodes.append(
+            helper.make_node("Transpose", [picture], [values[picture]], "picture.transpose", perm=(0, 3, 1, 2))
+        )
+    for name, node in graph.items():
+        if node.op not in ("picture", "output"):
+            ops, arrays = _ops(name, node, values)
+            nodes, weights = nodes + ops, weights + arrays
+    nodes += [
+        helper.make_node("Flatten", [values[name]], [output], f"{output}.flatten") for output, name in outputs.items()
+    ]
+    sides = (batch, model.input_shape[1] or "height", model.input_shape[2] or "width", 3)
+    taken = helper.make_tensor_value_info(picture, TensorProto.FLOAT, [sides[axis] for axis in LAYOUTS[layout]])
+    given = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, sizes[name][-1]]) for name in outputs]
+    # In the oldest form of file that has the opset, so that older runtimes read it.
+    return helper.make_model_gen_version(
+        helper.make_graph(nodes, "graph", [taken], given, weights), opset_imports=[helper.make_opsetid("", opset)]
+    )
+
+
+def _ops(name, node, values):
+    """The ops that a folded node becomes, and their weights; `values` names the value of every node."""
+    from onnx import helper, numpy_helper
+
+    kind = KINDS[node.op]
+    arrays = {key: np.ascontiguousarray(order(node.weights[key]), "float32") for key, order in kind.weights.items()}
+    # The convolution in front of a depthwise one has no bias, and in ONNX none need be made up.
+    arrays = {key: array for key, array in arrays.items() if key != "bias" or array.any()}
+    weights = [numpy_helper.from_array(array, f"{name}.{key}") for key, array in arrays.items()]
+    sources = [values[source] for source in node.inputs] + [weight.name for weight in weights]
+    made = f"{name}.linear" if node.relu else values[name]
+    ops = [helper.make_node(kind.op, sources, [made], name, **kind.attributes(node))]
+    if node.relu:
+        ops.append(helper.make_node("Relu", [made], [values[name]], f"{name}.relu"))
+    return ops, weights
+
+
+def _by_keras(model, layout, batch_size, opset):
+    """What Keras' own export makes of the model, with its inputs and outputs named."""
+    onnx, _ = needed("onnx", "onnx"), needed("tf2onnx", "onnx")
+    shape = [model.inputs[0].shape[axis] for axis in LAYOUTS[layout]][1:]
+    picture = keras.Input(shape, batch_size, model.inputs[0].dtype, name="picture")
+    given = model(picture if layout == "NHWC" else keras.layers.Permute((2, 3, 1))(picture))
+    named = keras.Model(picture, given if isinstance(given, dict) else dict.fromkeys(output_shapes(model), given))
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = str(Path(folder) / "model.onnx")
+        try:
+            # Of a model that was never called, Keras wants the signature.
+            named.export(path, "onnx", verbose=False, input_signature=list(named.inputs), opset_version=opset)
+            proto = onnx.load(path)
+            # An op that the converter does not know it writes as one of its own.
+            onnx.checker.check_model(proto)
+        except Exception as error:  # the converter has no exception type of its own
+            raise ValueError(f"`model` does not convert to ONNX ops: {error}") from error
+    if batch_size is None:
+        for value in (*proto.graph.input, *proto.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    return proto

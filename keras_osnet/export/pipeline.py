@@ -1,0 +1,109 @@
+"""From a camera's picture to a feature of length 1: what stands around the network in a TFLite file of its own."""
+
+import tensorflow as tf
+
+from keras_osnet.preprocessing import MEAN, STD
+
+
+def signatures(network, size, outputs):
+    """A module, and functions of it by the name of their signature.
+
+    embed: picture uint8 (H, W, 3), RGB of any size -> feature float32 (D,).
+    embed_boxes: frame uint8 (H, W, 3), boxes float32 (N, 4), left, top, right, bottom in pixels -> features (N, D).
+        Boxes are rounded to whole pixels and cut at the frame; what has nothing of it in it is one of its pixels.
+    match: feature (D,), gallery (G, D) -> similarities (G,), cosines.
+    attributes: picture as above -> probabilities (A,).
+
+    Args:
+        network: function of (B, height, width, 3) normalised pictures -> dict of (B, D) features, (B, A) logits of
+            attributes, or both.
+        size: (height, width) that it takes.
+        outputs: the names of what it gives: "features", "attributes".
+    """
+    picture = tf.TensorSpec((None, None, 3), tf.uint8, name="picture")
+    frame, boxes = tf.TensorSpec((None, None, 3), tf.uint8, name="frame"), tf.TensorSpec((None, 4), name="boxes")
+    feature, gallery = tf.TensorSpec((None,), name="feature"), tf.TensorSpec((None, None), name="gallery")
+    module = tf.Module()
+
+    def answers(picture):
+        whole = normalised(resized(picture[None], tf.shape(picture)[None, :2], size))
+        return network(tf.reshape(whole, (1, *size, 3)))
+
+    functions = {}
+    if "features" in outputs:
+        functions["embed"] = lambda picture: {"feature": unit(answers(picture)["features"])[0]}, (picture,)
+        functions["embed_boxes"] = (
+            lambda frame, boxes: {"features": unit(network(normalised(crops(frame, boxes, size)))["features"])},
+            (frame, boxes),
+        )
+        functions["match"] = (
+            lambda feature, gallery: {"similarities": tf.linalg.matvec(unit(gallery), unit(feature))},
+            (feature, gallery),
+        )
+    if "attributes" in outputs:
+        functions["attributes"] = (
+            lambda picture: {"probabilities": tf.sigmoid(answers(picture)["attributes"])[0]},
+            (picture,),
+        )
+    found = {}
+    for name, (function, specification) in functions.items():
+        # Without AutoGraph, which reads every function's source: seconds for nothing.
+        function = tf.function(function, input_signature=specification, autograph=False)
+        setattr(module, name, function)
+        found[name] = function.get_concrete_function()
+    return module, found
+
+
+def resized(maps, sizes, size):
+    """Bilinear with antialiasing, as Pillow's `resize(..., BILINEAR)`: columns, then rows, rounded after each.
+
+    Args:
+        maps: (N, H, W, 3) levels.
+        sizes: (N, 2) int32, how many rows and columns of each count.
+        size: (height, width) of the result.
+
+    Returns:
+        (N, height, width, 3) float32 levels.
+    """
+    (height, width), shape = size, tf.shape(maps)
+    # As plain matrix products, colours beside the pixels that are not being resized.
+    x = tf.transpose(tf.cast(maps, tf.float32), (0, 1, 3, 2))
+    x = tf.reshape(x, (shape[0], shape[1] * 3, shape[2]))
+    x = tf.floor(tf.matmul(x, _triangles(sizes[:, 1], shape[2], width), transpose_b=True) + 0.5)
+    x = tf.reshape(x, (shape[0], shape[1], 3 * width))
+    x = tf.floor(tf.matmul(_triangles(sizes[:, 0], shape[1], height), x) + 0.5)
+    return tf.transpose(tf.reshape(x, (shape[0], height, 3, width)), (0, 1, 3, 2))
+
+
+def _triangles(counts, length, size):
+    """(N, size, length): how much each of the first `count` pixels counts for each of `size` resized ones."""
+    scale = (tf.cast(counts, tf.float32) / size)[:, None, None]
+    centres = (tf.range(size, dtype=tf.float32)[:, None] + 0.5) * scale
+    places = tf.cast(tf.range(length), tf.float32) + 0.5
+    weights = tf.maximum(0.0, 1 - tf.abs(places - centres) / tf.maximum(scale, 1.0))
+    weights = tf.where(places < tf.cast(counts, tf.float32)[:, None, None], weights, 0.0)
+    return weights / tf.reduce_sum(weights, -1, keepdims=True)
+
+
+def crops(frame, boxes, size):
+    """(N, height, width, 3) resized boxes of a frame."""
+    limits = tf.cast(tf.shape(frame)[1::-1], tf.float32)
+    first = tf.cast(tf.clip_by_value(tf.round(boxes[:, :2]), 0.0, limits - 1), tf.int32)
+    last = tf.cast(tf.clip_by_value(tf.round(boxes[:, 2:]), 1.0, limits), tf.int32)
+    sides = tf.maximum(last - first, 1)
+    # All as large as the largest of them; what is not theirs does not count.
+    most = tf.reduce_max(sides, 0)
+    rows = tf.minimum(first[:, 1:] + tf.range(most[1]), tf.shape(frame)[0] - 1)
+    columns = tf.minimum(first[:, :1] + tf.range(most[0]), tf.shape(frame)[1] - 1)
+    maps = tf.gather(tf.gather(frame, rows), columns, axis=2, batch_dims=1)
+    return resized(maps, sides[:, ::-1], size)
+
+
+def normalised(levels):
+    """Levels 0..255 as the network takes them."""
+    return (levels - 255 * MEAN) * (1 / (255 * STD))
+
+
+def unit(features):
+    """Rows brought to length 1; zeros stay."""
+    return features / tf.sqrt(tf.maximum(tf.reduce_sum(features * features, -1, keepdims=True), 1e-24))

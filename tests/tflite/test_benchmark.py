@@ -1,0 +1,159 @@
+"""The timing of files made by hand, without TensorFlow."""
+
+import json
+import subprocess
+import sys
+from importlib import util
+from pathlib import Path
+from types import SimpleNamespace
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+SCRIPT = Path(__file__).resolve().parents[2] / "tflite" / "benchmark.py"
+
+
+def module():
+    specification = util.spec_from_file_location("tflite_benchmark", SCRIPT)
+    loaded = util.module_from_spec(specification)
+    specification.loader.exec_module(loaded)
+    return loaded
+
+
+def tensor(name, shape, kind, buffer=0, signature=None):
+    made = schema.TensorT()
+    made.name, made.shape, made.type, made.buffer, made.shapeSignature = name, shape, kind, buffer, signature
+    return made
+
+
+def operator(code, inputs, outputs, options, kind):
+    made = schema.OperatorT()
+    made.opcodeIndex, made.inputs, made.outputs = code, inputs, outputs
+    made.builtinOptionsType, made.builtinOptions = kind, options
+    return made
+
+
+def mean_file(path, height, width, any_size):
+    """Writes a TFLite file that gives the mean colour: of float32 (1, H, W, 3), or of uint8 in signature `embed`."""
+    ops, types = schema.BuiltinOperator, schema.TensorType
+    model, graph, axes = schema.ModelT(), schema.SubGraphT(), schema.BufferT()
+    axes.data = np.frombuffer(np.int32([0, 1] if any_size else [1, 2]).tobytes(), np.uint8)
+    batch = [] if any_size else [1]
+    shape = [*batch, height, width, 3]
+    graph.tensors = [
+        tensor("axes", [2], types.INT32, buffer=1),
+        tensor("feature", [*batch, 3], types.FLOAT32),
+        tensor("levels", shape, types.FLOAT32),
+    ]
+    mean = operator(0, [2, 0], [1], schema.ReducerOptionsT(), schema.BuiltinOptions.ReducerOptions)
+    graph.operators, graph.inputs, graph.outputs = [mean], [2], [1]
+    if any_size:
+        graph.tensors.append(tensor("picture", shape, types.UINT8, signature=[-1, -1, 3]))
+        cast = operator(1, [3], [2], schema.CastOptionsT(), schema.BuiltinOptions.CastOptions)
+        cast.builtinOptions.inDataType, cast.builtinOptions.outDataType = types.UINT8, types.FLOAT32
+        graph.operators, graph.inputs = [cast, mean], [3]
+        embed, source, result = schema.SignatureDefT(), schema.TensorMapT(), schema.TensorMapT()
+        source.name, source.tensorIndex = "picture", 3
+        result.name, result.tensorIndex = "feature", 1
+        embed.signatureKey, embed.inputs, embed.outputs = "embed", [source], [result]
+        model.signatureDefs = [embed]
+    codes = [schema.OperatorCodeT(), schema.OperatorCodeT()]
+    for code, op in zip(codes, (ops.MEAN, ops.CAST), strict=True):
+        code.builtinCode = code.deprecatedBuiltinCode = op
+        code.version = 1
+    model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, codes, [graph], [schema.BufferT(), axes]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+
+
+def benchmark(*arguments):
+    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_every_file_is_measured_with_every_number_of_threads(tmp_path):
+    files = [tmp_path / name for name in ("small.tflite", "large.tflite", "any.tflite")]
+    mean_file(files[0], 64, 32, any_size=False)
+    mean_file(files[1], 2048, 1024, any_size=False)  # 24 MB of float32
+    mean_file(files[2], 1, 1, any_size=True)
+    done = benchmark(*files, "--threads", 1, 2, "--runs", 3, "--json", tmp_path / "out.json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "out.json").read_text())
+    assert [(row["file"], row["takes"], row["threads"], row["runs"], row["bytes"]) for row in rows] == [
+        (str(path), takes, threads, 3, path.stat().st_size)
+        for path, takes in zip(files, ("normalised", "normalised", "any size"), strict=True)
+        for threads in (1, 2)
+    ]
+    assert all(0 < row["median_ms"] <= row["p90_ms"] for row in rows)
+    assert all(row["start_ms"] > row["median_ms"] for row in rows)
+    memory = [row["memory_mb"] for row in rows]
+    assert max(memory[0], memory[1], memory[4]) < 12 < 24 <= min(memory[2:4])
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == "start ms median ms p90 ms memory MB bytes threads takes file".split()
+    assert [line.split()[-1] for line in lines[1:]] == [row["file"] for row in rows]
+    assert [float(line.split()[1]) for line in lines[1:]] == [round(row["median_ms"], 2) for row in rows]
+
+
+def test_the_start_is_apart_from_the_runs_and_both_are_without_what_is_around_them(tmp_path, monkeypatch):
+    clock = [100.0]
+    durations = iter([0.3, *[0.010] * 8, 0.015, 0.050])  # first run, then ten
+
+    class Network:
+        takes_any_size = True
+
+        def __init__(self, path, threads):
+            clock[0] += 1 + threads
+
+        def prepare(self, picture):
+            clock[0] += 0.2
+            return np.asarray(picture)
+
+        def run(self, prepared):
+            assert prepared.shape == (256, 128, 3)
+            clock[0] += next(durations)
+
+    (tmp_path / "x.tflite").write_bytes(b"12345")
+    monkeypatch.setitem(sys.modules, "run", SimpleNamespace(Network=Network))
+    loaded = module()
+    monkeypatch.setattr(loaded, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    row = loaded.measure(tmp_path / "x.tflite", 2, 10)
+    assert row["start_ms"] == pytest.approx(3500)
+    assert row["median_ms"] == pytest.approx(10)
+    assert row["p90_ms"] == pytest.approx(15 + 0.1 * 35)  # a tenth of the way from the ninth to the tenth
+    assert (row["bytes"], row["takes"]) == (5, "any size")
+
+
+def test_a_figure_that_the_system_does_not_give_is_a_dash():
+    row = {"file": "x.tflite", "takes": "any size", "threads": 4, "bytes": 12345, "start_ms": 40.06}
+    row |= {"median_ms": 1.234, "p90_ms": 2.0, "memory_mb": None}
+    assert module().table([row]).splitlines() == [
+        "start ms  median ms  p90 ms  memory MB   bytes  threads  takes     file",
+        "    40.1       1.23    2.00          -  12,345        4  any size  x.tflite",
+    ]
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "There is no file"), (b"broken", "is not a TFLite file")])
+def test_a_file_that_cannot_be_run_ends_in_one_line(tmp_path, content, message):
+    path = tmp_path / "x.tflite"
+    if content:
+        path.write_bytes(content)
+    done = benchmark(path, "--runs", 1)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert str(path) in done.stderr
+    assert message in done.stderr
+
+
+def test_it_imports_neither_tensorflow_nor_keras(tmp_path):
+    mean_file(tmp_path / "any.tflite", 1, 1, any_size=True)
+    code = (
+        "import os, runpy, sys; sys.argv = sys.argv[1:]; sys.path.insert(0, os.path.dirname(sys.argv[0]));"
+        "runpy.run_path(sys.argv[0], run_name='__main__');"
+        "print(sorted({'tensorflow', 'keras', 'keras_osnet', 'torch', 'scipy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, str(SCRIPT), str(tmp_path / "any.tflite"), "--alone", "--runs", "1"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.endswith("[]\n"), done.stdout + done.stderr

@@ -1,0 +1,230 @@
+"""The file of known people; without a network."""
+
+import errno
+import io
+import os
+import stat
+import sys
+import zipfile
+from hashlib import sha256
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "tflite" / "gallery.py"
+MODEL = "ab" * 32
+
+
+def module():
+    specification = util.spec_from_file_location("tflite_gallery", SCRIPT)
+    loaded = util.module_from_spec(specification)
+    sys.modules[specification.name] = loaded
+    specification.loader.exec_module(loaded)
+    return loaded
+
+
+Gallery = module().Gallery
+gallery_module = sys.modules["tflite_gallery"]
+
+
+def people(path, features=((1, 0, 0), (0, 1, 0), (1, 1, 0)), names=("Ann", "Ann", "Bob")):
+    gallery = Gallery(path, MODEL)
+    gallery.append(names, np.array(features, float))
+    gallery.save()
+    return gallery
+
+
+def test_features_are_rounded_to_int8_with_the_scale_that_makes_them_one_long(tmp_path):
+    features = np.random.default_rng(3).normal(size=(5, 7)) * [[1], [1e-3], [50], [1], [7]]
+    gallery = people(tmp_path / "p.npz", features, "abcde")
+    for row, feature in enumerate(features):
+        largest = max(abs(value) for value in feature)
+        expected = [round(127 * value / largest) for value in feature]
+        np.testing.assert_array_equal(gallery.features[row], expected)
+        assert gallery.scales[row] == pytest.approx(sum(value * value for value in expected) ** -0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("block", [2, 4096])
+def test_the_search_gives_each_person_once_with_the_cosine_to_the_most_alike_feature(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(gallery_module, "BLOCK", block)
+    features = [(1, 0, 0), (0, 0, 5), (0, 3, 0), (-1, 0, 0), (2, 2, 0)]
+    gallery = people(tmp_path / "p.npz", features, ["Ann", "Cid", "Ann", "Cid", "Bob"])
+    found = gallery.search(np.array([0.0, 9, 0]), 3)
+    assert [name for name, _ in found] == ["Ann", "Bob", "Cid"]
+    np.testing.assert_allclose([cosine for _, cosine in found], [1, 2**-0.5, 0], atol=1e-6)
+    assert [name for name, _ in gallery.search(np.array([-1.0, 0, 1]), 2)] == ["Cid", "Ann"]
+    several = gallery.similarities([[0, 9, 0], [-1, 0, 0]])
+    np.testing.assert_allclose(several, [[1, 2**-0.5, 0], [0, -(2**-0.5), 1]], atol=1e-6)
+
+
+def test_a_saved_gallery_is_an_ordinary_npz_and_loads_as_it_was(tmp_path):
+    path = tmp_path / "p.npz"
+    people(path, names=("José", "Ann Lee", "José"))
+    with np.load(path) as arrays:
+        assert list(arrays["names"]) == ["Ann Lee", "José", "José"]
+        np.testing.assert_array_equal(arrays["features"], [[0, 127, 0], [127, 0, 0], [127, 127, 0]])
+        assert arrays["features"].dtype == np.int8
+        assert str(arrays["model"]) == MODEL
+    loaded = Gallery.load(path, MODEL)
+    assert list(loaded.people) == ["Ann Lee", "José"]
+    assert loaded.search(np.array([0.0, 1, 0]), 1) == [("Ann Lee", pytest.approx(1))]
+    assert str(loaded) == f"{path}: 3 features of 2 people"
+
+
+def test_adding_and_removing_change_that_person_only(tmp_path):
+    gallery = people(tmp_path / "p.npz")
+    assert gallery.append(["Zoe", "Ann", "Zoe"], np.eye(3)[[2, 0, 2]]) == 1  # Ann's is there, Zoe's comes twice
+    assert gallery.remove("Ann") == 2
+    gallery.save()
+    loaded = Gallery.load(gallery.path, MODEL)
+    assert list(loaded.names) == ["Bob", "Zoe"]
+    np.testing.assert_array_equal(loaded.features, [[127, 127, 0], [0, 0, 127]])
+    loaded.remove("Bob")
+    loaded.remove("Zoe")
+    loaded.save()
+    with pytest.raises(ValueError, match="cannot be compared"):
+        Gallery.load(gallery.path, MODEL).search(np.ones(3), 1)
+
+
+def test_a_name_is_found_in_either_of_its_unicode_forms(tmp_path):
+    gallery = people(tmp_path / "p.npz", names=("Jose\u0301", "Bob", "Bob"))
+    assert gallery.remove("Jos\u00e9") == 1
+
+
+def test_any_changed_byte_and_any_cut_is_refused_and_the_file_stays(tmp_path):
+    path = tmp_path / "p.npz"
+    people(path)
+    whole = path.read_bytes()
+    changed = [whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in range(0, len(whole), 3)]
+    cut = [whole[:i] for i in range(0, len(whole), 37)]
+    for content in [*changed, *cut, whole + b"\0", b"no gallery"]:
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="changed or cut short"):
+            Gallery.load(path, MODEL)
+        assert path.read_bytes() == content
+
+
+def test_a_gallery_of_another_model_is_refused(tmp_path):
+    people(tmp_path / "p.npz")
+    with pytest.raises(ValueError, match=r"another model \(SHA-256 abababababab\.\.\., not cdcdcdcdcdcd"):
+        Gallery.load(tmp_path / "p.npz", "cd" * 32)
+    with pytest.raises(FileNotFoundError, match=r"no gallery .*absent\.npz"):
+        Gallery.load(tmp_path / "absent.npz", MODEL)
+
+
+GOOD = {
+    "format": 1,
+    "model": MODEL,
+    "names": np.array(["Ann", "Bob"]),
+    "features": np.int8([[3, 4], [0, 1]]),
+    "scales": np.float32([0.2, 1]),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({}, None),
+        ({"format": 2}, "must be of format 1. It is of 2"),
+        ({"names": np.array(["Ann"])}, "must hold names"),
+        ({"names": np.array(["Bob", "Ann"])}, "names in order"),
+        ({"features": np.float32([[3, 4], [0, 1]])}, "must hold names"),
+        ({"scales": np.float32([0.2, 1.1])}, "length 1"),
+        ({"names": np.array(["Ann", None])}, "is no gallery: Object arrays"),
+        ({"scales": None}, "is no gallery"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_though_the_hash_does(tmp_path, change, message):
+    buffer = io.BytesIO()
+    np.savez(buffer, **{key: value for key, value in (GOOD | change).items() if value is not None})
+    with zipfile.ZipFile(buffer, "a") as container:
+        container.comment = b"0" * 64
+    body = buffer.getvalue()[:-64]
+    path = tmp_path / "p.npz"
+    path.write_bytes(body + sha256(body).hexdigest().encode())
+    if message is None:
+        return Gallery.load(path, MODEL).check()
+    with pytest.raises(ValueError, match=message):
+        Gallery.load(path, MODEL)
+
+
+@pytest.mark.parametrize(
+    ("function", "error"), [("fsync", OSError(errno.ENOSPC, "No space left")), ("replace", KeyboardInterrupt())]
+)
+def test_nothing_is_lost_where_writing_fails(tmp_path, monkeypatch, function, error):
+    gallery = people(tmp_path / "p.npz")
+    before = gallery.path.read_bytes()
+    gallery.remove("Ann")
+
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(os, function, fail)
+    with pytest.raises(type(error)):
+        gallery.save()
+    assert [path.name for path in tmp_path.iterdir()] == ["p.npz"]
+    assert gallery.path.read_bytes() == before
+    monkeypatch.undo()
+    gallery.save()  # and the change is not lost either
+    assert list(Gallery.load(gallery.path, MODEL).names) == ["Bob"]
+
+
+def test_what_another_program_wrote_meanwhile_is_not_overwritten(tmp_path):
+    path = tmp_path / "p.npz"
+    people(path)
+    ours, theirs = Gallery.load(path, MODEL), Gallery.load(path, MODEL)
+    theirs.remove("Ann")
+    theirs.save()
+    ours.remove("Bob")
+    with pytest.raises(ValueError, match="another program"):
+        ours.save()
+    with pytest.raises(ValueError, match="another program"):
+        people(path)  # a new one, where there is one
+    assert list(Gallery.load(path, MODEL).names) == ["Bob"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files")
+def test_a_file_that_only_its_owner_may_read_stays_so(tmp_path):
+    gallery = people(tmp_path / "p.npz")
+    gallery.path.chmod(0o600)
+    gallery.remove("Bob")
+    gallery.save()
+    assert stat.S_IMODE(gallery.path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "nul\0", "\udcff", "unknown"])
+def test_a_name_that_cannot_stand_in_a_line_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=r"`name` must be printable.*Received: name="):
+        Gallery(tmp_path / "p.npz", MODEL).append([name], np.ones((1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (np.zeros((1, 3)), "not all zero"),
+        ([[1, np.nan, 0]], "finite"),
+        ([[1, np.inf, 0]], "finite"),
+        (np.ones(3), r"must be \(N, D\)"),
+        (np.ones((1, 4)), r"must be \(1, 3\)"),
+        (np.ones((2, 3)), r"must be \(1, 3\)"),
+    ],
+)
+def test_features_that_have_no_direction_or_another_shape_are_refused(tmp_path, features, message):
+    gallery = people(tmp_path / "p.npz")
+    with pytest.raises(ValueError, match=message):
+        gallery.append(["Zoe"], features)
+    assert len(gallery.names) == 3
+
+
+def test_a_folder_names_people_by_files_and_by_folders(tmp_path):
+    for name in ("Ann/1.jpg", "Ann/2.PNG", "Ann/notes.txt", "Bob.jpg", "list.csv", ".trash/x.jpg", "Nobody/x.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = gallery_module.named_pictures(tmp_path, {".jpg", ".png"})
+    assert [(name, str(path.relative_to(tmp_path))) for name, path in found] == [
+        ("Ann", "Ann/1.jpg"),
+        ("Ann", "Ann/2.PNG"),
+        ("Bob", "Bob.jpg"),
+    ]

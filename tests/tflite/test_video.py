@@ -1,0 +1,252 @@
+"""Boxes, frames and tracks; without a network and without OpenCV."""
+
+import sys
+from importlib import util
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "tflite"
+
+
+def module(name):
+    specification = util.spec_from_file_location(f"tflite_{name}", SCRIPTS / f"{name}.py")
+    loaded = util.module_from_spec(specification)
+    sys.modules[specification.name] = loaded
+    specification.loader.exec_module(loaded)
+    return loaded
+
+
+boxes_module, video = module("boxes"), module("video")
+
+# Who is who: red, green and blue boxes have cosine 1 to Red, Green and Blue and 0 to the others.
+PEOPLE = SimpleNamespace(
+    people=np.array(["Blue", "Green", "Red"]), UNKNOWN="unknown", similarities=lambda features: features[:, ::-1]
+)
+
+
+def colours(picture, boxes):
+    """Mean colour of each box, of length 1."""
+    means = np.stack(
+        [np.asarray(picture, float)[top:bottom, left:right].mean((0, 1)) for left, top, right, bottom in boxes]
+    )
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def read(tmp_path, text):
+    path = tmp_path / "boxes.csv"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return boxes_module.read_boxes(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "frame,left,top,right,bottom\n2,1,2,3.5,4\n\n1,0,0,9,9\n",
+            {2: [(None, 1, 2, 3.5, 4)], 1: [(None, 0, 0, 9, 9)]},
+        ),
+        ("\ufeffTrack, bottom,right,top,left,frame,note\nx7,4,3,2,1,1,hello\n", {1: [("x7", 1, 2, 3, 4)]}),
+        ("frame,left,top,right,bottom,track\n1,0,0,1,1,\n1,5,5,6,6,\n", {1: [(None, 0, 0, 1, 1), (None, 5, 5, 6, 6)]}),
+        ("1,3,11,21,30,40,1,-1,-1,-1\n2,3,12,21,30,40\n", {1: [("3", 10, 20, 40, 60)], 2: [("3", 11, 20, 41, 60)]}),
+        ("1,-1,11,21,30,40,0.9\n1,-1,1,1,2,2,0.5\n", {1: [(None, 10, 20, 40, 60), (None, 0, 0, 2, 2)]}),
+    ],
+)
+def test_boxes_are_read_from_named_columns_and_as_the_mot_challenge_has_them(tmp_path, text, expected):
+    found = read(tmp_path, text)
+    assert {n: [(box.track, *box.edges) for box in boxes] for n, boxes in found.items()} == expected
+
+
+HEAD = "frame,left,top,right,bottom,track\n1,0,0,2,2,a\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must hold boxes"),
+        ("frame,left,top,right,bottom\n", "must hold boxes"),
+        ("frame,x,y,right,bottom\n1,2,3,4,5\n", "lacks left, top"),
+        (HEAD + "2,0,0,two,2,a\n", "row 3: must hold numbers.*'two'"),
+        (HEAD + "2,0,0\n", "row 3: must hold numbers"),
+        (HEAD + "2,0,0,nan,2,a\n", "row 3: must hold finite numbers"),
+        (HEAD + "0,0,0,2,2,a\n", "row 3: frames are numbered 1, 2, 3.*Received: 0"),
+        (HEAD + "1.5,0,0,2,2,a\n", "row 3: frames are numbered"),
+        (HEAD + "2,5,0,5,2,a\n", r"row 3: the box \(5.0, 0.0, 5.0, 2.0\) of frame 2 is empty"),
+        (HEAD + "2,0,3,5,2,a\n", "row 3: .* of frame 2 is empty"),
+        (HEAD + "1,0,0,2,2,a\n", "row 3: track a is twice in frame 1"),
+        (HEAD + "2,0,0,2,2,\n", "row 3: where some boxes have a track, all must"),
+        ("1,1,5,5,0,9\n", "row 1: .* is empty"),
+        ("frame,\udcff\n", "boxes.csv is no CSV file"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, text)
+
+
+def frame(path, colours, size=(60, 40)):
+    """A grey picture with boxes of colour, (left, top, right, bottom) -> colour."""
+    picture = Image.new("RGB", size, (90, 90, 90))
+    for box, colour in colours.items():
+        picture.paste(colour, box)
+    picture.save(path)
+
+
+def in_frame(number, *edges, track=None):
+    return boxes_module.Box("boxes.csv, row 7", number, track, edges)
+
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def test_identities_follow_boxes_that_move_and_are_told_apart_from_strangers(tmp_path):
+    # Names in the order of numbers, not of letters; the frame between them has no boxes.
+    frame(tmp_path / "f8.png", {(0, 0, 10, 20): RED, (40, 5, 60, 40): BLUE})
+    frame(tmp_path / "f9.png", {})
+    frame(tmp_path / "f10.png", {(43, 5, 60, 40): BLUE, (2, 0, 12, 20): RED, (20, 30, 24, 34): (255, 255, 255)})
+    boxes = {
+        1: [in_frame(1, 0, 0, 10, 20), in_frame(1, 40, 5, 60, 40)],
+        3: [in_frame(3, 43, 5, 80.2, 40), in_frame(3, 2, -5, 12, 20), in_frame(3, 20, 30, 24, 34)],
+    }
+    seen = video.identities(video.FramePictures(tmp_path, {".png"}, Image.open), boxes, colours, PEOPLE, 0.65)
+    assert [(one.frame, one.track, one.box, one.name) for one in seen] == [
+        (1, "1", (0, 0, 10, 20), "Red"),
+        (1, "2", (40, 5, 60, 40), "Blue"),
+        (3, "2", (43, 5, 60, 40), "Blue"),
+        (3, "1", (2, 0, 12, 20), "Red"),
+        (3, "3", (20, 30, 24, 34), "unknown"),  # white: cosine 0.58 to all of them
+    ]
+
+
+def test_a_track_is_the_person_of_the_largest_mean_so_far():
+    similarities = [[0.2, 0.9], [0.9, 0.3], [0.9, 0.3], [0, 0.2]]
+    tracks = video.Tracks(np.array(["Ann", "Bob"]), 0.58, "unknown")
+    seen = [tracks.see(n, ["x"], [(0, 0, 1, 1)], np.array([row]))[0] for n, row in enumerate(similarities, start=1)]
+    # means: (.2, .9), (.55, .6), (.667, .5), (.5, .425)
+    assert [one.name for one in seen] == ["Bob", "Bob", "Ann", "unknown"]
+    np.testing.assert_allclose([one.cosine for one in seen], [0.9, 0.6, 2 / 3, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ((0, 0, 4, 2), (0, 0, 4, 2), 1),
+        ((0, 0, 4, 2), (2, 1, 6, 3), 2 / 14),
+        ((0, 0, 4, 2), (4, 0, 8, 2), 0),
+        ((0, 0, 4, 2), (9, 9, 12, 12), 0),
+        ((0, 0, 6, 6), (1, 2, 3, 5), 6 / 36),
+    ],
+)
+def test_overlap_is_intersection_over_union(a, b, expected):
+    assert video.overlap(a, b) == pytest.approx(expected)
+
+
+def test_the_pair_that_overlaps_most_is_taken_first_and_a_track_lives_ten_frames_unseen():
+    tracks = video.Tracks(np.array(["Ann"]), 0.5, "unknown")
+
+    def see(number, *boxes):
+        return [one.track for one in tracks.see(number, [None] * len(boxes), list(boxes), np.ones((len(boxes), 1)))]
+
+    assert see(1, (0, 0, 10, 10)) == ["1"]
+    assert see(2, (3, 0, 13, 10), (1, 0, 11, 10)) == ["2", "1"]  # overlap 7 / 13 and 9 / 11 with the first
+    assert see(13, (1, 0, 11, 10)) == ["1"]
+    assert see(25, (1, 0, 11, 10)) == ["3"]
+    assert see(26, (7, 0, 17, 10)) == ["4"]  # overlap 4 / 16
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        (in_frame(2, 60, 0, 70, 10), "boxes.csv, row 7: .* of frame 2 has no pixel in the frame of 60 x 40"),
+        (in_frame(2, -9, 0, 0.4, 10), "row 7: .* no pixel"),
+        (in_frame(2, 5, 40, 9, 50), "row 7: .* no pixel"),
+        (in_frame(2, 5, 5, 5.4, 9), "row 7: .* no pixel"),
+        (in_frame(4, 0, 0, 5, 5), "row 7: there is no frame 4, only 3"),
+        (in_frame(3, 0, 0, 5, 5), "f3.png is no picture that can be read"),
+    ],
+)
+def test_a_box_that_cannot_be_cut_out_is_refused_before_anything_is_computed(tmp_path, box, message):
+    for n in (1, 2):
+        frame(tmp_path / f"f{n}.png", {})
+    (tmp_path / "f3.png").write_bytes(b"broken")
+    boxes = {1: [in_frame(1, 0, 0, 5, 5)], box.frame: [box]}
+    with pytest.raises(ValueError, match=message):
+        video.identities(video.FramePictures(tmp_path, {".png"}, Image.open), boxes, None, PEOPLE, 0.65)
+
+
+def test_a_frame_that_lies_on_its_side_is_checked_upright(tmp_path):
+    lying = Image.Exif()
+    lying[0x0112] = 6
+    Image.new("RGB", (60, 40)).save(tmp_path / "1.jpg", exif=lying)
+    frames = video.FramePictures(tmp_path, {".jpg"}, None)
+    frames.check({1: [in_frame(1, 30, 50, 40, 60)]})
+    with pytest.raises(ValueError, match="frame of 40 x 60"):
+        frames.check({1: [in_frame(1, 50, 30, 60, 40)]})
+
+
+class Capture:
+    """What OpenCV gives: arrays with blue first, and then nothing."""
+
+    def __init__(self, source):
+        self.left = {"film.mp4": 3, 0: 1}.get(source, 0)
+
+    def read(self):
+        self.left -= 1
+        return self.left >= 0, np.full((40, 60, 3), (255, 0, 10 * self.left), np.uint8) if self.left >= 0 else None
+
+    def release(self):
+        self.left = 0
+
+
+def test_a_video_is_read_frame_by_frame_with_red_first(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture))
+    boxes = {n: [in_frame(n, 0, 0, 60, 40)] for n in (1, 3)}
+    frames = list(video.VideoFrames(Path("film.mp4")).frames(boxes))
+    assert [(n, picture.size, picture.getpixel((5, 5))) for n, picture in frames] == [
+        (1, (60, 40), (20, 0, 255)),
+        (3, (60, 40), (0, 0, 255)),
+    ]
+    assert [n for n, _ in video.VideoFrames(0).frames({1: []})] == [1]
+
+
+@pytest.mark.parametrize(
+    ("cv2", "source", "box", "message"),
+    [
+        (
+            None,
+            "film.mp4",
+            in_frame(1, 0, 0, 5, 5),
+            "--video film.mp4 needs OpenCV: pip install opencv-python-headless",
+        ),
+        (SimpleNamespace(VideoCapture=Capture), "text.txt", in_frame(1, 0, 0, 5, 5), "text.txt is nothing that OpenCV"),
+        (
+            SimpleNamespace(VideoCapture=Capture),
+            "film.mp4",
+            in_frame(4, 0, 0, 5, 5),
+            "ends after 3 frames.* boxes in 4",
+        ),
+        (SimpleNamespace(VideoCapture=Capture), "film.mp4", in_frame(2, 60, 0, 65, 5), "row 7: .* frame of 60 x 40"),
+    ],
+)
+def test_a_video_that_cannot_be_followed_says_why(monkeypatch, cv2, source, box, message):
+    monkeypatch.setitem(sys.modules, "cv2", cv2)
+    with pytest.raises(ValueError, match=message):
+        list(video.identities(video.VideoFrames(source), {box.frame: [box]}, colours, PEOPLE, 0.65))
+
+
+def test_results_are_written_as_csv_and_as_lines():
+    seen = [video.Seen(12, "a,b", (1, 2, 30, 40), "Ann Lee", 0.91239)]
+
+    class File(list):
+        write = list.append
+
+    file = File()
+    assert video.write(file, seen) == 1
+    assert "".join(file).splitlines() == [
+        "frame,track,left,top,right,bottom,name,cosine",
+        '12,"a,b",1,2,30,40,Ann Lee,0.9124',
+    ]
+    assert list(video.lines(seen))[1].split(None, 4) == ["12", "a,b", "0.912", "1,2,30,40", "Ann Lee"]

@@ -1,0 +1,140 @@
+"""Times TFLite files on this machine: start, latency by number of threads, memory, size.
+
+    python tflite/benchmark.py MODEL.tflite [MODEL.tflite ...] [--threads 1 2] [--runs 50] [--json OUT.json]
+
+Every row is measured in a process of its own:
+  start    from opening the file to its first feature, without the import of LiteRT
+  median   and 90th percentile of the runs after the first
+  memory   what the largest resident memory grew by
+A file that takes pictures of any size is given one of 256 x 128, and resizes and normalises it within the time.
+
+Needs what run.py needs, and no TensorFlow.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SIZE = (128, 256)  # width, height of the picture
+KINDS = {True: "any size", False: "normalised"}
+COLUMNS = {  # of the table: heading, how a value is printed
+    "start_ms": ("start ms", "{:.1f}"),
+    "median_ms": ("median ms", "{:.2f}"),
+    "p90_ms": ("p90 ms", "{:.2f}"),
+    "memory_mb": ("memory MB", "{:.1f}"),
+    "bytes": ("bytes", "{:,}"),
+    "threads": ("threads", "{}"),
+    "takes": ("takes", "{}"),
+    "file": ("file", "{}"),
+}
+
+
+def measure(path, threads, runs):
+    """Figures of one file with one number of threads, as a dict. True of the process only if it does nothing else."""
+    import numpy as np
+    from PIL import Image
+    from run import Network  # beside this file
+
+    levels = np.random.default_rng(0).integers(0, 256, (*SIZE[::-1], 3), dtype=np.uint8)
+    picture = Image.fromarray(levels)
+    before, seconds = largest_memory(), []
+    began = time.perf_counter()
+    network = Network(path, threads)
+    prepared = network.prepare(picture)
+    network.run(prepared)
+    start = time.perf_counter() - began
+    for _ in range(runs):
+        began = time.perf_counter()
+        network.run(prepared)
+        seconds.append(time.perf_counter() - began)
+    median, p90 = np.percentile(1000 * np.array(seconds), [50, 90])
+    after = largest_memory()
+    return {
+        "file": str(path),
+        "takes": KINDS[network.takes_any_size],
+        "threads": threads,
+        "runs": runs,
+        "bytes": path.stat().st_size,
+        "start_ms": 1000 * start,
+        "median_ms": float(median),
+        "p90_ms": float(p90),
+        "memory_mb": None if after is None else (after - before) / 2**20,
+    }
+
+
+def largest_memory():
+    """Bytes, or None on a system that does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def measured_alone(path, threads, runs):
+    """What `measure` gives in a fresh process."""
+    command = [sys.executable, __file__, str(path), "--threads", str(threads), "--runs", str(runs), "--alone"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(
+            (done.stderr.strip().splitlines() or [f"{path} ended the process"])[-1].removeprefix("error: ")
+        )
+    return json.loads(done.stdout)
+
+
+def table(rows):
+    """Rows as aligned text."""
+    cells = [[heading for heading, _ in COLUMNS.values()]]
+    cells += [
+        ["-" if row[key] is None else form.format(row[key]) for key, (_, form) in COLUMNS.items()] for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    left = {"takes", "file"}
+    lines = [
+        "  ".join(
+            cell.ljust(width) if key in left else cell.rjust(width)
+            for cell, width, key in zip(line, widths, COLUMNS, strict=True)
+        )
+        for line in cells
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def positive(text):
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE.tflite", help="of either kind")
+    parser.add_argument("--threads", type=positive, nargs="+", default=[1], help="one row each (default 1)")
+    parser.add_argument("--runs", type=positive, default=50, help="after the first (default 50)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, not rounded")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # the fresh process
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    for path in options.files:
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file {path}")
+    if options.alone:
+        print(json.dumps(measure(options.files[0], options.threads[0], options.runs)))
+        return
+    rows = [measured_alone(path, threads, options.runs) for path in options.files for threads in options.threads]
+    print(table(rows))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

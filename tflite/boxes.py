@@ -1,0 +1,118 @@
+"""Boxes of people in the frames of a video, from a CSV file."""
+
+import csv
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+COLUMNS = ("frame", "left", "top", "right", "bottom")
+
+
+@dataclass(frozen=True)
+class Box:
+    """A row of a file of boxes.
+
+    Args:
+        where: file and row, for errors.
+        frame: number, from 1.
+        track: as the file has it, or None.
+        edges: left, top, right, bottom in pixels; the last two are the first outside.
+    """
+
+    where: str
+    frame: int
+    track: str | None
+    edges: tuple[float, float, float, float]
+
+    def pixels(self, width, height):
+        """The edges in whole pixels, clipped to the frame.
+
+        Raises:
+            ValueError: if nothing of the box is in the frame.
+        """
+        left, top, right, bottom = (round(edge) for edge in self.edges)
+        inside = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+        if inside[0] >= inside[2] or inside[1] >= inside[3]:
+            raise ValueError(
+                f"{self.where}: the box {self.edges} of frame {self.frame} has no pixel in the frame of "
+                f"{width} x {height}"
+            )
+        return inside
+
+
+def read_boxes(path):
+    """Boxes of every frame, from either kind of CSV.
+
+    - columns frame, left, top, right, bottom and maybe track, named in the first row; others are not read
+    - as the MOT challenge has it, without names: frame, track or -1, left, top, width, height, ...; pixels from 1
+
+    Returns:
+        dict of lists of `Box` by frame number.
+
+    Raises:
+        ValueError: naming the row, where a value is no number, a box is empty, or a track is missing or twice in a
+            frame.
+    """
+    rows = _rows(path)
+    names = [name.strip().lower() for name in rows[0][1]]
+    named = not re.fullmatch(r"[+-]?[\d.]+", names[0])
+    missing = [column for column in COLUMNS if column not in names]
+    if named and missing:
+        raise ValueError(f"{path} must have the columns {', '.join(COLUMNS)}. It lacks {', '.join(missing)}")
+    boxes, tracks = {}, set()
+    for number, row in rows[named:]:
+        where = f"{path}, row {number}"
+        box = _named(where, dict(zip(names, row, strict=False))) if named else _mot(where, row)
+        if box.track is not None and (box.frame, box.track) in tracks:
+            raise ValueError(f"{where}: track {box.track} is twice in frame {box.frame}")
+        tracks.add((box.frame, box.track))
+        boxes.setdefault(box.frame, []).append(box)
+    if not boxes:
+        raise ValueError(f"{path} must hold boxes")
+    of_none = [box for of_frame in boxes.values() for box in of_frame if box.track is None]
+    if of_none and len(of_none) < sum(map(len, boxes.values())):
+        raise ValueError(f"{of_none[0].where}: where some boxes have a track, all must")
+    return boxes
+
+
+def _rows(path):
+    """Number and values of every row that is not blank."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(map(str.strip, row))]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file: {error}") from error
+    if not rows:
+        raise ValueError(f"{path} must hold boxes")
+    return rows
+
+
+def _named(where, row):
+    frame, *edges = _numbers(where, [row.get(column, "") for column in COLUMNS])
+    return _box(where, frame, row.get("track", "").strip() or None, edges)
+
+
+def _mot(where, row):
+    frame, track, left, top, width, height = _numbers(where, (row + [""] * 6)[:6])
+    edges = left - 1, top - 1, left - 1 + width, top - 1 + height
+    return _box(where, frame, None if track < 0 else f"{track:.0f}", edges)
+
+
+def _numbers(where, values):
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError as error:
+        raise ValueError(f"{where}: must hold numbers. {error}") from error
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{where}: must hold finite numbers. Received: {numbers}")
+    return numbers
+
+
+def _box(where, frame, track, edges):
+    if frame < 1 or frame != int(frame):
+        raise ValueError(f"{where}: frames are numbered 1, 2, 3, ... Received: {frame:g}")
+    left, top, right, bottom = edges
+    if right <= left or bottom <= top:
+        raise ValueError(f"{where}: the box {tuple(edges)} of frame {frame:.0f} is empty")
+    return Box(where, int(frame), track, tuple(edges))

@@ -1,0 +1,245 @@
+"""A file of known people: int8 features, their names, and which network made them.
+
+The file is NumPy's .npz: a zip of arrays that `numpy.load` opens anywhere, without pickles. Its zip comment, the last
+64 bytes, is the SHA-256 of all bytes before it. So one hash is checked before anything is parsed, and sees every byte
+that was changed, lost or added.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+import unicodedata
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = 1
+HEX = 64  # digits of a SHA-256
+BLOCK = 4096  # features brought to float32 at a time
+UNKNOWN = "unknown"  # whom nobody may be called
+
+
+def sha256(content):
+    """SHA-256 of bytes in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def replacing(path, mode="wb", **options):
+    """A file to write that takes the place of `path` in one step at the end, or leaves it alone where that fails."""
+    path = Path(path).resolve()
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, mode, **options) as file:
+            if path.exists():
+                shutil.copymode(path, temporary)  # a file that only its owner may read stays so
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def identity(name):
+    """A name as it is kept: in Unicode's composed form, as file systems differ in that.
+
+    Raises:
+        ValueError: for a name that is empty, "unknown", or has characters that cannot be printed on a line.
+    """
+    name = unicodedata.normalize("NFC", name)
+    if not name.strip() or not name.isprintable() or name == UNKNOWN:
+        raise ValueError(f"`name` must be printable, not empty and not {UNKNOWN!r}. Received: name={name!r}")
+    return name
+
+
+def named_pictures(folder, suffixes):
+    """(name, path) of pictures: NAME.jpg in the folder, and all in its folder NAME."""
+    people = [path for path in Path(folder).iterdir() if path.is_dir() and not path.name.startswith(".")]
+    found = [(path.stem, path) for path in Path(folder).iterdir() if not path.is_dir()]
+    found += [(person.name, path) for person in people for path in person.iterdir()]
+    return sorted(pair for pair in found if pair[1].suffix.lower() in suffixes)
+
+
+def unit(features):
+    """(N, D) float32 features of length 1.
+
+    Raises:
+        ValueError: for features that are not (N, D), not finite or all zero.
+    """
+    features = np.asarray(features, np.float32)
+    if features.ndim != 2:
+        raise ValueError(f"`features` must be (N, D). Received: features.shape={features.shape}")
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    if not np.isfinite(lengths).all() or not lengths.all():
+        raise ValueError("`features` must be finite and not all zero. Received: one that is not")
+    return np.float32(features / lengths)
+
+
+def quantised(features):
+    """int8 features q = round(127 f / max |f|) (N, D), and scales 1 / |q| (N,): q * scale is of length 1."""
+    features = unit(features)
+    rounded = np.rint(127 * features / np.abs(features).max(1, keepdims=True)).astype(np.int8)
+    return rounded, np.float32(1 / np.linalg.norm(rounded.astype(np.float64), axis=1))
+
+
+class Gallery:
+    """Features of known people, to be compared with by cosine. One that is not saved yet is empty.
+
+    Args:
+        path: the .npz file.
+        model: SHA-256 of the .tflite file that makes the features, in hexadecimal.
+
+    Attributes:
+        names: (G,) names, sorted: a person may have several features.
+        features: (G, D) int8.
+        scales: (G,) float32, with which features are of length 1.
+    """
+
+    UNKNOWN = UNKNOWN
+
+    def __init__(self, path, model):
+        self.path, self.model = Path(path), model
+        self.names, self.features, self.scales = np.empty(0, "U1"), np.empty((0, 0), np.int8), np.empty(0, np.float32)
+        self._seal = b""  # of the file this came from
+
+    @classmethod
+    def load(cls, path, model):
+        """Reads a gallery.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if the file was changed or cut short, is no gallery, or was made by another model.
+        """
+        gallery = cls(path, model)
+        if not gallery.path.is_file():
+            raise FileNotFoundError(f"There is no gallery {path}")
+        content = gallery.path.read_bytes()
+        if sha256(memoryview(content)[:-HEX]).encode() != content[-HEX:]:
+            raise ValueError(
+                f"{path} is no gallery, or was changed or cut short: its SHA-256 does not fit. It was left as it is"
+            )
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                kept, made_by = int(arrays["format"]), str(arrays["model"])
+                gallery.names, gallery.features, gallery.scales = (
+                    arrays[key] for key in ("names", "features", "scales")
+                )
+        except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is no gallery: {error}") from error
+        if kept != FORMAT:
+            raise ValueError(f"{path} must be of format {FORMAT}. It is of {kept}")
+        if made_by != model:
+            raise ValueError(
+                f"{path} holds features of another model (SHA-256 {made_by[:12]}..., not {model[:12]}...), which "
+                "cannot be compared. It was left as it is"
+            )
+        gallery._seal = content[-HEX:]
+        gallery.check()
+        return gallery
+
+    def check(self):
+        """Raises a ValueError unless the arrays fit each other, names are in order and features are of length 1."""
+        shapes = self.names.shape, self.features.shape[:1], self.scales.shape
+        kinds = self.names.dtype.kind, self.features.dtype, self.scales.dtype
+        if len(set(shapes)) != 1 or self.features.ndim != 2 or kinds != ("U", np.int8, np.float32):
+            raise ValueError(f"{self.path} must hold names (G,), int8 features (G, D) and float32 scales (G,)")
+        if (self.names[1:] < self.names[:-1]).any():
+            raise ValueError(f"{self.path} must hold its names in order")
+        for rows in self._blocks():
+            block = self.features[rows].astype(np.float32)
+            squares = np.einsum("gd,gd->g", block, block) * self.scales[rows] ** 2
+            if not (np.abs(squares - 1) < 1e-5).all():
+                raise ValueError(f"{self.path} must hold features of length 1")
+
+    def save(self):
+        """Writes the file in one step: what is there stays whole whatever happens meanwhile.
+
+        Raises:
+            ValueError: if another program has written it since it was read.
+            OSError: if it cannot be written; then it is as it was.
+        """
+        arrays = {"format": FORMAT, "model": self.model}
+        arrays |= {"names": self.names, "features": self.features, "scales": self.scales}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        with zipfile.ZipFile(buffer, "a") as container:
+            container.comment = b"0" * HEX
+        body = buffer.getvalue()[:-HEX]
+        seal = sha256(body).encode()
+        with replacing(self.path) as file:
+            file.write(body)
+            file.write(seal)
+            if self._seal != (self.path.read_bytes()[-HEX:] if self.path.exists() else b""):
+                raise ValueError(
+                    f"{self.path} was written by another program meanwhile. Nothing was changed: try again"
+                )
+        self._seal = seal
+
+    def append(self, names, features):
+        """Adds features (N, D) of people called `names`, and returns how many. What is there already is left out."""
+        names = [identity(name) for name in names]
+        rounded, scales = quantised(features)
+        if len(names) != len(rounded) or (len(self.names) and rounded.shape[1] != self.features.shape[1]):
+            raise ValueError(
+                f"`features` must be ({len(names)}, {self.features.shape[1] or 'D'}). "
+                f"Received: features.shape={rounded.shape}"
+            )
+        old = np.isin(self.names, names)
+        known = {(str(name), row.tobytes()) for name, row in zip(self.names[old], self.features[old], strict=True)}
+        new = []
+        for i, key in enumerate(zip(names, (row.tobytes() for row in rounded), strict=True)):
+            if key not in known:
+                known.add(key)
+                new.append(i)
+        if new:
+            everyone = np.concatenate([self.names, np.array(names)[new]])
+            order = np.argsort(everyone, kind="stable")
+            self.names = everyone[order]
+            self.features = np.concatenate([self.features.reshape(-1, rounded.shape[1]), rounded[new]])[order]
+            self.scales = np.concatenate([self.scales, scales[new]])[order]
+        return len(new)
+
+    def remove(self, name):
+        """Removes all features of a person, and returns how many.
+
+        Raises:
+            ValueError: if there is no one of this name.
+        """
+        away = self.names == identity(name)
+        if not away.any():
+            raise ValueError(f"{self.path} holds no one called {name!r}")
+        self.names, self.features, self.scales = self.names[~away], self.features[~away], self.scales[~away]
+        return int(away.sum())
+
+    def __str__(self):
+        return f"{self.path}: {len(self.names)} features of {len(self.people)} people"
+
+    @property
+    def people(self):
+        """(P,) names, each once, in order."""
+        return np.unique(self.names)
+
+    def similarities(self, features):
+        """(N, P) cosines of features (N, D) to all people, to the most alike feature of each."""
+        features = unit(features)
+        if not len(self.names) or features.shape[1] != self.features.shape[1]:
+            raise ValueError(
+                f"{self.path} holds {self.features.shape} features. They cannot be compared with {features.shape}"
+            )
+        found = np.empty((len(features), len(self.names)), np.float32)
+        for rows in self._blocks():
+            found[:, rows] = features @ self.features[rows].T.astype(np.float32) * self.scales[rows]
+        return np.maximum.reduceat(found, np.unique(self.names, return_index=True)[1], axis=1)
+
+    def search(self, feature, k):
+        """The k people most alike to a feature (D,): list of (name, cosine), the most alike first."""
+        found = self.similarities(np.asarray(feature)[None])[0]
+        order = np.argsort(-found, kind="stable")[:k]
+        return [(str(self.people[i]), float(found[i])) for i in order]
+
+    def _blocks(self):
+        return [slice(start, start + BLOCK) for start in range(0, len(self.names), BLOCK)]
