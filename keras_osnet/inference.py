@@ -48,6 +48,8 @@ class FeatureExtractor:
             alone or as "features" among several outputs, or the path of a .keras, .pth or .pth.tar file that holds one.
         batch_size: pictures per forward pass. Default 64.
         flip: give the mean of the features of a picture and of its mirror image, at twice the time. Default False.
+        strategy: `tf.distribute.Strategy` in whose scope the model was made: each batch is spread over its replicas,
+            files over its workers, all of which have to call it then. Default: one device.
 
     Raises:
         ValueError: if the model does not give (B, D) features of pictures, or has no fixed input size.
@@ -55,7 +57,7 @@ class FeatureExtractor:
     Reference: paper, Section 4.1 ("512-D feature vectors extracted from the last FC layer").
     """
 
-    def __init__(self, model, *, batch_size=64, flip=False):
+    def __init__(self, model, *, batch_size=64, flip=False, strategy=None):
         if isinstance(model, (str, PathLike)):
             model, _ = load_network(model)
         if isinstance(model, keras.Model) and isinstance(model.output_shape, list):  # several outputs
@@ -75,7 +77,11 @@ class FeatureExtractor:
             picture = keras.Input(model.input_shape[1:])
             both = [self.network(picture), self.network(keras.ops.flip(picture, axis=2))]
             self.network = keras.Model(picture, keras.layers.Average(dtype="float32")(both))
-        self.batch_size = batch_size
+        self.batch_size, self.strategy, self._compute = batch_size, None, self.network.predict_on_batch
+        if strategy is not None and strategy.num_replicas_in_sync > 1:
+            from keras_osnet.prediction import predictor
+
+            self.strategy, self._compute = strategy, predictor(self.network, strategy)
 
     def __call__(self, pictures, *, progress=None):
         """Computes features.
@@ -102,7 +108,7 @@ class FeatureExtractor:
         if not pictures:
             raise ValueError("`pictures` must not be empty.")
         if isinstance(pictures[0], (str, PathLike)):
-            return self._of_paths([str(path) for path in pictures], progress)
+            return self._of_all_paths([str(path) for path in pictures], progress)
         return self._of_arrays(pictures, len(pictures), progress)
 
     def crops(self, frames, boxes, *, progress=None):
@@ -123,6 +129,15 @@ class FeatureExtractor:
         """
         boxes = [_boxes(number, some) for number, some in enumerate(boxes)]
         return self._of_arrays(_crops(frames, boxes), sum(map(len, boxes)), progress)
+
+    def _of_all_paths(self, paths, progress):
+        if self.strategy is None:
+            return self._of_paths(paths, progress)
+        from keras_osnet.prediction import gathered, own_share
+
+        own = paths[own_share(self.strategy, len(paths))]
+        features = self._of_paths(own, progress) if own else np.empty((0, self.network.output_shape[-1]), "float32")
+        return gathered(self.strategy, features)
 
     def _of_paths(self, paths, progress):
         from keras_osnet.data.pipeline import naming_unreadable, picture_batches
@@ -157,7 +172,7 @@ class FeatureExtractor:
             count = len(batch)
             if done and count < self.batch_size:
                 batch = np.concatenate([batch, np.zeros((self.batch_size - count, *batch.shape[1:]), batch.dtype)])
-            features[done : done + count] = self.network.predict_on_batch(batch)[:count]
+            features[done : done + count] = self._compute(batch)[:count]
             done += count
             if progress:
                 progress(done, total)

@@ -31,12 +31,28 @@ class SGD(keras.optimizers.SGD):
     def update_step(self, gradient, variable, learning_rate):
         learning_rate = ops.cast(learning_rate, variable.dtype)
         step = ops.cast(gradient, variable.dtype) + self.l2 * variable
+        if self.momentum and keras.backend.backend() == "tensorflow":
+            self._fused(step, variable, learning_rate)
+            return
         if self.momentum:
             velocity = self.momentums[self._get_variable_index(variable)]
             moved = self.momentum * velocity + step
             self.assign(velocity, moved)
             step = step + self.momentum * moved if self.nesterov else moved
         self.assign_sub(variable, learning_rate * step)
+
+    def _fused(self, step, variable, learning_rate):
+        """The same as one op in place of six: OSNet has 327 variables, mostly small, and each op costs its start."""
+        import tensorflow as tf
+
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=self.momentums[self._get_variable_index(variable)].value.handle,
+            lr=learning_rate,
+            grad=step,
+            momentum=tf.constant(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2}

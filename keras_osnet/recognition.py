@@ -23,6 +23,7 @@ class AttributeRecogniser:
         model: a network with an `AttributeHead`, as recipes/pa100k.py trains it, alone or beside features; or the path
             of its .keras file.
         batch_size: pictures per forward pass. Default 64.
+        strategy: as for a `FeatureExtractor`. Default: one device.
 
     Attributes:
         names: tuple of the attributes' names.
@@ -33,7 +34,7 @@ class AttributeRecogniser:
     Reference: paper, Section 4.2 and Figure 7.
     """
 
-    def __init__(self, model, *, batch_size=64):
+    def __init__(self, model, *, batch_size=64, strategy=None):
         if isinstance(model, (str, PathLike)):
             model, _ = load_network(model)
         heads = attribute_heads(model)
@@ -43,7 +44,8 @@ class AttributeRecogniser:
             )
         probabilities = keras.layers.Activation("sigmoid", dtype="float32")(heads[0].output)
         self.names = tuple(heads[0].names)
-        self._extractor = FeatureExtractor(keras.Model(model.inputs[0], probabilities), batch_size=batch_size)
+        network = keras.Model(model.inputs[0], probabilities)
+        self._extractor = FeatureExtractor(network, batch_size=batch_size, strategy=strategy)
 
     def __call__(self, pictures, *, progress=None):
         """Recognises attributes.

@@ -4,10 +4,9 @@ import json
 import os
 import platform
 import sys
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-
-import numpy as np
 
 
 def about():
@@ -16,7 +15,7 @@ def about():
     return {"command": " ".join(["python", *sys.argv]), "python": platform.python_version(), **versions}
 
 
-def claim(work_dir, settings):
+def claim(work_dir, settings, *, write=True):
     """Makes a folder this run's own: writes config.json, or checks that the one there has the same settings.
 
     Beside the settings stands what `about` tells, for the reader.
@@ -24,6 +23,7 @@ def claim(work_dir, settings):
     Args:
         work_dir: the folder; made if need be.
         settings: dict of what makes two runs the same, plain values.
+        write: False for a worker that leaves it to the chief.
 
     Raises:
         ValueError: if a run with other settings owns the folder. Nothing is changed.
@@ -41,58 +41,32 @@ def claim(work_dir, settings):
                 "`work_dir` must be new, or of a run with the same settings. "
                 f"Received: {work_dir}, which differs in {'; '.join(differences)}"
             )
+    if not write:
+        return
     Path(work_dir).mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps({"settings": settings, **about()}, indent=2).encode() + b"\n")
 
 
-def write_atomically(path, content):
-    """Writes bytes so that `path` holds either the old content or the whole new one, whenever the process dies."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def save_checkpoint(path, model, optimizer, epoch):
-    """Writes all variables of a model and its optimiser, and how many epochs are done, to one .npz file."""
-    arrays = {name: np.asarray(variable) for name, variable in _state(model, optimizer).items()}
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        np.savez(file, epoch=epoch, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def restore_checkpoint(path, model, optimizer):
-    """Puts a checkpoint's numbers in place, if there is one. Returns how many epochs are done.
+@contextmanager
+def writing_atomically(path):
+    """Gives a binary file; once it is whole, it takes the place of `path`, which no death of the process leaves half.
 
     Raises:
-        ValueError: if the file is of another network or optimiser. Nothing is changed.
+        OSError: if it cannot be written, as on a full disk. `path` stays as it was, and nothing stays beside it.
     """
-    if not path.exists():
-        return 0
-    with np.load(path) as file:
-        arrays = dict(file)
-    epoch, state = int(arrays.pop("epoch")), _state(model, optimizer)
-    wrong = sorted(arrays.keys() ^ state.keys()) or [
-        f"{name} {arrays[name].shape} instead of {tuple(variable.shape)}"
-        for name, variable in state.items()
-        if arrays[name].shape != tuple(variable.shape)
-    ]
-    if wrong:
-        raise ValueError(
-            "`work_dir` must not hold the checkpoint of another network or optimiser. "
-            f"Received: {path}, which differs in {len(wrong)} variables, the first: {', '.join(wrong[:3])}"
-        )
-    for name, variable in state.items():
-        variable.assign(arrays[name])
-    return epoch
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written ({error}). What stood there before is kept.") from error
 
 
-def _state(model, optimizer):
-    """All variables by a name of their own; those of the optimiser are numbered, as their paths may repeat."""
-    state = {f"model/{variable.path}": variable for variable in model.variables}
-    return state | {f"optimizer/{i}/{variable.path}": variable for i, variable in enumerate(optimizer.variables)}
+def write_atomically(path, content):
+    """Writes bytes so that `path` holds either the old content or the whole new one, whenever the process dies."""
+    with writing_atomically(path) as file:
+        file.write(content)

@@ -21,15 +21,22 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np
+import tensorflow as tf
 import tyro
 
 from keras_osnet import OSNet, complexity, preprocess_input
 from keras_osnet import work_dir as runs
+from keras_osnet.callbacks import Watching, watchers
+from keras_osnet.checkpoints import save_model
 from keras_osnet.complexity import depth
 from keras_osnet.data import arrays, cifar
+from keras_osnet.execution import Execution, begin, made_ready, synchronize_norms
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, StepSchedule
-from keras_osnet.training import Progress, make_strategy, synchronize_norms, train
+from keras_osnet.prediction import gathered, own_share, predictor
+from keras_osnet.run_report import write_run_report
+from keras_osnet.strategies import worker_of
+from keras_osnet.training import Stopped, train
 
 DATASETS = {
     "cifar10": lambda root: cifar.load("cifar10", root),
@@ -39,7 +46,7 @@ DATASETS = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Execution):
     """What makes two runs the same."""
 
     dataset: str
@@ -62,10 +69,6 @@ class Settings:
     pictures: int = 0
     """Train on the first so many only. 0: all."""
     seed: int = 0
-    replicas: int = 1
-    """GPUs; without a GPU, logical CPUs."""
-    synchronize_norms: bool = False
-    """Batch statistics over all replicas."""
     evaluate_every: int = 0
     """Score after every so many epochs too."""
 
@@ -89,7 +92,7 @@ ROWS = {
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Watching):
     """Settings and folders."""
 
     settings: tyro.conf.OmitArgPrefixes[Settings]
@@ -105,35 +108,34 @@ def read(name, data_dir):
     return DATASETS[name](data_dir)
 
 
-def error(model, pictures, labels):
-    """The share of pictures whose largest logit is another class's."""
-    wrong = 0
+def error(model, pictures, labels, strategy):
+    """The share of pictures whose largest logit is another class's; each worker and replica computes its part."""
+    logits_of, share = predictor(model, strategy), own_share(strategy, len(pictures))
+    pictures, own, wrong = pictures[share], labels[share], [np.zeros(0, bool)]
     for i in range(0, len(pictures), 250):
-        # A model on several replicas gives the batch once for each.
-        logits = model.predict_on_batch(preprocess_input(pictures[i : i + 250]))[: len(labels[i : i + 250])]
-        wrong += int((logits.argmax(axis=1) != labels[i : i + 250]).sum())
-    return wrong / len(labels)
+        logits = logits_of(preprocess_input(pictures[i : i + 250]))
+        wrong.append(logits.argmax(axis=1) != own[i : i + 250])
+    return float(gathered(strategy, np.concatenate(wrong)).mean())
 
 
 def training(run):
     """Trains, scores on the test pictures, saves."""
     settings, work_dir = run.settings, run.work_dir
-    if settings.batch_size % settings.replicas:
-        raise ValueError(f"`batch_size` must be a multiple of `replicas`. Received: {settings.batch_size}")
     data = read(settings.dataset, run.data_dir)
     pictures, labels = (part[: settings.pictures or None] for part in (data.train, data.train_labels))
     steps = len(pictures) // settings.batch_size
     if not steps:
         raise ValueError(f"`batch_size` must not exceed the {len(pictures)} pictures. Received: {settings.batch_size}")
     keras.utils.set_random_seed(settings.seed)
-    strategy = make_strategy(settings.replicas)
+    strategy = begin(settings, settings.batch_size)
+    chief = worker_of(strategy)[0] == 0
     with strategy.scope():
         model = OSNet(
             settings.width, settings.variant, data.train.shape[1:], settings.depths, "cifar", classes=len(data.classes)
         )
         rate = StepSchedule(settings.learning_rate, steps, settings.milestones, 0.2, settings.warmup_epochs)
-        optimizer = SGD(rate, l2=settings.l2, nesterov=True)
-    runs.claim(work_dir, asdict(settings))
+        optimizer = made_ready(settings, SGD, rate, l2=settings.l2, nesterov=True)
+    runs.claim(work_dir, asdict(settings), write=chief)
     if settings.synchronize_norms:
         synchronize_norms(model)
     cost = complexity(model)
@@ -142,7 +144,7 @@ def training(run):
         f"{len(pictures)} pictures of {len(data.classes)} classes, {steps} steps an epoch"
     )
 
-    def batches(first_step):
+    def batches(first_step, shard=(0, 1)):
         return arrays.training_batches(
             pictures,
             labels,
@@ -151,6 +153,7 @@ def training(run):
             seed=settings.seed,
             epochs=settings.epochs,
             first_step=first_step,
+            shard=shard,
         )
 
     history = train(
@@ -162,15 +165,18 @@ def training(run):
         steps_per_epoch=steps,
         work_dir=work_dir,
         strategy=strategy,
-        evaluate=lambda: {"error": error(model, data.test, data.test_labels)},
+        execution=settings,
+        evaluate=lambda: {"error": error(model, data.test, data.test_labels, strategy)},
         evaluate_every=settings.evaluate_every,
-        callbacks=[Progress()],
+        callbacks=watchers(run, work_dir, batches, strategy),
     )
     print(f"{len(history)} epochs took {sum(line['seconds'] for line in history) / 60:.1f} minutes")
-    model.save(work_dir / "model.keras")
-    found = error(model, data.test, data.test_labels)
+    save_model(model, work_dir / "model.keras", strategy)
+    write_run_report(work_dir, history, strategy)
+    found = error(model, data.test, data.test_labels, strategy)
     print(f"error {100 * found:.2f} % of {len(data.test)} test pictures; {scale(data)}")
-    runs.write_atomically(work_dir / "metrics.json", json.dumps({"error": found}).encode() + b"\n")
+    if chief:
+        runs.write_atomically(work_dir / "metrics.json", json.dumps({"error": found}).encode() + b"\n")
 
 
 def scale(data):
@@ -196,7 +202,7 @@ def evaluate(weights: Path, dataset: str, data_dir: Path):
             f"`weights` must be of a network from {expected[0]} to {expected[1]}. "
             f"Received: one from {model.input_shape} to {model.output_shape}"
         )
-    found = error(model, data.test, data.test_labels)
+    found = error(model, data.test, data.test_labels, tf.distribute.get_strategy())
     print(f"error {100 * found:.2f} % of {len(data.test)} test pictures; {scale(data)}")
 
 
@@ -222,5 +228,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, FileNotFoundError, FloatingPointError) as problem:
+    except Stopped as notice:
+        print(notice)
+    except (ValueError, OSError, FloatingPointError) as problem:
         sys.exit(f"error: {problem}")

@@ -20,18 +20,25 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import numpy as np
+import tensorflow as tf
 import tyro
 
 from keras_osnet import OSNet
 from keras_osnet import work_dir as runs
+from keras_osnet.callbacks import Watching, watchers
+from keras_osnet.checkpoints import save_model
 from keras_osnet.data import class_folders, prepared, resized_crops
+from keras_osnet.execution import Execution, begin, made_ready, synchronize_norms
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, CosineSchedule
-from keras_osnet.training import Progress, make_strategy, train
+from keras_osnet.prediction import gathered, predictor
+from keras_osnet.run_report import write_run_report
+from keras_osnet.strategies import worker_of
+from keras_osnet.training import Stopped, train
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Execution):
     """What makes two runs the same."""
 
     variant: str = "osnet"
@@ -47,8 +54,6 @@ class Settings:
     warmup_epochs: float = 5.0
     label_smoothing: float = 0.1
     seed: int = 0
-    replicas: int = 1
-    """GPUs; without a GPU, logical CPUs."""
     evaluate_every: int = 10
     """Score after every so many epochs too."""
 
@@ -57,7 +62,7 @@ ROWS = {"imagenet": Settings(), "imagenet_x0_25": Settings(width=0.25)}
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Watching):
     """Settings and folders."""
 
     settings: tyro.conf.OmitArgPrefixes[Settings]
@@ -83,14 +88,15 @@ def parts(folder):
     raise ValueError(f"`data_dir` must hold {' or '.join(SOURCES)}. Received: data_dir={folder}")
 
 
-def errors(model, part):
+def errors(model, part, strategy):
     """Shares of pictures whose class is not the first, and not among the first five."""
-    batches, better = resized_crops.central_batches(part, size=model.input_shape[1:3]), []
+    batches = resized_crops.central_batches(part, size=model.input_shape[1:3], shard=worker_of(strategy))
+    logits_of, better = predictor(model, strategy), [np.zeros(0, int)]
     with part.naming_unreadable():
         for pictures, labels in batches.as_numpy_iterator():
-            logits = model.predict_on_batch(pictures)[: len(labels)]  # each replica gives them all
+            logits = logits_of(pictures)
             better.append((logits > np.take_along_axis(logits, labels[:, None], axis=1)).sum(axis=1))
-    better = np.concatenate(better)
+    better = gathered(strategy, np.concatenate(better))
     return {"error": float((better > 0).mean()), "error5": float((better > 4).mean())}
 
 
@@ -101,9 +107,8 @@ def told(found, part):
 def training(run):
     """Trains, scores on the validation part, saves the network that the ReID recipes fine-tune from."""
     settings = run.settings
-    if settings.batch_size % settings.replicas:
-        raise ValueError(f"`batch_size` must be a multiple of `replicas`. Received: {settings.batch_size}")
-    strategy = make_strategy(settings.replicas)  # before any tensor is made: logical CPUs come first
+    strategy = begin(settings, settings.batch_size)  # before any tensor is made: logical CPUs come first
+    chief = worker_of(strategy)[0] == 0
     part, val = parts(run.data_dir)
     steps = part.count // settings.batch_size
     if not steps:
@@ -112,11 +117,11 @@ def training(run):
     with strategy.scope():
         model = OSNet(settings.width, settings.variant, (*settings.size, 3), classes=part.classes)
         rate = CosineSchedule(settings.learning_rate, steps, settings.epochs, warmup_epochs=settings.warmup_epochs)
-        optimizer = SGD(rate, l2=settings.l2)
-    runs.claim(run.work_dir, asdict(settings))
+        optimizer = made_ready(settings, SGD, rate, l2=settings.l2)
+    runs.claim(run.work_dir, asdict(settings), write=chief)
     print(f"{model.name} on {part.count} pictures of {part.classes} classes; {steps} steps an epoch")
 
-    def batches(first_step):
+    def batches(first_step, shard=(0, 1)):
         return resized_crops.training_batches(
             part,
             size=settings.size,
@@ -124,10 +129,13 @@ def training(run):
             seed=settings.seed,
             epochs=settings.epochs,
             first_step=first_step,
+            shard=shard,
         )
 
+    if settings.synchronize_norms:
+        synchronize_norms(model)
     with part.naming_unreadable():
-        train(
+        history = train(
             model,
             batches,
             loss=LabelSmoothedCrossEntropy(settings.label_smoothing),
@@ -136,14 +144,17 @@ def training(run):
             steps_per_epoch=steps,
             work_dir=run.work_dir,
             strategy=strategy,
-            evaluate=lambda: errors(model, val),
+            execution=settings,
+            evaluate=lambda: errors(model, val, strategy),
             evaluate_every=settings.evaluate_every,
-            callbacks=[Progress()],
+            callbacks=watchers(run, run.work_dir, batches, strategy),
         )
-    model.save(run.work_dir / "model.keras")
-    found = errors(model, val)
+    save_model(model, run.work_dir / "model.keras", strategy)
+    write_run_report(run.work_dir, history, strategy)
+    found = errors(model, val, strategy)
     print(told(found, val))
-    runs.write_atomically(run.work_dir / "metrics.json", json.dumps(found).encode() + b"\n")
+    if chief:
+        runs.write_atomically(run.work_dir / "metrics.json", json.dumps(found).encode() + b"\n")
 
 
 def evaluate(weights: Path, data_dir: Path):
@@ -160,7 +171,7 @@ def evaluate(weights: Path, data_dir: Path):
         raise ValueError(
             f"`weights` must tell {val.classes} classes apart. Received: outputs of shape {model.output_shape}"
         )
-    print(told(errors(model, val), val))
+    print(told(errors(model, val, tf.distribute.get_strategy()), val))
 
 
 def main():
@@ -180,5 +191,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, FileNotFoundError, FloatingPointError, ImportError) as problem:
+    except Stopped as notice:
+        print(notice)
+    except (ValueError, OSError, FloatingPointError, ImportError) as problem:
         sys.exit(f"error: {problem}")

@@ -29,21 +29,26 @@ import tyro
 
 from keras_osnet import AttributeRecogniser, FeatureExtractor, OSNet
 from keras_osnet import work_dir as runs
+from keras_osnet.callbacks import KeepBest, Watching, watchers
+from keras_osnet.checkpoints import save_model
 from keras_osnet.data import DATASETS, load, load_attributes, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.evaluation import score_splits, table
+from keras_osnet.execution import Execution, begin, made_ready, synchronize_norms
 from keras_osnet.losses import LabelColumns, LabelSmoothedCrossEntropy, WeightedBinaryCrossentropy, WeightedSum
 from keras_osnet.metrics import attribute_scores, attribute_table, choose_thresholds
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.optimizers import SGD, StepSchedule
-from keras_osnet.training import Progress, make_strategy, train
+from keras_osnet.run_report import write_run_report
+from keras_osnet.strategies import worker_of
+from keras_osnet.training import Stopped, train
 
 SCORES = ("mA", "accuracy", "precision", "recall", "f1")
 FEWEST = 5  # positives, for an attribute to count in the second mean
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Execution):
     """What makes two runs the same."""
 
     dataset: str
@@ -79,8 +84,6 @@ class Settings:
     test_every_epoch: bool = False
     """Score the test pictures after every epoch too, to report what choosing the epoch on them would give."""
     seed: int = 0
-    replicas: int = 1
-    """GPUs; without a GPU, logical CPUs."""
     cache: bool = False
     """Keep the decoded pictures in memory."""
 
@@ -103,7 +106,7 @@ ROWS = {
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Watching):
     """Settings and folders."""
 
     settings: tyro.conf.OmitArgPrefixes[Settings]
@@ -142,22 +145,6 @@ def answers_of(model, joint):
     """What is saved: the attributes' logits, or, of a joint network, the feature and the attributes' logits."""
     outputs = {name: model.output[name] for name in ("features", "attributes")}
     return keras.Model(model.input, outputs if joint else outputs["attributes"])
-
-
-class Best(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the highest validation mA in a file, also over an interruption."""
-
-    def __init__(self, path, score):
-        super().__init__()
-        self.path, self.score = path, score
-
-    def on_epoch_end(self, epoch, logs=None):
-        score = self.score()["mA"]
-        found = json.loads(self.path.with_suffix(".json").read_text()) if self.path.exists() else {"mA": -1.0}
-        if score > found["mA"]:
-            self.model.save(self.path)
-            note = json.dumps({"epoch": epoch + 1, "mA": score})
-            runs.write_atomically(self.path.with_suffix(".json"), note.encode())
 
 
 def probabilities_of(recogniser, records):
@@ -210,19 +197,22 @@ def training(run):
     labels = np.concatenate([[[index[r.identity]] for r in splits.train], attributes], axis=1)
     steps = len(paths) // settings.batch_size
     keras.utils.set_random_seed(settings.seed)
-    strategy = make_strategy(settings.replicas)
+    strategy = begin(settings, settings.batch_size)
+    chief = worker_of(strategy)[0] == 0
     with strategy.scope():
         model, loss = build(settings, splits.names, attributes.mean(axis=0), len(people))
         rate = StepSchedule(settings.learning_rate, steps, settings.milestones, warmup_epochs=settings.warmup_epochs)
-        optimizer = SGD(rate, l2=settings.l2)
-    runs.claim(work_dir, asdict(settings))
+        optimizer = made_ready(settings, SGD, rate, l2=settings.l2)
+    runs.claim(work_dir, asdict(settings), write=chief)
+    if settings.synchronize_norms:
+        synchronize_norms(model)
     counts = ", ".join(
         f"{len(part)} {name}" for name, part in zip(("train", "val", "test"), splits_of(splits), strict=True)
     )
     print(f"{len(splits.names)} attributes; pictures: {counts}")
     answers, best = answers_of(model, settings.identity > 0), work_dir / "best.keras"
 
-    def batches(first_step):
+    def batches(first_step, shard=(0, 1)):
         return pipeline.training_batches(
             paths,
             labels,
@@ -232,15 +222,17 @@ def training(run):
             seed=settings.seed,
             epochs=settings.epochs,
             first_step=first_step,
+            shard=shard,
             cache=settings.cache,
         )
 
-    recogniser = AttributeRecogniser(answers)  # once: each has a prediction function of its own to compile
+    # Once: each has a prediction function of its own to compile.
+    recogniser = AttributeRecogniser(answers, strategy=strategy)
 
     def score(records):
         return {"mA": summary(probabilities_of(recogniser, records), labels_of(records))["mA"]}
 
-    choosing = [Best(best, lambda: score(splits.val))] if splits.val else []
+    choosing = [KeepBest(best, model, "mA", strategy=strategy, score=lambda: score(splits.val))] if splits.val else []
     with pipeline.naming_unreadable(paths):
         history = train(
             model,
@@ -251,25 +243,27 @@ def training(run):
             steps_per_epoch=steps,
             work_dir=work_dir,
             strategy=strategy,
+            execution=settings,
             accuracy=right_attributes,
             evaluate=(lambda: score(splits.test)) if settings.test_every_epoch else None,
             evaluate_every=1,
-            callbacks=[Progress(), *choosing],
+            callbacks=[*watchers(run, work_dir, batches, strategy), *choosing],
         )
     print(f"{len(history)} epochs took {sum(line['seconds'] for line in history) / 60:.1f} minutes")
     if choosing:
         chosen = json.loads(best.with_suffix(".json").read_text())
         model.set_weights(keras.models.load_model(best, compile=False).get_weights())
         print(f"epoch {chosen['epoch']} has the best mA on the {len(splits.val)} validation pictures")
-    answers.save(work_dir / "model.keras")
-    report(answers, recogniser, splits, run, history)
+    save_model(answers, work_dir / "model.keras", strategy)
+    write_run_report(work_dir, history, strategy)
+    report(answers, recogniser, splits, run, history, strategy)
 
 
 def splits_of(splits):
     return splits.train, splits.val, splits.test
 
 
-def report(answers, recogniser, splits, run, history):
+def report(answers, recogniser, splits, run, history, strategy):
     """Prints and writes the scores of the trained network."""
     settings, labels, threshold = run.settings, labels_of(splits.test), 0.5
     if settings.own_thresholds:
@@ -283,12 +277,13 @@ def report(answers, recogniser, splits, run, history):
         print(f"  the epoch chosen on the test pictures, as other codebases report: mA {100 * most:.2f}")
         found |= {"mA_test_chosen": most}
     if settings.identity:
-        features = FeatureExtractor(keras.Model(answers.input, answers.output["features"]))
+        features = FeatureExtractor(keras.Model(answers.input, answers.output["features"]), strategy=strategy)
         sides = load(settings.dataset, run.data_dir)
         identity = score_splits(features, sides, protocol=DATASETS[settings.dataset].protocol)
         print(table({"identity": identity}))
         found |= identity
-    runs.write_atomically(run.work_dir / "metrics.json", json.dumps(found, indent=2).encode() + b"\n")
+    if worker_of(strategy)[0] == 0:
+        runs.write_atomically(run.work_dir / "metrics.json", json.dumps(found, indent=2).encode() + b"\n")
 
 
 def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5):
@@ -356,5 +351,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except Stopped as notice:
+        print(notice)
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")

@@ -33,6 +33,8 @@ import tyro
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
 from keras_osnet import work_dir as runs
+from keras_osnet.callbacks import KeepBest, Watching, watchers
+from keras_osnet.checkpoints import save_model
 from keras_osnet.data import load, load_splits, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.check import check as check_splits
@@ -47,13 +49,16 @@ from keras_osnet.evaluation import (
     table,
     verification_table,
 )
+from keras_osnet.execution import Execution, begin, made_ready, synchronize_norms
 from keras_osnet.export import run_tflite, to_tflite
 from keras_osnet.inference import pictures_in
 from keras_osnet.models.baselines import BASELINES
 from keras_osnet.objective import with_objective
 from keras_osnet.optimizers import OPTIMIZERS, CosineSchedule, StepSchedule
+from keras_osnet.run_report import write_run_report
 from keras_osnet.search import search as nearest
-from keras_osnet.training import Progress, make_strategy, synchronize_norms, train
+from keras_osnet.strategies import worker_of
+from keras_osnet.training import Stopped, train
 from keras_osnet.weights import load_network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +66,7 @@ Metric = Literal["euclidean", "cosine"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Execution):
     """What makes two runs the same."""
 
     dataset: str
@@ -122,10 +127,6 @@ class Settings:
     baselines: bool = True
     """Score the network before training and colour histograms too."""
     seed: int = 0
-    replicas: int = 1
-    """GPUs; without a GPU, logical CPUs."""
-    synchronize_norms: bool = False
-    """Batch statistics over all replicas."""
     cache: bool = False
     """Keep the decoded pictures in memory."""
     evaluate_every: int = 0
@@ -176,7 +177,7 @@ SCHEDULES = {
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Watching):
     """Settings and folders."""
 
     settings: tyro.conf.OmitArgPrefixes[Settings]
@@ -213,7 +214,7 @@ def build(settings, classes, steps):
         center=settings.center,
     )
     rate = SCHEDULES[settings.schedule](settings, steps)
-    return network, model, loss, OPTIMIZERS[settings.optimizer](rate, l2=settings.l2)
+    return network, model, loss, made_ready(settings, OPTIMIZERS[settings.optimizer], rate, l2=settings.l2)
 
 
 def batches_of(settings, paths, labels, steps):
@@ -235,7 +236,7 @@ def batches_of(settings, paths, labels, steps):
         if short:
             print(f"{short} identities have fewer than {settings.pictures_per_identity} pictures: theirs repeat")
 
-    def batches(first_step):
+    def batches(first_step, shard=(0, 1)):
         return pipeline.training_batches(
             paths,
             labels,
@@ -252,6 +253,7 @@ def batches_of(settings, paths, labels, steps):
             seed=settings.seed,
             epochs=settings.epochs,
             first_step=first_step,
+            shard=shard,
             cache=settings.cache,
             order=order if settings.pictures_per_identity else None,
         )
@@ -259,8 +261,9 @@ def batches_of(settings, paths, labels, steps):
     return batches
 
 
-def fit(settings, records, work_dir, score):
-    """Trains on records. Gives the network's scores before and the network after."""
+def fit(run, strategy, records, work_dir, score):
+    """Trains on records. Gives the network's scores before, and the network after."""
+    settings, chief = run.settings, worker_of(strategy)[0] == 0
     people = sorted({record.identity for record in records})[: settings.identities or None]
     index = {identity: i for i, identity in enumerate(people)}
     records = [record for record in records if record.identity in index]
@@ -269,19 +272,19 @@ def fit(settings, records, work_dir, score):
     if not steps:
         raise ValueError(f"`batch_size` must not exceed the {len(paths)} pictures. Received: {settings.batch_size}")
     keras.utils.set_random_seed(settings.seed)
-    strategy = make_strategy(settings.replicas)
     batches = batches_of(settings, paths, labels, steps)
     with strategy.scope():
         network, model, loss, optimizer = build(settings, len(people), steps)
-    runs.claim(work_dir, asdict(settings))
+    runs.claim(work_dir, asdict(settings), write=chief)
     if settings.synchronize_norms:
         synchronize_norms(model)
     print(
         f"{network.name} at {settings.size[0]} x {settings.size[1]} on {len(paths)} pictures of {len(people)} "
         f"identities; {steps} steps an epoch"
     )
-    extractor = FeatureExtractor(network)
+    extractor = FeatureExtractor(network, strategy=strategy)
     before = score(extractor) if settings.baselines else None
+    best = [KeepBest(work_dir / "best.keras", network, "mAP", strategy=strategy)] if settings.evaluate_every else []
     with pipeline.naming_unreadable(paths):
         history = train(
             model,
@@ -292,28 +295,29 @@ def fit(settings, records, work_dir, score):
             steps_per_epoch=steps,
             work_dir=work_dir,
             strategy=strategy,
+            execution=settings,
             frozen_epochs=settings.frozen_epochs,
             head=("classifier", "centers") if settings.center else ("classifier",),
             evaluate=lambda: score(extractor),
             evaluate_every=settings.evaluate_every,
-            callbacks=[Progress()],
+            callbacks=[*watchers(run, work_dir, batches, strategy), *best],
         )
     print(f"{len(history)} epochs took {sum(line['seconds'] for line in history) / 60:.1f} minutes")
-    network.save(work_dir / "model.keras")
+    save_model(network, work_dir / "model.keras", strategy)
+    write_run_report(work_dir, history, strategy)
     return before, network
 
 
 def training(run):
     """Trains, scores beside the baselines, saves. Returns work dir and the first test side."""
     settings, work_dir = run.settings, run.work_dir
-    if settings.batch_size % settings.replicas:
-        raise ValueError(f"`batch_size` must be a multiple of `replicas`. Received: {settings.batch_size}")
     groups = trials(settings, run.data_dir)
     names = settings.targets.split(",") if settings.targets else [settings.dataset]
     # All of them now: what cannot be scored is an error before the training, not after it.
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
     described = [describe(others.get(names[0], splits)[0]) for splits in groups]
-    scores = []
+    strategy = begin(settings, settings.batch_size)
+    chief, scores = worker_of(strategy)[0] == 0, []
     for trial, splits in enumerate(groups):
         folder = work_dir / f"trial{trial}" if len(groups) > 1 else work_dir
         sides = {name: others.get(name, splits) for name in names}
@@ -324,8 +328,8 @@ def training(run):
                 [score_splits(features, side, metric=settings.metric, protocol=protocol) for side in sides[name]]
             )
 
-        before, network = fit(settings, splits[0].train, folder, score)
-        extractor = FeatureExtractor(network)
+        before, network = fit(run, strategy, splits[0].train, folder, score)
+        extractor = FeatureExtractor(network, strategy=strategy)
         scores.append({name: score(extractor, name) for name in names})
         rows = scores[-1] if len(names) > 1 else {"trained": scores[-1][names[0]]}
         if before:
@@ -334,11 +338,12 @@ def training(run):
         print(f"{described[trial]}\n{table(rows)}")
     means = {name: mean([score[name] for score in scores]) for name in names}
     if len(groups) > 1:
-        runs.claim(work_dir, asdict(settings))
+        runs.claim(work_dir, asdict(settings), write=chief)
         print(f"means over {len(groups)} trials\n{table(means)}")
-        network.save(work_dir / "model.keras")
+        save_model(network, work_dir / "model.keras", strategy)
     metrics = means[names[0]] | ({"targets": means} if len(names) > 1 else {})
-    write_metrics(work_dir, metrics)
+    if chief:
+        write_metrics(work_dir, metrics)
     return work_dir, sides[names[0]][0]
 
 
@@ -508,5 +513,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except Stopped as notice:
+        print(notice)
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")

@@ -1,10 +1,12 @@
 """The training loop: what it leaves behind, how it goes on, and that replicas take the steps of one device."""
 
+import errno
 import io
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -12,12 +14,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_osnet.callbacks import Progress
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, AMSGrad, StepSchedule
-from keras_osnet.training import Progress, train
+from keras_osnet.training import train
 
 SHAPE, CLASSES, BATCH, STEPS = (32, 16, 3), 3, 4, 3
-KEYS = {"epoch", "loss", "accuracy", "images_per_second", "seconds", "learning_rate"}
+KEYS = {"epoch", "loss", "accuracy", "images_per_second", "waiting", "seconds", "learning_rate"}
 
 
 def made_up(seed=0):
@@ -189,6 +192,54 @@ def test_a_half_written_checkpoint_is_ignored(tmp_path, monkeypatch):
         np.testing.assert_allclose(now, then, atol=1e-6)
 
 
+def test_a_full_disk_is_an_error_that_leaves_the_checkpoint_before_and_nothing_beside_it(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run(tmp_path / "whole", whole := small())
+    run(tmp_path / "broken", epochs=1)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot be written .*No space left.* is kept"):
+        run(tmp_path / "broken")
+    monkeypatch.undo()
+    assert sorted(path.name for path in (tmp_path / "broken").iterdir()) == ["checkpoint.npz", "metrics.jsonl"]
+    history = run(tmp_path / "broken", model := small())
+    assert [line["epoch"] for line in history] == [1, 2]
+    for now, then in zip(weights_of(model), weights_of(whole), strict=True):
+        np.testing.assert_allclose(now, then, atol=1e-6)
+
+
+def test_weights_that_a_finite_loss_leaves_infinite_are_not_saved(tmp_path):
+    """The last step of the second epoch is the one that goes too far: no loss tells of it."""
+    rates = keras.optimizers.schedules.PiecewiseConstantDecay([2 * STEPS - 2], [0.01, 3e38])
+    run(tmp_path, epochs=1, optimizer=SGD(rates))
+    before = (tmp_path / "checkpoint.npz").read_bytes()
+    with pytest.raises(FloatingPointError, match=r"not finite after epoch 2, .*checkpoint before is kept"):
+        run(tmp_path, epochs=2, optimizer=SGD(rates))
+    assert (tmp_path / "checkpoint.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("spoil", [lambda content: content[: len(content) // 2], lambda content: b"no zip"])
+def test_a_checkpoint_cut_short_by_others_is_refused_by_its_name(tmp_path, spoil):
+    run(tmp_path, epochs=1)
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(spoil(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"checkpoint\.npz is no checkpoint, or a broken one"):
+        run(tmp_path)
+
+
+def test_the_share_of_the_time_that_steps_wait_for_their_batch_stands_in_the_lines(tmp_path):
+    def slow(step):
+        return (
+            batches(step)
+            .map(lambda *batch: tf.py_function(lambda *b: (time.sleep(0.2), *b)[1:], batch, ["float32", "int32"]))
+            .map(lambda x, y: (tf.ensure_shape(x, (BATCH, *SHAPE)), tf.ensure_shape(y, (BATCH,))))
+        )
+
+    line = run(tmp_path, epochs=2, batches=slow)[1]
+    assert 0.2 * STEPS * 0.8 < line["waiting"] * line["seconds"] < line["seconds"]
+
+
 @pytest.mark.parametrize(("every", "epochs", "expected"), [(2, 5, [2, 4]), (2, 4, [2]), (1, 3, [1, 2]), (0, 3, [])])
 def test_scores_are_taken_at_their_epochs_and_stand_in_the_lines(tmp_path, every, epochs, expected):
     calls = iter(range(10, 20))
@@ -286,7 +337,7 @@ def test_progress_of_a_resumed_run_counts_the_epochs_left(tmp_path, monkeypatch)
     stream, clock = io.StringIO(), iter([0.0, *[70.0] * 4])
     progress = Progress(stream)
     progress.set_params({"epochs": 6, "steps": 1, "first_epoch": 2})
-    monkeypatch.setattr("keras_osnet.training.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("keras_osnet.callbacks.time.perf_counter", lambda: next(clock))
     progress.on_train_begin()
     progress.on_epoch_begin(2)
     logs = {"loss": 1.0, "accuracy": 0.5, "images_per_second": 9.0}
@@ -324,7 +375,8 @@ from keras_osnet.data.pipeline import training_batches
 from keras_osnet.layers import ConvNorm
 from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum
 from keras_osnet.optimizers import SGD, StepSchedule
-from keras_osnet.training import synchronize_norms, train
+from keras_osnet.execution import synchronize_norms
+from keras_osnet.training import train
 
 folder, result = sys.argv[1], {}
 rng = np.random.default_rng(0)
@@ -355,7 +407,7 @@ def run(work_dir, network, epochs, batches, rate, strategy=None, callbacks=(), l
         model, batches, loss=loss or LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=epochs,
         steps_per_epoch=3, work_dir=f"{folder}/{work_dir}", strategy=strategy, callbacks=callbacks,
     )
-    kept = [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in history]
+    kept = [{k: v for k, v in line.items() if k not in ("seconds", "images_per_second", "waiting")} for line in history]
     return state_of(model), kept
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_osnet.data.augment import draw, flip
+from keras_osnet.data.pipeline import own_part
 from keras_osnet.preprocessing import preprocess_input
 
 
-def training_batches(pictures, labels, *, batch_size, pad=4, seed, epochs, first_step=0):
+def training_batches(pictures, labels, *, batch_size, pad=4, seed, epochs, first_step=0, shard=(0, 1)):
     """Padded, cropped and mirrored batches of all epochs in one dataset, from a given step on.
 
     Each picture is padded on every side by reflection, cut back to its size at a random place, and mirrored with
@@ -21,12 +22,14 @@ def training_batches(pictures, labels, *, batch_size, pad=4, seed, epochs, first
         seed: of order and augmentation.
         epochs: how many epochs from step 0 on.
         first_step: batches already done.
+        shard: (index, count): give number `index` of each batch's `count` equal parts only. Default: all.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, H, W, 3), int32 (B,)).
 
     Raises:
-        ValueError: if there are fewer pictures than the batch size, or another number of labels.
+        ValueError: if there are fewer pictures than the batch size, or another number of labels, or the shards do not
+            divide the batch.
 
     Reference: Zagoruyko and Komodakis, Wide Residual Networks, Section 3 (the setting of the paper's Section 4.3).
     """
@@ -38,6 +41,7 @@ def training_batches(pictures, labels, *, batch_size, pad=4, seed, epochs, first
     height, width = pictures.shape[1:3]
     if not 0 <= pad < min(height, width):
         raise ValueError(f"`pad` must be 0 .. {min(height, width) - 1} pixels. Received: pad={pad}")
+    own = own_part(batch_size, shard)
     steps, labels = count // batch_size, np.asarray(labels, "int32")
     pictures, labels = tf.constant(pictures), tf.constant(labels)
 
@@ -56,7 +60,8 @@ def training_batches(pictures, labels, *, batch_size, pad=4, seed, epochs, first
         cut = tf.gather(cut, corners[:, 1:] + tf.range(width), axis=2, batch_dims=1)
         return preprocess_input(tf.cast(flip(cut, mirror, 0.5), "float32"))
 
-    def load(order, mirror, places):
+    def load(*batch):
+        order, mirror, places = (rows[own] for rows in batch)
         return augment(tf.gather(pictures, order), mirror, places), tf.gather(labels, order)
 
     first_epoch, done = divmod(first_step, steps)

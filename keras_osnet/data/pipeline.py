@@ -80,7 +80,18 @@ def picture_batches(paths, *, size, batch_size=64):
 
 
 def training_batches(
-    paths, labels, *, size, batch_size, augmentation, seed, epochs, first_step=0, cache=False, order=None
+    paths,
+    labels,
+    *,
+    size,
+    batch_size,
+    augmentation,
+    seed,
+    epochs,
+    first_step=0,
+    shard=(0, 1),
+    cache=False,
+    order=None,
 ):
     """Augmented batches of all epochs in one dataset, from a given step on.
 
@@ -98,6 +109,7 @@ def training_batches(
         seed: of order and augmentation.
         epochs: how many epochs from step 0 on.
         first_step: batches already done.
+        shard: (index, count): give number `index` of each batch's `count` equal parts only. Default: all.
         cache: keep the decoded pictures in memory (H x W x 3 bytes each, at the files' own sizes).
         order: function of an epoch that gives its samples, (count // batch_size * batch_size,) integers; samples may
             repeat, so that the augmentation follows from the place in the epoch then. Default: all in a drawn order.
@@ -106,14 +118,17 @@ def training_batches(
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,) or (B, L)).
 
     Raises:
-        ValueError: if there are fewer pictures than the batch size, or as many labels as pictures there are not.
+        ValueError: if there are fewer pictures than the batch size, as many labels as pictures there are not, or the
+            shards do not divide the batch.
     """
     paths, labels, count = list(paths), np.asarray(labels, "int32"), len(paths)
     if len(labels) != count:
         raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {count} paths")
     if count < batch_size:
         raise ValueError(f"`batch_size` must not exceed the {count} pictures. Received: batch_size={batch_size}")
-    steps = count // batch_size
+    steps, own = count // batch_size, own_part(batch_size, shard)
+    # A patch comes from anywhere in the batch: a shard has to load all of it then.
+    loaded = slice(0, batch_size) if augmentation.patch else own
     source = _cached(paths) if cache else _from_files(paths)
     labels = tf.constant(labels)
 
@@ -127,6 +142,13 @@ def training_batches(
             chosen = tf.numpy_function(lambda epoch: np.asarray(order(epoch), "int32"), [epoch], "int32")
             chosen = tf.ensure_shape(chosen, length)
             numbers = {name: rows[:length] for name, rows in numbers.items()}
+        if loaded != slice(0, batch_size):
+            chosen, numbers = tf.nest.map_structure(
+                lambda rows: tf.reshape(
+                    tf.reshape(rows, (steps, batch_size, *rows.shape[1:]))[:, loaded], (-1, *rows.shape[1:])
+                ),
+                (chosen, numbers),
+            )
         windows = crop_window(numbers.pop("crop"), size, augmentation.crop)
         return tf.data.Dataset.from_tensor_slices((chosen, *windows, numbers))
 
@@ -140,12 +162,32 @@ def training_batches(
     def augment(pictures, labels, numbers):
         for name, stage in stages.items():
             pictures = stage(pictures, numbers[name])
-        return pictures, labels
+        return (pictures, labels) if loaded == own else (pictures[own], labels[own])
 
+    each = loaded.stop - loaded.start
     first_epoch, done = divmod(first_step, steps)
-    dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples).skip(done * batch_size)
-    dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True).batch(batch_size, drop_remainder=True)
+    dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples).skip(done * each)
+    dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True).batch(each, drop_remainder=True)
     return dataset.map(augment, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def own_part(batch_size, shard):
+    """The slice of a batch that is one of several equal shards.
+
+    Args:
+        batch_size: of the whole batch.
+        shard: (index, count).
+
+    Raises:
+        ValueError: if the shards do not divide the batch.
+    """
+    index, count = shard
+    if batch_size % count or not 0 <= index < count:
+        raise ValueError(
+            f"`shard` must be (index, count), 0 <= index < count, where count divides the batch of {batch_size}. "
+            f"Received: shard={shard}"
+        )
+    return slice(index * batch_size // count, (index + 1) * batch_size // count)
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class Files:
         return pipeline.naming_unreadable(self.paths)
 
 
-def training_batches(part, *, size, batch_size, seed, epochs, first_step=0):
+def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shard=(0, 1)):
     """Random resized crops, mirrored with probability .5, in batches of all epochs, from a given step on.
 
     A rectangle of .08 to 1 of the picture's area and an aspect (width / height) of 3/4 to 4/3, of ten drawn the first
@@ -84,12 +84,13 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0):
         seed: of order and augmentation.
         epochs: how many epochs from step 0 on.
         first_step: batches already done.
+        shard: (index, count): give number `index` of each batch's `count` equal parts only. Default: all.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
 
     Raises:
-        ValueError: if there are fewer pictures than the batch size.
+        ValueError: if there are fewer pictures than the batch size, or the shards do not divide the batch.
 
     Reference: Szegedy et al., Going Deeper with Convolutions (CVPR 2015), Section 6.
     """
@@ -97,6 +98,7 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0):
         raise ValueError(f"`batch_size` must be 1 .. {part.count}, the pictures. Received: batch_size={batch_size}")
     steps = part.count // batch_size
     first_epoch, done = divmod(first_step, steps)
+    own = pipeline.own_part(batch_size, shard)
 
     def samples(epoch):
         epoch = tf.cast(epoch, "int32")
@@ -104,6 +106,10 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0):
         numbers = tf.random.stateless_uniform((part.count, 3 + 2 * ATTEMPTS), seed=tf.stack([seed, -1 - epoch]))
         over = tf.cast(epoch == first_epoch, "int64") * (done * batch_size)
         chosen = part.shuffled(seed, epoch).take(steps * batch_size).skip(over)
+        if shard[1] > 1:
+            places = chosen.enumerate()
+            mine = places.filter(lambda i, _: (i % batch_size >= own.start) & (i % batch_size < own.stop))
+            chosen = mine.map(lambda _, found: found)
         return chosen.map(lambda row, sample: (sample, numbers[row]))
 
     def load(sample, numbers):
@@ -114,7 +120,7 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0):
         return tf.where(numbers[0] < 0.5, tf.reverse(picture, [1]), picture), label
 
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples)
-    return _batches(dataset.map(load, tf.data.AUTOTUNE, deterministic=True), batch_size, drop_remainder=True)
+    return _batches(dataset.map(load, tf.data.AUTOTUNE, deterministic=True), own.stop - own.start, drop_remainder=True)
 
 
 def window(size, numbers):
@@ -140,13 +146,14 @@ def window(size, numbers):
     return tuple(tf.cast(value, "int32") for value in (top, left, h, w))
 
 
-def central_batches(part, *, size, batch_size=64):
+def central_batches(part, *, size, batch_size=64, shard=(0, 1)):
     """The centre of each picture, in order: .875 of its largest part of the aspect of `size`, resized.
 
     Args:
         part: `Files`, or another `Part`.
         size: (height, width) in pixels.
         batch_size: of all batches but the last, which may be smaller.
+        shard: (index, count): every picture whose number leaves this rest only. Default: all.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
@@ -161,7 +168,8 @@ def central_batches(part, *, size, batch_size=64):
         top, left = tf.unstack((tf.shape(picture)[:2] - cut) // 2)
         return _resized(picture[top : top + cut[0], left : left + cut[1]], size), label
 
-    return _batches(part.in_order().map(load, tf.data.AUTOTUNE, deterministic=True), batch_size, drop_remainder=False)
+    samples = part.in_order().shard(shard[1], shard[0])
+    return _batches(samples.map(load, tf.data.AUTOTUNE, deterministic=True), batch_size, drop_remainder=False)
 
 
 def _resized(picture, size):

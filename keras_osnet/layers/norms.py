@@ -28,10 +28,19 @@ class BatchNorm(keras.layers.BatchNormalization):
         if self.axis != -1 or self.renorm:
             raise ValueError(f"`axis` must be -1 and `renorm` False. Received: axis={self.axis}, renorm={self.renorm}")
 
-    def add_weight(self, *args, trainable=True, **kwargs):
-        # Each replica sees pictures of its own: the running statistics are the mean over replicas.
-        aggregation = "none" if trainable else "mean"
-        return super().add_weight(*args, trainable=trainable, aggregation=aggregation, **kwargs)
+    def add_weight(self, *, trainable=True, **options):
+        if trainable:
+            return super().add_weight(trainable=True, **options)
+        # Each replica sees pictures of its own: the running statistics are the mean over replicas, taken when they are
+        # read. `add_weight` has no word for that, and would exchange them at every step, norm by norm.
+        with keras.name_scope(self.name, caller=self):
+            return keras.Variable(
+                trainable=False,
+                dtype=self.variable_dtype,
+                aggregation="mean",
+                synchronization="on_read",
+                **options,
+            )
 
     def call(self, inputs, training=None, mask=None):
         if mask is not None:

@@ -21,7 +21,7 @@ from keras_osnet.visual.style import (
 SHEET, PLOT = (5.6, 3.7), (0.65, 0.4, 4.75, 2.75)  # inches, the second one within the first
 NAMED = 12  # as many labels as a legend holds
 # What a line of metrics.jsonl holds that is no score.
-NO_SCORES = ("epoch", "loss", "learning_rate", "images_per_second", "seconds")
+NO_SCORES = ("epoch", "loss", "learning_rate", "images_per_second", "seconds", "waiting")
 
 
 def feature_map_figure(points, labels, names=None):

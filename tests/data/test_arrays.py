@@ -50,6 +50,13 @@ def test_an_epoch_has_each_picture_at_most_once_in_an_order_of_its_own():
     assert epochs[0] != epochs[1] != epochs[2]
 
 
+def test_the_shards_of_each_batch_in_order_are_the_batch():
+    whole, shards = batches(epochs=2), [batches(epochs=2, shard=(i, 2)) for i in range(2)]
+    for expected, first, second in zip(whole, *shards, strict=True):
+        for array, *pieces in zip(expected, first, second, strict=True):
+            np.testing.assert_array_equal(np.concatenate(pieces), array)
+
+
 def test_what_follows_a_step_is_what_the_whole_has_there():
     whole, rest = batches(epochs=3), batches(epochs=3, first_step=3)
     assert len(rest) == len(whole) - 3 == 3

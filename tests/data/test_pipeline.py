@@ -52,10 +52,12 @@ def files(tmp_path_factory):
     return [save(folder / f"{i:02d}.png", scene(19 + i, 13 + 2 * (i % 3), seed=i)) for i in range(COUNT)]
 
 
-def batches(files, *, seed=3, epochs=1, first_step=0, batch_size=4, augmentation=PLAIN, cache=False, order=None):
+def batches(
+    files, *, seed=3, epochs=1, first_step=0, batch_size=4, augmentation=PLAIN, cache=False, order=None, shard=(0, 1)
+):
     dataset = training_batches(
         files, np.arange(len(files)), size=SIZE, batch_size=batch_size, augmentation=augmentation, seed=seed,
-        epochs=epochs, first_step=first_step, cache=cache, order=order,
+        epochs=epochs, first_step=first_step, cache=cache, order=order, shard=shard,
     )  # fmt: skip
     return list(dataset.as_numpy_iterator())
 
@@ -174,6 +176,22 @@ def three_epochs(files):
 def test_from_a_first_step_on_equals_skipping(files, three_epochs, first_step):
     rest = batches(files, epochs=3, augmentation=EVERYTHING, first_step=first_step)
     assert_same(three_epochs[first_step:], rest)
+
+
+@pytest.mark.parametrize("augmentation", [EVERYTHING, replace(EVERYTHING, patch=0.0)], ids=["with a patch", "without"])
+@pytest.mark.parametrize("count", [2, 4])
+def test_the_shards_of_each_batch_in_order_are_the_batch_from_any_step_on(files, augmentation, count):
+    whole = batches(files, epochs=3, augmentation=augmentation)
+    shards = [batches(files, epochs=3, augmentation=augmentation, shard=(i, count), first_step=2) for i in range(count)]
+    assert len({len(shard) for shard in shards}) == 1
+    together = [[np.concatenate(parts) for parts in zip(*step, strict=True)] for step in zip(*shards, strict=True)]
+    assert_same(whole[2:], together)
+
+
+@pytest.mark.parametrize("shard", [(0, 3), (2, 2), (-1, 2)])
+def test_shards_that_do_not_divide_a_batch_are_refused(files, shard):
+    with pytest.raises(ValueError, match=r"`shard` must be .*batch of 4\. Received"):
+        batches(files, shard=shard)
 
 
 def test_an_augmented_picture_without_a_patch_does_not_depend_on_the_batch_size(files):

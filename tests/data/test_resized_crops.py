@@ -63,6 +63,26 @@ def test_training_batches_have_their_labels_and_some_are_mirrored(files):
     assert mirrored == {False, True}
 
 
+def test_the_shards_of_each_batch_in_order_are_the_batch_from_any_step_on(files):
+    def found(step, shard):
+        options = {"size": (16, 12), "batch_size": 3, "seed": 1, "epochs": 3, "first_step": step, "shard": shard}
+        return list(training_batches(Files(files, range(7), 7), **options).as_numpy_iterator())
+
+    whole, shards = found(0, (0, 1)), [found(3, (i, 3)) for i in range(3)]
+    for expected, *parts in zip(whole[3:], *shards, strict=True):
+        for array, pieces in zip(expected, zip(*parts, strict=True), strict=True):
+            np.testing.assert_array_equal(np.concatenate(pieces), array)
+
+
+def test_shards_of_the_central_pictures_are_all_of_them(files):
+    part = Files(files, range(7), 7)
+    labels = [
+        label for i in range(2)
+        for _, batch in central_batches(part, size=(16, 12), batch_size=3, shard=(i, 2)) for label in batch.numpy()
+    ]  # fmt: skip
+    assert labels == [0, 2, 4, 6, 1, 3, 5]
+
+
 def test_what_follows_a_step_is_what_the_whole_has_there(files):
     part = Files(files, range(7), 7)
     whole, rest = (

@@ -155,7 +155,7 @@ def test_two_replicas_train_on_logical_cpus(tmp_path):
 
 def test_a_batch_that_replicas_do_not_divide_is_refused(tmp_path):
     market(tmp_path)
-    with pytest.raises(ValueError, match=r"`batch_size` must be a multiple of `replicas`\. Received: 4"):
+    with pytest.raises(ValueError, match=r"`batch_size` must be a positive multiple of 3: 3 replicas.*batch_size=4"):
         reid("train", "market1501", "--data-dir", tmp_path, "--replicas", "3", "--work-dir", tmp_path, *TINY)
 
 

@@ -1,0 +1,79 @@
+"""How a training is carried out: on which devices, in which precision, with which steps."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import keras
+
+from keras_osnet.layers import BatchNorm
+from keras_osnet.strategies import make_strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What the recipes' settings have in common, and `train` follows."""
+
+    strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = "auto"
+    """Devices: one; mirrored: all GPUs of this machine; multiworker: those of all machines of TF_CONFIG or SLURM; tpu.
+    auto: mirrored for several replicas, else one."""
+    replicas: int = 0
+    """GPUs of each machine; without a GPU, logical CPUs. 0: all GPUs."""
+    synchronize_norms: bool = False
+    """Batch statistics over all replicas."""
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    """Weights stay float32."""
+    jit: bool = False
+    """Compile forward and backward pass with XLA."""
+    accumulate: int = 1
+    """Compute each replica's share of a batch in so many parts, one after the other: less memory, the same gradient."""
+    clip_norm: float = 0.0
+    """Scale the gradient down to this norm where it is larger. 0: never."""
+    ema: float = 0.0
+    """Score and save moving averages of the weights, of this momentum. 0: the weights themselves."""
+    checkpoint_minutes: float = 10.0
+    """Write a checkpoint so often within an epoch too."""
+
+
+def begin(execution, batch_size, *, wait=600.0):
+    """Makes the strategy and sets the precision of all layers made from now on.
+
+    Raises:
+        ValueError: if the replicas, or the parts of their shares, do not divide the batch, or a number is out of its
+            range; and all that `make_strategy` raises.
+    """
+    for name, low, high in (("accumulate", 1, float("inf")), ("clip_norm", 0, float("inf")), ("ema", 0, 1)):
+        value = getattr(execution, name)
+        if not low <= value < high:
+            raise ValueError(f"`{name}` must be at least {low} and less than {high}. Received: {name}={value}")
+    _check_batch(batch_size, max(execution.replicas, 1), execution.accumulate)  # before others are waited for
+    strategy = make_strategy(execution.strategy, execution.replicas, wait=wait)
+    replicas = strategy.num_replicas_in_sync
+    _check_batch(batch_size, replicas, execution.accumulate)
+    if execution.jit and execution.synchronize_norms and replicas > 1:
+        raise ValueError("`jit` must be False with `synchronize_norms`: XLA compiles no exchange between replicas.")
+    keras.config.set_dtype_policy(execution.precision)
+    return strategy
+
+
+def _check_batch(batch_size, replicas, parts):
+    if batch_size < 1 or batch_size % (replicas * parts):
+        raise ValueError(
+            f"`batch_size` must be a positive multiple of {replicas * parts}: {replicas} replicas, whose shares are "
+            f"taken in {parts} parts. Received: batch_size={batch_size}"
+        )
+
+
+def made_ready(execution, make_optimizer, rate, **options):
+    """An optimiser for this execution: with averages of the weights, and loss scaling for float16."""
+    averages = {"use_ema": True, "ema_momentum": execution.ema} if execution.ema else {}
+    optimizer = make_optimizer(rate, **options, **averages)
+    if execution.precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+def synchronize_norms(model):
+    """Lets all batch norms of a model take their moments over all replicas. Call it before training."""
+    for layer in model._flatten_layers(include_self=False):  # Keras has no public way to walk nested layers
+        if isinstance(layer, BatchNorm):
+            layer.synchronized = True

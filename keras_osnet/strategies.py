@@ -1,0 +1,184 @@
+"""Where a network is trained: `tf.distribute` strategies by name, and the workers of a cluster."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+
+import tensorflow as tf
+
+PORT = 12345  # of workers that SLURM starts
+NEEDED = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+
+
+def make_strategy(name="auto", replicas=0, *, wait=600.0):
+    """Makes the strategy that trains on the given devices. To be called before TensorFlow has made a tensor.
+
+    Args:
+        name: row of `STRATEGIES`. "one": one device, without `tf.distribute`'s overhead. "mirrored": the GPUs of this
+            machine. "multiworker": those of all machines that the environment variable TF_CONFIG, or SLURM's, names.
+            "tpu": the TPU that TPU_NAME names, or this machine's. "auto": "mirrored" for several replicas, else "one".
+        replicas: GPUs of each machine to use; where there is no GPU, logical CPUs, which bring no speed but let one try
+            that everything works. 0: all GPUs; without one, 2 logical CPUs ("mirrored") or 1 ("multiworker").
+        wait: seconds that "multiworker" waits for the other workers. Default 600.
+
+    Raises:
+        ValueError: for an unknown name, too many replicas, or a TF_CONFIG that names no cluster with this worker.
+        OSError: if the port of this worker is in use.
+        TimeoutError: if a worker does not come; it is named with its address.
+        RuntimeError: if TensorFlow has started already, too late for logical CPUs.
+
+    Reference: https://www.tensorflow.org/guide/distributed_training
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"`strategy` must be one of {list(STRATEGIES)}. Received: strategy={name!r}")
+    if replicas < 0 or (name == "one" and replicas > 1):
+        raise ValueError(f"`replicas` must be 0 or more, and at most 1 with strategy one. Received: {replicas}")
+    return STRATEGIES[name](replicas, wait)
+
+
+def worker_of(strategy):
+    """(index, count) of this process among the workers. Number 0 is the chief, which writes files and messages."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 0, 1
+    resolver = strategy.cluster_resolver
+    jobs = resolver.cluster_spec().as_dict()
+    before = len(jobs.get("chief", ())) if resolver.task_type == "worker" else 0
+    return before + resolver.task_id, sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
+
+
+def _auto(replicas, wait):
+    return _mirrored(replicas, wait) if replicas > 1 else tf.distribute.get_strategy()
+
+
+def _one(replicas, wait):
+    return tf.distribute.get_strategy()
+
+
+def _mirrored(replicas, wait):
+    return tf.distribute.MirroredStrategy(_devices(replicas, without_gpu=2))
+
+
+def _multiworker(replicas, wait):
+    config = cluster(os.environ)
+    meet(config, wait)
+    os.environ["TF_CONFIG"] = json.dumps(config)
+    kind = _devices(replicas, without_gpu=1)[0].split(":")[0]
+    communication = {"GPU": "NCCL", "CPU": "RING"}[kind]
+    options = tf.distribute.experimental.CommunicationOptions(
+        implementation=tf.distribute.experimental.CommunicationImplementation[communication]
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+
+
+def _tpu(replicas, wait):
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(os.environ.get("TPU_NAME", "local"))
+    except (ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"`strategy` tpu needs a TPU, this machine's own or TPU_NAME's. Received: {error}") from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+STRATEGIES = {"auto": _auto, "one": _one, "mirrored": _mirrored, "multiworker": _multiworker, "tpu": _tpu}
+
+
+def _devices(replicas, without_gpu):
+    gpus = tf.config.list_physical_devices("GPU")
+    count = replicas or len(gpus) or without_gpu
+    if gpus and len(gpus) < count:
+        raise ValueError(f"`replicas` must not exceed the {len(gpus)} GPUs. Received: replicas={replicas}")
+    if gpus:
+        tf.config.set_visible_devices(gpus[:count], "GPU")
+    elif count > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    return [f"{'GPU' if gpus else 'CPU'}:{i}" for i in range(count)]
+
+
+def cluster(environment):
+    """The workers and which of them this process is, in the form of TF_CONFIG.
+
+    Args:
+        environment: mapping, with TF_CONFIG or with the variables of a SLURM step of one task per machine.
+
+    Raises:
+        ValueError: if it has neither, or they name no cluster with this worker.
+    """
+    if "TF_CONFIG" not in environment:
+        return _of_slurm(environment)
+    text = environment["TF_CONFIG"]
+
+    def wrong(what):
+        return ValueError(f"TF_CONFIG must be {NEEDED}, {what}. Received: TF_CONFIG={text}")
+
+    try:
+        config = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise wrong(f"but is not JSON ({error})") from error
+    try:
+        addresses, task = addresses_of(config), config["task"]
+        own = config["cluster"][task["type"]][task["index"]]
+    except (KeyError, TypeError, IndexError) as error:
+        raise wrong(f"where the task is one of the cluster ({type(error).__name__}: {error})") from error
+    bad = [a for a in addresses if not (isinstance(a, str) and re.fullmatch(r"\S+:\d{1,5}", a) and _port(a) < 65536)]
+    if bad:
+        raise wrong(f"each address with its port; {bad[0]!r} is none")
+    if len(set(addresses)) < len(addresses) or own not in addresses or task["index"] < 0:
+        raise wrong("each address once, the task one of the chief and the workers")
+    return config
+
+
+def addresses_of(config):
+    """All "host:port" of a TF_CONFIG, the chief's first."""
+    return [*config["cluster"].get("chief", ()), *config["cluster"]["worker"]]
+
+
+def _port(address):
+    return int(address.rsplit(":", 1)[1])
+
+
+def _of_slurm(environment):
+    if not {"SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_PROCID"} <= environment.keys():
+        raise ValueError(f"`strategy` multiworker needs TF_CONFIG, {NEEDED}, or a SLURM step (srun). Found: neither")
+    if not re.fullmatch(r"1(\(x\d+\))?", environment["SLURM_STEP_TASKS_PER_NODE"]):
+        tasks = environment["SLURM_STEP_TASKS_PER_NODE"]
+        raise ValueError(f"SLURM must start one task per machine (--ntasks-per-node=1). Received: {tasks}")
+    # TensorFlow's own SlurmClusterResolver sorts the machines, n10 before n9, and so gives tasks the wrong addresses.
+    command = ["scontrol", "show", "hostnames", environment["SLURM_STEP_NODELIST"]]
+    machines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    workers = [f"{machine}:{PORT}" for machine in machines]
+    return {"cluster": {"worker": workers}, "task": {"type": "worker", "index": int(environment["SLURM_PROCID"])}}
+
+
+def meet(config, wait):
+    """Returns once every worker answers at its address, so that nobody waits in vain within TensorFlow.
+
+    Raises:
+        OSError: if the own port is in use.
+        TimeoutError: if a worker does not answer within `wait` seconds.
+    """
+    addresses, task = addresses_of(config), config["task"]
+    own = config["cluster"][task["type"]][task["index"]]
+    deadline, both = time.monotonic() + wait, socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        listener = socket.create_server(
+            ("", _port(own)), family=family, dualstack_ipv6=both, backlog=2 * len(addresses)
+        )
+    except OSError as error:
+        raise OSError(f"The port of this worker, {own} of TF_CONFIG, is in use: {error}") from error
+    with listener:
+        for address in addresses:
+            host = address.rsplit(":", 1)[0].strip("[]")
+            while True:
+                try:
+                    socket.create_connection((host, _port(address)), timeout=5).close()
+                    break
+                except OSError as error:
+                    if time.monotonic() > deadline:
+                        raise TimeoutError(
+                            f"Worker {addresses.index(address)} at {address} did not answer within {wait:g} s ({error})"
+                        ) from error
+                    time.sleep(0.2)

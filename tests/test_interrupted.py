@@ -1,0 +1,182 @@
+"""Trainings in processes of their own, on one device, two replicas and two workers: killed, stopped, starved of disk.
+
+KILLS=50 pytest tests/test_interrupted.py kills more often than the once of every day.
+"""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+KILLS = int(os.environ.get("KILLS", "1"))
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+tf.config.experimental.enable_op_determinism()
+
+from keras_osnet import OSNet
+from keras_osnet.data.arrays import training_batches
+from keras_osnet.execution import Execution, begin, made_ready
+from keras_osnet.inference import FeatureExtractor
+from keras_osnet.losses import LabelSmoothedCrossEntropy
+from keras_osnet.optimizers import SGD, StepSchedule
+from keras_osnet.training import Stopped, train
+
+folder, mode, epochs = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+ways = {"one": {}, "replicas": {"replicas": 2, "ema": 0.9}, "workers": {"strategy": "multiworker"}}
+execution = Execution(checkpoint_minutes=1 / 600, **ways[mode])
+strategy = begin(execution, 8, wait=90)
+keras.utils.set_random_seed(1)
+with strategy.scope():
+    model = OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1), classes=3)
+    optimizer = made_ready(execution, SGD, StepSchedule(0.02, 5, (4,)), l2=5e-4)
+random = np.random.default_rng(0)
+pictures, labels = random.integers(0, 255, (44, 32, 16, 3)).astype("uint8"), np.arange(44) % 3
+
+
+def batches(step, shard=(0, 1)):
+    return training_batches(
+        pictures, labels, batch_size=8, pad=2, seed=3, epochs=epochs, first_step=step, shard=shard
+    )
+
+
+try:
+    history = train(
+        model, batches, loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=epochs, steps_per_epoch=5,
+        work_dir=folder, strategy=strategy, execution=execution,
+    )
+except Stopped as notice:
+    sys.exit(print(notice))
+lines = [[line[key] for key in ("epoch", "loss", "accuracy", "learning_rate")] for line in history]
+features = FeatureExtractor(model, batch_size=6, strategy=strategy)
+weights = [np.asarray(variable) for variable in [*model.variables, *optimizer.variables]]
+alone = OSNet.from_config(model.get_config())
+alone.set_weights(model.get_weights())
+rows, expected = features(list(pictures[:13])), FeatureExtractor(alone, batch_size=6)(list(pictures[:13]))
+np.savez(sys.argv[4], lines, rows, expected, *weights)
+"""
+
+
+def start(folder, mode, epochs, name):
+    """The processes of a training, and where each leaves its numbers."""
+    workers = 2 if mode == "workers" else 1
+    ports = []
+    for _ in range(workers):
+        with socket.socket() as free:
+            free.bind(("", 0))
+            ports.append(free.getsockname()[1])
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    processes, files = [], []
+    for index in range(workers):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
+        if workers > 1:
+            config = {"cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]}}
+            environment["TF_CONFIG"] = json.dumps({**config, "task": {"type": "worker", "index": index}})
+        files.append(folder / f"{name}-{index}.npz")
+        with open(folder / f"{name}-{index}.log", "a") as log:
+            processes.append(subprocess.Popen(
+                [sys.executable, str(script), str(folder / name), mode, str(epochs), str(files[-1])],
+                env=environment, stdout=log, stderr=subprocess.STDOUT,
+            ))  # fmt: skip
+    return processes, files
+
+
+def ended(processes, folder, name, limit=300):
+    deadline = time.monotonic() + limit
+    codes = [process.wait(max(1, deadline - time.monotonic())) for process in processes]
+    logs = "".join(path.read_text()[-2000:] for path in folder.glob(f"{name}-*.log"))
+    assert codes == [0] * len(processes), logs
+    return logs
+
+
+def arrays_of(path):
+    with np.load(path) as file:
+        return list(file.values())
+
+
+def kill_one(processes, when):
+    """Kills any one of the processes after so many seconds, then the others. False if all had ended."""
+    deadline = time.monotonic() + when
+    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
+        time.sleep(0.05)
+    alive = [process for process in processes if process.poll() is None]
+    if alive:
+        random.choice(alive).send_signal(signal.SIGKILL)
+        time.sleep(random.uniform(0, 0.5))
+    for process in processes:
+        process.kill()
+        process.wait()
+    return bool(alive)
+
+
+@pytest.fixture(scope="module", params=["one", "replicas", "workers"])
+def whole(request, tmp_path_factory):
+    """A run that nobody touches: its mode, its seconds and what it leaves."""
+    folder, mode = tmp_path_factory.mktemp(request.param), request.param
+    began = time.monotonic()
+    processes, files = start(folder, mode, 20, "whole")
+    ended(processes, folder, "whole")
+    return mode, time.monotonic() - began, [arrays_of(path) for path in files], folder
+
+
+def test_a_run_killed_at_any_moment_and_started_again_ends_in_the_same_weights_and_lines(whole, tmp_path):
+    mode, seconds, reference, _ = whole
+    random.seed(mode)
+    kills, runs = 0, 0
+    while kills < KILLS:
+        runs += 1
+        while True:
+            processes, files = start(tmp_path, mode, 20, f"run{runs}")
+            if kills == KILLS:
+                break
+            if not kill_one(processes, random.uniform(0.3, 1.05) * seconds):
+                break
+            kills += 1
+        ended(processes, tmp_path, f"run{runs}")
+        for expected, path in zip(reference, files, strict=True):
+            for ours, theirs in zip(arrays_of(path), expected, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+
+
+def test_all_workers_have_the_same_weights_and_features_are_in_order(whole):
+    _, _, reference, _ = whole
+    for arrays in reference:
+        rows, expected = arrays[1:3]
+        np.testing.assert_allclose(rows, expected, atol=1e-5)
+        assert np.abs(expected[0] - expected[-1]).max() > 1e-3
+    for arrays in reference[1:]:
+        for ours, theirs in zip(arrays, reference[0], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_that_is_told_to_stop_saves_says_so_and_goes_on_later(whole, tmp_path):
+    """SIGTERM to the last worker stops all of them."""
+    mode, _, reference, _ = whole
+    processes, _ = start(tmp_path, mode, 20, "run")
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "run" / "checkpoint.npz").exists():
+        assert time.monotonic() < deadline
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.05)
+    processes[-1].send_signal(signal.SIGTERM)
+    assert "the checkpoint is written" in ended(processes, tmp_path, "run")
+    assert not list(tmp_path.glob("*.npz")), "it went on to the end"
+    processes, files = start(tmp_path, mode, 20, "run")
+    ended(processes, tmp_path, "run")
+    for ours, theirs in zip(arrays_of(files[0]), reference[0], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
