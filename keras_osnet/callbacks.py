@@ -8,9 +8,11 @@ import time
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_osnet.checkpoints import save_model
+from keras_osnet.prediction import gathered
 from keras_osnet.preprocessing import MEAN, STD
 from keras_osnet.strategies import worker_of
 from keras_osnet.work_dir import write_atomically
@@ -48,7 +50,7 @@ class Progress(keras.callbacks.Callback):
 
     def _line(self, logs):
         total = (self.params["epochs"] - self.params["first_epoch"]) * self.params["steps"]
-        left = (time.perf_counter() - self.began) / self.done * (total - self.done)
+        left = (time.perf_counter() - self.began) / max(self.done, 1) * (total - self.done)
         return (
             f"epoch {self.epoch + 1:3d}/{self.params['epochs']}  loss {logs['loss']:.3f}  "
             f"accuracy {100 * logs['accuracy']:5.1f} %  {logs['images_per_second']:.0f} images/s  "
@@ -86,7 +88,7 @@ class KeepBest(keras.callbacks.Callback):
         scores = self.score() if self.score else logs
         if self.name not in scores:
             return
-        value = float(scores[self.name])
+        value = float(gathered(self.strategy, np.array([scores[self.name]], "float64"))[0])  # the chief's, for all
         if value > self.best:
             self.best = value
             save_model(self.network, self.path, self.strategy)

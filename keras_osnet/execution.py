@@ -25,7 +25,8 @@ class Execution:
     jit: bool = False
     """Compile forward and backward pass with XLA."""
     accumulate: int = 1
-    """Compute each replica's share of a batch in so many parts, one after the other: less memory, the same gradient."""
+    """Compute each replica's share of a batch in so many parts, one after the other: less memory, and the same gradient
+    but for batch norms, which take their moments from a part."""
     clip_norm: float = 0.0
     """Scale the gradient down to this norm where it is larger. 0: never."""
     ema: float = 0.0
@@ -49,8 +50,11 @@ def begin(execution, batch_size, *, wait=600.0):
     strategy = make_strategy(execution.strategy, execution.replicas, wait=wait)
     replicas = strategy.num_replicas_in_sync
     _check_batch(batch_size, replicas, execution.accumulate)
-    if execution.jit and execution.synchronize_norms and replicas > 1:
-        raise ValueError("`jit` must be False with `synchronize_norms`: XLA compiles no exchange between replicas.")
+    if replicas > 1 and execution.synchronize_norms and (execution.jit or execution.accumulate > 1):
+        raise ValueError(
+            "`jit` must be False and `accumulate` 1 with `synchronize_norms`: neither XLA nor a loop over parts takes "
+            f"an exchange between replicas. Received: jit={execution.jit}, accumulate={execution.accumulate}"
+        )
     keras.config.set_dtype_policy(execution.precision)
     return strategy
 

@@ -107,6 +107,7 @@ class FeatureExtractor:
         pictures = list(pictures)
         if not pictures:
             raise ValueError("`pictures` must not be empty.")
+        self._begin()
         if isinstance(pictures[0], (str, PathLike)):
             return self._of_all_paths([str(path) for path in pictures], progress)
         return self._of_arrays(pictures, len(pictures), progress)
@@ -128,7 +129,14 @@ class FeatureExtractor:
                 the frame in it (frame and box are named, from 0).
         """
         boxes = [_boxes(number, some) for number, some in enumerate(boxes)]
+        self._begin()
         return self._of_arrays(_crops(frames, boxes), sum(map(len, boxes)), progress)
+
+    def _begin(self):
+        if self.strategy is not None:
+            from keras_osnet.prediction import share_statistics
+
+            share_statistics(self.network)
 
     def _of_all_paths(self, paths, progress):
         if self.strategy is None:

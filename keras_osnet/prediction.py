@@ -18,25 +18,34 @@ def gathered(strategy, rows):
     _, workers = worker_of(strategy)
     if workers == 1:
         return rows
-    local = strategy.num_replicas_in_sync // workers
+    local, kind = strategy.num_replicas_in_sync // workers, rows.dtype
+    rows = rows.astype("int64") if kind.kind == "b" else rows  # which TensorFlow does not gather
 
     def of(context):
         first = context.replica_id_in_sync_group % local == 0
         return tf.constant(rows if first else rows[:0])
 
-    return strategy.gather(strategy.experimental_distribute_values_from_function(of), axis=0).numpy()
+    values = strategy.experimental_distribute_values_from_function(of)
+    return strategy.gather(values, axis=0).numpy().astype(kind)
+
+
+def share_statistics(network):
+    """Gives all replicas the mean of their running statistics, as a saved network has it.
+
+    Every worker has to call it, once before it computes its share: shares differ in their number of batches.
+    """
+    for variable in network.variables:
+        if variable.synchronization == "on_read":
+            variable.assign(np.asarray(variable))
 
 
 def predictor(network, strategy):
     """A function from a batch of pictures, an (n, H, W, 3) array, to what the network gives for it.
 
-    The batch is spread over this worker's replicas; the first batch's size is that of all, shorter ones are filled up.
+    The batch is spread over this worker's replicas; shorter ones are filled up to the longest so far.
     """
     _, workers = worker_of(strategy)
     local, size = strategy.num_replicas_in_sync // workers, 0
-
-    # Replicas have running statistics of their own while they train: here, as in a saved network, their mean.
-    norms = [variable for variable in network.variables if variable.synchronization == "on_read"]
 
     @tf.function
     def compute(batch):
@@ -44,9 +53,8 @@ def predictor(network, strategy):
 
     def predict(batch):
         nonlocal size
-        for variable in norms:
-            variable.assign(np.asarray(variable))
-        count, size = len(batch), size or -(-len(batch) // local) * local
+        count = len(batch)
+        size = max(size, -(-count // local) * local)
         batch = np.concatenate([batch, np.zeros((size - count, *batch.shape[1:]), batch.dtype)])
         parts = np.split(batch, local)
         values = strategy.experimental_distribute_values_from_function(

@@ -5,6 +5,7 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 from pathlib import Path
 from statistics import median
 
@@ -53,7 +54,8 @@ def peak_memory():
     gpus = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
     if gpus:
         return {name: tf.config.experimental.get_memory_info(name)["peak"] for name in gpus}
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _processor():
@@ -63,12 +65,14 @@ def _processor():
 
 
 def _commit():
-    """Of the checkout that this file is in, with a + for changes in it; None for an installed package."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    if subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True).returncode:
-        return None
-    commit, changed = (
-        subprocess.run([*git, *command], capture_output=True, text=True, check=True).stdout.strip()
-        for command in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-    )
-    return commit + "+" * bool(changed)
+    """Of the checkout that this file is in, with a + for changes in it; None without git or a checkout."""
+    answers = []
+    for command in ("ls-files --error-unmatch run_report.py", "rev-parse HEAD", "status --porcelain -uno"):
+        try:
+            done = subprocess.run(["git", *command.split()], cwd=Path(__file__).parent, capture_output=True, text=True)
+        except OSError:
+            return None
+        if done.returncode:
+            return None
+        answers.append(done.stdout.strip())
+    return answers[1] + "+" * bool(answers[2])

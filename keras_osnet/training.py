@@ -106,7 +106,7 @@ def train(
     if place.epoch < epochs:
         feed = _feed(strategy, batches, place.epoch * steps_per_epoch + place.step)
     callbacks.on_train_begin()
-    with _wishes(execution.checkpoint_minutes) as wishes, _others_gone():
+    with _wishes(execution.checkpoint_minutes, worker_of(strategy)[0] == 0) as wishes, others_gone():
         while place.epoch < epochs:
             epoch = place.epoch
             callbacks.on_epoch_begin(epoch)
@@ -128,11 +128,11 @@ def train(
                 lines = "".join(json.dumps(line) + "\n" for line in history)
                 write_atomically(work_dir / HISTORY, lines.encode())
             save(place)
-            if model.stop_training:
+            if gathered(strategy, np.array([bool(model.stop_training)])).any():
                 break
-    callbacks.on_train_end()
-    if execution.ema:
-        optimizer.finalize_variable_values(model.trainable_variables)
+        if execution.ema:
+            optimizer.finalize_variable_values(model.trainable_variables)
+        callbacks.on_train_end()
     return history
 
 
@@ -151,12 +151,12 @@ def _feed(strategy, batches, first_step):
 
 
 @contextmanager
-def _wishes(minutes):
-    """Gives a function that tells [save?, stop?]: after so many minutes since the last time, and after SIGTERM."""
+def _wishes(minutes, chief):
+    """Gives a function that tells [save?, stop?]: by the chief's clock, every so many minutes; after SIGTERM."""
     state = {"saved": time.monotonic(), "told": False}
 
     def wishes():
-        due = time.monotonic() - state["saved"] > 60 * minutes
+        due = chief and time.monotonic() - state["saved"] > 60 * minutes
         if due:
             state["saved"] = time.monotonic()
         return np.array([due, state["told"]], "float64")
@@ -175,7 +175,8 @@ def _wishes(minutes):
 
 
 @contextmanager
-def _others_gone():
+def others_gone():
+    """Turns TensorFlow's errors about a worker that is gone into a ConnectionError that names it."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:

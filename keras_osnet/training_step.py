@@ -30,7 +30,7 @@ def train_step_function(
 
     Returns:
         function of (pictures, labels, wishes) that gives [mean loss, share of right answers, number of pictures, sums
-        of the wishes over all replicas]. Wishes are float32 numbers by which the workers agree on something.
+        of the wishes over all replicas]. Wishes are float64 numbers by which the workers agree on something.
 
     Raises:
         ValueError: if the loss mines the whole batch, and the batch is to be taken in parts or compiled by XLA over
@@ -40,7 +40,9 @@ def train_step_function(
     variables = [variable for layer in layers for variable in layer.trainable_variables]
     replicas, parts = strategy.num_replicas_in_sync, execution.accumulate
     mines = getattr(loss, "whole_batch", False)
-    gathers = mines and replicas > 1
+    gathers, scales = mines and replicas > 1, isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    # Whether a gradient is too large, or overflows, is to be asked of the sum, so that all replicas do the same.
+    together = replicas > 1 and (execution.clip_norm or scales)
     if mines and parts > 1:
         raise ValueError(f"`accumulate` must be 1 for a loss that mines the whole batch. Received: accumulate={parts}")
     if gathers and execution.jit:
@@ -80,11 +82,13 @@ def train_step_function(
         # Counted, not multiplied: replicas get unequal shares of a batch that they do not divide.
         batch = context.all_reduce("SUM", own)
         value, right, *gradients = (in_parts if parts > 1 else compute)(pictures, labels, batch)
+        if together:
+            gradients = context.all_reduce("SUM", list(gradients))
         if execution.clip_norm:
-            if replicas > 1:
-                gradients = context.all_reduce("SUM", list(gradients))
-            limit = execution.clip_norm * _scale(optimizer)
-            gradients = [gradient / replicas for gradient in tf.clip_by_global_norm(gradients, limit)[0]]
+            limit = execution.clip_norm * (optimizer.dynamic_scale.value if scales else 1.0)
+            gradients, _ = tf.clip_by_global_norm(gradients, limit)
+        if together:
+            gradients = [gradient / replicas for gradient in gradients]
         optimizer.apply(gradients, variables)  # sums them over replicas
         return tf.concat([tf.cast(tf.stack([value, right]), "float64"), [tf.cast(own, "float64")], wishes], 0)
 
@@ -93,11 +97,6 @@ def train_step_function(
         return strategy.reduce("SUM", strategy.run(replica_step, (pictures, labels, wishes)), axis=None)
 
     return step
-
-
-def _scale(optimizer):
-    """What the optimiser multiplies the loss by."""
-    return optimizer.dynamic_scale.value if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else 1.0
 
 
 def _gather(context, output):

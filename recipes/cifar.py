@@ -33,10 +33,10 @@ from keras_osnet.data import arrays, cifar
 from keras_osnet.execution import Execution, begin, made_ready, synchronize_norms
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, StepSchedule
-from keras_osnet.prediction import gathered, own_share, predictor
+from keras_osnet.prediction import gathered, own_share, predictor, share_statistics
 from keras_osnet.run_report import write_run_report
 from keras_osnet.strategies import worker_of
-from keras_osnet.training import Stopped, train
+from keras_osnet.training import Stopped, others_gone, train
 
 DATASETS = {
     "cifar10": lambda root: cifar.load("cifar10", root),
@@ -110,6 +110,7 @@ def read(name, data_dir):
 
 def error(model, pictures, labels, strategy):
     """The share of pictures whose largest logit is another class's; each worker and replica computes its part."""
+    share_statistics(model)
     logits_of, share = predictor(model, strategy), own_share(strategy, len(pictures))
     pictures, own, wrong = pictures[share], labels[share], [np.zeros(0, bool)]
     for i in range(0, len(pictures), 250):
@@ -227,7 +228,8 @@ def main():
 
 if __name__ == "__main__":
     try:
-        main()
+        with others_gone():
+            main()
     except Stopped as notice:
         print(notice)
     except (ValueError, OSError, FloatingPointError) as problem:

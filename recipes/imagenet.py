@@ -31,10 +31,10 @@ from keras_osnet.data import class_folders, prepared, resized_crops
 from keras_osnet.execution import Execution, begin, made_ready, synchronize_norms
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, CosineSchedule
-from keras_osnet.prediction import gathered, predictor
+from keras_osnet.prediction import gathered, predictor, share_statistics
 from keras_osnet.run_report import write_run_report
 from keras_osnet.strategies import worker_of
-from keras_osnet.training import Stopped, train
+from keras_osnet.training import Stopped, others_gone, train
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ def parts(folder):
 def errors(model, part, strategy):
     """Shares of pictures whose class is not the first, and not among the first five."""
     batches = resized_crops.central_batches(part, size=model.input_shape[1:3], shard=worker_of(strategy))
+    share_statistics(model)
     logits_of, better = predictor(model, strategy), [np.zeros(0, int)]
     with part.naming_unreadable():
         for pictures, labels in batches.as_numpy_iterator():
@@ -190,7 +191,8 @@ def main():
 
 if __name__ == "__main__":
     try:
-        main()
+        with others_gone():
+            main()
     except Stopped as notice:
         print(notice)
     except (ValueError, OSError, FloatingPointError, ImportError) as problem:

@@ -41,7 +41,7 @@ from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.optimizers import SGD, StepSchedule
 from keras_osnet.run_report import write_run_report
 from keras_osnet.strategies import worker_of
-from keras_osnet.training import Stopped, train
+from keras_osnet.training import Stopped, others_gone, train
 
 SCORES = ("mA", "accuracy", "precision", "recall", "f1")
 FEWEST = 5  # positives, for an attribute to count in the second mean
@@ -130,7 +130,8 @@ def build(settings, names, rates, identities):
     terms = [(1.0, loss, "attributes")]
     if settings.identity:
         normal = keras.initializers.RandomNormal(stddev=0.01)
-        classifier = keras.layers.Dense(identities, kernel_initializer=normal, name="classifier")
+        full = keras.config.dtype_policy().variable_dtype
+        classifier = keras.layers.Dense(identities, kernel_initializer=normal, dtype=full, name="classifier")
         outputs["logits"] = classifier(network.output)
         terms.append((settings.identity, LabelColumns(LabelSmoothedCrossEntropy(0.1), 0), "logits"))
     return keras.Model(network.input, outputs), WeightedSum(terms)
@@ -350,7 +351,8 @@ def main():
 
 if __name__ == "__main__":
     try:
-        main()
+        with others_gone():
+            main()
     except Stopped as notice:
         print(notice)
     except (ValueError, OSError, FloatingPointError) as error:

@@ -58,7 +58,7 @@ from keras_osnet.optimizers import OPTIMIZERS, CosineSchedule, StepSchedule
 from keras_osnet.run_report import write_run_report
 from keras_osnet.search import search as nearest
 from keras_osnet.strategies import worker_of
-from keras_osnet.training import Stopped, train
+from keras_osnet.training import Stopped, others_gone, train
 from keras_osnet.weights import load_network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -512,7 +512,8 @@ def main():
 
 if __name__ == "__main__":
     try:
-        main()
+        with others_gone():
+            main()
     except Stopped as notice:
         print(notice)
     except (ValueError, OSError, FloatingPointError) as error:

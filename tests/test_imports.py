@@ -34,7 +34,7 @@ ALLOWED = {
     "execution": {"layers", "strategies"},
     "prediction": {"strategies"},
     "checkpoints": {"strategies", "work_dir"},
-    "callbacks": {"checkpoints", "preprocessing", "strategies", "work_dir"},
+    "callbacks": {"checkpoints", "prediction", "preprocessing", "strategies", "work_dir"},
     "training_step": {"execution"},
     "training": EVERY,
     "run_report": EVERY,

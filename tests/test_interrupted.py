@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, on one device, two replicas and two workers: killed, stopped, starved of disk.
+"""Trainings in processes of their own, on one device, two replicas and two workers: killed and stopped.
 
 KILLS=50 pytest tests/test_interrupted.py kills more often than the once of every day.
 """
@@ -62,11 +62,15 @@ try:
 except Stopped as notice:
     sys.exit(print(notice))
 lines = [[line[key] for key in ("epoch", "loss", "accuracy", "learning_rate")] for line in history]
-features = FeatureExtractor(model, batch_size=6, strategy=strategy)
+for number, picture in enumerate(pictures[:13]):
+    keras.utils.save_img(f"{sys.argv[4]}{number}.png", picture, scale=False)
+paths = [f"{sys.argv[4]}{number}.png" for number in range(13)]
+features = FeatureExtractor(model, batch_size=3, strategy=strategy)
+features(paths[:1])  # fewer than workers; and the 13 are 7 and 6 of two workers, 3 and 2 batches
 weights = [np.asarray(variable) for variable in [*model.variables, *optimizer.variables]]
 alone = OSNet.from_config(model.get_config())
 alone.set_weights(model.get_weights())
-rows, expected = features(list(pictures[:13])), FeatureExtractor(alone, batch_size=6)(list(pictures[:13]))
+rows, expected = features(paths), FeatureExtractor(alone)(list(pictures[:13]))
 np.savez(sys.argv[4], lines, rows, expected, *weights)
 """
 

@@ -346,6 +346,15 @@ def test_progress_of_a_resumed_run_counts_the_epochs_left(tmp_path, monkeypatch)
     assert stream.getvalue() == "epoch   3/6  loss 1.000  accuracy  50.0 %  9 images/s  3:30 left\n"
 
 
+def test_progress_of_a_run_that_has_no_step_left_in_its_epoch_writes_its_line():
+    progress = Progress(stream := io.StringIO())
+    progress.set_params({"epochs": 6, "steps": 4, "first_epoch": 2})
+    progress.on_train_begin()
+    progress.on_epoch_begin(2)
+    progress.on_epoch_end(2, {"loss": 1.0, "accuracy": 0.5, "images_per_second": 9.0})
+    assert stream.getvalue().startswith("epoch   3/6  loss 1.000")
+
+
 def test_progress_on_a_terminal_moves_and_leaves_whole_lines(tmp_path):
     stream = Terminal()
     run(tmp_path, epochs=2, callbacks=[Progress(stream, seconds=0)])

@@ -190,11 +190,19 @@ def own_part(batch_size, shard):
     return slice(index * batch_size // count, (index + 1) * batch_size // count)
 
 
+NOT_OF_FILES = (
+    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.CancelledError,
+    tf.errors.InternalError, tf.errors.ResourceExhaustedError,
+)  # fmt: skip
+
+
 @contextmanager
 def naming_unreadable(paths):
     """Turns TensorFlow's error about some picture into one that names the files which cannot be read."""
     try:
         yield
+    except NOT_OF_FILES:
+        raise
     except tf.errors.OpError as error:
         unreadable = [path for path in paths if not readable(path)]
         if not unreadable:
