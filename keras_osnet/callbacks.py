@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_osnet.checkpoints import save_model
 from keras_osnet.prediction import gathered
 from keras_osnet.preprocessing import MEAN, STD
-from keras_osnet.strategies import worker_of
+from keras_osnet.strategies import is_chief
 from keras_osnet.work_dir import write_atomically
 
 
@@ -92,7 +92,7 @@ class KeepBest(keras.callbacks.Callback):
         if value > self.best:
             self.best = value
             save_model(self.network, self.path, self.strategy)
-            if worker_of(self.strategy)[0] == 0:
+            if is_chief(self.strategy):
                 write_atomically(self.note, json.dumps({"epoch": epoch + 1, self.name: value}).encode())
 
 
@@ -122,7 +122,7 @@ def watchers(watching, work_dir, batches, strategy):
         return [Progress()]
     if importlib.util.find_spec("tensorboard") is None:
         raise ValueError("`tensorboard` and `profile` need the package tensorboard: pip install tensorboard")
-    if worker_of(strategy)[0]:
+    if not is_chief(strategy):
         return [Progress()]
     folder = work_dir / "tensorboard"
     steps = (11, 20) if watching.profile else 0

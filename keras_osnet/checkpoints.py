@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_osnet.strategies import worker_of
+from keras_osnet.strategies import is_chief
 from keras_osnet.work_dir import writing_atomically
 
 # What an epoch has summed up so far.
@@ -59,7 +59,7 @@ def checkpointer(path, model, optimizer, strategy):
                 f"{len(broken)} variables are not finite after {when}, the first: {broken[0]}. The checkpoint before "
                 "is kept. A lower learning rate or a warm-up may help."
             )
-        if worker_of(strategy)[0] == 0:
+        if is_chief(strategy):
             with writing_atomically(path) as file:
                 np.savez(file, epoch=place.epoch, step=place.step, sums=np.array(place.sums), **arrays)
 
@@ -108,10 +108,10 @@ def restore_checkpoint(path, model, optimizer, strategy):
 
 def save_model(model, path, strategy):
     """Saves a model to a .keras file, which is whole or not there. Every worker has to call it; the chief writes."""
-    with tempfile.TemporaryDirectory(dir=path.parent if worker_of(strategy)[0] == 0 else None) as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent if is_chief(strategy) else None) as folder:
         temporary = Path(folder) / path.name
         model.save(temporary)  # reads what replicas have of their own, with the help of all
-        if worker_of(strategy)[0] == 0:
+        if is_chief(strategy):
             temporary.replace(path)
 
 

@@ -11,7 +11,7 @@ from statistics import median
 
 import tensorflow as tf
 
-from keras_osnet.strategies import worker_of
+from keras_osnet.strategies import is_chief
 from keras_osnet.work_dir import about, write_atomically, writing_atomically
 
 
@@ -26,7 +26,7 @@ def write_run_report(work_dir, history, strategy):
         strategy: `tf.distribute.Strategy` of the training.
 
     """
-    if worker_of(strategy)[0] or not history:
+    if not is_chief(strategy) or not history:
         return
     from keras_osnet.visual.figures import training_figure  # matplotlib
 

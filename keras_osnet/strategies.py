@@ -40,13 +40,18 @@ def make_strategy(name="auto", replicas=0, *, wait=600.0):
 
 
 def worker_of(strategy):
-    """(index, count) of this process among the workers. Number 0 is the chief, which writes files and messages."""
+    """(index, count) of this process among the workers. Number 0 is the chief."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 0, 1
     resolver = strategy.cluster_resolver
     jobs = resolver.cluster_spec().as_dict()
     before = len(jobs.get("chief", ())) if resolver.task_type == "worker" else 0
     return before + resolver.task_id, sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
+
+
+def is_chief(strategy):
+    """Whether this process is the worker that writes files."""
+    return worker_of(strategy)[0] == 0
 
 
 def _auto(replicas, wait):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_osnet.checkpoints import SUMS, Place, checkpointer, restore_checkpoint
 from keras_osnet.execution import Execution
 from keras_osnet.prediction import gathered
-from keras_osnet.strategies import worker_of
+from keras_osnet.strategies import is_chief, worker_of
 from keras_osnet.training_step import right_class, train_step_function
 from keras_osnet.work_dir import write_atomically
 
@@ -97,7 +97,7 @@ def train(
         raise ValueError(f"`work_dir` must be one folder that all workers see. Received: {work_dir}, {places.tolist()}")
     history = _read_history(work_dir / HISTORY, place.epoch)
     callbacks = keras.callbacks.CallbackList(callbacks, model=model)
-    callbacks.set_params({"epochs": epochs, "steps": steps_per_epoch, "first_epoch": place.epoch, "first": place.step})
+    callbacks.set_params({"epochs": epochs, "steps": steps_per_epoch, "first_epoch": place.epoch})
     model.optimizer, model.stop_training = optimizer, False
     step_of = partial(train_step_function, model, loss, optimizer, strategy, accuracy=accuracy, execution=execution)
     whole, frozen = step_of(), step_of(head=head) if frozen_epochs else None
@@ -106,7 +106,7 @@ def train(
     if place.epoch < epochs:
         feed = _feed(strategy, batches, place.epoch * steps_per_epoch + place.step)
     callbacks.on_train_begin()
-    with _wishes(execution.checkpoint_minutes, worker_of(strategy)[0] == 0) as wishes, others_gone():
+    with _wishes(execution.checkpoint_minutes, is_chief(strategy)) as wishes, others_gone():
         while place.epoch < epochs:
             epoch = place.epoch
             callbacks.on_epoch_begin(epoch)
@@ -124,7 +124,7 @@ def train(
             history.append({"epoch": epoch + 1, **logs})
             place = Place(epoch + 1)
             # The checkpoint last: a resumed run takes as many lines as epochs are done, never one fewer.
-            if worker_of(strategy)[0] == 0:
+            if is_chief(strategy):
                 lines = "".join(json.dumps(line) + "\n" for line in history)
                 write_atomically(work_dir / HISTORY, lines.encode())
             save(place)

@@ -35,7 +35,7 @@ from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, StepSchedule
 from keras_osnet.prediction import gathered, own_share, predictor, share_statistics
 from keras_osnet.run_report import write_run_report
-from keras_osnet.strategies import worker_of
+from keras_osnet.strategies import is_chief
 from keras_osnet.training import Stopped, others_gone, train
 
 DATASETS = {
@@ -129,14 +129,13 @@ def training(run):
         raise ValueError(f"`batch_size` must not exceed the {len(pictures)} pictures. Received: {settings.batch_size}")
     keras.utils.set_random_seed(settings.seed)
     strategy = begin(settings, settings.batch_size)
-    chief = worker_of(strategy)[0] == 0
     with strategy.scope():
         model = OSNet(
             settings.width, settings.variant, data.train.shape[1:], settings.depths, "cifar", classes=len(data.classes)
         )
         rate = StepSchedule(settings.learning_rate, steps, settings.milestones, 0.2, settings.warmup_epochs)
         optimizer = made_ready(settings, SGD, rate, l2=settings.l2, nesterov=True)
-    runs.claim(work_dir, asdict(settings), write=chief)
+    runs.claim(work_dir, asdict(settings), write=is_chief(strategy))
     if settings.synchronize_norms:
         synchronize_norms(model)
     cost = complexity(model)
@@ -176,7 +175,7 @@ def training(run):
     write_run_report(work_dir, history, strategy)
     found = error(model, data.test, data.test_labels, strategy)
     print(f"error {100 * found:.2f} % of {len(data.test)} test pictures; {scale(data)}")
-    if chief:
+    if is_chief(strategy):
         runs.write_atomically(work_dir / "metrics.json", json.dumps({"error": found}).encode() + b"\n")
 
 

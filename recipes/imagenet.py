@@ -33,7 +33,7 @@ from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, CosineSchedule
 from keras_osnet.prediction import gathered, predictor, share_statistics
 from keras_osnet.run_report import write_run_report
-from keras_osnet.strategies import worker_of
+from keras_osnet.strategies import is_chief, worker_of
 from keras_osnet.training import Stopped, others_gone, train
 
 
@@ -109,7 +109,6 @@ def training(run):
     """Trains, scores on the validation part, saves the network that the ReID recipes fine-tune from."""
     settings = run.settings
     strategy = begin(settings, settings.batch_size)  # before any tensor is made: logical CPUs come first
-    chief = worker_of(strategy)[0] == 0
     part, val = parts(run.data_dir)
     steps = part.count // settings.batch_size
     if not steps:
@@ -119,7 +118,7 @@ def training(run):
         model = OSNet(settings.width, settings.variant, (*settings.size, 3), classes=part.classes)
         rate = CosineSchedule(settings.learning_rate, steps, settings.epochs, warmup_epochs=settings.warmup_epochs)
         optimizer = made_ready(settings, SGD, rate, l2=settings.l2)
-    runs.claim(run.work_dir, asdict(settings), write=chief)
+    runs.claim(run.work_dir, asdict(settings), write=is_chief(strategy))
     print(f"{model.name} on {part.count} pictures of {part.classes} classes; {steps} steps an epoch")
 
     def batches(first_step, shard=(0, 1)):
@@ -154,7 +153,7 @@ def training(run):
     write_run_report(run.work_dir, history, strategy)
     found = errors(model, val, strategy)
     print(told(found, val))
-    if chief:
+    if is_chief(strategy):
         runs.write_atomically(run.work_dir / "metrics.json", json.dumps(found).encode() + b"\n")
 
 

@@ -40,7 +40,7 @@ from keras_osnet.metrics import attribute_scores, attribute_table, choose_thresh
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.optimizers import SGD, StepSchedule
 from keras_osnet.run_report import write_run_report
-from keras_osnet.strategies import worker_of
+from keras_osnet.strategies import is_chief
 from keras_osnet.training import Stopped, others_gone, train
 
 SCORES = ("mA", "accuracy", "precision", "recall", "f1")
@@ -199,12 +199,11 @@ def training(run):
     steps = len(paths) // settings.batch_size
     keras.utils.set_random_seed(settings.seed)
     strategy = begin(settings, settings.batch_size)
-    chief = worker_of(strategy)[0] == 0
     with strategy.scope():
         model, loss = build(settings, splits.names, attributes.mean(axis=0), len(people))
         rate = StepSchedule(settings.learning_rate, steps, settings.milestones, warmup_epochs=settings.warmup_epochs)
         optimizer = made_ready(settings, SGD, rate, l2=settings.l2)
-    runs.claim(work_dir, asdict(settings), write=chief)
+    runs.claim(work_dir, asdict(settings), write=is_chief(strategy))
     if settings.synchronize_norms:
         synchronize_norms(model)
     counts = ", ".join(
@@ -283,7 +282,7 @@ def report(answers, recogniser, splits, run, history, strategy):
         identity = score_splits(features, sides, protocol=DATASETS[settings.dataset].protocol)
         print(table({"identity": identity}))
         found |= identity
-    if worker_of(strategy)[0] == 0:
+    if is_chief(strategy):
         runs.write_atomically(run.work_dir / "metrics.json", json.dumps(found, indent=2).encode() + b"\n")
 
 

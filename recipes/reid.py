@@ -57,7 +57,7 @@ from keras_osnet.objective import with_objective
 from keras_osnet.optimizers import OPTIMIZERS, CosineSchedule, StepSchedule
 from keras_osnet.run_report import write_run_report
 from keras_osnet.search import search as nearest
-from keras_osnet.strategies import worker_of
+from keras_osnet.strategies import is_chief
 from keras_osnet.training import Stopped, others_gone, train
 from keras_osnet.weights import load_network
 
@@ -263,7 +263,7 @@ def batches_of(settings, paths, labels, steps):
 
 def fit(run, strategy, records, work_dir, score):
     """Trains on records. Gives the network's scores before, and the network after."""
-    settings, chief = run.settings, worker_of(strategy)[0] == 0
+    settings = run.settings
     people = sorted({record.identity for record in records})[: settings.identities or None]
     index = {identity: i for i, identity in enumerate(people)}
     records = [record for record in records if record.identity in index]
@@ -275,7 +275,7 @@ def fit(run, strategy, records, work_dir, score):
     batches = batches_of(settings, paths, labels, steps)
     with strategy.scope():
         network, model, loss, optimizer = build(settings, len(people), steps)
-    runs.claim(work_dir, asdict(settings), write=chief)
+    runs.claim(work_dir, asdict(settings), write=is_chief(strategy))
     if settings.synchronize_norms:
         synchronize_norms(model)
     print(
@@ -317,7 +317,7 @@ def training(run):
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
     described = [describe(others.get(names[0], splits)[0]) for splits in groups]
     strategy = begin(settings, settings.batch_size)
-    chief, scores = worker_of(strategy)[0] == 0, []
+    scores = []
     for trial, splits in enumerate(groups):
         folder = work_dir / f"trial{trial}" if len(groups) > 1 else work_dir
         sides = {name: others.get(name, splits) for name in names}
@@ -338,11 +338,11 @@ def training(run):
         print(f"{described[trial]}\n{table(rows)}")
     means = {name: mean([score[name] for score in scores]) for name in names}
     if len(groups) > 1:
-        runs.claim(work_dir, asdict(settings), write=chief)
+        runs.claim(work_dir, asdict(settings), write=is_chief(strategy))
         print(f"means over {len(groups)} trials\n{table(means)}")
         save_model(network, work_dir / "model.keras", strategy)
     metrics = means[names[0]] | ({"targets": means} if len(names) > 1 else {})
-    if chief:
+    if is_chief(strategy):
         write_metrics(work_dir, metrics)
     return work_dir, sides[names[0]][0]
 

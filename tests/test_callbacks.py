@@ -123,7 +123,7 @@ def test_who_asks_for_nothing_gets_progress_alone(tmp_path):
 
 
 def test_workers_other_than_the_chief_write_nothing_for_tensorboard(tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_osnet.callbacks.worker_of", lambda strategy: (1, 2))
+    monkeypatch.setattr("keras_osnet.strategies.worker_of", lambda strategy: (1, 2))
     assert [type(one) for one in watchers(Watching(tensorboard=True), tmp_path, batches, ONE)] == [Progress]
 
 
