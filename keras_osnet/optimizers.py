@@ -27,13 +27,18 @@ class SGD(keras.optimizers.SGD):
     def __init__(self, learning_rate=0.065, momentum=0.9, l2=5e-4, nesterov=False, name="sgd", **kwargs):
         super().__init__(learning_rate, momentum=float(momentum), nesterov=nesterov, name=name, **kwargs)
         self.l2 = l2
+        self._numbers = {}
+
+    def apply(self, grads, trainable_variables=None):
+        self._numbers = {}
+        return super().apply(grads, trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
+        if self.momentum and keras.backend.backend() == "tensorflow":
+            self._fused(gradient, variable, learning_rate)
+            return
         learning_rate = ops.cast(learning_rate, variable.dtype)
         step = ops.cast(gradient, variable.dtype) + self.l2 * variable
-        if self.momentum and keras.backend.backend() == "tensorflow":
-            self._fused(step, variable, learning_rate)
-            return
         if self.momentum:
             velocity = self.momentums[self._get_variable_index(variable)]
             moved = self.momentum * velocity + step
@@ -41,16 +46,20 @@ class SGD(keras.optimizers.SGD):
             step = step + self.momentum * moved if self.nesterov else moved
         self.assign_sub(variable, learning_rate * step)
 
-    def _fused(self, step, variable, learning_rate):
-        """The same as one op in place of six: OSNet has 327 variables, mostly small, and each op costs its start."""
+    def _fused(self, gradient, variable, learning_rate):
+        """The same in few ops: OSNet has 327 variables, mostly small, and each op costs its tracing and its start."""
         import tensorflow as tf
 
+        if variable.dtype not in self._numbers:  # the same three tensors for all variables of a call of `apply`
+            numbers = learning_rate, self.momentum, self.l2
+            self._numbers[variable.dtype] = [ops.cast(number, variable.dtype) for number in numbers]
+        learning_rate, momentum, l2 = self._numbers[variable.dtype]
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
             accum=self.momentums[self._get_variable_index(variable)].value.handle,
             lr=learning_rate,
-            grad=step,
-            momentum=tf.constant(self.momentum, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype) + l2 * variable,
+            momentum=momentum,
             use_nesterov=self.nesterov,
         )
 

@@ -1,5 +1,6 @@
 """One optimiser step on a global batch, on every replica of a strategy."""
 
+from contextlib import contextmanager
 from functools import partial
 
 import keras
@@ -96,7 +97,27 @@ def train_step_function(
     def step(pictures, labels, wishes):
         return strategy.reduce("SUM", strategy.run(replica_step, (pictures, labels, wishes)), axis=None)
 
-    return step
+    def quickly_begun_step(pictures, labels, wishes):
+        with _without_graph_passes():
+            return step(pictures, labels, wishes)
+
+    on_cpus = all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+    return quickly_begun_step if on_cpus else step
+
+
+@contextmanager
+def _without_graph_passes():
+    """TensorFlow's passes over a graph take 3 s of a first step, and bring OSNet's training nothing without a GPU.
+
+    They do bring something to scoring, and what a function was first called with goes with each of its calls.
+    """
+    optimizer, name = tf.config.optimizer, "disable_meta_optimizer"
+    before = optimizer.get_experimental_options()[name]
+    optimizer.set_experimental_options({name: True})
+    try:
+        yield
+    finally:
+        optimizer.set_experimental_options({name: before})
 
 
 def _gather(context, output):

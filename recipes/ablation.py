@@ -60,6 +60,8 @@ class Ablation:
     milestones: tuple[int, ...] = (150, 225, 300)
     batch_size: int = 64
     learning_rate: float = 0.065
+    crop: float = 0.0
+    """Probability of a random crop."""
     identities: int = 0
     """Train on the first so many identities only. 0: all."""
     seeds: int = 1
@@ -96,6 +98,7 @@ def run(settings, name, options, seed, cores):
         *("--data-dir", str(settings.data_dir), "--work-dir", str(work_dir), "--seed", str(seed)),
         *("--epochs", str(settings.epochs), "--milestones", *milestones, "--identities", str(settings.identities)),
         *("--batch-size", str(settings.batch_size), "--learning-rate", str(settings.learning_rate)),
+        *("--crop", str(settings.crop)),
         *("--no-baselines", "--cache"),
         *(part for option, value in options.items() for part in (f"--{option}", str(value))),
     ]

@@ -54,7 +54,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         axes = list(range(len(x.shape) - 1))
         mean, variance = ops.moments(x, axes=axes, synchronized=self.synchronized)
         count = ops.cast(ops.prod(ops.shape(x)[:-1]), x.dtype) * self._replicas()
-        self._move(mean, variance * count / ops.maximum(count - 1.0, 1.0))
+        unbiased = variance * count / ops.maximum(count - 1.0, 1.0)
+        for running, batch in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
+            running.assign(running * self.momentum + ops.cast(batch, running.dtype) * (1.0 - self.momentum))
         scale = ops.cast(self.gamma, x.dtype) * ops.rsqrt(variance + self.epsilon)
         return ops.cast(x * scale + (ops.cast(self.beta, x.dtype) - mean * scale), self.compute_dtype)
 
@@ -68,18 +70,21 @@ class BatchNorm(keras.layers.BatchNormalization):
     def _fused(self, inputs, training):
         import tensorflow as tf
 
-        running = {} if training else {"mean": self.moving_mean.value, "variance": self.moving_variance.value}
+        # In training the op moves the running statistics too, its variance being the unbiased one.
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs, self.gamma.value, self.beta.value, epsilon=self.epsilon, is_training=training, **running
+            inputs,
+            self.gamma.value,
+            self.beta.value,
+            self.moving_mean.value,
+            self.moving_variance.value,
+            epsilon=self.epsilon,
+            is_training=training,
+            exponential_avg_factor=1.0 - self.momentum if training else 1.0,
         )
         if training:
-            self._move(mean, variance)  # the op returns the unbiased variance
+            self.moving_mean.assign(mean)
+            self.moving_variance.assign(variance)
         return outputs
-
-    def _move(self, mean, variance):
-        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            batch = ops.cast(batch, running.dtype)
-            running.assign(running * self.momentum + batch * (1.0 - self.momentum))
 
     def _replicas(self):
         if not self.synchronized:
