@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_osnet.execution import Execution
+from keras_osnet.layers.convolution import on_cpus
 
 
 def right_class(labels, outputs):
@@ -101,8 +102,7 @@ def train_step_function(
         with _without_graph_passes():
             return step(pictures, labels, wishes)
 
-    on_cpus = all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
-    return quickly_begun_step if on_cpus else step
+    return quickly_begun_step if on_cpus() else step
 
 
 @contextmanager

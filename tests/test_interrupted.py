@@ -1,4 +1,4 @@
-"""Trainings in processes of their own, on one device, two replicas and two workers: killed and stopped.
+"""Trainings in processes of their own, on one device, replicas and workers: killed and stopped, and compared.
 
 KILLS=50 pytest tests/test_interrupted.py kills more often than the once of every day.
 """
@@ -73,9 +73,51 @@ alone.set_weights(model.get_weights())
 rows, expected = features(paths), FeatureExtractor(alone)(list(pictures[:13]))
 np.savez(sys.argv[4], lines, rows, expected, *weights)
 """
+# float64, so that nothing but rounding of 1e-16 tells one device from several.
+EXACT = """
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+keras.config.set_floatx("float64")
+
+from keras_osnet import OSNet
+from keras_osnet.execution import Execution, begin, made_ready, synchronize_norms
+from keras_osnet.losses import LabelSmoothedCrossEntropy
+from keras_osnet.optimizers import SGD
+from keras_osnet.training import train
+
+ways = {"one": {}, "four": {"replicas": 4}, "workers": {"strategy": "multiworker"}}
+execution = Execution(**ways[sys.argv[2]], clip_norm=0.05)
+strategy = begin(execution, 8, wait=90)
+keras.config.set_dtype_policy("float64")
+keras.utils.set_random_seed(1)
+with strategy.scope():
+    model = OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1), classes=3)
+    optimizer = made_ready(execution, SGD, 0.02, l2=5e-4)
+synchronize_norms(model)
+random, labels = np.random.default_rng(0), (np.arange(24) % 3).astype("int32")
+pictures = random.normal(size=(24, 32, 16, 3)) + 2 * np.eye(3)[labels][:, None, None]
 
 
-def start(folder, mode, epochs, name):
+def batches(step, shard=(0, 1)):
+    index, count = shard
+    each = 8 // count
+    whole = tf.data.Dataset.from_tensor_slices((pictures, labels)).batch(8, drop_remainder=True).repeat().skip(step)
+    return whole.unbatch().batch(each, drop_remainder=True).shard(count, index)
+
+
+train(
+    model, batches, loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=int(sys.argv[3]),
+    steps_per_epoch=3, work_dir=sys.argv[1], strategy=strategy, execution=execution,
+)
+np.savez(sys.argv[4], *[np.asarray(variable) for variable in [*model.variables, *optimizer.variables]])
+"""
+
+
+def start(folder, mode, epochs, name, text=SCRIPT):
     """The processes of a training, and where each leaves its numbers."""
     workers = 2 if mode == "workers" else 1
     ports = []
@@ -84,7 +126,7 @@ def start(folder, mode, epochs, name):
             free.bind(("", 0))
             ports.append(free.getsockname()[1])
     script = folder / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(text)
     processes, files = [], []
     for index in range(workers):
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
@@ -184,3 +226,16 @@ def test_a_run_that_is_told_to_stop_saves_says_so_and_goes_on_later(whole, tmp_p
     ended(processes, tmp_path, "run")
     for ours, theirs in zip(arrays_of(files[0]), reference[0], strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_four_replicas_and_two_workers_take_the_steps_of_one_device(tmp_path):
+    found = {}
+    for mode in ("one", "four", "workers"):
+        processes, files = start(tmp_path, mode, 2, mode, EXACT)
+        ended(processes, tmp_path, mode)
+        found[mode] = [arrays_of(path) for path in files]
+    (expected,) = found["one"]
+    assert [len(found[mode]) for mode in ("four", "workers")] == [1, 2]
+    for arrays in [*found["four"], *found["workers"]]:
+        for ours, theirs in zip(arrays, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)

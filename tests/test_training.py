@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from keras_osnet.callbacks import Progress
 from keras_osnet.losses import LabelSmoothedCrossEntropy
@@ -463,6 +464,16 @@ result["losses"], result["accuracy"] = [line["loss"] for line in one_history], o
 result["read back"] = difference(one, again)
 result["dtypes"] = sorted({str(v.dtype) for v in two.values()})
 result["replicas"] = difference(states[0], two)
+calls = []
+called, called_history = run("called", convolutions, 5, data.repeat().skip, rate, strategy, callbacks=[
+    keras.callbacks.EarlyStopping("loss", mode="max", patience=1),  # a loss that falls, seen as getting worse
+    keras.callbacks.ModelCheckpoint(f"{folder}/kept.keras"),
+    keras.callbacks.TensorBoard(f"{folder}/board"),
+    keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: calls.append((epoch, logs["loss"]))),
+])
+result["called"], result["epochs"] = calls, [line["loss"] for line in called_history]
+kept = state_of(keras.models.load_model(f"{folder}/kept.keras")).values()
+result["kept"] = max(float(np.abs(a - b).max()) for a, b in zip(kept, called.values(), strict=True))
 result["running statistics of replicas"] = difference(states[0], two, "moving")
 
 class Alone(BatchHardTriplet):
@@ -506,7 +517,7 @@ def ran(tmp_path_factory):
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run([sys.executable, str(script), str(folder)], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return {**json.loads(done.stdout.splitlines()[-1]), "folder": folder}
 
 
 def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_never_stopped(ran):
@@ -526,6 +537,16 @@ def test_two_replicas_take_the_steps_of_one_device_in_weights_and_running_statis
     assert ran["replicas"] < 1e-10
     assert ran["running statistics of replicas"] < 1e-10
     assert max(ran["numbers of replicas"]) < 1e-10
+
+
+def test_callbacks_of_keras_work_on_two_replicas(ran):
+    first, second = ran["epochs"]
+    assert second < first, "EarlyStopping saw this loss as the worse one"
+    assert ran["called"] == [[0, first], [1, second]]
+    assert ran["kept"] == 0
+    events = EventAccumulator(f"{ran['folder']}/board/train").Reload()
+    losses = [float(tf.make_ndarray(event.tensor_proto)) for event in events.Tensors("epoch_loss")]
+    assert losses == pytest.approx([first, second], rel=1e-6)
 
 
 def test_mining_on_two_replicas_sees_the_global_batch(ran):

@@ -132,6 +132,8 @@ def training_batches(
     source = _cached(paths) if cache else _from_files(paths)
     labels = tf.constant(labels)
 
+    # Nothing in the three functions is to be converted, and looking for it takes most of the time to make the dataset.
+    @tf.autograph.experimental.do_not_convert
     def samples(epoch):
         epoch = tf.cast(epoch, "int32")
         numbers, length = draw(seed, epoch, count), steps * batch_size
@@ -152,6 +154,7 @@ def training_batches(
         windows = crop_window(numbers.pop("crop"), size, augmentation.crop)
         return tf.data.Dataset.from_tensor_slices((chosen, *windows, numbers))
 
+    @tf.autograph.experimental.do_not_convert
     def load(sample, enlarged, corner, numbers):
         picture = resize(source(sample), enlarged)
         picture = tf.slice(picture, [*tf.unstack(corner), 0], [*size, 3])
@@ -159,6 +162,7 @@ def training_batches(
 
     stages = _stages(augmentation)
 
+    @tf.autograph.experimental.do_not_convert
     def augment(pictures, labels, numbers):
         for name, stage in stages.items():
             pictures = stage(pictures, numbers[name])
