@@ -30,7 +30,7 @@ import numpy as np
 import tyro
 
 from keras_osnet import OSNet
-from keras_osnet.export import to_tflite
+from keras_osnet.export import recommended_float_parts, to_tflite
 from keras_osnet.export.calibration import drawn_pictures
 from keras_osnet.export.onnx import to_onnx
 from keras_osnet.export.openvino import to_openvino
@@ -134,12 +134,12 @@ def ours_openvino(model, folder, calibration):
     return lambda: request.infer([PICTURE])
 
 
-def ours_tflite(quantization):
+def ours_tflite(quantization, float_parts=lambda model: ()):
     def candidate(model, folder, calibration):
         from ai_edge_litert.interpreter import Interpreter
 
         path, pictures = folder / f"{quantization}.tflite", calibration if quantization == "int8" else None
-        to_tflite(model, path, quantization=quantization, calibration=pictures)
+        to_tflite(model, path, quantization=quantization, calibration=pictures, float_parts=float_parts(model))
         interpreter = Interpreter(str(path), num_threads=1)
         interpreter.allocate_tensors()
         source, result = (details[0]["index"] for details in
@@ -174,6 +174,9 @@ CANDIDATES = {
     "keras_osnet, to_tflite: LiteRT, float16 weights": Candidate(("ai_edge_litert",), ours_tflite("float16")),
     "keras_osnet, to_tflite: LiteRT, dynamic": Candidate(("ai_edge_litert",), ours_tflite("dynamic")),
     "keras_osnet, to_tflite: LiteRT, int8": Candidate(("ai_edge_litert",), ours_tflite("int8")),
+    "keras_osnet, to_tflite: LiteRT, int8 as recommended": Candidate(
+        ("ai_edge_litert",), ours_tflite("int8", recommended_float_parts)
+    ),
 }
 PACKAGES = sorted({package for candidate in CANDIDATES.values() for package in candidate.packages})
 

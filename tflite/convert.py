@@ -27,7 +27,7 @@ import tyro
 from PIL import Image
 
 from keras_osnet import preprocess_input
-from keras_osnet.export import calibration_pictures, run_tflite, to_tflite
+from keras_osnet.export import calibration_pictures, recommended_float_parts, run_tflite, to_tflite
 from keras_osnet.export.certificate import BUDGET, LABELS, certify, write
 from keras_osnet.export.judges import Calibration, load_judge, refuse_judged, training_calibration
 from keras_osnet.export.metadata import output_shapes
@@ -55,8 +55,9 @@ class Options:
     """Folder of pictures for int8, optional for dynamic: a few hundred."""
     pictures: int = 250
     """Of the folder, evenly spread, this many are used."""
-    float_parts: tuple[str, ...] = ()
-    """Parts of an int8 network that stay in float32: conv1, pool1, conv2 .. conv4, or a block of them, as conv2.0."""
+    float_parts: tuple[str, ...] | None = None
+    """Parts of an int8 network that stay in float32: conv1, pool1, conv2 .. conv4, or a block of them, as conv2.0.
+    Default: those that lose most and gain no time; the option alone: none."""
     pipeline: bool = False
     """Put the preprocessing into the file: it takes uint8 RGB pictures of any size and gives features of length 1."""
     certify: bool = False
@@ -174,15 +175,19 @@ def main(options):
     network = network_of(source, judge)
     calibration, held = calibration_of(options, judge)
     quantization = None if options.quantization == "none" else options.quantization
+    float_parts = options.float_parts or ()
+    if options.float_parts is None and quantization == "int8":
+        float_parts = recommended_float_parts(network)
     report = to_tflite(
         network,
         options.output or source.with_suffix(".tflite"),
         quantization=quantization,
         calibration=calibration and calibration.prepared(network.input_shape[1:]),
         pipeline=options.pipeline,
-        float_parts=options.float_parts,
+        float_parts=float_parts,
     )
-    print(f"{report.path}: {report.bytes:,} bytes, {quantization or 'float32'}")
+    but = f" but for {', '.join(float_parts)} in float32" if float_parts else ""
+    print(f"{report.path}: {report.bytes:,} bytes, {quantization or 'float32'}{but}")
     print("ops: " + ", ".join(f"{name} {count}" for name, count in report.ops.items()))
     if judge is None:
         compare(network, report.path, held, options.pipeline)

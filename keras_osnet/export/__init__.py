@@ -7,7 +7,7 @@ from keras_osnet.export.judges import Calibration, Judge, load_judge
 from keras_osnet.export.metadata import metadata_of
 from keras_osnet.export.onnx import ExportReport, to_onnx
 from keras_osnet.export.openvino import to_openvino
-from keras_osnet.export.tflite import TFLiteReport, run_tflite, to_tflite
+from keras_osnet.export.tflite import TFLiteReport, recommended_float_parts, run_tflite, to_tflite
 
 __all__ = [
     "Calibration",
@@ -21,6 +21,7 @@ __all__ = [
     "fold",
     "load_judge",
     "metadata_of",
+    "recommended_float_parts",
     "run_tflite",
     "to_onnx",
     "to_openvino",

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from keras_osnet import VARIANTS, OSNet
-from keras_osnet.export import calibration_pictures, run_tflite, to_tflite
+from keras_osnet.export import calibration_pictures, recommended_float_parts, run_tflite, to_tflite
 
 SHAPE = (64, 48, 3)
 PICTURES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
@@ -107,7 +107,7 @@ def test_quantised_files_load_and_agree_with_keras(kind, variant, quantization, 
         assert "AVERAGE_POOL_2D" not in report.ops
 
 
-# About 20 minutes: only where it is asked for.
+# 336 files, half a minute each: only where it is asked for.
 MATRIX = list(itertools.product(["trained", "fresh"], VARIANTS, [0.25, 0.5, 0.75, 1.0], LEAST_COSINE))
 
 
@@ -132,6 +132,18 @@ def test_parts_of_an_int8_network_reckon_in_float_and_the_rest_in_int8(tmp_path)
     assert kinds[64, 1, 1, 64] == "int8"  # transition2
     pictures = np.random.default_rng(9).normal(size=(4, *SMALL)).astype("float32")
     assert cosines(run_tflite(path, pictures), model.predict(pictures, verbose=0)).min() > LEAST_COSINE["int8"]
+
+
+@pytest.mark.parametrize(
+    ("width", "parts"),
+    [(0.25, ("conv1", "pool1", "conv2")), (0.5, ("conv1", "pool1", "conv2")), (0.75, ("conv1", "pool1"))],
+)
+def test_the_stem_and_a_narrow_first_stage_are_recommended_to_stay_in_float(width, parts):
+    assert recommended_float_parts(OSNet(width, input_shape=SMALL, depths=(1, 1, 1))) == parts
+
+
+def test_nothing_is_recommended_for_other_networks():
+    assert recommended_float_parts(keras.Sequential([keras.Input(SMALL), keras.layers.Conv2D(4, 3)])) == ()
 
 
 def test_sizes_shrink_with_the_bits_of_the_weights(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tyro
 from PIL import Image
 
 from keras_osnet import OSNet
@@ -46,7 +47,7 @@ def test_int8_is_fitted_to_a_folder_and_compared_on_what_was_held_out(folder):
     )
     assert done.returncode == 0, done.stderr
     sizes, ops, compared = done.stdout.splitlines()
-    assert sizes == f"{output}: {output.stat().st_size:,} bytes, int8"
+    assert sizes == f"{output}: {output.stat().st_size:,} bytes, int8 but for conv1, pool1, conv2 in float32"
     assert re.search(r"\bQUANTIZE 1\b", ops)
     mean, least = re.fullmatch(
         r"on 3 pictures held out: largest .*, cosine of the features mean ([\d.]+), least ([\d.]+)", compared
@@ -74,6 +75,14 @@ def script():
     module = sys.modules["convert"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [([], None), (["--float-parts"], ()), (["--float-parts", "conv1", "pool1"], ("conv1", "pool1"))],
+)
+def test_parts_in_float_are_those_asked_for_or_none_or_left_open(script, arguments, kept):
+    assert tyro.cli(script.Options, args=["m.keras", *arguments]).float_parts == kept
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +127,7 @@ def test_a_file_that_loses_too_much_is_refused_beside_its_certificate(script, ma
 def test_int8_is_fitted_to_the_training_side_where_no_folder_is_given(script, market, tmp_path):
     OSNet(0.25, "osnet_t1", (32, 48, 3), depths=(1, 1, 1), feature_dim=40).save(tmp_path / "model.keras")
     settings = {"quantization": "int8", "certify": True, "dataset": "market1501", "data_dir": market, "budget": 100}
-    script.main(script.Options(tmp_path, **settings))
+    script.main(script.Options(tmp_path, **settings, float_parts=()))
     found = json.loads((tmp_path / "model.json").read_text())
     files = sorted((market / "Market-1501-v15.09.15" / "bounding_box_train").iterdir())
     digests = [sha256(file.read_bytes()).hexdigest() for file in files]
