@@ -35,7 +35,7 @@ ALLOWED = {
     "prediction": {"strategies"},
     "checkpoints": {"strategies", "work_dir"},
     "callbacks": {"checkpoints", "prediction", "preprocessing", "strategies", "work_dir"},
-    "training_step": {"execution"},
+    "training_step": {"execution", "layers"},
     "training": EVERY,
     "run_report": EVERY,
     "export": EVERY,
