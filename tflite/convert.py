@@ -58,6 +58,8 @@ class Options:
     float_parts: tuple[str, ...] | None = None
     """Parts of an int8 network that stay in float32: conv1, pool1, conv2 .. conv4, or a block of them, as conv2.0.
     Default: those that lose most and gain no time; the option alone: none."""
+    integer_io: bool = False
+    """The input and outputs of an int8 file are int8 too, at the scales in the file; no part stays in float32."""
     pipeline: bool = False
     """Put the preprocessing into the file: it takes uint8 RGB pictures of any size and gives features of length 1."""
     certify: bool = False
@@ -109,6 +111,13 @@ def calibration_of(options, judge):
     if judge is not None and options.quantization == "int8":
         return training_calibration(judge), []
     return None, []
+
+
+def float_parts_of(options, network):
+    """Parts that stay in float32: those asked for, or of an int8 file the recommended ones."""
+    if options.float_parts is not None or options.integer_io or options.quantization != "int8":
+        return options.float_parts or ()
+    return recommended_float_parts(network)
 
 
 def compare(network, path, held, pipeline):
@@ -175,9 +184,7 @@ def main(options):
     network = network_of(source, judge)
     calibration, held = calibration_of(options, judge)
     quantization = None if options.quantization == "none" else options.quantization
-    float_parts = options.float_parts or ()
-    if options.float_parts is None and quantization == "int8":
-        float_parts = recommended_float_parts(network)
+    float_parts = float_parts_of(options, network)
     report = to_tflite(
         network,
         options.output or source.with_suffix(".tflite"),
@@ -185,6 +192,7 @@ def main(options):
         calibration=calibration and calibration.prepared(network.input_shape[1:]),
         pipeline=options.pipeline,
         float_parts=float_parts,
+        integer_io=options.integer_io,
     )
     but = f" but for {', '.join(float_parts)} in float32" if float_parts else ""
     print(f"{report.path}: {report.bytes:,} bytes, {quantization or 'float32'}{but}")

@@ -59,19 +59,19 @@ class Network:
             self.input, self.output, self.size = self._plain(path)
 
     def _plain(self, path):
-        """Index of the input and of the feature, and (height, width) of the input."""
+        """LiteRT's details of the input and of the feature, and (height, width) of the input."""
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         for name in self.interpreter.get_signature_list():  # a file of several outputs names them
             named = self.interpreter.get_signature_runner(name).get_output_details()
             outputs = [named["features"]] if "features" in named else outputs
         shapes = [tuple(int(side) for side in one["shape"]) for one in inputs]
         is_one_picture = [(len(shape), *shape[::3]) for shape in shapes] == [(4, 1, 3)]
-        if not is_one_picture or inputs[0]["dtype"] != np.float32 or len(outputs) != 1:
+        if not is_one_picture or inputs[0]["dtype"] not in (np.float32, np.int8) or len(outputs) != 1:
             raise ValueError(
-                f"{path} must have a signature `embed`, or take one float32 picture (1, height, width, 3) and give one "
-                f"feature. It takes {shapes} and gives {len(outputs)}"
+                f"{path} must have a signature `embed`, or take one float32 or int8 picture (1, height, width, 3) and "
+                f"give one feature. It takes {shapes} and gives {len(outputs)}"
             )
-        return inputs[0]["index"], outputs[0]["index"], shapes[0][1:3]
+        return inputs[0], outputs[0], shapes[0][1:3]
 
     def prepare(self, picture):
         """An RGB picture as the file takes it: uint8, or resized and normalised as in training."""
@@ -80,15 +80,23 @@ class Network:
             # smaller picture was 0.999998.
             return np.asarray(picture.reduce(tuple(max(side // LARGE, 1) for side in picture.size)))
         picture = picture.resize(self.size[::-1], Image.Resampling.BILINEAR)
-        return ((np.asarray(picture, np.float32) / 255 - MEAN) / STD)[None]
+        values = ((np.asarray(picture, np.float32) / 255 - MEAN) / STD)[None]
+        if self.input["dtype"] != np.int8:
+            return values
+        scale, zero = self.input["quantization"]
+        return np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
 
     def run(self, prepared):
         """(D,) feature of a prepared picture."""
         if self.takes_any_size:
             return self.runners["embed"](picture=prepared)["feature"]
-        self.interpreter.set_tensor(self.input, prepared)
+        self.interpreter.set_tensor(self.input["index"], prepared)
         self.interpreter.invoke()
-        return self.interpreter.get_tensor(self.output)[0].copy()
+        feature = self.interpreter.get_tensor(self.output["index"])[0].copy()
+        if self.output["dtype"] != np.int8:
+            return feature
+        scale, zero = self.output["quantization"]
+        return np.float32(scale) * (feature.astype(np.float32) - zero)
 
     def embed_boxes(self, picture, boxes):
         """(N, D) features of boxes (left, top, right, bottom) of an RGB picture, in whole pixels within it."""

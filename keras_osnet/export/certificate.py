@@ -25,7 +25,7 @@ from keras_osnet.export.judges import (
 )
 from keras_osnet.export.layer_noise import layers_of
 from keras_osnet.export.metadata import metadata_of
-from keras_osnet.export.tflite import QUANTIZATIONS, ops_of
+from keras_osnet.export.tflite import QUANTIZATIONS, as_taken, ops_of
 from keras_osnet.metrics.ranking import row_of
 
 # Format of the JSON file. A key that is renamed or means something else raises it; a new key does not.
@@ -248,7 +248,7 @@ def _latency(path, picture, threads):
     else:
         interpreter.allocate_tensors()
         source = interpreter.get_input_details()[0]
-        interpreter.set_tensor(source["index"], normalised([picture], source["shape"][1:3]))
+        interpreter.set_tensor(source["index"], as_taken(normalised([picture], source["shape"][1:3]), source))
         once = interpreter.invoke
     times = []
     for _ in range(WARM_UP + RUNS):

@@ -15,7 +15,7 @@ NAME = "keras_osnet"
 LICENCE = "Apache-2.0 (keras_osnet); weights as those they were made from"
 
 
-def described(model, quantization, pipeline, float_parts=()):
+def described(model, quantization, pipeline, float_parts=(), integer_io=False):
     """The facts that go into a file, as a dict for JSON."""
     height, width = model.input_shape[1:3]
     weights = hashlib.sha256()
@@ -30,7 +30,7 @@ def described(model, quantization, pipeline, float_parts=()):
         "features": {name: shape[-1] for name, shape in output_shapes(model).items()}.get("features"),
         "quantization": quantization or "float32",
         "float_parts": list(float_parts),
-        "input": "uint8 RGB 0..255, any size" if pipeline else "normalised float32",
+        "input": "uint8 RGB 0..255, any size" if pipeline else f"normalised {'int8' if integer_io else 'float32'}",
         "attributes": [name for head in attribute_heads(model) for name in head.names],
         "weights": weights.hexdigest(),
     }

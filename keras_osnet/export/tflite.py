@@ -97,14 +97,24 @@ def recommended_float_parts(model):
     return tuple(name for name in ("conv1", "pool1", *["conv2"] * narrow) if name in names)
 
 
-def to_tflite(model, path, *, quantization=None, calibration=None, batch_size=1, pipeline=False, float_parts=()):
+def to_tflite(
+    model,
+    path,
+    *,
+    quantization=None,
+    calibration=None,
+    batch_size=1,
+    pipeline=False,
+    float_parts=(),
+    integer_io=False,
+):
     """Writes a model as a TFLite file of built-in ops.
 
     Input and outputs are the model's own, whatever the quantization: (batch_size, H, W, 3) normalised float32 ->
-    float32. With `pipeline` the preparation of pictures is in the file too, which then has signatures: `embed`,
-    `embed_boxes` and `match` for a model of features, `attributes` for one with an `AttributeHead`; see
-    `keras_osnet.export.pipeline.signatures`. Norms are folded into the convolutions. What the file says of itself is
-    read by `metadata_of`.
+    float32; only with `integer_io` they are int8. With `pipeline` the preparation of pictures is in the file too, which
+    then has signatures: `embed`, `embed_boxes` and `match` for a model of features, `attributes` for one with an
+    `AttributeHead`; see `keras_osnet.export.pipeline.signatures`. Norms are folded into the convolutions. What the file
+    says of itself is read by `metadata_of`.
 
     Args:
         model: built `keras.Model` with one input of known height and width and one output or a dict of them; an
@@ -119,6 +129,8 @@ def to_tflite(model, path, *, quantization=None, calibration=None, batch_size=1,
         pipeline: whether uint8 pictures of any size go in. Default: normalised ones of the network's size.
         float_parts: parts of an int8 network that reckon in float32, where they lose most or gain no time: conv1,
             pool1, conv2 .. conv4, or a block of these, as conv2.0; not a single layer among int8 ones.
+        integer_io: whether the input and outputs of an int8 file are int8 too, for processors that have nothing else:
+            value = scale * (int8 - zero point), which the file has beside each. Default: float32.
 
     Returns:
         `TFLiteReport`.
@@ -126,9 +138,10 @@ def to_tflite(model, path, *, quantization=None, calibration=None, batch_size=1,
     Raises:
         ValueError: for an unknown quantization, an input of unknown size, an op that is not built in, calibration
             that is missing, not wanted, fewer than 2 pictures, or no pictures, outputs in a list, a pipeline around
-            other outputs than features and attributes, or unknown or single parts.
+            other outputs than features and attributes, unknown or single parts, or `integer_io` of a file that is not
+            int8, has a pipeline, or begins or ends with a part in float.
     """
-    row, names = _checked(model, quantization, calibration, pipeline, float_parts)
+    row, names = _checked(model, quantization, calibration, pipeline, float_parts, integer_io)
     shape = model.input_shape[1:]
     pictures = None if calibration is None else calibration_pictures(calibration, shape)
     function = row.function(model, pictures, float_parts)
@@ -140,7 +153,9 @@ def to_tflite(model, path, *, quantization=None, calibration=None, batch_size=1,
         function = tf.function(function, autograph=False)
         function = function.get_concrete_function(tf.TensorSpec((batch_size, *shape), name="picture"))
         source = _from_function(function) if len(names) == 1 else _from_module(tf.Module(), {PLAIN: function}, model)
-    content = with_metadata(_converted(source, row), described(model, quantization, pipeline, float_parts))
+    content = with_metadata(
+        _converted(source, row, integer_io), described(model, quantization, pipeline, float_parts, integer_io)
+    )
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content)
@@ -148,7 +163,7 @@ def to_tflite(model, path, *, quantization=None, calibration=None, batch_size=1,
     return TFLiteReport(path, len(content), ops_of(path), quantization, 0 if pictures is None else len(pictures))
 
 
-def _checked(model, quantization, calibration, pipeline, float_parts):
+def _checked(model, quantization, calibration, pipeline, float_parts, integer_io):
     """The row of the quantization and the names of the outputs, or an error before any work is done."""
     if quantization not in QUANTIZATIONS:
         raise ValueError(
@@ -164,6 +179,9 @@ def _checked(model, quantization, calibration, pipeline, float_parts):
         raise ValueError(f"`calibration` must be None where `quantization` is {quantization!r}.")
     if isinstance(float_parts, str) or (float_parts and not row.needs_pictures):
         raise ValueError(f"`float_parts` must be names, and empty where int8 is not. Received: {float_parts!r}")
+    if integer_io and (not row.needs_pictures or pipeline or float_parts):
+        given = f"quantization={quantization!r}, pipeline={pipeline}, float_parts={float_parts!r}"
+        raise ValueError(f"`integer_io` is for plain files all in int8. Received: {given}")
     names = list(output_shapes(model))
     if pipeline and not set(names) <= {"features", "attributes"}:
         raise ValueError(f"`pipeline` needs a model of features, attributes, or both. Received: one of {names}")
@@ -194,11 +212,13 @@ def _from_module(module, functions, model):
         yield tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(functions))
 
 
-def _converted(source, row):
+def _converted(source, row, integer_io):
     with _quiet(), source as converter:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.target_spec.supported_types = list(row.types)
         converter.optimizations = [tf.lite.Optimize.DEFAULT] if row.optimised else []
+        if integer_io:
+            converter.inference_input_type = converter.inference_output_type = tf.int8
         try:
             return converter.convert()
         except Exception as error:  # the converter has no exception type of its own
@@ -210,10 +230,11 @@ def run_tflite(path, pictures):
 
     Args:
         path: the file.
-        pictures: (N, H, W, 3), as the file takes them; of a file with the pipeline in it, (H, W, 3) uint8 of any sizes.
+        pictures: (N, H, W, 3), as the file takes them, but in float where it takes int8; of a file with the pipeline
+            in it, (H, W, 3) uint8 of any sizes.
 
     Returns:
-        (N, ...) array; a dict of them by name where the file has several outputs.
+        (N, ...) array, float also where the file gives int8; a dict of them by name where it has several outputs.
     """
     interpreter = Interpreter(str(path))
     present = interpreter.get_signature_list()
@@ -222,11 +243,17 @@ def run_tflite(path, pictures):
     runners = [interpreter.get_signature_runner(name) for name in (*WHOLE, PLAIN) if name in present]
     pictures = [np.asarray(picture) for picture in pictures]
     if PLAIN in present:
-        found = [{name: value[0] for name, value in runners[0](picture=picture[None]).items()} for picture in pictures]
+        found = [_named_outputs(runners[0], picture) for picture in pictures]
     else:
         found = [{k: v for runner in runners for k, v in runner(picture=picture).items()} for picture in pictures]
     outputs = {name: np.stack([row[name] for row in found]) for name in found[0]}
     return outputs if len(outputs) > 1 else outputs.popitem()[1]
+
+
+def _named_outputs(runner, picture):
+    outputs = runner(picture=as_taken(picture[None], runner.get_input_details()["picture"]))
+    details = runner.get_output_details()
+    return {name: as_given(value[0], details[name]) for name, value in outputs.items()}
 
 
 def _plain_outputs(interpreter, pictures):
@@ -234,10 +261,31 @@ def _plain_outputs(interpreter, pictures):
     (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
     outputs = []
     for picture in pictures:
-        interpreter.set_tensor(source["index"], np.asarray(picture)[None])
+        interpreter.set_tensor(source["index"], as_taken(np.asarray(picture)[None], source))
         interpreter.invoke()
-        outputs.append(interpreter.get_tensor(result["index"])[0].copy())
+        outputs.append(as_given(interpreter.get_tensor(result["index"])[0].copy(), result))
     return np.stack(outputs)
+
+
+def as_taken(values, details):
+    """Float values as an input takes them: int8 ones where it does.
+
+    Args:
+        values: array.
+        details: of the input, from LiteRT's `get_input_details`.
+    """
+    if details["dtype"] != np.int8:
+        return values
+    scale, zero = details["quantization"]
+    return np.clip(np.rint(values / scale) + zero, -128, 127).astype("int8")
+
+
+def as_given(values, details):
+    """What an output gives, as float32 where that is int8; see `as_taken`."""
+    if details["dtype"] != np.int8:
+        return values
+    scale, zero = details["quantization"]
+    return np.float32(scale) * (values.astype("float32") - zero)
 
 
 def ops_of(path):

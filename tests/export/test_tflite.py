@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from keras_osnet import VARIANTS, OSNet
-from keras_osnet.export import calibration_pictures, recommended_float_parts, run_tflite, to_tflite
+from keras_osnet.export import calibration_pictures, metadata_of, recommended_float_parts, run_tflite, to_tflite
+from keras_osnet.models.attribute_head import AttributeHead
 
 SHAPE = (64, 48, 3)
 PICTURES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
@@ -80,6 +81,7 @@ MODELS = {
 }
 # Random weights and noise for pictures: the bound is one of plain quantisation, not of a trained network's.
 LEAST_COSINE = {"float16": 0.99999, "dynamic": 0.995, "int8": 0.995}
+INT8 = {"quantization": "int8", "calibration": CALIBRATION, "integer_io": True}
 OPS = {"int8": {"QUANTIZE": 1, "DEQUANTIZE": 1, "SPACE_TO_DEPTH": 1, "MAX_POOL_2D": 1}}
 # Instance norm is computed in float between int8 layers.
 FAST = [("trained", "osnet", "float16"), ("trained", "osnet", "dynamic"), ("dead_gates", "osnet", "int8")]
@@ -132,6 +134,37 @@ def test_parts_of_an_int8_network_reckon_in_float_and_the_rest_in_int8(tmp_path)
     assert kinds[64, 1, 1, 64] == "int8"  # transition2
     pictures = np.random.default_rng(9).normal(size=(4, *SMALL)).astype("float32")
     assert cosines(run_tflite(path, pictures), model.predict(pictures, verbose=0)).min() > LEAST_COSINE["int8"]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_int8_file_may_take_and_give_int8(several, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    model, arguments = small(), {"quantization": "int8", "calibration": CALIBRATION}
+    if several:
+        attributes = AttributeHead(["hat", "bag"], name="attributes")(model.output)
+        model = keras.Model(model.input, {"features": model.output, "attributes": attributes})
+    paths = tmp_path / "float.tflite", tmp_path / "int8.tflite"
+    to_tflite(model, paths[0], **arguments)
+    report = to_tflite(model, paths[1], integer_io=True, **arguments)
+    assert not {"QUANTIZE", "DEQUANTIZE"} & set(report.ops)
+    assert metadata_of(paths[1])["input"] == "normalised int8"
+    interpreter = Interpreter(str(paths[1]))
+    interpreter.allocate_tensors()
+    (source,), results = interpreter.get_input_details(), interpreter.get_output_details()
+    assert {source["dtype"], *(result["dtype"] for result in results)} == {np.int8}
+    expected, found = (run_tflite(path, CALIBRATION[:3]) for path in paths)
+    if several:
+        assert set(expected) == set(found) == {"features", "attributes"}
+        expected, found = (np.concatenate([x["features"], x["attributes"]], 1) for x in (expected, found))
+    else:
+        scale, zero = source["quantization"]
+        interpreter.set_tensor(source["index"], (np.rint(CALIBRATION[:1] / scale) + zero).astype("int8"))
+        interpreter.invoke()
+        (scale, zero), given = results[0]["quantization"], interpreter.get_tensor(results[0]["index"])
+        np.testing.assert_allclose((given[0].astype(float) - zero) * scale, expected[0], atol=1e-5)
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +263,9 @@ def test_wrong_calibration_is_named_and_nothing_is_written(calibration, message,
         (SMALL, {"calibration": CALIBRATION, "quantization": "int8"}, "`model` must be an OSNet"),
         (SMALL, {"quantization": "float16", "float_parts": ("conv1",)}, "empty where int8 is not"),
         (SMALL, {"calibration": CALIBRATION, "quantization": "int8", "float_parts": "conv1"}, "must be names"),
+        (SMALL, {"quantization": "float16", "integer_io": True}, "plain files all in int8.*quantization='float16'"),
+        (SMALL, {**INT8, "pipeline": True}, "plain files all in int8.*pipeline=True"),
+        (SMALL, {**INT8, "float_parts": ("conv1",)}, r"plain files all in int8.*float_parts=\('conv1',\)"),
     ],
 )
 def test_wrong_arguments_are_named_and_nothing_is_written(shape, arguments, message, tmp_path):

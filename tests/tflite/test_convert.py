@@ -85,6 +85,21 @@ def test_parts_in_float_are_those_asked_for_or_none_or_left_open(script, argumen
     assert tyro.cli(script.Options, args=["m.keras", *arguments]).float_parts == kept
 
 
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({"quantization": "int8"}, ("conv1", "pool1", "conv2")),
+        ({"quantization": "int8", "float_parts": ()}, ()),
+        ({"quantization": "int8", "float_parts": ("conv3",)}, ("conv3",)),
+        ({"quantization": "int8", "integer_io": True}, ()),
+        ({"quantization": "float16"}, ()),
+    ],
+)
+def test_int8_keeps_the_recommended_parts_in_float_unless_told_otherwise(script, settings, kept):
+    network = OSNet(0.25, input_shape=(32, 48, 3), depths=(1, 1, 1))
+    assert script.float_parts_of(script.Options(Path("m.keras"), **settings), network) == kept
+
+
 @pytest.fixture(scope="module")
 def market(tmp_path_factory):
     """A data folder, and in it a network whose feature is the mean colour."""

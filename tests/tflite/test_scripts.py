@@ -181,8 +181,26 @@ def test_a_file_of_several_outputs_gives_its_features_of_a_normalised_picture(pe
     np.testing.assert_allclose(feature, [(0.4 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225], atol=1e-6)
 
 
+def test_a_file_of_int8_in_and_out_gives_the_feature_in_float(people):
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(people / "saved"), signature_keys=["serving_default"])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    levels = np.linspace(-2.2, 2.7, 12, dtype="float32")
+    converter.representative_dataset = lambda: ([np.full((1, 6, 4, 3), level)] for level in levels)
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    (people / "int8.tflite").write_bytes(converter.convert())
+    network = DEVICE.Network(people / "int8.tflite", 1)
+    prepared = network.prepare(Image.new("RGB", (5, 3), (102, 51, 255)))
+    feature = network.run(prepared)
+    assert prepared.dtype == np.int8
+    step = 4.9 / 255
+    expected = [(0.4 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225]
+    np.testing.assert_allclose(feature, expected, atol=1.5 * step)
+
+
 def test_a_file_that_takes_something_else_is_refused(people):
-    with pytest.raises(ValueError, match=r"boxes\.tflite must have a signature `embed`, or take one float32 picture"):
+    with pytest.raises(
+        ValueError, match=r"boxes\.tflite must have a signature `embed`, or take one float32 or int8 picture"
+    ):
         DEVICE.Network(people / "boxes.tflite", 1)
 
 
