@@ -8,8 +8,8 @@ file will be used on; a tenth of them, at most 50, are held out and compared wit
 uint8 pictures of any size.
 
 --certify scores Keras and the file on the test side of a dataset and writes FILE.json and FILE.html. Where a main score
-loses more than the budget, they say "refused" and the exit status is 1. Without --calibration an int8 file is fitted to
-200 pictures of the dataset's training side.
+loses more than the budget, they say "refused" and the exit status is 1. Without --calibration an int8 or dynamic file
+is fitted to 200 pictures of the dataset's training side.
 """
 
 import os
@@ -29,6 +29,7 @@ from PIL import Image
 from keras_osnet import preprocess_input
 from keras_osnet.export import calibration_pictures, recommended_float_parts, run_tflite, to_tflite
 from keras_osnet.export.certificate import BUDGET, LABELS, certify, write
+from keras_osnet.export.folded import is_foldable
 from keras_osnet.export.judges import Calibration, load_judge, refuse_judged, training_calibration
 from keras_osnet.export.metadata import output_shapes
 from keras_osnet.inference import pictures_in
@@ -100,7 +101,7 @@ def network_of(source, judge):
     return load_network(source)[0]
 
 
-def calibration_of(options, judge):
+def calibration_of(options, judge, network):
     """What the file is fitted to, which may be nothing, and the pictures held out."""
     if options.calibration is not None:
         if judge is not None:
@@ -108,7 +109,8 @@ def calibration_of(options, judge):
         paths, held, total = divided(options.calibration, options.pictures)
         rule = f"{len(paths)} of {total} pictures in {options.calibration}, evenly spread, without {len(held)} held out"
         return Calibration(tuple(paths), rule), held
-    if judge is not None and options.quantization == "int8":
+    fitted = options.quantization == "int8" or (options.quantization == "dynamic" and is_foldable(network))
+    if judge is not None and fitted:
         return training_calibration(judge), []
     return None, []
 
@@ -182,7 +184,7 @@ def main(options):
         judge = load_judge(options.dataset, options.data_dir, metric=options.metric, split=options.split)
     source = options.model / "model.keras" if options.model.is_dir() else options.model
     network = network_of(source, judge)
-    calibration, held = calibration_of(options, judge)
+    calibration, held = calibration_of(options, judge, network)
     quantization = None if options.quantization == "none" else options.quantization
     float_parts = float_parts_of(options, network)
     report = to_tflite(

@@ -139,10 +139,12 @@ def test_a_file_that_loses_too_much_is_refused_beside_its_certificate(script, ma
     assert "of 2 queries 1 became wrong and 0 right" in printed
 
 
-def test_int8_is_fitted_to_the_training_side_where_no_folder_is_given(script, market, tmp_path):
+@pytest.mark.parametrize("quantization", ["int8", "dynamic"])
+def test_rounding_is_fitted_to_the_training_side_where_no_folder_is_given(script, market, tmp_path, quantization):
+    keras.utils.set_random_seed(2)
     OSNet(0.25, "osnet_t1", (32, 48, 3), depths=(1, 1, 1), feature_dim=40).save(tmp_path / "model.keras")
-    settings = {"quantization": "int8", "certify": True, "dataset": "market1501", "data_dir": market, "budget": 100}
-    script.main(script.Options(tmp_path, **settings, float_parts=()))
+    settings = {"quantization": quantization, "certify": True, "dataset": "market1501", "data_dir": market}
+    script.main(script.Options(tmp_path, **settings, budget=100, float_parts=()))
     found = json.loads((tmp_path / "model.json").read_text())
     files = sorted((market / "Market-1501-v15.09.15" / "bounding_box_train").iterdir())
     digests = [sha256(file.read_bytes()).hexdigest() for file in files]
@@ -153,9 +155,14 @@ def test_int8_is_fitted_to_the_training_side_where_no_folder_is_given(script, ma
     }
     content = (tmp_path / "model.tflite").read_bytes()
     assert (found["file"]["bytes"], found["file"]["sha256"]) == (len(content), sha256(content).hexdigest())
-    assert (found["file"]["quantization"], found["verdict"]) == ("int8", "passed")
+    assert (found["file"]["quantization"], found["verdict"]) == (quantization, "passed")
     assert found["cosine"]["mean"] > 0.95
     assert len(found["layers"]["rows"]) > 20
+
+
+def test_dynamic_of_another_network_is_not_fitted(script):
+    options = script.Options(Path("m.keras"), quantization="dynamic", certify=True)
+    assert script.calibration_of(options, object(), mean_colour((1, 1, 1))) == (None, [])
 
 
 def test_calibration_on_the_judges_pictures_ends_before_anything_is_written(script, market, tmp_path):
