@@ -36,9 +36,11 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
+        self.left = self.after = (self.params["epochs"] - epoch - 1) * self.params["steps"]
 
     def on_train_batch_end(self, batch, logs=None):
         self.done += 1
+        self.left = self.after + self.params["steps"] - batch - 1
         now = time.perf_counter()
         if self.stream.isatty() and now - self.shown > self.seconds:
             self.shown = now
@@ -49,8 +51,7 @@ class Progress(keras.callbacks.Callback):
         self._write(f"{self._line(logs)}{scores}", end="\n")
 
     def _line(self, logs):
-        total = (self.params["epochs"] - self.params["first_epoch"]) * self.params["steps"]
-        left = (time.perf_counter() - self.began) / max(self.done, 1) * (total - self.done)
+        left = (time.perf_counter() - self.began) / max(self.done, 1) * self.left
         return (
             f"epoch {self.epoch + 1:3d}/{self.params['epochs']}  loss {logs['loss']:.3f}  "
             f"accuracy {100 * logs['accuracy']:5.1f} %  {logs['images_per_second']:.0f} images/s  "

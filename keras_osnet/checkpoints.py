@@ -1,5 +1,6 @@
 """Where a training stands, in one file that is whole or not there."""
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ class Place:
     sums: tuple = (0.0,) * len(SUMS)
 
 
-def checkpointer(path, model, optimizer, strategy):
+def checkpointer(path, model, optimizer, strategy, steps_per_epoch):
     """Makes the function that writes all variables of a model and its optimiser, and a `Place`, to one .npz file.
 
     Every worker has to call it; the chief writes. What replicas have of their own, the running statistics of batch
@@ -61,12 +62,13 @@ def checkpointer(path, model, optimizer, strategy):
             )
         if is_chief(strategy):
             with writing_atomically(path) as file:
-                np.savez(file, epoch=place.epoch, step=place.step, sums=np.array(place.sums), **arrays)
+                where = {"epoch": place.epoch, "step": place.step, "steps_per_epoch": steps_per_epoch}
+                np.savez(file, **where, sums=np.array(place.sums), **arrays)
 
     return save
 
 
-def restore_checkpoint(path, model, optimizer, strategy):
+def restore_checkpoint(path, model, optimizer, strategy, steps_per_epoch):
     """Puts a checkpoint's numbers in place, if there is one.
 
     It may be of another number of replicas; each then begins with the mean of their running statistics.
@@ -75,7 +77,8 @@ def restore_checkpoint(path, model, optimizer, strategy):
         `Place`.
 
     Raises:
-        ValueError: if the file is of another network or optimiser, or is broken. Nothing is changed.
+        ValueError: if the file is of another network or optimiser, of other steps per epoch, as other pictures make
+            them, or is broken. Nothing is changed.
     """
     if not path.exists():
         return Place()
@@ -83,8 +86,14 @@ def restore_checkpoint(path, model, optimizer, strategy):
         with np.load(path) as file:
             arrays = dict(file)
         place = Place(int(arrays.pop("epoch")), int(arrays.pop("step")), tuple(arrays.pop("sums").tolist()))
+        steps = int(arrays.pop("steps_per_epoch", steps_per_epoch))
     except Exception as error:  # NumPy and zipfile have a dozen of them
         raise ValueError(f"{path} is no checkpoint, or a broken one: {error}") from error
+    if steps != steps_per_epoch:
+        raise ValueError(
+            f"`work_dir` must be of a run on as many pictures. Received: {path}, which has {steps} steps an epoch, not "
+            f"{steps_per_epoch}"
+        )
     state, own, replicas = _state(model, optimizer), _of_replicas(model), strategy.num_replicas_in_sync
     several = {name for name in own.keys() & arrays.keys() if arrays[name].ndim == len(own[name].shape) + 1}
     wrong = sorted(arrays.keys() ^ state.keys()) or [
@@ -108,11 +117,17 @@ def restore_checkpoint(path, model, optimizer, strategy):
 
 def save_model(model, path, strategy):
     """Saves a model to a .keras file, which is whole or not there. Every worker has to call it; the chief writes."""
-    with tempfile.TemporaryDirectory(dir=path.parent if is_chief(strategy) else None) as folder:
-        temporary = Path(folder) / path.name
-        model.save(temporary)  # reads what replicas have of their own, with the help of all
-        if is_chief(strategy):
-            temporary.replace(path)
+    with tempfile.TemporaryDirectory() as folder:
+        chief = is_chief(strategy)
+        temporary = path.with_name(f"{path.stem}.tmp.keras") if chief else Path(folder) / path.name
+        try:
+            model.save(temporary)  # reads what replicas have of their own, with the help of all
+            if chief:
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _state(model, optimizer):

@@ -5,6 +5,7 @@ import time
 import numpy as np
 from PIL import Image
 
+from keras_osnet.data.check import CAMERAS_UNKNOWN
 from keras_osnet.metrics import evaluate_distances, evaluate_retrieval, expand_queries, rerank, verification_scores
 
 
@@ -23,7 +24,7 @@ def features_of_splits(features_of, splits):
     return tuple(features_of([r.path for r in records]) for records in (splits.query, splits.gallery))
 
 
-def score_features(query, gallery, splits, *, metric="euclidean", protocol="market1501", expand=0, reranked=False):
+def score_features(query, gallery, splits, *, metric="euclidean", protocol="market1501", expand=0, reranked=None):
     """Scores features of query and gallery, matched across cameras where these are known.
 
     Args:
@@ -31,8 +32,9 @@ def score_features(query, gallery, splits, *, metric="euclidean", protocol="mark
         splits: `Splits` that they belong to.
         metric: "euclidean" or "cosine".
         protocol: row of `keras_osnet.metrics.ranking.PROTOCOLS`.
-        expand: neighbours that each query is averaged with first (`expand_queries`, then by cosine). 0: none.
-        reranked: by k-reciprocal neighbours (`rerank`; with "cosine" of the normalised features).
+        expand: neighbours that each query is averaged with first (`expand_queries`, with this metric). 0: none.
+        reranked: None, or the options of `rerank`, a dict that may be empty: by k-reciprocal neighbours then (with
+            "cosine" of the normalised features).
 
     Returns:
         dict of fractions: rank1, rank5, rank10, mAP, mINP.
@@ -42,11 +44,11 @@ def score_features(query, gallery, splits, *, metric="euclidean", protocol="mark
     """
     labels = (*identities_and_cameras(splits.query), *identities_and_cameras(splits.gallery, unknown=-2))
     if expand:
-        query, metric = expand_queries(query, gallery, k=expand), "cosine"
-    if reranked:
+        query = expand_queries(query, gallery, k=expand, metric=metric)
+    if reranked is not None:
         if metric == "cosine":
             query, gallery = (f / np.maximum(np.linalg.norm(f, axis=1, keepdims=True), 1e-12) for f in (query, gallery))
-        scores = evaluate_distances(rerank(query, gallery), *labels, protocol=protocol)
+        scores = evaluate_distances(rerank(query, gallery, **reranked), *labels, protocol=protocol)
     else:
         scores = evaluate_retrieval(query, *labels[:2], gallery, *labels[2:], metric=metric, protocol=protocol)
     ranks = {f"rank{k}": float(scores.cmc[k - 1]) for k in (1, 5, 10)}
@@ -64,8 +66,10 @@ def identities_and_cameras(records, unknown=-1):
     return np.array([r.identity for r in records]), np.array(cameras)
 
 
-def chance_of_rank1(splits):
+def chance_of_rank1(splits, protocol="market1501"):
     """Rank-1 of a random order: mean over queries of matches / gallery pictures, both after the camera rule.
+
+    With the protocol "cuhk03", which draws a picture of each gallery identity, it is 1 / gallery identities.
 
     Raises:
         ValueError: if query or gallery is empty, or no query has a match that the camera rule leaves.
@@ -77,7 +81,8 @@ def chance_of_rank1(splits):
         same = identities == query.identity
         left = ~(same & (cameras == query.camera))
         if (same & left).any():
-            shares.append((same & left).sum() / left.sum())
+            one_each = protocol == "cuhk03"
+            shares.append(1 / len(np.unique(identities)) if one_each else (same & left).sum() / left.sum())
     if not shares:
         raise ValueError(
             "`splits` must have a match under another camera for some query. "
@@ -114,26 +119,48 @@ def table(rows):
     return "\n".join(lines)
 
 
-def describe(splits):
-    """Text: what is ranked, under which camera rule, and what chance gives."""
+def describe(splits, protocol="market1501"):
+    """Text: what is ranked, under which camera rule, and what chance gives. Raises as `chance_of_rank1`."""
     people = len({r.identity for r in splits.query})
-    cameras = len({r.camera for r in splits.query + splits.gallery})
-    views = f"{cameras} cameras, matched only across cameras"
-    if not splits.cameras_known:
-        views = "cameras unknown: the same-camera rule is off"
+    cameras = [r.camera for r in splits.query + splits.gallery]
+    unknown = cameras.count(None)
+    views = f"{len(set(cameras))} cameras, matched only across cameras"
+    if unknown:
+        views = CAMERAS_UNKNOWN + f" for {unknown} of {len(cameras)} pictures" * (unknown < len(cameras))
     return (
         f"{len(splits.query)} queries of {people} identities never seen in training, {len(splits.gallery)} gallery "
-        f"pictures, {views}; by chance R1 {100 * chance_of_rank1(splits):.2f}"
+        f"pictures, {views}; by chance R1 {100 * chance_of_rank1(splits, protocol):.2f}"
     )
 
 
-def verification_table(query, gallery, splits, metric):
-    """Text: true accept rates at false accept rates of 1e-4 .. .1, and the distances to accept at."""
+def verify(query, gallery, splits, metric):
+    """`verification_scores` at false accept rates of 1e-4 .. .1."""
     labels = identities_and_cameras(splits.query), identities_and_cameras(splits.gallery, unknown=-2)
-    scores = verification_scores(query, *labels[0], gallery, *labels[1], metric=metric)
+    return verification_scores(query, *labels[0], gallery, *labels[1], metric=metric)
+
+
+def verification_rows(scores):
+    """A dict for JSON of each false accept rate; the distance is None where no pair at all may be accepted."""
+    columns = scores.far, scores.tar, scores.threshold, scores.below_one_impostor
+    return [
+        {
+            "far": float(far),
+            "tar": float(tar),
+            "distance": float(distance) if np.isfinite(distance) else None,
+            "below_one_impostor": bool(below),
+        }
+        for far, tar, distance, below in zip(*columns, strict=True)
+    ]
+
+
+def verification_table(scores):
+    """Text: true accept rates at false accept rates, and the distances to accept at."""
     lines = [f"  {'false accept rate':>20s}{'true accept rate':>20s}{'at distance':>16s}"]
-    rows = zip(scores.far, scores.tar, scores.threshold, strict=True)
-    return "\n".join(lines + [f"  {far:20g}{tar:20.4f}{threshold:16.4f}" for far, tar, threshold in rows])
+    for row in verification_rows(scores):
+        distance = "none" if row["distance"] is None else f"{row['distance']:.4f}"
+        note = f"   too few impostors: none of {scores.impostors} is accepted" * row["below_one_impostor"]
+        lines.append(f"  {row['far']:20g}{row['tar']:20.4f}{distance:>16s}{note}")
+    return "\n".join(lines)
 
 
 def milliseconds(network, repeats=20):

@@ -1,12 +1,17 @@
 """How a training is carried out: on which devices, in which precision, with which steps."""
 
+import hashlib
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import keras
+import numpy as np
 
-from keras_osnet.layers import BatchNorm
-from keras_osnet.strategies import make_strategy
+from keras_osnet import work_dir as runs
+from keras_osnet.prediction import gathered
+from keras_osnet.strategies import is_chief, make_strategy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +83,30 @@ def made_ready(execution, make_optimizer, rate, **options):
 
 def synchronize_norms(model):
     """Lets all batch norms of a model take their moments over all replicas. Call it before training."""
-    for layer in model._flatten_layers(include_self=False):  # Keras has no public way to walk nested layers
-        if isinstance(layer, BatchNorm):
-            layer.synchronized = True
+    for layer in norms_of(model):
+        layer.synchronized = True
+
+
+def norms_of(model):
+    """All batch norms of a model, ours and Keras'."""
+    layers = model._flatten_layers(include_self=False)  # Keras has no public way to walk nested layers
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def claim(work_dir, settings, strategy):
+    """Makes a folder this run's own, for all its workers, as `keras_osnet.work_dir.claim` does for one.
+
+    Raises:
+        ValueError: if a run with other settings owns the folder, the workers' settings differ, or not every worker sees
+            the folder.
+    """
+    runs.claim(work_dir, settings, write=False)
+    digest = int(hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12], 16)
+    digests = gathered(strategy, np.array([digest], "int64"))
+    if (digests != digests[0]).any():
+        others = np.flatnonzero(digests != digests[0]).tolist()
+        raise ValueError(f"All workers must have the same settings. Received: workers {others} differ from worker 0")
+    runs.claim(work_dir, settings, write=is_chief(strategy))
+    seen = gathered(strategy, np.array([is_chief(strategy)]))  # none goes on before the chief has written
+    if len(seen) > 1 and not (Path(work_dir) / "config.json").exists():
+        raise ValueError(f"`work_dir` must be one folder that all workers see. Received: {work_dir}")

@@ -100,7 +100,8 @@ class FeatureExtractor:
         """
         if isinstance(pictures, (str, PathLike)) and Path(pictures).is_dir():
             pictures = pictures_in(pictures)
-        if isinstance(pictures, (str, PathLike)) or (isinstance(pictures, np.ndarray) and pictures.ndim < 4):
+        single = isinstance(pictures, np.ndarray) and pictures.ndim < 4 and pictures.dtype.kind != "U"
+        if isinstance(pictures, (str, PathLike)) or single:
             raise ValueError(
                 "`pictures` must be a list of pictures, or a folder. Received: a single picture; wrap it in [ ]."
             )
@@ -154,9 +155,9 @@ class FeatureExtractor:
             batches = picture_batches(paths, size=self.size, batch_size=self.batch_size)
             features = self._predict(batches.as_numpy_iterator(), len(paths), progress)
         # TensorFlow takes pictures as they are stored.
-        turned = [i for i, path in enumerate(paths) if _is_turned(path)]
+        turned = [i for i, path in enumerate(paths) if is_turned(path)]
         if turned:
-            features[turned] = self._of_arrays((_upright(paths[i]) for i in turned), len(turned), None)
+            features[turned] = self._of_arrays((upright(paths[i]) for i in turned), len(turned), None)
         return features
 
     def _of_arrays(self, arrays, total, progress):
@@ -187,7 +188,7 @@ class FeatureExtractor:
         return features
 
 
-def _is_turned(path):
+def is_turned(path):
     """Whether a JPEG file is stored with another side up. Reads the head of the file only, a tenth of a millisecond."""
     try:
         with Image.open(path, formats=("JPEG",)) as picture:
@@ -196,7 +197,8 @@ def _is_turned(path):
         return False
 
 
-def _upright(path):
+def upright(path):
+    """A picture file as (h, w, 3) uint8 RGB, turned as its EXIF says."""
     with Image.open(path) as picture:
         return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
 

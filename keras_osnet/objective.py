@@ -19,11 +19,12 @@ def _dense(classes, name):
     return keras.layers.Dense(classes, kernel_initializer=initializer, dtype=full, name=name)
 
 
-# The layer that gives logits, and its loss from a smoothing epsilon.
+# The layer that gives logits, and its loss from a smoothing epsilon. The margins' papers smooth nothing, and at scale
+# 64 an epsilon of .1 would hold the right cosine back as soon as it is .14 above the others.
 CLASSIFIERS = {
     "linear": (_dense, LabelSmoothedCrossEntropy),
-    "arcface": (CosineClassifier, lambda epsilon: MarginSoftmax("arcface", epsilon=epsilon)),
-    "cosface": (CosineClassifier, lambda epsilon: MarginSoftmax("cosface", epsilon=epsilon)),
+    "arcface": (CosineClassifier, lambda epsilon: MarginSoftmax("arcface")),
+    "cosface": (CosineClassifier, lambda epsilon: MarginSoftmax("cosface")),
 }
 
 
@@ -36,7 +37,7 @@ def with_objective(
         network: keras.Model, pictures -> (B, D) features.
         classes: identities to tell apart.
         classifier: row of `CLASSIFIERS`.
-        label_smoothing: epsilon of the classifier's loss.
+        label_smoothing: epsilon of the linear classifier's loss.
         triplet, circle, center: weights of these losses beside the classifier's; 0 leaves one out.
         margin: of the triplet loss, a number or "soft".
 

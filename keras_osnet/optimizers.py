@@ -141,6 +141,7 @@ class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(f"`steps_per_epoch` must be positive. Received: steps_per_epoch={steps_per_epoch}")
         if list(milestones) != sorted(milestones):
             raise ValueError(f"`milestones` must be in order. Received: milestones={tuple(milestones)}")
+        _check_warmup(warmup_epochs)
         self.learning_rate, self.steps_per_epoch = learning_rate, steps_per_epoch
         self.milestones, self.factor, self.warmup_epochs = tuple(milestones), factor, warmup_epochs
 
@@ -183,6 +184,7 @@ class CosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
         for name, value in (("steps_per_epoch", steps_per_epoch), ("epochs", epochs)):
             if value < 1:
                 raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
+        _check_warmup(warmup_epochs)
         self.learning_rate, self.steps_per_epoch = learning_rate, steps_per_epoch
         self.epochs, self.warmup_epochs = epochs, warmup_epochs
 
@@ -201,3 +203,8 @@ class CosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "epochs": self.epochs,
             "warmup_epochs": self.warmup_epochs,
         }
+
+
+def _check_warmup(epochs):
+    if not epochs >= 0:
+        raise ValueError(f"`warmup_epochs` must be at least 0. Received: warmup_epochs={epochs}")

@@ -20,8 +20,9 @@ def make_strategy(name="auto", replicas=0, *, wait=600.0):
         name: row of `STRATEGIES`. "one": one device, without `tf.distribute`'s overhead. "mirrored": the GPUs of this
             machine. "multiworker": those of all machines that the environment variable TF_CONFIG, or SLURM's, names.
             "tpu": the TPU that TPU_NAME names, or this machine's. "auto": "mirrored" for several replicas, else "one".
-        replicas: GPUs of each machine to use; where there is no GPU, logical CPUs, which bring no speed but let one try
-            that everything works. 0: all GPUs; without one, 2 logical CPUs ("mirrored") or 1 ("multiworker").
+        replicas: GPUs of each machine to use; where there is no GPU, logical CPUs of "mirrored", which bring no speed
+            but let one try that everything works. 0: all GPUs; without one, 2 logical CPUs ("mirrored") or the CPU
+            ("multiworker").
         wait: seconds that "multiworker" waits for the other workers. Default 600.
 
     Raises:
@@ -68,10 +69,15 @@ def _mirrored(replicas, wait):
 
 def _multiworker(replicas, wait):
     config = cluster(os.environ)
+    devices = _devices(replicas, without_gpu=1)  # an error now rather than when the others are there
+    if len(devices) > 1 and devices[0].startswith("CPU"):
+        raise ValueError(
+            "`replicas` must be 0 or 1 with strategy multiworker where there is no GPU: of each machine TensorFlow "
+            f"takes one CPU. Received: replicas={replicas}"
+        )
     meet(config, wait)
     os.environ["TF_CONFIG"] = json.dumps(config)
-    kind = _devices(replicas, without_gpu=1)[0].split(":")[0]
-    communication = {"GPU": "NCCL", "CPU": "RING"}[kind]
+    communication = {"GPU": "NCCL", "CPU": "RING"}[devices[0].split(":")[0]]
     options = tf.distribute.experimental.CommunicationOptions(
         implementation=tf.distribute.experimental.CommunicationImplementation[communication]
     )

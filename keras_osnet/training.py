@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_osnet.checkpoints import SUMS, Place, checkpointer, restore_checkpoint
-from keras_osnet.execution import Execution
+from keras_osnet.execution import Execution, norms_of
+from keras_osnet.layers import BatchNorm
 from keras_osnet.prediction import gathered
 from keras_osnet.strategies import is_chief, worker_of
 from keras_osnet.training_step import right_class, train_step_function
@@ -78,7 +79,8 @@ def train(
         list of dicts, one per epoch of all runs: the lines of metrics.jsonl.
 
     Raises:
-        ValueError: if the checkpoint in `work_dir` is of another network or optimiser, or not every worker sees it.
+        ValueError: if the checkpoint in `work_dir` is of another network, optimiser or number of steps per epoch, or
+            not every worker sees it; or if under several replicas a norm is Keras' own, and not synchronised.
         FloatingPointError: if the loss, or a weight, is not finite; the checkpoint before stays.
         OSError: if the checkpoint cannot be written, as on a full disk; the one before stays.
         ConnectionError: if another worker is gone; the checkpoint stays.
@@ -87,21 +89,22 @@ def train(
     Reference: paper, Section 4.1; torchreid's "two-stepped transfer learning" for `frozen_epochs`.
     """
     strategy = strategy or tf.distribute.get_strategy()
+    _check_norms(model, strategy)
     work_dir = Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     with strategy.scope():
         optimizer.build(model.trainable_variables)
-    place = restore_checkpoint(work_dir / CHECKPOINT, model, optimizer, strategy)
+    place = restore_checkpoint(work_dir / CHECKPOINT, model, optimizer, strategy, steps_per_epoch)
     places = gathered(strategy, np.array([[place.epoch, place.step]]))
     if (places != places[0]).any():
         raise ValueError(f"`work_dir` must be one folder that all workers see. Received: {work_dir}, {places.tolist()}")
     history = _read_history(work_dir / HISTORY, place.epoch)
     callbacks = keras.callbacks.CallbackList(callbacks, model=model)
-    callbacks.set_params({"epochs": epochs, "steps": steps_per_epoch, "first_epoch": place.epoch})
+    callbacks.set_params({"epochs": epochs, "steps": steps_per_epoch})
     model.optimizer, model.stop_training = optimizer, False
     step_of = partial(train_step_function, model, loss, optimizer, strategy, accuracy=accuracy, execution=execution)
     whole, frozen = step_of(), step_of(head=head) if frozen_epochs else None
-    save = checkpointer(work_dir / CHECKPOINT, model, optimizer, strategy)
+    save = checkpointer(work_dir / CHECKPOINT, model, optimizer, strategy, steps_per_epoch)
     averages = partial(_averages, model, optimizer, execution.ema)
     if place.epoch < epochs:
         feed = _feed(strategy, batches, place.epoch * steps_per_epoch + place.step)
@@ -128,12 +131,28 @@ def train(
                 lines = "".join(json.dumps(line) + "\n" for line in history)
                 write_atomically(work_dir / HISTORY, lines.encode())
             save(place)
-            if gathered(strategy, np.array([bool(model.stop_training)])).any():
+            stop, told = gathered(strategy, np.array([[model.stop_training, wishes()[1]]], bool)).any(axis=0)
+            if told:
+                callbacks.on_train_end()
+                raise Stopped(f"Stopped after epoch {place.epoch}; the checkpoint is written.")
+            if stop:
                 break
         if execution.ema:
             optimizer.finalize_variable_values(model.trainable_variables)
         callbacks.on_train_end()
     return history
+
+
+def _check_norms(model, strategy):
+    """Keras' own norm would leave every replica with running statistics of its own, of which one would be saved."""
+    if strategy.num_replicas_in_sync == 1:
+        return
+    wrong = [norm.name for norm in norms_of(model) if not (isinstance(norm, BatchNorm) or norm.synchronized)]
+    if wrong:
+        raise ValueError(
+            "`model` must have keras_osnet.layers.BatchNorm for norms, or synchronized ones, under several replicas. "
+            f"Received: {len(wrong)} others, the first: {wrong[0]}"
+        )
 
 
 def _feed(strategy, batches, first_step):

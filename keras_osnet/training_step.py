@@ -16,6 +16,23 @@ def right_class(labels, outputs):
     return tf.cast(tf.argmax(logits, 1, labels.dtype) == labels, "float32")
 
 
+def check_loss(loss, strategy, execution):
+    """Refuses what no step can be made of.
+
+    Raises:
+        ValueError: if the loss mines the whole batch, and the batch is to be taken in parts or compiled by XLA over
+            several replicas.
+    """
+    if not getattr(loss, "whole_batch", False):
+        return
+    if execution.accumulate > 1:
+        raise ValueError(
+            f"`accumulate` must be 1 for a loss that mines the whole batch. Received: accumulate={execution.accumulate}"
+        )
+    if strategy.num_replicas_in_sync > 1 and execution.jit:
+        raise ValueError("`jit` must be False for a loss that mines the whole batch over several replicas.")
+
+
 def train_step_function(
     model, loss, optimizer, strategy, *, head=None, accuracy=right_class, execution=Execution()  # noqa: B008
 ):  # fmt: skip
@@ -35,8 +52,7 @@ def train_step_function(
         of the wishes over all replicas]. Wishes are float64 numbers by which the workers agree on something.
 
     Raises:
-        ValueError: if the loss mines the whole batch, and the batch is to be taken in parts or compiled by XLA over
-            several replicas.
+        ValueError: as `check_loss`.
     """
     layers = [model] if head is None else [model.get_layer(name) for name in head]
     variables = [variable for layer in layers for variable in layer.trainable_variables]
@@ -45,10 +61,7 @@ def train_step_function(
     gathers, scales = mines and replicas > 1, isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     # Whether a gradient is too large, or overflows, is to be asked of the sum, so that all replicas do the same.
     together = replicas > 1 and (execution.clip_norm or scales)
-    if mines and parts > 1:
-        raise ValueError(f"`accumulate` must be 1 for a loss that mines the whole batch. Received: accumulate={parts}")
-    if gathers and execution.jit:
-        raise ValueError("`jit` must be False for a loss that mines the whole batch over several replicas.")
+    check_loss(loss, strategy, execution)
 
     def gradients_of(pictures, labels, batch):
         with tf.GradientTape() as tape:

@@ -5,13 +5,15 @@ import os
 import platform
 import sys
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 
 
 def about():
     """The command line and the versions it runs with, as a dict of text."""
-    versions = {name: version(name) for name in ("keras-osnet", "keras", "tensorflow", "numpy")}
+    # Not from the packages' own records: TensorFlow's is called otherwise on a TPU, and a checkout has none.
+    modules = {"keras-osnet": "keras_osnet", "keras": "keras", "tensorflow": "tensorflow", "numpy": "numpy"}
+    versions = {name: import_module(module).__version__ for name, module in modules.items()}
     return {"command": " ".join(["python", *sys.argv]), "python": platform.python_version(), **versions}
 
 

@@ -1,7 +1,8 @@
 """Which parts of OSNet matter: the paper's Table 5 (variants) and Table 6 (widths and resolutions).
 
     python recipes/ablation.py --data-dir D                              Table 5, every variant, on Market-1501
-    python recipes/ablation.py --data-dir D --sweep width,resolution     Table 6
+    python recipes/ablation.py --data-dir D --sweep width,resolution --row market1501_finetune \\
+        --weights 'osnet_x{width}_imagenet.pth' --work-dir runs/table6       Table 6
     python recipes/ablation.py --data-dir D --width 0.25 --resolution 0.25 --identities 200 --epochs 20 \\
         --milestones 12 17 --seeds 3                                     smaller, with spread
 
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations, product
 from pathlib import Path
 from queue import Queue
@@ -29,6 +30,7 @@ import numpy as np
 import tyro
 
 from keras_osnet import VARIANTS, OSNet, complexity
+from keras_osnet import work_dir as runs
 from keras_osnet.evaluation import milliseconds
 
 # The paper's R1 and mAP on Market-1501: Table 5 by model, Table 6 by (width, resolution).
@@ -43,10 +45,13 @@ TABLE_6 = {
     (0.5, 0.25): (85.4, 66.0), (0.25, 0.75): (91.6, 76.1), (0.25, 0.5): (88.7, 71.8), (0.25, 0.25): (79.1, 56.0),
 }  # fmt: skip
 
+PIN = getattr(os, "sched_setaffinity", None)  # not on macOS: there the jobs share all cores
+OWN = ("data_dir", "work_dir", "seeds", "jobs")  # what runs with the same scores may differ in
+
 
 @dataclass(frozen=True)
 class Ablation:
-    """What all networks share; the rest is as the paper trains from scratch."""
+    """What all networks share; the rest is as the row has it."""
 
     data_dir: Path
     """Folder that holds the dataset's official folder."""
@@ -56,10 +61,13 @@ class Ablation:
     """Of recipes/reid.py."""
     width: float = 1.0
     resolution: float = 1.0
-    epochs: int = 350
-    milestones: tuple[int, ...] = (150, 225, 300)
+    weights: str = ""
+    """Start from this file; {width} becomes 1_0, 0_75, 0_5 or 0_25, as in torchreid's names. Default: from scratch."""
+    epochs: int | None = None
+    """Default, as of milestones and learning rate: the row's."""
+    milestones: tuple[int, ...] | None = None
     batch_size: int = 64
-    learning_rate: float = 0.065
+    learning_rate: float | None = None
     crop: float = 0.0
     """Probability of a random crop."""
     identities: int = 0
@@ -73,6 +81,18 @@ class Ablation:
 
 def networks(settings):
     """Name -> options of recipes/reid.py, and the paper's scores."""
+    found = _of_table(settings)
+    if settings.weights:
+        for options, _ in found.values():
+            options["weights"] = settings.weights.replace("{width}", str(float(options["width"])).replace(".", "_"))
+        files = sorted({options["weights"] for options, _ in found.values()})
+        missing = [file for file in files if not Path(file).is_file()]
+        if missing:
+            raise ValueError(f"`weights` must name a file for every width. There is no {', '.join(missing)}")
+    return found
+
+
+def _of_table(settings):
     if settings.sweep == "variant":
         size = {"width": settings.width, "resolution": settings.resolution}
         return {
@@ -92,20 +112,25 @@ def networks(settings):
 def run(settings, name, options, seed, cores):
     """Trains one network, unless it is there, and gives its metrics and what they took."""
     work_dir = settings.work_dir / f"{name.replace(' ', '-')}-seed{seed}"
-    milestones = [str(milestone) for milestone in settings.milestones]
+    options = {
+        **options,
+        "seed": seed,
+        "epochs": settings.epochs,
+        "milestones": settings.milestones,
+        "learning-rate": settings.learning_rate,
+        "identities": settings.identities,
+        "batch-size": settings.batch_size,
+        "crop": settings.crop,
+    }
     command = [
         *(sys.executable, str(Path(__file__).with_name("reid.py")), "train", settings.row),
-        *("--data-dir", str(settings.data_dir), "--work-dir", str(work_dir), "--seed", str(seed)),
-        *("--epochs", str(settings.epochs), "--milestones", *milestones, "--identities", str(settings.identities)),
-        *("--batch-size", str(settings.batch_size), "--learning-rate", str(settings.learning_rate)),
-        *("--crop", str(settings.crop)),
-        *("--no-baselines", "--cache"),
-        *(part for option, value in options.items() for part in (f"--{option}", str(value))),
+        *("--data-dir", str(settings.data_dir), "--work-dir", str(work_dir), "--no-baselines", "--cache"),
+        *(part for option, value in options.items() if value is not None for part in _words(option, value)),
     ]
     began = time.perf_counter()
     if not (work_dir / "metrics.json").exists():
         done = subprocess.run(
-            command, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cores)
+            command, capture_output=True, text=True, preexec_fn=lambda: PIN(0, cores) if PIN else None
         )
         if done.returncode:
             raise ValueError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
@@ -116,9 +141,18 @@ def run(settings, name, options, seed, cores):
     return metrics
 
 
+def _words(option, value):
+    return [f"--{option}", *map(str, value if isinstance(value, tuple) else (value,))]
+
+
 def train_all(settings, rows):
     """(networks, seeds, 2): R1 and mAP in per cent."""
-    cores, shares = sorted(os.sched_getaffinity(0)), Queue()
+    cores, shares = sorted(os.sched_getaffinity(0)) if PIN else list(range(os.cpu_count())), Queue()
+    if not 1 <= settings.jobs <= len(cores):
+        raise ValueError(f"`jobs` must be 1 to {len(cores)}, the cores of this machine. Received: jobs={settings.jobs}")
+    # Finished runs are taken as they are: the folder must be of the same options.
+    same = {name: value for name, value in asdict(settings).items() if name not in OWN}
+    runs.claim(settings.work_dir, same, write=False)
     for job in range(settings.jobs):
         shares.put(set(cores[job :: settings.jobs]))
 
@@ -133,8 +167,11 @@ def train_all(settings, rows):
 
     # Seed by seed, so that an interrupted table has all networks with fewer seeds.
     tasks = [(row, seed) for seed, row in product(range(settings.seeds), rows.items())]
+    scores = []
     with ThreadPoolExecutor(settings.jobs) as pool:
-        scores = list(pool.map(one, tasks))
+        for found in pool.map(one, tasks):
+            runs.claim(settings.work_dir, same)
+            scores.append(found)
     return np.array(scores).reshape(settings.seeds, len(rows), 2).swapaxes(0, 1)
 
 
@@ -151,13 +188,13 @@ def markdown(rows, scores):
         "| network | parameters | mult-adds | ms a picture | R1 | mAP | the paper |",
         "|---|---|---|---|---|---|---|",
     ]
-    for (name, (options, paper)), runs in zip(rows.items(), scores, strict=True):
+    for (name, (options, paper)), seeds in zip(rows.items(), scores, strict=True):
         time_of, cost = cost_of(options)
         keras.backend.clear_session()
-        spread = runs.std(axis=0, ddof=1) if len(runs) > 1 else None
+        spread = seeds.std(axis=0, ddof=1) if len(seeds) > 1 else None
         r1, m_ap = (
             f"{value:.2f}" + (f" ± {spread[i]:.2f}" if spread is not None else "")
-            for i, value in enumerate(runs.mean(axis=0))
+            for i, value in enumerate(seeds.mean(axis=0))
         )
         beside = " / ".join(map(str, paper)) if paper else ""
         lines.append(
@@ -184,6 +221,8 @@ def main(settings: Ablation):
     rows = networks(settings)
     scores = train_all(settings, rows)
     print(f"\n{markdown(rows, scores)}")
+    if settings.sweep != "variant" and not settings.weights:
+        print("\nTrained from scratch; the paper's networks of this table are fine-tuned.")
     against = disagreements(rows, scores)
     print("\nAgainst the paper's order:" if against else "\nIn the paper's order.")
     for line in against:

@@ -30,7 +30,7 @@ from keras_osnet.callbacks import Watching, watchers
 from keras_osnet.checkpoints import save_model
 from keras_osnet.complexity import depth
 from keras_osnet.data import arrays, cifar
-from keras_osnet.execution import Execution, begin, made_ready, synchronize_norms
+from keras_osnet.execution import Execution, begin, claim, made_ready, synchronize_norms
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, StepSchedule
 from keras_osnet.prediction import gathered, own_share, predictor, share_statistics
@@ -135,9 +135,6 @@ def training(run):
         )
         rate = StepSchedule(settings.learning_rate, steps, settings.milestones, 0.2, settings.warmup_epochs)
         optimizer = made_ready(settings, SGD, rate, l2=settings.l2, nesterov=True)
-    runs.claim(work_dir, asdict(settings), write=is_chief(strategy))
-    if settings.synchronize_norms:
-        synchronize_norms(model)
     cost = complexity(model)
     print(
         f"{model.name}: {depth(model)} layers, {cost.params:,} parameters, {cost.mult_adds / 1e6:.1f}M mult-adds; "
@@ -156,6 +153,10 @@ def training(run):
             shard=shard,
         )
 
+    watching = watchers(run, work_dir, batches, strategy)
+    claim(work_dir, asdict(settings), strategy)
+    if settings.synchronize_norms:
+        synchronize_norms(model)
     history = train(
         model,
         batches,
@@ -168,7 +169,7 @@ def training(run):
         execution=settings,
         evaluate=lambda: {"error": error(model, data.test, data.test_labels, strategy)},
         evaluate_every=settings.evaluate_every,
-        callbacks=watchers(run, work_dir, batches, strategy),
+        callbacks=watching,
     )
     print(f"{len(history)} epochs took {sum(line['seconds'] for line in history) / 60:.1f} minutes")
     save_model(model, work_dir / "model.keras", strategy)

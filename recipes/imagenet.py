@@ -28,7 +28,7 @@ from keras_osnet import work_dir as runs
 from keras_osnet.callbacks import Watching, watchers
 from keras_osnet.checkpoints import save_model
 from keras_osnet.data import class_folders, prepared, resized_crops
-from keras_osnet.execution import Execution, begin, made_ready, synchronize_norms
+from keras_osnet.execution import Execution, begin, claim, made_ready, synchronize_norms
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, CosineSchedule
 from keras_osnet.prediction import gathered, predictor, share_statistics
@@ -118,7 +118,6 @@ def training(run):
         model = OSNet(settings.width, settings.variant, (*settings.size, 3), classes=part.classes)
         rate = CosineSchedule(settings.learning_rate, steps, settings.epochs, warmup_epochs=settings.warmup_epochs)
         optimizer = made_ready(settings, SGD, rate, l2=settings.l2)
-    runs.claim(run.work_dir, asdict(settings), write=is_chief(strategy))
     print(f"{model.name} on {part.count} pictures of {part.classes} classes; {steps} steps an epoch")
 
     def batches(first_step, shard=(0, 1)):
@@ -132,6 +131,8 @@ def training(run):
             shard=shard,
         )
 
+    watching = watchers(run, run.work_dir, batches, strategy)
+    claim(run.work_dir, asdict(settings), strategy)
     if settings.synchronize_norms:
         synchronize_norms(model)
     with part.naming_unreadable():
@@ -147,7 +148,7 @@ def training(run):
             execution=settings,
             evaluate=lambda: errors(model, val, strategy),
             evaluate_every=settings.evaluate_every,
-            callbacks=watchers(run, run.work_dir, batches, strategy),
+            callbacks=watching,
         )
     save_model(model, run.work_dir / "model.keras", strategy)
     write_run_report(run.work_dir, history, strategy)

@@ -34,7 +34,7 @@ from keras_osnet.checkpoints import save_model
 from keras_osnet.data import DATASETS, load, load_attributes, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.evaluation import score_splits, table
-from keras_osnet.execution import Execution, begin, made_ready, synchronize_norms
+from keras_osnet.execution import Execution, begin, claim, made_ready, synchronize_norms
 from keras_osnet.losses import LabelColumns, LabelSmoothedCrossEntropy, WeightedBinaryCrossentropy, WeightedSum
 from keras_osnet.metrics import attribute_scores, attribute_table, choose_thresholds
 from keras_osnet.models.attribute_head import AttributeHead
@@ -203,9 +203,7 @@ def training(run):
         model, loss = build(settings, splits.names, attributes.mean(axis=0), len(people))
         rate = StepSchedule(settings.learning_rate, steps, settings.milestones, warmup_epochs=settings.warmup_epochs)
         optimizer = made_ready(settings, SGD, rate, l2=settings.l2)
-    runs.claim(work_dir, asdict(settings), write=is_chief(strategy))
-    if settings.synchronize_norms:
-        synchronize_norms(model)
+    augmentation = Augmentation(settings.flip, settings.crop, settings.erase)
     counts = ", ".join(
         f"{len(part)} {name}" for name, part in zip(("train", "val", "test"), splits_of(splits), strict=True)
     )
@@ -218,7 +216,7 @@ def training(run):
             labels,
             size=settings.size,
             batch_size=settings.batch_size,
-            augmentation=Augmentation(settings.flip, settings.crop, settings.erase),
+            augmentation=augmentation,
             seed=settings.seed,
             epochs=settings.epochs,
             first_step=first_step,
@@ -226,6 +224,10 @@ def training(run):
             cache=settings.cache,
         )
 
+    watching = watchers(run, work_dir, batches, strategy)
+    claim(work_dir, asdict(settings), strategy)
+    if settings.synchronize_norms:
+        synchronize_norms(model)
     # Once: each has a prediction function of its own to compile.
     recogniser = AttributeRecogniser(answers, strategy=strategy)
 
@@ -247,7 +249,7 @@ def training(run):
             accuracy=right_attributes,
             evaluate=(lambda: score(splits.test)) if settings.test_every_epoch else None,
             evaluate_every=1,
-            callbacks=[*watchers(run, work_dir, batches, strategy), *choosing],
+            callbacks=[*watching, *choosing],
         )
     print(f"{len(history)} epochs took {sum(line['seconds'] for line in history) / 60:.1f} minutes")
     if choosing:

@@ -47,9 +47,11 @@ from keras_osnet.evaluation import (
     score_features,
     score_splits,
     table,
+    verification_rows,
     verification_table,
+    verify,
 )
-from keras_osnet.execution import Execution, begin, made_ready, synchronize_norms
+from keras_osnet.execution import Execution, begin, claim, made_ready, synchronize_norms
 from keras_osnet.export import run_tflite, to_tflite
 from keras_osnet.inference import pictures_in
 from keras_osnet.models.baselines import BASELINES
@@ -59,6 +61,7 @@ from keras_osnet.run_report import write_run_report
 from keras_osnet.search import search as nearest
 from keras_osnet.strategies import is_chief
 from keras_osnet.training import Stopped, others_gone, train
+from keras_osnet.training_step import check_loss
 from keras_osnet.weights import load_network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -167,11 +170,20 @@ ROWS = {
         "synthetic", width=0.25, resolution=0.5, epochs=8, milestones=(5, 7), warmup_epochs=1, erase=0, cache=True
     ),
 }
+
+
+def single_step(settings, steps):
+    """Falls after every `step_epochs`."""
+    every = settings.step_epochs
+    if every < 1:
+        raise ValueError(f"`step_epochs` must be positive. Received: step_epochs={every}")
+    milestones = range(every, settings.epochs, every)
+    return StepSchedule(settings.learning_rate, steps, milestones, warmup_epochs=settings.warmup_epochs)
+
+
 SCHEDULES = {
     "multi_step": lambda s, steps: StepSchedule(s.learning_rate, steps, s.milestones, warmup_epochs=s.warmup_epochs),
-    "single_step": lambda s, steps: StepSchedule(
-        s.learning_rate, steps, range(s.step_epochs, s.epochs, s.step_epochs), warmup_epochs=s.warmup_epochs
-    ),
+    "single_step": single_step,
     "cosine": lambda s, steps: CosineSchedule(s.learning_rate, steps, s.epochs, warmup_epochs=s.warmup_epochs),
 }
 
@@ -199,8 +211,15 @@ def build(settings, classes, steps):
     """The network that gives features; the one to train, with its heads; their loss and optimiser."""
     if settings.network == "osnet":
         network = OSNet(settings.width, settings.variant, (*settings.size, 3), weights=settings.weights)
+    elif settings.variant != "osnet":
+        raise ValueError(f"`variant` is of OSNet. Received: variant={settings.variant!r}, network={settings.network!r}")
     elif settings.weights:
         network = keras.models.load_model(settings.weights, compile=False)
+        if network.input_shape[1:3] != settings.size:
+            raise ValueError(
+                f"`weights` must be of a network for pictures of {settings.size}, by `resolution`. "
+                f"Received: one for {network.input_shape[1:3]}"
+            )
     else:
         network = BASELINES[settings.network]((*settings.size, 3), settings.width)
     model, loss = with_objective(
@@ -219,6 +238,14 @@ def build(settings, classes, steps):
 
 def batches_of(settings, paths, labels, steps):
     """Function of a step number that gives the batches from there on."""
+    augmentation = Augmentation(
+        settings.flip,
+        settings.crop,
+        settings.erase,
+        settings.patch,
+        settings.jitter,
+        erase_fill=settings.erase_fill,
+    )
 
     def order(epoch):
         return identity_batches(
@@ -235,6 +262,11 @@ def batches_of(settings, paths, labels, steps):
         short = short_identities(labels, settings.pictures_per_identity)
         if short:
             print(f"{short} identities have fewer than {settings.pictures_per_identity} pictures: theirs repeat")
+    elif settings.triplet or settings.circle:
+        print(
+            "--triplet and --circle compare pictures of one person, of which drawn batches have few: "
+            "--pictures-per-identity 4 gives them"
+        )
 
     def batches(first_step, shard=(0, 1)):
         return pipeline.training_batches(
@@ -242,14 +274,7 @@ def batches_of(settings, paths, labels, steps):
             labels,
             size=settings.size,
             batch_size=settings.batch_size,
-            augmentation=Augmentation(
-                settings.flip,
-                settings.crop,
-                settings.erase,
-                settings.patch,
-                settings.jitter,
-                erase_fill=settings.erase_fill,
-            ),
+            augmentation=augmentation,
             seed=settings.seed,
             epochs=settings.epochs,
             first_step=first_step,
@@ -275,7 +300,9 @@ def fit(run, strategy, records, work_dir, score):
     batches = batches_of(settings, paths, labels, steps)
     with strategy.scope():
         network, model, loss, optimizer = build(settings, len(people), steps)
-    runs.claim(work_dir, asdict(settings), write=is_chief(strategy))
+    check_loss(loss, strategy, settings)
+    watching = watchers(run, work_dir, batches, strategy)
+    claim(work_dir, asdict(settings), strategy)
     if settings.synchronize_norms:
         synchronize_norms(model)
     print(
@@ -300,7 +327,7 @@ def fit(run, strategy, records, work_dir, score):
             head=("classifier", "centers") if settings.center else ("classifier",),
             evaluate=lambda: score(extractor),
             evaluate_every=settings.evaluate_every,
-            callbacks=[*watchers(run, work_dir, batches, strategy), *best],
+            callbacks=[*watching, *best],
         )
     print(f"{len(history)} epochs took {sum(line['seconds'] for line in history) / 60:.1f} minutes")
     save_model(network, work_dir / "model.keras", strategy)
@@ -313,14 +340,19 @@ def training(run):
     settings, work_dir = run.settings, run.work_dir
     groups = trials(settings, run.data_dir)
     names = settings.targets.split(",") if settings.targets else [settings.dataset]
-    # All of them now: what cannot be scored is an error before the training, not after it.
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
-    described = [describe(others.get(names[0], splits)[0]) for splits in groups]
-    strategy = begin(settings, settings.batch_size)
+    targets = [{name: others.get(name, splits) for name in names} for splits in groups]
+    # What cannot be scored, or kept, is an error before the training, not after it.
+    described = [
+        [describe(side, DATASETS[name].protocol) for name in names for side in sides[name]] for sides in targets
+    ]
+    runs.claim(work_dir, asdict(settings), write=False)
+    strategy = begin(settings, settings.batch_size)  # before any tensor is made: logical CPUs come first
+    ranked = [side.query + side.gallery for sides in targets for name in names for side in sides[name]]
+    pipeline.refuse_unreadable(sorted({record.path for records in ranked for record in records}))
     scores = []
-    for trial, splits in enumerate(groups):
+    for trial, (splits, sides) in enumerate(zip(groups, targets, strict=True)):
         folder = work_dir / f"trial{trial}" if len(groups) > 1 else work_dir
-        sides = {name: others.get(name, splits) for name in names}
 
         def score(features, name=names[0], sides=sides):
             protocol = DATASETS[name].protocol
@@ -335,10 +367,10 @@ def training(run):
         if before:
             name = "before fine-tuning" if settings.weights else "untrained network"
             rows = {**rows, name: before, "colour histograms": score(colour_histograms)}
-        print(f"{described[trial]}\n{table(rows)}")
+        print(f"{described[trial][0]}\n{table(rows)}")
     means = {name: mean([score[name] for score in scores]) for name in names}
     if len(groups) > 1:
-        runs.claim(work_dir, asdict(settings), write=is_chief(strategy))
+        claim(work_dir, asdict(settings), strategy)
         print(f"means over {len(groups)} trials\n{table(means)}")
         save_model(network, work_dir / "model.keras", strategy)
     metrics = means[names[0]] | ({"targets": means} if len(names) > 1 else {})
@@ -364,6 +396,9 @@ def evaluate(
     flip: bool = False,
     expand: int = 0,
     rerank: bool = False,
+    k1: int = 20,
+    k2: int = 6,
+    lambda_value: float = 0.3,
     verification: bool = False,
 ):
     """Scores weights on the test side of a dataset.
@@ -381,19 +416,33 @@ def evaluate(
         flip: average the features of each picture and its mirror image.
         expand: average each query with so many neighbours, as one more row.
         rerank: by k-reciprocal neighbours, as one more row.
+        k1: of re-ranking, neighbours that may be reciprocal.
+        k2: of re-ranking, pictures that are averaged.
+        lambda_value: of re-ranking, share of the original distance.
         verification: true accept rates at given false accept rates, with their thresholds.
     """
     work_dir = work_dir or Path("runs") / f"evaluate-{dataset}"
     names = [dataset, *(name for name in targets.split(",") if name not in ("", dataset))]
     sides = {name: load_splits(name, data_dir) for name in names}
+    for option, k in (("expand", expand), ("k1", k1 * rerank)):
+        for name in names:
+            smallest = min(len(side.gallery) for side in sides[name])
+            if k > smallest:
+                raise ValueError(f"`{option}` must be at most {smallest}, {name}'s gallery. Received: {option}={k}")
     network, report = load_network(weights, width=width, variant=variant, resolution=resolution)
-    settings = {"weights": str(weights), "dataset": dataset, "metric": metric, "network": network.get_config()}
+    settings = {
+        "weights": str(weights),
+        "dataset": dataset,
+        "metric": metric,
+        "flip": flip,
+        "network": network.get_config(),
+    }
     runs.claim(work_dir, settings)
     print(f"{network.name}: {report.assigned} arrays from {weights}{', without classifier' * bool(report.dropped)}")
     ways = {metric: {}}
     ways |= {f"{metric}, {expand} neighbours": {"expand": expand}} if expand else {}
-    ways |= {f"{metric}, re-ranked": {"reranked": True}} if rerank else {}
-    features_of, metrics = FeatureExtractor(network, flip=flip), {}
+    ways |= {f"{metric}, re-ranked": {"reranked": {"k1": k1, "k2": k2, "lambda_value": lambda_value}}} if rerank else {}
+    features_of, metrics, verified = FeatureExtractor(network, flip=flip), {}, {}
     for name in names:
         protocol = DATASETS[name].protocol
         features = [features_of_splits(features_of, side) for side in sides[name]]
@@ -402,12 +451,16 @@ def evaluate(
                        for f, s in zip(features, sides[name], strict=True)])
             for way, options in ways.items()
         }  # fmt: skip
-        print(f"{name}: {describe(sides[name][0])}\n{table(rows)}")
+        print(f"{name}: {describe(sides[name][0], protocol)}\n{table(rows)}")
         metrics[name] = rows
         if verification:
-            print(verification_table(*features[0], sides[name][0], metric))
+            found = verify(*features[0], sides[name][0], metric)
+            of = f"the first of {len(features)} test sides: " * (len(features) > 1)
+            print(f"{of}{found.genuine:,} genuine pairs, {found.impostors:,} impostors\n{verification_table(found)}")
+            verified[name] = verification_rows(found)
     network.save(work_dir / "model.keras")
     more = {"rows": metrics} if len(ways) > 1 or len(names) > 1 else {}
+    more |= {"verification": verified} if verified else {}
     write_metrics(work_dir, metrics[dataset][metric] | more)
 
 
@@ -433,8 +486,12 @@ def extract(weights: Path, pictures: Path, output: Path, resolution: float = 1.0
         resolution: of 256 x 128, where the weights do not tell.
         flip: average the features of each picture and its mirror image.
     """
+    if output.suffix != ".npz" or not output.parent.is_dir():
+        raise ValueError(f"`output` must be an .npz file in a folder that is there. Received: {output}")
     paths = pictures_in(pictures)
-    features = FeatureExtractor(load_network(weights, resolution=resolution)[0], flip=flip)(paths)
+    extractor = FeatureExtractor(load_network(weights, resolution=resolution)[0], flip=flip)
+    bar = keras.utils.Progbar(len(paths), unit_name="batch", verbose=int(sys.stdout.isatty()))
+    features = extractor(paths, progress=lambda done, total: bar.update(done))
     np.savez(output, paths=np.array([str(path) for path in paths]), features=features)
     print(f"{output}: {features.shape[0]} features of {features.shape[1]} numbers")
 

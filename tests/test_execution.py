@@ -1,11 +1,13 @@
 """Ways to carry out a training: that they change neither its steps nor its weights, or as their equation says."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_osnet.execution import Execution, begin, made_ready
+from keras_osnet.execution import Execution, begin, claim, made_ready
 from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum
 from keras_osnet.optimizers import SGD
 from keras_osnet.training import train
@@ -165,3 +167,24 @@ def test_a_loss_that_mines_the_whole_batch_is_not_taken_in_parts():
     strategy = tf.distribute.get_strategy()
     with pytest.raises(ValueError, match="`accumulate` must be 1 for a loss that mines the whole batch"):
         train_step_function(linear(), loss, SGD(), strategy, execution=Execution(accumulate=2))
+
+
+def test_workers_of_other_settings_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    one = tf.distribute.get_strategy()
+    claim(tmp_path / "alone", {"epochs": 3}, one)
+    assert json.loads((tmp_path / "alone" / "config.json").read_text())["settings"] == {"epochs": 3}
+
+    def gathered(strategy, rows):
+        return np.concatenate([rows, rows + 1])
+
+    monkeypatch.setattr("keras_osnet.execution.gathered", gathered)
+    with pytest.raises(ValueError, match=r"All workers must have the same settings. Received: workers \[1\] differ"):
+        claim(tmp_path / "two", {"epochs": 3}, one)
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_worker_that_does_not_see_the_chiefs_folder_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_osnet.execution.gathered", lambda strategy, rows: np.concatenate([rows, rows]))
+    monkeypatch.setattr("keras_osnet.execution.is_chief", lambda strategy: False)
+    with pytest.raises(ValueError, match="`work_dir` must be one folder that all workers see"):
+        claim(tmp_path / "mine", {"epochs": 3}, tf.distribute.get_strategy())

@@ -31,7 +31,7 @@ ALLOWED = {
     "evaluation": EVERY,
     "objective": {"layers", "losses", "models"},
     "strategies": set(),
-    "execution": {"layers", "strategies"},
+    "execution": {"prediction", "strategies", "work_dir"},
     "prediction": {"strategies"},
     "checkpoints": {"strategies", "work_dir"},
     "callbacks": {"checkpoints", "prediction", "preprocessing", "strategies", "work_dir"},

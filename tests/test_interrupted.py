@@ -155,8 +155,18 @@ def arrays_of(path):
         return list(file.values())
 
 
-def kill_one(processes, when):
-    """Kills any one of the processes after so many seconds, then the others. False if all had ended."""
+def kill_one(processes, when, checkpoint=None):
+    """Kills any one of the processes after so many seconds, then the others. False if all had ended.
+
+    Of a checkpoint, the seconds count from when these processes have written one.
+    """
+
+    def written():
+        return checkpoint.stat().st_mtime_ns if checkpoint and checkpoint.exists() else None
+
+    before = written()
+    while checkpoint and written() == before and any(process.poll() is None for process in processes):
+        time.sleep(0.02)
     deadline = time.monotonic() + when
     while time.monotonic() < deadline and any(process.poll() is None for process in processes):
         time.sleep(0.05)
@@ -190,9 +200,12 @@ def test_a_run_killed_at_any_moment_and_started_again_ends_in_the_same_weights_a
             processes, files = start(tmp_path, mode, 20, f"run{runs}")
             if kills == KILLS:
                 break
-            if not kill_one(processes, random.uniform(0.3, 1.05) * seconds):
+            # In turns, once there is something to go on from, and at any moment.
+            checkpoint = None if kills % 2 else tmp_path / f"run{runs}" / "checkpoint.npz"
+            if not kill_one(processes, random.uniform(*((0.3, 1.05) if kills % 2 else (0, 0.4))) * seconds, checkpoint):
                 break
             kills += 1
+            assert kills % 2 == 0 or checkpoint.exists()
         ended(processes, tmp_path, f"run{runs}")
         for expected, path in zip(reference, files, strict=True):
             for ours, theirs in zip(arrays_of(path), expected, strict=True):

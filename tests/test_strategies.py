@@ -165,6 +165,13 @@ def test_a_strategy_that_cannot_be_is_refused(monkeypatch, name, replicas, told)
         make_strategy(name, replicas)
 
 
+def test_several_replicas_of_a_worker_without_gpu_are_refused_before_it_waits_for_others(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text(worker=["127.0.0.1:1", "127.0.0.1:2"]))
+    monkeypatch.setattr(tf.config, "set_logical_device_configuration", lambda *_: None)
+    with pytest.raises(ValueError, match="`replicas` must be 0 or 1 with strategy multiworker where there is no GPU"):
+        make_strategy("multiworker", 2, wait=0)
+
+
 @pytest.mark.parametrize(("name", "replicas"), [("auto", 0), ("auto", 1), ("one", 0), ("one", 1)])
 def test_one_device_needs_no_strategy_and_is_its_own_chief(name, replicas):
     strategy = make_strategy(name, replicas)

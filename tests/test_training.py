@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from keras_osnet.callbacks import Progress
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, AMSGrad, StepSchedule
-from keras_osnet.training import train
+from keras_osnet.training import Stopped, train
 
 SHAPE, CLASSES, BATCH, STEPS = (32, 16, 3), 3, 4, 3
 KEYS = {"epoch", "loss", "accuracy", "images_per_second", "waiting", "seconds", "learning_rate"}
@@ -229,6 +230,39 @@ def test_a_checkpoint_cut_short_by_others_is_refused_by_its_name(tmp_path, spoil
         run(tmp_path)
 
 
+def test_a_run_on_more_or_fewer_pictures_does_not_go_on(tmp_path):
+    run(tmp_path, epochs=1)
+    before = (tmp_path / "checkpoint.npz").read_bytes()
+    with pytest.raises(ValueError, match=rf"which has {STEPS} steps an epoch, not {STEPS - 1}"):
+        train(
+            small(), batches, loss=LabelSmoothedCrossEntropy(0.1), optimizer=SGD(0.01), epochs=2,
+            steps_per_epoch=STEPS - 1, work_dir=tmp_path,
+        )  # fmt: skip
+    assert (tmp_path / "checkpoint.npz").read_bytes() == before
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_sigterm_while_an_epoch_is_scored_stops_after_its_checkpoint(tmp_path, epochs):
+    """In the callbacks of the first epoch, where no step hears it; the same command goes on from there."""
+    told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped, match="Stopped after epoch 1; the checkpoint is written"):
+        run(tmp_path, epochs=epochs, callbacks=[told])
+    assert len(run(tmp_path, epochs=epochs)) == epochs
+
+
+def test_keras_own_norms_are_refused_under_several_replicas(monkeypatch, tmp_path):
+    model = keras.Sequential([*small().layers[:2], keras.layers.BatchNormalization(name="theirs"), *small().layers[2:]])
+    model.build((None, *SHAPE))
+
+    class Two:
+        num_replicas_in_sync = 2
+
+    with pytest.raises(ValueError, match=r"`model` must have keras_osnet\.layers\.BatchNorm.*the first: theirs"):
+        run(tmp_path / "run", model, strategy=Two())
+    assert not (tmp_path / "run").exists()
+    run(tmp_path / "run", model, epochs=1)  # on one device they are as good
+
+
 def test_the_share_of_the_time_that_steps_wait_for_their_batch_stands_in_the_lines(tmp_path):
     def slow(step):
         return (
@@ -337,7 +371,7 @@ def test_progress_of_a_resumed_run_counts_the_epochs_left(tmp_path, monkeypatch)
     run(tmp_path, epochs=2)
     stream, clock = io.StringIO(), iter([0.0, *[70.0] * 4])
     progress = Progress(stream)
-    progress.set_params({"epochs": 6, "steps": 1, "first_epoch": 2})
+    progress.set_params({"epochs": 6, "steps": 1})
     monkeypatch.setattr("keras_osnet.callbacks.time.perf_counter", lambda: next(clock))
     progress.on_train_begin()
     progress.on_epoch_begin(2)
@@ -347,9 +381,21 @@ def test_progress_of_a_resumed_run_counts_the_epochs_left(tmp_path, monkeypatch)
     assert stream.getvalue() == "epoch   3/6  loss 1.000  accuracy  50.0 %  9 images/s  3:30 left\n"
 
 
+def test_progress_of_a_run_resumed_within_an_epoch_counts_the_steps_left(monkeypatch):
+    """Two of three epochs of 10 steps are to do, and of the first one step, which takes 7 seconds: 11 are left."""
+    stream, clock = Terminal(), iter([0.0, 7.0, 7.0])
+    progress = Progress(stream, seconds=0)
+    progress.set_params({"epochs": 3, "steps": 10})
+    monkeypatch.setattr("keras_osnet.callbacks.time.perf_counter", lambda: next(clock))
+    progress.on_train_begin()
+    progress.on_epoch_begin(1)
+    progress.on_train_batch_end(8, {"loss": 1.0, "accuracy": 0.5, "images_per_second": 9.0})
+    assert "  1:17 left  step 9/10" in stream.getvalue()
+
+
 def test_progress_of_a_run_that_has_no_step_left_in_its_epoch_writes_its_line():
     progress = Progress(stream := io.StringIO())
-    progress.set_params({"epochs": 6, "steps": 4, "first_epoch": 2})
+    progress.set_params({"epochs": 6, "steps": 4})
     progress.on_train_begin()
     progress.on_epoch_begin(2)
     progress.on_epoch_end(2, {"loss": 1.0, "accuracy": 0.5, "images_per_second": 9.0})
@@ -372,6 +418,8 @@ def test_progress_on_a_terminal_moves_and_leaves_whole_lines(tmp_path):
 
 SCRIPT = """
 import json, sys
+from functools import partial
+
 import keras, numpy as np, tensorflow as tf
 from PIL import Image
 
@@ -384,8 +432,8 @@ from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.layers import ConvNorm
 from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum
-from keras_osnet.optimizers import SGD, StepSchedule
-from keras_osnet.execution import synchronize_norms
+from keras_osnet.optimizers import SGD, AMSGrad, StepSchedule
+from keras_osnet.execution import Execution, made_ready, synchronize_norms
 from keras_osnet.training import train
 
 folder, result = sys.argv[1], {}
@@ -504,6 +552,53 @@ two_alone, _ = run("alone", joint, 1, alike.skip, 0.002, strategy, loss=with_tri
 result["mining of replicas"] = difference(one_mined, two_mined)
 result["mining of each replica alone"] = difference(one_mined, two_alone)
 result["numbers of replicas"] = [abs(one_history[0][k] - two_history[0][k]) for k in ("loss", "accuracy")]
+
+
+def plain():
+    layers = [keras.layers.AveragePooling2D(8), keras.layers.Flatten(), keras.layers.Dense(3, name="classifier")]
+    return keras.Sequential([keras.Input((32, 16, 3)), *layers], name="plain")
+
+
+# Two epochs in each way, on one device and on two replicas: how far the two end apart, and from where they began.
+sgd = partial(SGD, momentum=0.9, l2=5e-4)
+ways = {
+    "parts": (Execution(accumulate=2), sgd), "compiled": (Execution(jit=True), sgd),
+    "clipped": (Execution(clip_norm=0.1), sgd), "averaged": (Execution(ema=0.9), sgd),
+    "all four": (Execution(accumulate=2, jit=True, clip_norm=0.1, ema=0.9), sgd),
+    "AMSGrad": (Execution(), partial(AMSGrad, l2=5e-4)),
+}
+
+
+def in_way(name, strategy, data=data):
+    work_dir = f"{name} {'two' if strategy else 'one'}"
+    execution, make = ways[name]
+    keras.utils.set_random_seed(1)
+    with (strategy or tf.distribute.get_strategy()).scope():
+        model, optimizer = plain(), made_ready(execution, make, 0.02)
+    before = state_of(model)
+    train(
+        model, data.repeat().skip, loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=2,
+        steps_per_epoch=3, work_dir=f"{folder}/{work_dir}", strategy=strategy, execution=execution,
+    )
+    return before, state_of(model), np.asarray(getattr(optimizer, "dynamic_scale", 0))
+
+
+result["ways"] = {}
+for name in ways:
+    before, alone, _ = in_way(name, None)
+    result["ways"][name] = difference(alone, in_way(name, strategy)[1]), difference(before, alone)
+
+# In 16 bits the gradient of a large picture overflows, on one of the replicas: both are to leave the step out.
+keras.config.set_dtype_policy("mixed_float16")
+ways["16 bits"] = Execution(precision="mixed_float16"), sgd
+large = pictures.astype("float32")
+large[3] *= 200
+halves = tf.data.Dataset.from_tensor_slices((large, labels[:12].astype("int32"))).batch(4, drop_remainder=True)
+before, alone, scale = in_way("16 bits", None, halves)
+result["16 bits"] = [
+    difference(alone, in_way("16 bits", strategy, halves)[1]), difference(before, alone),
+    float(scale),
+]
 print(json.dumps(result))
 """
 
@@ -552,3 +647,15 @@ def test_callbacks_of_keras_work_on_two_replicas(ran):
 def test_mining_on_two_replicas_sees_the_global_batch(ran):
     assert ran["mining of replicas"] < 1e-10
     assert ran["mining of each replica alone"] > 1e-6
+
+
+def test_every_way_of_execution_takes_the_same_steps_on_two_replicas(ran):
+    assert len(ran["ways"]) == 6
+    for name, (apart, moved) in ran["ways"].items():
+        assert apart < 1e-9 < 1e-4 < moved, name
+
+
+def test_an_overflow_on_one_replica_is_left_out_by_both(ran):
+    apart, moved, scale = ran["16 bits"]
+    assert scale < 2**15, "no step did overflow"
+    assert apart < 2e-3 < 2e-2 < moved

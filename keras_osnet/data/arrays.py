@@ -43,7 +43,8 @@ def training_batches(pictures, labels, *, batch_size, pad=4, seed, epochs, first
         raise ValueError(f"`pad` must be 0 .. {min(height, width) - 1} pixels. Received: pad={pad}")
     own = own_part(batch_size, shard)
     steps, labels = count // batch_size, np.asarray(labels, "int32")
-    pictures, labels = tf.constant(pictures), tf.constant(labels)
+    with tf.device("CPU:0"):  # a GPU has better use for its memory
+        pictures, labels = tf.constant(pictures), tf.constant(labels)
 
     def samples(epoch):
         epoch = tf.cast(epoch, "int32")

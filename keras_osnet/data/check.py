@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image
 
 from keras_osnet.data.own import PARTS, first_three
 from keras_osnet.data.pipeline import decode
@@ -73,12 +73,13 @@ def _cell(value):
 
 
 class _Look(NamedTuple):
-    """One file: why it cannot be read, or its shorter side, its kind of pixels and its content's digest."""
+    """One file: why it cannot be read, or its shorter side, kind of pixels, content's digest, whether EXIF turns it."""
 
     fault: str | None = None
     side: int | None = None
     mode: str | None = None
     digest: bytes | None = None
+    turned: bool = False
 
 
 def check(splits, dataset=None, *, progress=None):
@@ -87,7 +88,8 @@ def check(splits, dataset=None, *, progress=None):
     A problem is: a picture that cannot be read; a query without a match that the same-camera rule leaves; an identity
     in train and in query or gallery; the same bytes in two parts or under two identities, unless as query and gallery
     picture of one camera, which that rule keeps apart. A remark is: a shorter side below 8 pixels; other pixels than
-    RGB; training identities with one picture; other counts than the published ones.
+    RGB; another side up by EXIF, which training does not read; training identities with one picture; other counts than
+    the published ones.
 
     Args:
         splits: `Splits`.
@@ -149,7 +151,9 @@ def _look(path):
     mode = header.mode if header else None
     if header and (header.format, mode) == ("BMP", "P"):
         return _Look("BMP with a palette: TensorFlow would take colour numbers for grey levels")
-    return _Look(None, min(height, width), mode, blake2b(content, digest_size=16).digest())
+    # As `FeatureExtractor` does: of other formats Pillow would have to read the whole file.
+    turned = bool(header) and header.format == "JPEG" and header.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+    return _Look(None, min(height, width), mode, blake2b(content, digest_size=16).digest(), turned)
 
 
 # As a graph, `decode` takes a fifth of the time that it takes step by step.
@@ -230,9 +234,11 @@ def _odd_pictures(looks):
     tiny = [path for path, look in looks.items() if look.side is not None and look.side < TINY]
     modes = Counter(look.mode for look in looks.values() if look.mode not in (None, "RGB"))
     kinds = [f"{mode} {count:,}" for mode, count in modes.most_common()]
+    turned = [path for path, look in looks.items() if look.turned]
     return (
         _said(f"pictures with a side of less than {TINY} pixels", len(tiny), tiny),
         _said("pictures that are not RGB (read as RGB, without transparency)", modes.total(), kinds),
+        _said("pictures that EXIF turns and training does not (turn their pixels)", len(turned), turned),
     )
 
 

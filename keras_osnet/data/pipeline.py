@@ -1,5 +1,6 @@
 """From files to batches, in tf.data."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -208,13 +209,23 @@ def naming_unreadable(paths):
     except NOT_OF_FILES:
         raise
     except tf.errors.OpError as error:
-        unreadable = [path for path in paths if not readable(path)]
-        if not unreadable:
-            raise
+        refuse_unreadable(paths, error)
+        raise
+
+
+def refuse_unreadable(paths, cause=None):
+    """Tries to read every picture.
+
+    Raises:
+        ValueError: that names files which cannot be read.
+    """
+    with ThreadPoolExecutor() as pool:
+        unreadable = [path for path, well in zip(paths, pool.map(readable, paths), strict=True) if not well]
+    if unreadable:
         raise ValueError(
             f"{len(unreadable)} of {len(paths)} pictures cannot be read (missing, truncated or no picture): "
             f"{', '.join(unreadable[:3])}{', ...' if len(unreadable) > 3 else ''}"
-        ) from error
+        ) from cause
 
 
 def readable(path):
@@ -261,7 +272,8 @@ def _cached(paths):
     shapes = tf.constant([picture.shape for picture in pictures], "int32")
     ends = np.cumsum([picture.size for picture in pictures])
     starts = tf.constant(np.concatenate([[0], ends[:-1]]), "int64")
-    buffer = tf.constant(np.concatenate([picture.ravel() for picture in pictures]))
+    with tf.device("CPU:0"):  # a GPU has better use for its memory
+        buffer = tf.constant(np.concatenate([picture.ravel() for picture in pictures]))
 
     def picture(sample):
         shape = shapes[sample]

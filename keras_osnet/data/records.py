@@ -32,8 +32,8 @@ class Splits:
 
     @property
     def cameras_known(self):
-        """Whether every picture has a camera, so that the same-camera rule holds throughout."""
-        return all(record.camera is not None for record in self.train + self.query + self.gallery)
+        """Whether every picture of query and gallery has a camera, so that the same-camera rule holds throughout."""
+        return all(record.camera is not None for record in self.query + self.gallery)
 
 
 @dataclass(frozen=True)

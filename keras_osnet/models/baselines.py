@@ -12,15 +12,25 @@ GROUPS, STAGES = 3, ((240, 4), (480, 8), (960, 4))
 def mobilenet_v2(input_shape=(256, 128, 3), width=1.0):
     """MobileNetV2 without its classifier: (B, H, W, 3) -> (B, 1280) globally averaged features, fresh weights.
 
+    Its norms are `BatchNorm`, as OSNet's: on several replicas keras.applications' own would leave each replica with
+    other running statistics, and their momentum of .999 most of the initial ones through some hundred steps.
+
     Args:
         input_shape: (height, width, 3) in pixels.
         width: multiplier of the channels; 1.0 and 1.4 in the paper.
 
     Reference: Sandler et al., CVPR 2018; paper, Table 3.
     """
-    return keras.applications.MobileNetV2(
+    network = keras.applications.MobileNetV2(
         input_shape, alpha=width, include_top=False, weights=None, pooling="avg", name="mobilenet_v2"
     )
+
+    def made(layer):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            return BatchNorm.from_config({**layer.get_config(), "momentum": 0.9})
+        return type(layer).from_config(layer.get_config())
+
+    return keras.models.clone_model(network, clone_function=made)
 
 
 def shufflenet(input_shape=(256, 128, 3), width=1.0):

@@ -170,11 +170,17 @@ def test_odd_pictures_that_can_be_read_are_remarks(parts, tmp_path):
         "small.png": pixels(85, 8, 8),
     }
     parts["train"] += tuple(Record(save(tmp_path / name, picture), 1, 1) for name, picture in odd.items())
+    # EXIF in the order of its bytes: little-endian, one entry, 0x0112 (orientation), a short: 6 is a quarter turn.
+    orientations = {"upright.jpg": 1, "turned.jpg": 6, "nonsense.jpg": 99}
+    for seed, (name, orientation) in enumerate(orientations.items(), 86):
+        exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation]) + bytes(7)
+        parts["train"] += (Record(save(tmp_path / name, pixels(seed), exif=exif), 1, 1),)
     report = check(Splits(**parts))
     assert report.problems == report.unreadable == ()
     assert report.remarks == (
         f"pictures with a side of less than 8 pixels: 2 ({tmp_path / 'narrow.png'}, {tmp_path / 'low.png'})",
         "pictures that are not RGB (read as RGB, without transparency): 3 (L 2, RGBA 1)",
+        f"pictures that EXIF turns and training does not (turn their pixels): 1 ({tmp_path / 'turned.jpg'})",
     )
 
 

@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from keras.layers import BatchNormalization
 
 from keras_osnet import complexity
+from keras_osnet.layers import BatchNorm
 from keras_osnet.models.baselines import BASELINES, Shuffle, shufflenet
 
 # Multiply-adds at 224 x 224 in the networks' own papers, whose classifiers (1000 x features) are left out here, and
@@ -18,6 +20,13 @@ def test_mult_adds_and_features_are_those_of_the_networks_papers(name):
     network = BASELINES[name]((224, 224, 3))
     assert network.output_shape == (None, features)
     assert complexity(network).mult_adds == pytest.approx(mult_adds, rel=0.03)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_norms_are_those_that_replicas_can_share_and_short_trainings_can_fill(name):
+    norms = [layer for layer in BASELINES[name]((64, 32, 3)).layers if isinstance(layer, BatchNormalization)]
+    assert len(norms) > 30
+    assert {(type(norm), norm.momentum) for norm in norms} == {(BatchNorm, 0.9)}
 
 
 def test_the_shuffle_deals_the_channels_of_each_group_out():

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +64,45 @@ def test_a_network_is_trained_by_the_recipe_with_the_options_of_the_ablation(tmp
     assert " ".join(seen[0][1:4]) == f"{SCRIPT.with_name('reid.py')} train market1501"
     assert "--epochs 7 --milestones 3 5 --identities 9" in " ".join(seen[0])
     assert "--variant osnet_t1 --width 0.0625 --resolution 0.25" in " ".join(seen[0])
-    # Finished runs are not run again.
+    # Finished runs are not run again,
     np.testing.assert_allclose(RECIPE.train_all(settings, rows), scores)
     assert len(seen) == 4
+    # more seeds may follow, and other options may not take their scores for their own.
+    assert RECIPE.train_all(replace(settings, seeds=3), rows).shape == (2, 3, 2)
+    with pytest.raises(ValueError, match=r"`work_dir` must be new.*differs in epochs: 7 there, 8 now"):
+        RECIPE.train_all(replace(settings, epochs=8), rows)
+    assert len(seen) == 6
+
+
+def test_what_is_not_given_is_the_rows_own(tmp_path, monkeypatch):
+    seen = []
+
+    def recipe(command, **_):
+        seen.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "enough")
+
+    monkeypatch.setattr(RECIPE.subprocess, "run", recipe)
+    with pytest.raises(ValueError, match="enough"):
+        RECIPE.train_all(RECIPE.Ablation(tmp_path, work_dir=tmp_path / "runs"), {"one": ROWS["a"]})
+    assert not {"--epochs", "--milestones", "--learning-rate", "None"} & set(seen[0])
+    assert not (tmp_path / "runs").exists(), "nothing is finished there"
+
+
+def test_a_sweep_fine_tunes_each_width_from_a_file_of_its_own(tmp_path):
+    settings = RECIPE.Ablation(tmp_path, sweep="width,resolution", weights=str(tmp_path / "osnet_x{width}.pth"))
+    with pytest.raises(ValueError, match=r"There is no .*osnet_x0_25\.pth, .*osnet_x0_5\.pth, .*osnet_x0_75\.pth, "):
+        RECIPE.networks(settings)
+    for width in ("0_25", "0_5", "0_75", "1_0"):
+        (tmp_path / f"osnet_x{width}.pth").touch()
+    for options, _ in RECIPE.networks(settings).values():
+        width = {0.25: "0_25", 0.5: "0_5", 0.75: "0_75", 1.0: "1_0"}[options["width"]]
+        assert options["weights"] == str(tmp_path / f"osnet_x{width}.pth")
+
+
+@pytest.mark.parametrize("jobs", [0, 10_000])
+def test_more_jobs_than_cores_are_refused(tmp_path, jobs):
+    with pytest.raises(ValueError, match="`jobs` must be 1 to"):
+        RECIPE.train_all(RECIPE.Ablation(tmp_path, jobs=jobs, work_dir=tmp_path / "runs"), {"one": ROWS["a"]})
 
 
 def test_a_run_that_fails_stops_the_ablation_with_its_own_words(tmp_path):

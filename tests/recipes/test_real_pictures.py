@@ -59,7 +59,7 @@ def test_the_trained_network_scores_as_torchreid_found(splits, features, metric,
 
 
 def test_the_trained_network_re_ranked_scores_as_torchreid_found(splits, features):
-    scores = score_splits(features, splits, reranked=True)
+    scores = score_splits(features, splits, reranked={})
     assert 100 * scores["rank1"] == pytest.approx(93.05, abs=0.1)
     assert 100 * scores["mAP"] == pytest.approx(92.15, abs=0.1)
 

@@ -161,11 +161,7 @@ def test_a_batch_that_replicas_do_not_divide_is_refused(tmp_path):
 
 def test_a_network_is_fine_tuned_from_a_file_with_other_losses_and_batches_and_scored_on_two_targets(trained, capsys):
     folder, _ = trained
-    # DukeMTMC-reID is laid out as Market-1501 is, with other names.
-    for path in (folder / "Market-1501-v15.09.15").rglob("*.jpg"):
-        duke = folder / "DukeMTMC-reID" / path.parent.name
-        duke.mkdir(parents=True, exist_ok=True)
-        (duke / path.name.replace("s1_000151_01", "_f0000151")).write_bytes(path.read_bytes())
+    duke(folder)
     weights = str(folder / "run" / "model.keras")
     reid(
         *("train", "market1501_finetune", "--data-dir", folder, "--work-dir", folder / "tuned", *TINY),
@@ -191,6 +187,11 @@ def test_a_network_is_fine_tuned_from_a_file_with_other_losses_and_batches_and_s
         (("--pictures-per-identity", "3"), "`pictures` must be at least 2 and divide the batch size 4"),
         (("--pictures-per-identity", "4"), "`batch_size` must give 2 to 3 identities"),
         (("--triplet", "1", "--margin", "inf"), "`margin` must be"),
+        (("--triplet", "1", "--accumulate", "2"), "`accumulate` must be 1 for a loss that mines"),
+        (("--erase", "1.5"), "`erase` must be a probability"),
+        (("--warmup-epochs", "-1"), "`warmup_epochs` must be at least 0"),
+        (("--schedule", "single_step", "--step-epochs", "0"), "`step_epochs` must be positive"),
+        (("--network", "shufflenet"), "`variant` is of OSNet"),
     ],
 )
 def test_what_would_fail_later_is_refused_before_training_and_claims_no_folder(tmp_path, capsys, options, message):
@@ -201,6 +202,95 @@ def test_what_would_fail_later_is_refused_before_training_and_claims_no_folder(t
     assert "loss" not in capsys.readouterr().out
 
 
+def duke(folder):
+    """The same pictures as DukeMTMC-reID, which is laid out as Market-1501 is, with other names."""
+    for path in (folder / "Market-1501-v15.09.15").rglob("*.jpg"):
+        target = folder / "DukeMTMC-reID" / path.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        (target / path.name.replace("s1_000151_01", "_f0000151")).write_bytes(path.read_bytes())
+    return folder / "DukeMTMC-reID"
+
+
+def test_a_further_target_that_cannot_be_scored_is_refused_before_training(tmp_path, capsys):
+    market(tmp_path)
+    broken = next((duke(tmp_path) / "query").glob("*.jpg"))
+    broken.write_bytes(broken.read_bytes()[:300])
+    arguments = ("train", "market1501", "--data-dir", tmp_path, "--work-dir", tmp_path / "run", *TINY)
+    with pytest.raises(ValueError, match=f"1 of 24 pictures cannot be read .*{broken.name}"):
+        reid(*arguments, "--targets", "market1501,dukemtmcreid")
+    for path in (tmp_path / "DukeMTMC-reID" / "query").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="query"):
+        reid(*arguments, "--targets", "market1501,dukemtmcreid")
+    assert not (tmp_path / "run").exists()
+    assert "loss" not in capsys.readouterr().out
+
+
+def viper(folder):
+    for camera in "ab":
+        (folder / "VIPeR" / f"cam_{camera}").mkdir(parents=True)
+        for person in range(14):
+            Image.new("RGB", (8, 16)).save(folder / "VIPeR" / f"cam_{camera}" / f"{person:03d}_0.bmp")
+
+
+def test_a_work_dir_of_another_run_is_refused_before_the_first_of_several_trainings(trained, tmp_path, capsys):
+    folder, _ = trained
+    viper(tmp_path)
+    weights = ("--weights", folder / "run" / "model.keras")
+    with pytest.raises(ValueError, match="`work_dir` must be new"):
+        reid("train", "viper_finetune", "--data-dir", tmp_path, "--work-dir", folder / "run", *TINY, *weights)
+    assert "loss" not in capsys.readouterr().out
+
+
+def test_losses_that_compare_people_ask_for_batches_of_several_pictures_each(tmp_path, capsys):
+    market(tmp_path)
+    options = ("--triplet", "1", "--epochs", "0", "--no-baselines")
+    reid("train", "market1501", "--data-dir", tmp_path, "--work-dir", tmp_path / "run", *TINY, *options)
+    assert "--pictures-per-identity 4 gives them" in capsys.readouterr().out
+
+
+def test_weights_of_a_baseline_for_pictures_of_another_size_are_refused(tmp_path):
+    network = RECIPE.BASELINES["shufflenet"]((32, 16, 3))
+    network.save(tmp_path / "network.keras")
+    settings = RECIPE.Settings("market1501", network="shufflenet", weights=str(tmp_path / "network.keras"))
+    with pytest.raises(ValueError, match=r"`weights` must be of a network for pictures of \(256, 128\).*\(32, 16\)"):
+        RECIPE.build(settings, 3, 1)
+
+
+# Section 4.1 of the paper; of fine-tuning the first 10 epochs are for the classifier alone.
+SCRATCH = {"optimizer": "sgd", "learning_rate": 0.065, "epochs": 350, "milestones": (150, 225, 300), "frozen_epochs": 0}
+TUNED = {"optimizer": "amsgrad", "learning_rate": 0.0015, "epochs": 150, "step_epochs": 60, "frozen_epochs": 10}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("market1501", "cuhk03", "dukemtmcreid", "msmt17", "mix4"), SCRATCH | {"network": "osnet"}),
+        (("market1501_mobilenet_v2", "cuhk03_mobilenet_v2"), SCRATCH | {"network": "mobilenet_v2"}),
+        (("dukemtmcreid_shufflenet", "msmt17_shufflenet"), SCRATCH | {"network": "shufflenet"}),
+        (("market1501_finetune", "mix4_finetune", "viper_finetune", "grid_finetune"), TUNED | {"network": "osnet"}),
+    ],
+)
+def test_rows_are_the_settings_of_the_paper(names, expected):
+    for name in names:
+        row = RECIPE.ROWS[name]
+        common = {"batch_size": 64, "l2": 5e-4, "label_smoothing": 0.1, "flip": 0.5, "size": (256, 128)}
+        for key, value in (common | expected).items():
+            assert getattr(row, key) == value, (name, key)
+
+
+@pytest.mark.parametrize(
+    ("row", "epochs", "shares"),
+    [("market1501", (0, 149, 150, 225, 349), (1, 1, 0.1, 0.01, 0.001)),
+     ("market1501_finetune", (0, 59, 60, 120, 149), (1, 1, 0.1, 0.01, 0.01))],
+)  # fmt: skip
+def test_the_rate_falls_at_the_papers_epochs(row, epochs, shares):
+    settings = RECIPE.ROWS[row]
+    rate = RECIPE.SCHEDULES[settings.schedule](settings, 5)
+    for epoch, share in zip(epochs, shares, strict=True):
+        assert float(rate(5 * epoch)) == pytest.approx(settings.learning_rate * share)
+
+
 def test_identities_with_too_few_pictures_are_counted_aloud(tmp_path, capsys):
     (market(tmp_path) / "bounding_box_train" / "0003_c2s1_000151_01.jpg").unlink()
     options = ("--pictures-per-identity", "2", "--epochs", "0", "--no-baselines")
@@ -209,10 +299,7 @@ def test_identities_with_too_few_pictures_are_counted_aloud(tmp_path, capsys):
 
 
 def test_one_training_serves_both_directions_of_viper(tmp_path):
-    for camera in "ab":
-        (tmp_path / "VIPeR" / f"cam_{camera}").mkdir(parents=True)
-        for person in range(14):
-            Image.new("RGB", (8, 16)).save(tmp_path / "VIPeR" / f"cam_{camera}" / f"{person:03d}_0.bmp")
+    viper(tmp_path)
     groups = RECIPE.trials(RECIPE.Settings("viper"), tmp_path)
     assert [len(splits) for splits in groups] == [2] * 10
     for there, back in groups:
@@ -239,8 +326,14 @@ def test_extract_writes_the_features_of_a_folder(trained):
     reid("extract", "--weights", weights, "--pictures", gallery, "--output", folder / "features.npz")
     with np.load(folder / "features.npz") as file:
         assert file["paths"].tolist() == sorted(str(path) for path in gallery.iterdir())
-        expected = FeatureExtractor(str(weights))(file["paths"].tolist())
+        expected = FeatureExtractor(str(weights))(file["paths"])
         np.testing.assert_allclose(file["features"], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("output", ["features", "missing/features.npz"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_features(tmp_path, output):
+    with pytest.raises(ValueError, match=r"`output` must be an \.npz file in a folder that is there"):
+        reid("extract", "--weights", "none.keras", "--pictures", tmp_path, "--output", tmp_path / output)
 
 
 def test_search_puts_the_person_of_that_colour_first(trained, capsys):
@@ -259,13 +352,26 @@ def test_evaluate_adds_a_row_for_each_way_of_scoring(trained, capsys):
     options = ("--data-dir", folder, "--work-dir", folder / "ways", "--flip", "--verification", "--expand", "2")
     reid("evaluate", "--weights", folder / "run" / "model.keras", "--dataset", "market1501", *options)
     printed = capsys.readouterr().out
+    # Six queries: a match under the other camera, and four pictures of others, of each.
+    assert "6 genuine pairs, 24 impostors" in printed
     assert "true accept rate" in printed
-    rows = json.loads((folder / "ways" / "metrics.json").read_text())["rows"]["market1501"]
-    assert set(rows) == {"euclidean", "euclidean, 2 neighbours"}
+    metrics = json.loads((folder / "ways" / "metrics.json").read_text())
+    assert set(metrics["rows"]["market1501"]) == {"euclidean", "euclidean, 2 neighbours"}
+    assert [row["far"] for row in metrics["verification"]["market1501"]] == [1e-4, 1e-3, 1e-2, 1e-1]
 
 
-def test_re_ranking_with_more_neighbours_than_pictures_is_refused(trained):
+@pytest.mark.parametrize(("options", "name"), [(("--rerank",), "k1"), (("--expand", "7"), "expand")])
+def test_more_neighbours_than_pictures_are_refused_before_anything_is_reckoned(trained, options, name):
     folder, _ = trained
-    options = ("--data-dir", folder, "--work-dir", folder / "reranked", "--rerank")
-    with pytest.raises(ValueError, match="`k1` must"):
+    options = ("--data-dir", folder, "--work-dir", folder / "refused", *options)
+    with pytest.raises(ValueError, match=f"`{name}` must be at most 6, market1501's gallery"):
         reid("evaluate", "--weights", folder / "run" / "model.keras", "--dataset", "market1501", *options)
+    assert not (folder / "refused").exists()
+
+
+def test_a_small_gallery_is_re_ranked_with_fewer_neighbours(trained):
+    folder, _ = trained
+    options = ("--data-dir", folder, "--work-dir", folder / "reranked", "--rerank", "--k1", "2", "--k2", "1")
+    reid("evaluate", "--weights", folder / "run" / "model.keras", "--dataset", "market1501", *options)
+    rows = json.loads((folder / "reranked" / "metrics.json").read_text())["rows"]["market1501"]
+    assert set(rows) == {"euclidean", "euclidean, re-ranked"}
