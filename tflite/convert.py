@@ -1,6 +1,7 @@
-"""Converts a trained OSNet to TFLite, and proves the file on a labelled set.
+"""Converts a trained OSNet to TFLite, and proves the file on a labelled set; or to ONNX or OpenVINO.
 
     python tflite/convert.py MODEL [--quantization int8 --calibration FOLDER] [--pipeline] [--output FILE.tflite]
+    python tflite/convert.py MODEL --output FILE.onnx                    or FILE.xml, for OpenVINO
     python tflite/convert.py MODEL --quantization int8 --certify --dataset market1501 --data-dir D [--budget 0.3]
 
 MODEL is a .keras file, a work dir of a recipe, or a torchreid .pth / .pth.tar. FOLDER holds pictures like those the
@@ -14,9 +15,10 @@ is fitted to 200 pictures of the dataset's training side.
 
 import os
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 # Before TensorFlow is imported: its log has nothing for a user.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,15 +26,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tyro
-from PIL import Image
 
 from keras_osnet import preprocess_input
 from keras_osnet.export import calibration_pictures, recommended_float_parts, run_tflite, to_tflite
-from keras_osnet.export.certificate import BUDGET, LABELS, certify, write
+from keras_osnet.export.certificate import BUDGET, LABELS, certify, refuse_others, withdraw, write
 from keras_osnet.export.folded import is_foldable
 from keras_osnet.export.judges import Calibration, load_judge, refuse_judged, training_calibration
 from keras_osnet.export.metadata import output_shapes
-from keras_osnet.inference import pictures_in
+from keras_osnet.export.onnx import needed, to_onnx
+from keras_osnet.export.openvino import to_openvino
+from keras_osnet.inference import pictures_in, upright
 from keras_osnet.weights import load_network
 
 # What a file with the preprocessing inside makes of a network's outputs: name there, and the same of Keras'.
@@ -49,7 +52,7 @@ class Options:
     model: tyro.conf.Positional[Path]
     """.keras file, a recipe's work dir, or a torchreid .pth / .pth.tar."""
     output: Path | None = None
-    """Default: the model's name with .tflite."""
+    """Default: the model's name with .tflite. With .onnx or .xml the file is one for ONNX or OpenVINO."""
     quantization: Literal["none", "float16", "dynamic", "int8"] = "none"
     """none: float32. float16 and dynamic: smaller files. int8: small and fast; needs pictures."""
     calibration: Path | None = None
@@ -127,11 +130,12 @@ def compare(network, path, held, pipeline):
     shape = network.input_shape[1:]
     if held:
         kind, pictures = f"{len(held)} pictures held out", calibration_pictures(held, shape)
-        levels = [np.asarray(Image.open(picture).convert("RGB")) for picture in held]
+        levels = [upright(picture) for picture in held]
     else:
         kind, levels = "4 random pictures", np.random.default_rng(0).integers(0, 256, (4, *shape), dtype="uint8")
         pictures = preprocess_input(levels)
-    expected, found = network.predict(pictures, verbose=0), run_tflite(path, levels if pipeline else pictures)
+    run = OTHERS[path.suffix].run if path.suffix in OTHERS else run_tflite
+    expected, found = network.predict(pictures, verbose=0), run(path, levels if pipeline else pictures)
     expected = expected if isinstance(expected, dict) else dict.fromkeys(output_shapes(network), expected)
     for name, wanted in expected.items():
         inside, made = INSIDE[name] if pipeline else (name, lambda x: x)
@@ -173,6 +177,40 @@ def prove(network, path, judge, calibration, options):
         sys.exit(f"refused: {certificate.refusal}")
 
 
+def run_onnx(path, pictures):
+    """Outputs of an ONNX file: an array, or a dict by name where there are several."""
+    session = needed("onnxruntime", "onnx").InferenceSession(path)
+    found = session.run(None, {session.get_inputs()[0].name: pictures})
+    return dict(zip((output.name for output in session.get_outputs()), found, strict=True)) if found[1:] else found[0]
+
+
+def run_openvino(path, pictures):
+    """The same of an OpenVINO file."""
+    network = needed("openvino", "openvino").compile_model(path)
+    found = {output.any_name: values for output, values in network(pictures).items()}
+    return found if len(found) > 1 else found.popitem()[1]
+
+
+class Target(NamedTuple):
+    """A kind of file beside TFLite: what writes it, and what runs it."""
+
+    write: Callable
+    run: Callable
+
+
+OTHERS = {".onnx": Target(to_onnx, run_onnx), ".xml": Target(to_openvino, run_openvino)}
+
+
+def convert_otherwise(network, path, options):
+    """Writes an ONNX or OpenVINO file and prints how far it is from Keras."""
+    if replace(options, output=None, data_dir=Options.data_dir) != Options(options.model):
+        raise ValueError(f"{path.suffix} files are float32 and take no other options. Received: {path} with others")
+    report = OTHERS[path.suffix].write(network, path)
+    print(f"{report.path}: {report.bytes:,} bytes, float32")
+    print("ops: " + ", ".join(f"{name} {count}" for name, count in report.ops.items()))
+    compare(network, path, [], pipeline=False)
+
+
 def main(options):
     if options.certify != (options.dataset is not None):
         raise ValueError(
@@ -184,18 +222,24 @@ def main(options):
         judge = load_judge(options.dataset, options.data_dir, metric=options.metric, split=options.split)
     source = options.model / "model.keras" if options.model.is_dir() else options.model
     network = network_of(source, judge)
+    path = options.output or source.with_suffix(".tflite")
+    if path.suffix in OTHERS:
+        return convert_otherwise(network, path, options)
     calibration, held = calibration_of(options, judge, network)
     quantization = None if options.quantization == "none" else options.quantization
     float_parts = float_parts_of(options, network)
+    if options.certify:
+        refuse_others(path)
     report = to_tflite(
         network,
-        options.output or source.with_suffix(".tflite"),
+        path,
         quantization=quantization,
         calibration=calibration and calibration.prepared(network.input_shape[1:]),
         pipeline=options.pipeline,
         float_parts=float_parts,
         integer_io=options.integer_io,
     )
+    withdraw(path)
     but = f" but for {', '.join(float_parts)} in float32" if float_parts else ""
     print(f"{report.path}: {report.bytes:,} bytes, {quantization or 'float32'}{but}")
     print("ops: " + ", ".join(f"{name} {count}" for name, count in report.ops.items()))
@@ -208,5 +252,6 @@ def main(options):
 if __name__ == "__main__":
     try:
         main(tyro.cli(Options, description=__doc__))
-    except (ValueError, OSError) as error:
+    # LiteRT raises a RuntimeError for a file that does not load.
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         sys.exit(f"error: {error}")

@@ -4,14 +4,15 @@ import os
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from keras_osnet.data.pipeline import naming_unreadable, picture_batches
 from keras_osnet.data.synthetic import SyntheticSettings, render
-from keras_osnet.inference import pictures_in
+from keras_osnet.inference import is_turned, pictures_in, upright
 from keras_osnet.preprocessing import preprocess_input
 
 # Ranges from a single picture say nothing of others. 200 are as good as 1000.
-LEAST = 2
+LEAST, MOST = 2, 250
 DRAWN = 32
 
 
@@ -19,7 +20,8 @@ def calibration_pictures(calibration, shape):
     """Pictures as a network takes them in evaluation.
 
     Args:
-        calibration: (N, *shape) array of normalised pictures; a folder; or a list of picture files.
+        calibration: (N, *shape) array of normalised pictures; a list of picture files; or a folder, of which at most
+            250 are taken, evenly spread in the order of `pictures_in`.
         shape: (height, width, 3) of the network's input.
 
     Returns:
@@ -30,7 +32,8 @@ def calibration_pictures(calibration, shape):
             pictures, or a file that cannot be read.
     """
     if isinstance(calibration, (str, os.PathLike)):
-        calibration = pictures_in(calibration)
+        found = pictures_in(calibration)
+        calibration = [found[i] for i in np.linspace(0, len(found) - 1, min(len(found), MOST)).astype(int)]
     if len(calibration) and all(isinstance(item, (str, os.PathLike)) for item in calibration):
         pictures = _read([str(Path(path)) for path in calibration], shape[:2])
     else:
@@ -58,4 +61,9 @@ def _read(paths, size):
     if len(paths) < LEAST:
         return paths
     with naming_unreadable(paths):
-        return np.concatenate(list(picture_batches(paths, size=size).as_numpy_iterator()))
+        pictures = np.concatenate(list(picture_batches(paths, size=size).as_numpy_iterator()))
+    for i, path in enumerate(paths):
+        if is_turned(path):  # TensorFlow takes pictures as they are stored
+            resized = Image.fromarray(upright(path)).resize(size[::-1], Image.Resampling.BILINEAR)
+            pictures[i] = preprocess_input(np.asarray(resized))
+    return pictures

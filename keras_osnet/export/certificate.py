@@ -174,8 +174,11 @@ def write(certificate, path):
 
     Returns:
         paths of the JSON file and of the page, which needs nothing else.
+
+    Raises:
+        ValueError: as `refuse_others`.
     """
-    data, page = Path(path).with_suffix(".json"), Path(path).with_suffix(".html")
+    data, page = refuse_others(path)
     content = {"format": FORMAT, "verdict": certificate.verdict, **asdict(certificate)}
     runs.write_atomically(data, json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")
     environment = jinja2.Environment(
@@ -189,6 +192,33 @@ def write(certificate, path):
     # File names need not be text: what is no character becomes a question mark.
     runs.write_atomically(page, html.encode("utf-8", "replace"))
     return data, page
+
+
+def refuse_others(path):
+    """The paths of a TFLite file's certificate, FILE.json and FILE.html.
+
+    Raises:
+        ValueError: if a JSON file of another kind is there, as the best.json of a training.
+    """
+    data, page = Path(path).with_suffix(".json"), Path(path).with_suffix(".html")
+    if data.exists() and not _is_certificate(data):
+        raise ValueError(f"`path` must be another: its certificate would take the place of {data}, which is none")
+    return data, page
+
+
+def withdraw(path):
+    """Deletes the certificate beside a TFLite file, if there is one: the file is not the one that it tells of."""
+    data, page = Path(path).with_suffix(".json"), Path(path).with_suffix(".html")
+    if data.exists() and _is_certificate(data):
+        data.unlink()
+        page.unlink(missing_ok=True)
+
+
+def _is_certificate(path):
+    try:
+        return json.loads(path.read_text())["format"] == FORMAT
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _lengths(rows):

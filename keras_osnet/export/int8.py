@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_osnet.export.equalise import MADE, equalise
 from keras_osnet.export.folded import run
 from keras_osnet.export.layout import pooling_as_depthwise, stem_on_blocks
-from keras_osnet.export.rounding import round_weights
+from keras_osnet.export.rounding import round_weights, spread
 
 # Ops that give the very numbers they take: TFLite has one scale for both sides.
 SAME_SCALE = ("max_pool", "average_pool", "maximum", "space_to_depth", "output")
@@ -14,8 +14,8 @@ SAME_SCALE = ("max_pool", "average_pool", "maximum", "space_to_depth", "output")
 LARGEST_RATIO, SMALLEST_SUMMAND, SMALLEST_MEAN = 128.0, 2.0**-9, 2.0**-7
 # Of the calibrated ranges. Pictures unlike the calibration's lose more by being cut off than others by longer steps.
 MARGIN = 1.1
-# Pictures that the rounding is fitted on, and values that one map of all of them may have: a dozen maps are in memory.
-ROUNDING_PICTURES, ROUNDING_VALUES, BATCH = 128, 2**25, 16
+# Pictures that the rounding is fitted on.
+ROUNDING_PICTURES, BATCH = 128, 16
 
 
 def channel_ranges(graph, pictures):
@@ -91,8 +91,7 @@ def quantised(graph, pictures, float_parts=()):
     ranges = tensor_ranges(graph, channel_ranges(graph, pictures))
     graph = guarded(graph, ranges, kept)
     ranges = _rounded_only(graph, ranges, kept)
-    some = np.linspace(0, len(pictures) - 1, _rounding_pictures(graph, pictures)).astype(int)
-    return round_weights(graph, pictures[some], rounder(ranges), kept), ranges
+    return round_weights(graph, spread(pictures, ROUNDING_PICTURES), rounder(ranges), kept), ranges
 
 
 def _free(graph, kept):
@@ -157,12 +156,6 @@ def guarded(graph, ranges, kept=frozenset()):
 def rounder(ranges):
     """Function (name, tensor) -> the tensor as its int8 form stands for it."""
     return lambda name, x: tf.quantization.fake_quant_with_min_max_vars(x, *ranges[name]) if name in ranges else x
-
-
-def _rounding_pictures(graph, pictures):
-    largest = []
-    run(graph, pictures[:1], lambda name, value: largest.append(int(np.prod(value.shape))) or value)
-    return max(2, min(len(pictures), ROUNDING_PICTURES, ROUNDING_VALUES // max(largest)))
 
 
 def _source(graph, name):

@@ -10,7 +10,8 @@ def signatures(network, size, outputs):
 
     embed: picture uint8 (H, W, 3), RGB of any size -> feature float32 (D,).
     embed_boxes: frame uint8 (H, W, 3), boxes float32 (N, 4), left, top, right, bottom in pixels -> features (N, D).
-        Boxes are rounded to whole pixels and cut at the frame; what has nothing of it in it is one of its pixels.
+        N is at least 1. Boxes are rounded to whole pixels and cut at the frame; what has nothing of it in it is one of
+        its pixels.
     match: feature (D,), gallery (G, D) -> similarities (G,), cosines.
     attributes: picture as above -> probabilities (A,).
 

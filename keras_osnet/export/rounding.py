@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from keras_osnet.export.folded import apply
+from keras_osnet.export.folded import apply, run
 
 # Pixels that a layer's rounding is fitted on, spread evenly over the pictures.
 ROWS = 10_000
+# Values that one map of all pictures may have: a dozen maps are in memory.
+VALUES = 2**25
 DAMPING = 0.01
 # Output channels' axis as the last one, and the inputs of each output channel before it: see `_as_columns`.
 LINEAR = ("conv", "depthwise", "dense")
@@ -23,7 +25,7 @@ def round_weights(graph, pictures, quantise=lambda name, value: value, kept=froz
 
     Args:
         graph: dict of `Node` by name.
-        pictures: (N, H, W, 3) calibration pictures.
+        pictures: (N, H, W, 3) calibration pictures; of many, so many are taken as memory allows.
         quantise: function (name, tensor) -> the tensor rounded as int8 activations will be. Default: they stay float.
         kept: names of nodes that keep their weights.
 
@@ -33,6 +35,9 @@ def round_weights(graph, pictures, quantise=lambda name, value: value, kept=froz
     Reference: Frantar et al., GPTQ (ICLR 2023); Nagel et al., Data-Free Quantization Through Weight Equalization and
         Bias Correction (ICCV 2019), Section 4.2.
     """
+    largest = []
+    run(graph, pictures[:1], lambda name, value: largest.append(int(np.prod(value.shape))) or value)
+    pictures = spread(pictures, max(2, VALUES // max(largest)))
     rounded, exact, coarse = {}, {}, {}
     waiting = {name: sum(name in node.inputs for node in graph.values()) for name in graph}
     for name, node in graph.items():
@@ -51,6 +56,11 @@ def round_weights(graph, pictures, quantise=lambda name, value: value, kept=froz
             if not waiting[source]:
                 del exact[source], coarse[source]
     return rounded
+
+
+def spread(pictures, count):
+    """At most so many of the pictures, evenly spread over them."""
+    return pictures[np.linspace(0, len(pictures) - 1, min(len(pictures), count)).astype(int)]
 
 
 def _rounded(node, x, y):

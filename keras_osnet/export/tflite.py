@@ -139,7 +139,7 @@ def to_tflite(
         ValueError: for an unknown quantization, an input of unknown size, an op that is not built in, calibration
             that is missing, not wanted, fewer than 2 pictures, or no pictures, outputs in a list, a pipeline around
             other outputs than features and attributes, unknown or single parts, or `integer_io` of a file that is not
-            int8, has a pipeline, or begins or ends with a part in float.
+            int8, has a pipeline, or keeps parts in float.
     """
     row, names = _checked(model, quantization, calibration, pipeline, float_parts, integer_io)
     shape = model.input_shape[1:]

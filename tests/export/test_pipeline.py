@@ -106,6 +106,10 @@ def test_boxes_of_a_frame_have_the_features_of_their_crops_and_match_gives_cosin
     embed = interpreter.get_signature_runner("embed")
     singly = np.stack([embed(picture=frame[4:80, 3:50])["feature"], embed(picture=frame[10:90, 60:100])["feature"]])
     np.testing.assert_allclose(found, singly, atol=1e-5)
+    edges = np.float32([[200, 10, 240, 30], [20, 20, 20, 20]])  # outside the frame, and without a size: a pixel each
+    pixels = np.stack([embed(picture=frame[10:30, 129:])["feature"], embed(picture=frame[20:21, 20:21])["feature"]])
+    found = interpreter.get_signature_runner("embed_boxes")(frame=frame, boxes=edges)["features"]
+    np.testing.assert_allclose(found, pixels, atol=1e-5)
     gallery = np.float32([[3, 0], [0, 0.5], [-1, 1]])
     match = interpreter.get_signature_runner("match")
     similarities = match(feature=np.float32([2, 0]), gallery=gallery)["similarities"]

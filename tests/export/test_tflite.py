@@ -227,6 +227,25 @@ def test_a_folder_or_its_files_calibrate_as_their_pixels_do(folder):
         np.testing.assert_allclose(calibration_pictures(given, SMALL), expected, atol=1.5 / 255 / 0.22)
 
 
+def test_a_picture_on_its_side_calibrates_as_it_is_shown(folder):
+    picture = Image.open(folder / "three" / "0.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by a quarter
+    picture.transpose(Image.Transpose.ROTATE_90).save(folder / "a.jpg", exif=exif, quality=100, subsampling=0)
+    picture.save(folder / "b.jpg", quality=100, subsampling=0)
+    turned, upright = calibration_pictures([folder / "a.jpg", folder / "b.jpg"], SMALL)
+    assert np.abs(turned - upright).mean() < 0.02
+
+
+def test_of_a_large_folder_an_even_choice_calibrates(tmp_path):
+    for i in range(501):
+        Image.new("RGB", (4, 4), (i // 2, 0, 0)).save(tmp_path / f"{i:03}.png")
+    pictures = calibration_pictures(tmp_path, SMALL)
+    reds = np.rint((pictures[:, 0, 0, 0] * 0.229 + 0.485) * 255)
+    assert (len(reds), reds[0], reds[-1]) == (250, 0, 250)
+    assert set(np.diff(reds)) <= {1, 2}
+
+
 @pytest.mark.parametrize(
     ("calibration", "message"),
     [

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,9 +17,16 @@ from keras_osnet import OSNet
 from keras_osnet.export import run_tflite, to_tflite
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tflite" / "convert.py"
-# Market-1501's tree in plain colours: (identity, camera) -> RGB.
+# Market-1501's tree in plain colours: (identity, camera) -> RGB. What is fitted to the training side has seen as strong
+# colours as those of the test side: of a fresh network, int8 ranges that are too narrow can leave a cosine of .88.
 COLOURS = {
-    "bounding_box_train": {(7, camera): (90, 40 * camera, 80) for camera in (1, 2, 3, 4, 5)},
+    "bounding_box_train": {
+        (7, 1): (230, 0, 0),
+        (7, 2): (0, 0, 255),
+        (7, 3): (40, 0, 240),
+        (7, 4): (4, 4, 4),
+        (7, 5): (90, 160, 80),
+    },
     "query": {(1, 1): (220, 0, 0), (2, 1): (0, 0, 250)},
     "bounding_box_test": {(1, 2): (220, 0, 0), (2, 2): (30, 0, 250), (0, 2): (0, 0, 0)},
 }
@@ -141,7 +149,6 @@ def test_a_file_that_loses_too_much_is_refused_beside_its_certificate(script, ma
 
 @pytest.mark.parametrize("quantization", ["int8", "dynamic"])
 def test_rounding_is_fitted_to_the_training_side_where_no_folder_is_given(script, market, tmp_path, quantization):
-    keras.utils.set_random_seed(2)
     OSNet(0.25, "osnet_t1", (32, 48, 3), depths=(1, 1, 1), feature_dim=40).save(tmp_path / "model.keras")
     settings = {"quantization": quantization, "certify": True, "dataset": "market1501", "data_dir": market}
     script.main(script.Options(tmp_path, **settings, budget=100, float_parts=()))
@@ -156,7 +163,7 @@ def test_rounding_is_fitted_to_the_training_side_where_no_folder_is_given(script
     content = (tmp_path / "model.tflite").read_bytes()
     assert (found["file"]["bytes"], found["file"]["sha256"]) == (len(content), sha256(content).hexdigest())
     assert (found["file"]["quantization"], found["verdict"]) == (quantization, "passed")
-    assert found["cosine"]["mean"] > 0.95
+    assert found["cosine"]["mean"] > 0.99
     assert len(found["layers"]["rows"]) > 20
 
 
@@ -196,3 +203,38 @@ def test_a_file_with_the_preprocessing_inside_is_compared_on_whole_pictures(scri
     assert re.fullmatch(
         r"on 4 random pictures: largest difference .*, cosine of the features mean 1.0+, least (1|0.9999).*", compared
     )
+
+
+def test_another_json_file_is_not_taken_for_an_old_certificate(script, market, tmp_path):
+    note = tmp_path / "best.json"
+    note.write_text('{"epoch": 3, "mAP": 0.5}')
+    options = script.Options(
+        market / "model.keras", tmp_path / "best.tflite", certify=True, dataset="market1501", data_dir=market
+    )
+    with pytest.raises(ValueError, match=r"its certificate would take the place of .*best\.json"):
+        script.main(options)
+    assert [path.name for path in tmp_path.iterdir()] == ["best.json"]
+    script.main(replace(options, certify=False, dataset=None))
+    assert note.read_text() == '{"epoch": 3, "mAP": 0.5}'
+
+
+def test_a_file_made_anew_has_no_old_certificate(script, market, tmp_path):
+    options = script.Options(
+        market / "model.keras", tmp_path / "m.tflite", certify=True, dataset="market1501", data_dir=market
+    )
+    script.main(options)
+    assert {path.name for path in tmp_path.iterdir()} == {"m.tflite", "m.json", "m.html"}
+    script.main(replace(options, certify=False, dataset=None))
+    assert {path.name for path in tmp_path.iterdir()} == {"m.tflite"}
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_other_targets_are_written_by_their_ending_and_compared(script, folder, tmp_path, capsys, suffix):
+    pytest.importorskip({".onnx": "onnxruntime", ".xml": "openvino"}[suffix])
+    options = script.Options(folder / "model.keras", tmp_path / f"m{suffix}")
+    script.main(options)
+    written, _, compared = capsys.readouterr().out.splitlines()
+    assert written == f"{options.output}: {sum(path.stat().st_size for path in tmp_path.iterdir()):,} bytes, float32"
+    assert float(re.search(r"largest difference from Keras (\S+),", compared)[1]) < 1e-4
+    with pytest.raises(ValueError, match=rf"\{suffix} files are float32 and take no other options"):
+        script.main(replace(options, quantization="float16"))
