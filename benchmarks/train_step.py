@@ -3,8 +3,9 @@
     python benchmarks/train_step.py [--width 0.25] [--batch-size 16] [--height 256] [--steps 12]
 
 A step is forward, backward and optimiser (SGD with momentum and L2) on random pictures. The candidates take turns
-step by step, so that a busy machine slows all alike; medians are shown. PyTorch's side needs torch and torchreid
-(read by its file's path) and is left out, with a line saying so, where they are not installed.
+step by step, so that a busy machine slows all alike; medians are shown, and the limit: three times the mult-adds of the
+forward pass at the speed of a large product of matrices. PyTorch's side needs torch and torchreid (read by its file's
+path) and is left out, with a line saying so, where they are not installed.
 """
 
 import importlib.util
@@ -21,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 import tyro
 
-from keras_osnet import OSNet
+from keras_osnet import OSNet, complexity
 from keras_osnet.layers import BatchNorm
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD
@@ -90,6 +91,16 @@ def torch_stepper(options, channels_last):
     return step
 
 
+def matrix_speed(side=2048, turns=10):
+    """Floating point operations a second, the fastest of some products of square matrices."""
+    matrix, seconds = tf.random.normal((side, side)), []
+    for _ in range(turns):
+        began = time.perf_counter()
+        tf.matmul(matrix, matrix).numpy()
+        seconds.append(time.perf_counter() - began)
+    return 2 * side**3 / min(seconds)
+
+
 def main(options):
     candidates = {
         "keras_osnet, fused norm": keras_stepper(options, fused=True),
@@ -110,6 +121,9 @@ def main(options):
         median = np.median(times)
         rate, per = options.batch_size / median, 1000 * median / options.batch_size
         print(f"  {name:46s}{per:8.2f} ms/image {rate:7.1f} images/s   ours is {median / first:.2f}x as fast")
+    model, speed = OSNet(options.width, input_shape=(options.height, options.height // 2, 3)), matrix_speed()
+    limit = 3 * 2 * complexity(model).mult_adds / speed
+    print(f"  {f'limit, at {speed / 1e9:.0f} GFLOP/s':46s}{1000 * limit:8.2f} ms/image {1 / limit:7.1f} images/s")
     if len(seconds) < len(candidates):
         print("  PyTorch or torchreid is not installed: not measured")
 

@@ -83,18 +83,18 @@ WHOLE, PLAIN = ("embed", "attributes"), "serving_default"
 
 
 def recommended_float_parts(model):
-    """The `float_parts` that serve an int8 OSNet best: its stem, and its first stage up to width 0.5.
+    """The `float_parts` that serve an int8 OSNet best: its stem and its first stage up to width 0.5, else none.
 
-    They lose most in int8, and on CPUs gain no time, that stage for its few channels: see the tables of
-    tflite/README.md.
+    Of narrow networks they lose most in int8, and without dot products of bytes they gain no time; wide ones lose
+    little in them and gain time: see the tables of tflite/README.md.
 
     Args:
         model: any `keras.Model`; nothing is recommended for what is not an OSNet.
     """
-    if not is_foldable(model):
+    if not is_foldable(model) or model.get_layer("conv2").settings["filters"] > 128:
         return ()
-    names, narrow = {layer.name for layer in model.layers}, model.get_layer("conv2").settings["filters"] <= 128
-    return tuple(name for name in ("conv1", "pool1", *["conv2"] * narrow) if name in names)
+    names = {layer.name for layer in model.layers}
+    return tuple(name for name in ("conv1", "pool1", "conv2") if name in names)
 
 
 def to_tflite(
