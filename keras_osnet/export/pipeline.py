@@ -58,6 +58,9 @@ def signatures(network, size, outputs):
 def resized(maps, sizes, size):
     """Bilinear with antialiasing, as Pillow's `resize(..., BILINEAR)`: columns, then rows, rounded after each.
 
+    From version 13 on, Pillow begins with the rows where they shrink by more than twice as many pixels as the columns:
+    a quarter of the levels is then another by one.
+
     Args:
         maps: (N, H, W, 3) levels.
         sizes: (N, 2) int32, how many rows and columns of each count.

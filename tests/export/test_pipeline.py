@@ -26,7 +26,11 @@ def blocks(height, width, seed=0):
 
 
 def by_pillow(picture, size=SIZE):
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR))
+    """Columns, then rows; from version 13 on, Pillow itself begins with the rows where they shrink most."""
+    picture = Image.fromarray(picture)
+    for sides in ((size[1], picture.height), size[::-1]):
+        picture = picture.resize(sides, Image.Resampling.BILINEAR)
+    return np.asarray(picture)
 
 
 def normalised(levels):
