@@ -134,12 +134,13 @@ def ours_openvino(model, folder, calibration):
     return lambda: request.infer([PICTURE])
 
 
-def ours_tflite(quantization, float_parts=lambda model: ()):
+def ours_tflite(quantization, recommended=False):
     def candidate(model, folder, calibration):
         from ai_edge_litert.interpreter import Interpreter
 
         path, pictures = folder / f"{quantization}.tflite", calibration if quantization == "int8" else None
-        to_tflite(model, path, quantization=quantization, calibration=pictures, float_parts=float_parts(model))
+        parts = recommended_float_parts(model, quantization) if recommended else ()
+        to_tflite(model, path, quantization=quantization, calibration=pictures, float_parts=parts)
         interpreter = Interpreter(str(path), num_threads=1)
         interpreter.allocate_tensors()
         source, result = (details[0]["index"] for details in
@@ -173,9 +174,12 @@ CANDIDATES = {
     FLOAT32: Candidate(("ai_edge_litert",), ours_tflite(None)),
     "keras_osnet, to_tflite: LiteRT, float16 weights": Candidate(("ai_edge_litert",), ours_tflite("float16")),
     "keras_osnet, to_tflite: LiteRT, dynamic": Candidate(("ai_edge_litert",), ours_tflite("dynamic")),
+    "keras_osnet, to_tflite: LiteRT, dynamic as recommended": Candidate(
+        ("ai_edge_litert",), ours_tflite("dynamic", recommended=True)
+    ),
     "keras_osnet, to_tflite: LiteRT, int8": Candidate(("ai_edge_litert",), ours_tflite("int8")),
     "keras_osnet, to_tflite: LiteRT, int8 as recommended": Candidate(
-        ("ai_edge_litert",), ours_tflite("int8", recommended_float_parts)
+        ("ai_edge_litert",), ours_tflite("int8", recommended=True)
     ),
 }
 PACKAGES = sorted({package for candidate in CANDIDATES.values() for package in candidate.packages})

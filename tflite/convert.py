@@ -60,7 +60,7 @@ class Options:
     pictures: int = 250
     """Of the folder, evenly spread, this many are used."""
     float_parts: tuple[str, ...] | None = None
-    """Parts of an int8 network that stay in float32: conv1, pool1, conv2 .. conv4, or a block of them, as conv2.0.
+    """Parts of an int8 or dynamic network that stay in float32: conv1, pool1, conv2 .. conv4, or a block, as conv2.0.
     Default: those that lose most and gain no time; the option alone: none."""
     integer_io: bool = False
     """The input and outputs of an int8 file are int8 too, at the scales in the file; no part stays in float32."""
@@ -119,10 +119,10 @@ def calibration_of(options, judge, network):
 
 
 def float_parts_of(options, network):
-    """Parts that stay in float32: those asked for, or of an int8 file the recommended ones."""
-    if options.float_parts is not None or options.integer_io or options.quantization != "int8":
+    """Parts that stay in float32: those asked for, or the recommended ones."""
+    if options.float_parts is not None or options.integer_io:
         return options.float_parts or ()
-    return recommended_float_parts(network)
+    return recommended_float_parts(network, options.quantization)
 
 
 def compare(network, path, held, pipeline):

@@ -47,32 +47,26 @@ def equalised(graph, pictures, float_parts=()):
         pictures: (N, H, W, 3) calibration pictures.
         float_parts: see `quantised`.
     """
-    if not parts_of(graph, float_parts) & set(list(graph)[1:2]):
+    if not nodes_of(graph, float_parts) & set(list(graph)[1:2]):
         graph = stem_on_blocks(graph, pictures.shape[1:])
     sizes = {name: np.maximum(-low, high) for name, (low, high) in channel_ranges(graph, pictures).items()}
     return equalise(pooling_as_depthwise(graph, sizes), sizes)
 
 
-def parts_of(graph, names):
+def nodes_of(graph, parts):
     """The names of all nodes of some parts, which are nodes, or what node names begin with: conv2.0 has conv2.0.conv1.
 
     Raises:
-        ValueError: for a part that is not there, or is a single layer among int8 ones.
+        ValueError: for a part that is not there.
     """
-    found = {part: {name for name in graph if name == part or name.startswith(f"{part}.")} for part in names}
-    for part, nodes in found.items():
+    found = set()
+    for part in parts:
+        nodes = {name for name in graph if name == part or name.startswith(f"{part}.")}
         if not nodes:
             there = sorted({name.partition(".")[0] for name in graph} - {"picture"})
             raise ValueError(f"`float_parts` must be of {', '.join(there)}, or within. Received: {part!r}")
-    kept = set().union(*found.values())
-    free = _free(graph, kept)
-    for part, nodes in found.items():
-        if not nodes & free and not any(free.intersection(graph[name].inputs) for name in nodes):
-            raise ValueError(
-                "`float_parts` must be of several layers: one that takes and gives int8 reckons in int8. "
-                f"Received: {part!r}"
-            )
-    return kept
+        found |= nodes
+    return found
 
 
 def quantised(graph, pictures, float_parts=()):
@@ -81,17 +75,32 @@ def quantised(graph, pictures, float_parts=()):
     Args:
         graph: dict of `Node` by name.
         pictures: (N, H, W, 3) calibration pictures.
-        float_parts: names of parts that reckon in float, see `parts_of`; what other parts take from them is rounded.
+        float_parts: names of parts that reckon in float, see `nodes_of`; what other parts take from them is rounded.
 
     Returns:
         a graph with equalised, rounded weights, and the range (low, high) of every node that is rounded.
+
+    Raises:
+        ValueError: for a part that is not there, or is a single layer among int8 ones.
     """
+    _refuse_single(graph, float_parts)
     graph = equalised(graph, pictures, float_parts)
-    kept = parts_of(graph, float_parts)
+    kept = nodes_of(graph, float_parts)
     ranges = tensor_ranges(graph, channel_ranges(graph, pictures))
     graph = guarded(graph, ranges, kept)
     ranges = _rounded_only(graph, ranges, kept)
     return round_weights(graph, spread(pictures, ROUNDING_PICTURES), rounder(ranges), kept), ranges
+
+
+def _refuse_single(graph, parts):
+    free = _free(graph, nodes_of(graph, parts))
+    for part in parts:
+        nodes = nodes_of(graph, [part])
+        if not nodes & free and not any(free.intersection(graph[name].inputs) for name in nodes):
+            raise ValueError(
+                "`float_parts` must be of several layers: one that takes and gives int8 reckons in int8. "
+                f"Received: {part!r}"
+            )
 
 
 def _free(graph, kept):

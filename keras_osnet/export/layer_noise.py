@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_osnet.export.calibration import drawn_pictures
 from keras_osnet.export.folded import apply, fold
-from keras_osnet.export.int8 import equalised, quantised, rounder
+from keras_osnet.export.int8 import equalised, nodes_of, quantised, rounder
 from keras_osnet.export.judges import batches, normalised
 from keras_osnet.export.rounding import LINEAR, round_weights
 
@@ -13,7 +13,7 @@ PICTURES, BATCH = 32, 4
 LEAST_KERNEL = 1024  # numbers; TensorFlow's converter leaves smaller ones in float, and what goes into them
 
 
-def layer_noise(exact, rounded, pictures, *, give=lambda name, value: value, take=lambda node, value: value):
+def layer_noise(exact, rounded, pictures, *, give=lambda name, value: value, take=lambda name, value: value):
     """Signal to noise, 10 lg (sum of squares / sum of squared differences), of every node of a rounded graph.
 
     Args:
@@ -21,7 +21,7 @@ def layer_noise(exact, rounded, pictures, *, give=lambda name, value: value, tak
         rounded: the same nodes with rounded weights.
         pictures: (N, H, W, 3) as the network takes them.
         give: function (name, value of a rounded node) -> the value that is handed on.
-        take: function (rounded node, value that it takes) -> the value that it reckons with.
+        take: function (name of a rounded node, value that it takes) -> the value that it reckons with.
 
     Returns:
         name -> (dB of the noise that the node adds to exact inputs, dB of all noise in its output), in the graph's
@@ -37,8 +37,7 @@ def layer_noise(exact, rounded, pictures, *, give=lambda name, value: value, tak
             else:
                 a[name] = apply(node, *(a[i] for i in node.inputs))
                 own, b[name] = (
-                    give(name, apply(rounded[name], *(take(rounded[name], values[i]) for i in node.inputs)))
-                    for values in (a, b)
+                    give(name, apply(rounded[name], *(take(name, values[i]) for i in node.inputs))) for values in (a, b)
                 )
             sums[name] += [float(tf.reduce_sum(x * x)) for x in (a[name], a[name] - own, a[name] - b[name])]
     return {name: (decibels(signal, own), decibels(signal, all_)) for name, (signal, own, all_) in sums.items()}
@@ -78,18 +77,22 @@ def layers_of(model, quantization, calibration, float_parts, judge, expected, fo
 def _int8(graph, pictures, shape, float_parts):
     """The graph in float and as int8, both equalised: a channel must have one size in both to be compared."""
     rounded, ranges = quantised(graph, pictures, float_parts)
-    return equalised(graph, pictures, float_parts), rounded, rounder(ranges), lambda node, value: value
+    return equalised(graph, pictures, float_parts), rounded, rounder(ranges), lambda name, value: value
 
 
 def _dynamic(graph, pictures, shape, float_parts):
-    rounded = round_weights(graph, drawn_pictures(shape) if pictures is None else pictures)
-    return graph, rounded, lambda name, value: value, _rounded_per_picture
+    kept = nodes_of(graph, float_parts)
+    rounded = round_weights(graph, drawn_pictures(shape) if pictures is None else pictures, kept=kept)
+    large = {name for name, node in graph.items() if node.op in LINEAR and node.weights["kernel"].size >= LEAST_KERNEL}
+
+    def take(name, value):
+        return _rounded_per_picture(value) if name in large - kept else value
+
+    return graph, rounded, lambda name, value: value, take
 
 
-def _rounded_per_picture(node, x):
+def _rounded_per_picture(x):
     """What goes into a convolution, in 255 steps between the smallest and the largest value of each picture."""
-    if node.op not in LINEAR or node.weights["kernel"].size < LEAST_KERNEL:
-        return x
     axes = range(1, len(x.shape))
     low = tf.minimum(tf.reduce_min(x, axes, keepdims=True), 0)
     step = (tf.maximum(tf.reduce_max(x, axes, keepdims=True), 0) - low) / 255

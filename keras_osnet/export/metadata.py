@@ -3,12 +3,12 @@
 import hashlib
 import json
 
-import flatbuffers
 import keras
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 import keras_osnet
+from keras_osnet.export.flatbuffer import packed, unpacked, with_buffer
 from keras_osnet.recognition import attribute_heads
 
 NAME = "keras_osnet"
@@ -49,15 +49,10 @@ def output_shapes(model):
 
 def with_metadata(content, facts):
     """The bytes of a TFLite file with one more metadata entry."""
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
-    buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    entry.name, entry.buffer = NAME, len(model.buffers)
-    model.buffers.append(buffer)
+    model, entry = unpacked(content), schema.MetadataT()
+    entry.name, entry.buffer = NAME, with_buffer(model, json.dumps(facts).encode())
     model.metadata = [*(model.metadata or []), entry]
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(model)
 
 
 def metadata_of(path):
@@ -65,8 +60,8 @@ def metadata_of(path):
 
     Returns:
         dict: network, version, licence, height and width in pixels, features (how many), quantization, float_parts (of
-        an int8 network), input, attributes (names, in the order of the probabilities), weights (SHA-256 of the float
-        weights).
+        an int8 or dynamic network), input, attributes (names, in the order of the probabilities), weights (SHA-256 of
+        the float weights).
     """
     with open(path, "rb") as file:
         model = schema.Model.GetRootAs(file.read(), 0)

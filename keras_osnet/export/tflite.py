@@ -14,8 +14,9 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from keras_osnet.export.calibration import calibration_pictures, drawn_pictures
+from keras_osnet.export.flatbuffer import with_float_kernels
 from keras_osnet.export.folded import fold, is_foldable, run
-from keras_osnet.export.int8 import quantised, rounder
+from keras_osnet.export.int8 import nodes_of, quantised, rounder
 from keras_osnet.export.metadata import described, output_shapes, with_metadata
 from keras_osnet.export.pipeline import signatures
 from keras_osnet.export.rounding import round_weights
@@ -42,26 +43,39 @@ class TFLiteReport:
 
 def _plain(model, pictures, float_parts):
     if not is_foldable(model):
-        return lambda picture: model(picture, training=False)
+        return lambda picture: model(picture, training=False), []
     graph = fold(model)
-    return lambda picture: run(graph, picture)
+    return lambda picture: run(graph, picture), []
 
 
 def _dynamic(model, pictures, float_parts):
-    if pictures is None and not is_foldable(model):
+    if pictures is None and not float_parts and not is_foldable(model):
         return _plain(model, pictures, float_parts)
-    graph = round_weights(fold(model), drawn_pictures(model.input_shape[1:]) if pictures is None else pictures)
-    return lambda picture: run(graph, picture)
+    graph = fold(model)
+    kept = nodes_of(graph, float_parts)
+    pictures = drawn_pictures(model.input_shape[1:]) if pictures is None else pictures
+    graph = round_weights(graph, pictures, kept=kept)
+    return lambda picture: run(graph, picture), [
+        graph[name].weights["kernel"] for name in kept if "kernel" in graph[name].weights
+    ]
 
 
 def _int8(model, pictures, float_parts):
     graph, ranges = quantised(fold(model), pictures, float_parts)
-    return lambda picture: run(graph, picture, rounder(ranges))
+    return lambda picture: run(graph, picture, rounder(ranges)), []
 
 
 @dataclass(frozen=True)
 class _Quantization:
-    """How a kind of file comes about: which function is converted, and what the converter is told."""
+    """How a kind of file comes about, and what the converter is told.
+
+    Args:
+        function: function (model, pictures, float parts) -> the function that is converted, and the kernels that the
+            converter rounds though they are to stay in float.
+        takes_pictures, needs_pictures: whether there may be, and must be, calibration pictures.
+        optimised: whether weights are rounded.
+        types: of the weights, where not int8.
+    """
 
     function: Callable
     takes_pictures: bool = False
@@ -82,19 +96,22 @@ QUANTIZATIONS = {
 WHOLE, PLAIN = ("embed", "attributes"), "serving_default"
 
 
-def recommended_float_parts(model):
-    """The `float_parts` that serve an int8 OSNet best: its stem and its first stage up to width 0.5, else none.
+def recommended_float_parts(model, quantization="int8"):
+    """The `float_parts` that serve a quantised OSNet best: the narrower it is, the more of its first stages.
 
-    Of narrow networks they lose most in int8, and without dot products of bytes they gain no time; wide ones lose
-    little in them and gain time: see the tables of tflite/README.md.
+    There narrow networks lose most in int8, and without dot products of bytes they gain no time; wide ones lose little
+    and gain time: see the tables of tflite/README.md.
 
     Args:
         model: any `keras.Model`; nothing is recommended for what is not an OSNet.
+        quantization: "int8" or "dynamic"; nothing is recommended for others.
     """
-    if not is_foldable(model) or model.get_layer("conv2").settings["filters"] > 128:
+    if quantization not in ("int8", "dynamic") or not is_foldable(model):
         return ()
-    names = {layer.name for layer in model.layers}
-    return tuple(name for name in ("conv1", "pool1", "conv2") if name in names)
+    filters, names = model.get_layer("conv2").settings["filters"], {layer.name for layer in model.layers}
+    parts = ["conv1", "pool1", "conv2"] if filters <= 128 else []
+    parts += ["transition2", "conv3"] if filters <= 64 and quantization == "int8" else []
+    return tuple(name for name in parts if name in names)
 
 
 def to_tflite(
@@ -127,8 +144,8 @@ def to_tflite(
             them, or to drawn people where there are none. The others must have None.
         batch_size: fixed in the file; None: of any size. Default 1; of no meaning with `pipeline`.
         pipeline: whether uint8 pictures of any size go in. Default: normalised ones of the network's size.
-        float_parts: parts of an int8 network that reckon in float32, where they lose most or gain no time: conv1,
-            pool1, conv2 .. conv4, or a block of these, as conv2.0; not a single layer among int8 ones.
+        float_parts: parts of an int8 or dynamic OSNet that reckon in float32, where they lose most or gain no time:
+            conv1, pool1, conv2 .. conv4, or a block of these, as conv2.0; not a single layer among int8 ones.
         integer_io: whether the input and outputs of an int8 file are int8 too, for processors that have nothing else:
             value = scale * (int8 - zero point), which the file has beside each. Default: float32.
 
@@ -138,13 +155,13 @@ def to_tflite(
     Raises:
         ValueError: for an unknown quantization, an input of unknown size, an op that is not built in, calibration
             that is missing, not wanted, fewer than 2 pictures, or no pictures, outputs in a list, a pipeline around
-            other outputs than features and attributes, unknown or single parts, or `integer_io` of a file that is not
-            int8, has a pipeline, or keeps parts in float.
+            other outputs than features and attributes, unknown parts, single ones of an int8 network, or `integer_io`
+            of a file that is not int8, has a pipeline, or keeps parts in float.
     """
     row, names = _checked(model, quantization, calibration, pipeline, float_parts, integer_io)
     shape = model.input_shape[1:]
     pictures = None if calibration is None else calibration_pictures(calibration, shape)
-    function = row.function(model, pictures, float_parts)
+    function, kernels = row.function(model, pictures, float_parts)
     if pipeline:
         module, functions = signatures(_by_name(function, names), shape[:2], names)
         source = _from_module(module, functions, model)
@@ -153,9 +170,10 @@ def to_tflite(
         function = tf.function(function, autograph=False)
         function = function.get_concrete_function(tf.TensorSpec((batch_size, *shape), name="picture"))
         source = _from_function(function) if len(names) == 1 else _from_module(tf.Module(), {PLAIN: function}, model)
-    content = with_metadata(
-        _converted(source, row, integer_io), described(model, quantization, pipeline, float_parts, integer_io)
-    )
+    content = _converted(source, row, integer_io)
+    if kernels:
+        content = with_float_kernels(content, kernels)
+    content = with_metadata(content, described(model, quantization, pipeline, float_parts, integer_io))
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_bytes(content)
@@ -177,7 +195,7 @@ def _checked(model, quantization, calibration, pipeline, float_parts, integer_io
         raise ValueError(f"`calibration` must be pictures where `quantization` is {quantization!r}. Received: None")
     if calibration is not None and not row.takes_pictures:
         raise ValueError(f"`calibration` must be None where `quantization` is {quantization!r}.")
-    if isinstance(float_parts, str) or (float_parts and not row.needs_pictures):
+    if isinstance(float_parts, str) or (float_parts and not row.takes_pictures):
         raise ValueError(f"`float_parts` must be names, and empty where int8 is not. Received: {float_parts!r}")
     if integer_io and (not row.needs_pictures or pipeline or float_parts):
         given = f"quantization={quantization!r}, pipeline={pipeline}, float_parts={float_parts!r}"

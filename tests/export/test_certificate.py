@@ -205,8 +205,10 @@ def test_noise_is_split_into_what_a_layer_adds_and_what_has_gathered():
     assert found["c"] == pytest.approx((20, 40), abs=1e-2)
 
 
-@pytest.mark.parametrize("quantization", ["int8", "dynamic"])
-def test_the_simulated_noise_is_near_the_files_own(quantization, tmp_path):
+@pytest.mark.parametrize(
+    ("quantization", "float_parts"), [("int8", ()), ("dynamic", ()), ("dynamic", ("conv1", "conv2", "conv3"))]
+)
+def test_the_simulated_noise_is_near_the_files_own(quantization, float_parts, tmp_path):
     g = np.random.default_rng(3)
     model = OSNet(0.25, "osnet_t2", (32, 48, 3), depths=(1, 1, 1), feature_dim=40)
     for weight in model.weights:  # a fresh network has dead parts
@@ -220,7 +222,8 @@ def test_the_simulated_noise_is_near_the_files_own(quantization, tmp_path):
     )  # fmt: skip
     calibration = Calibration(pictures[12:], "made up") if quantization == "int8" else None
     given = calibration and calibration.prepared((32, 48, 3))
-    path = to_tflite(model, tmp_path / "m.tflite", quantization=quantization, calibration=given).path
+    settings = {"quantization": quantization, "calibration": given, "float_parts": float_parts}
+    path = to_tflite(model, tmp_path / "m.tflite", **settings).path
     found = certify(model, path, judge, quantization=quantization, calibration=calibration, budget=100)
     assert found.layers["file_db"] > 10
     assert found.layers["simulated_db"] == pytest.approx(found.layers["file_db"], abs=2)
@@ -228,6 +231,7 @@ def test_the_simulated_noise_is_near_the_files_own(quantization, tmp_path):
     assert set(fold(model)) <= set(rows)
     noisy = [value for value in rows.values() if value is not None]
     assert noisy == sorted(noisy)
+    assert all(rows[name] is None for name in rows if float_parts and name.startswith(float_parts))
 
 
 def test_every_dataset_of_every_recipe_has_a_judge():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_osnet import VARIANTS, OSNet
+from keras_osnet import VARIANTS, OSNet, preprocess_input
 from keras_osnet.export import calibration_pictures, metadata_of, recommended_float_parts, run_tflite, to_tflite
 from keras_osnet.models.attribute_head import AttributeHead
 
@@ -88,10 +88,15 @@ FAST = [("trained", "osnet", "float16"), ("trained", "osnet", "dynamic"), ("dead
 FAST += [("fresh", "osnet", "int8"), ("trained", "osnet_ain", "int8"), ("trained", "osnet_concat", "int8")]
 
 
-def converts(kind, variant, quantization, path, **settings):
+def converts(kind, variant, quantization, path, recommended=False, **settings):
     model = MODELS[kind](variant=variant, **settings)
-    calibration = CALIBRATION if quantization == "int8" else None
-    report = to_tflite(model, path / "model.tflite", quantization=quantization, calibration=calibration)
+    report = to_tflite(
+        model,
+        path / "model.tflite",
+        quantization=quantization,
+        calibration=CALIBRATION if quantization == "int8" else None,
+        float_parts=recommended_float_parts(model, quantization) if recommended else (),
+    )
     pictures = np.random.default_rng(9).normal(size=(4, *SMALL)).astype("float32")
     expected = model.predict(pictures, verbose=0)
     assert np.ptp(expected) > 1e-3
@@ -109,13 +114,16 @@ def test_quantised_files_load_and_agree_with_keras(kind, variant, quantization, 
         assert "AVERAGE_POOL_2D" not in report.ops
 
 
-# 336 files, half a minute each: only where it is asked for.
-MATRIX = list(itertools.product(["trained", "fresh"], VARIANTS, [0.25, 0.5, 0.75, 1.0], LEAST_COSINE))
+# 448 files, some seconds each: only where it is asked for.
+MATRIX = list(itertools.product(["trained", "fresh"], VARIANTS, [0.25, 0.5, 0.75, 1.0], LEAST_COSINE, [False]))
+MATRIX += itertools.product(["trained", "fresh"], VARIANTS, [0.25, 0.5], ["dynamic", "int8"], [True])
 
 
-@pytest.mark.parametrize(("kind", "variant", "width", "quantization"), MATRIX if "TFLITE_MATRIX" in os.environ else [])
-def test_every_width_and_variant_loads_quantised(kind, variant, width, quantization, tmp_path):
-    converts(kind, variant, quantization, tmp_path, width=width, depths=(2, 2, 2))
+@pytest.mark.parametrize(
+    ("kind", "variant", "width", "quantization", "recommended"), MATRIX if "TFLITE_MATRIX" in os.environ else []
+)
+def test_every_width_and_variant_loads_quantised(kind, variant, width, quantization, recommended, tmp_path):
+    converts(kind, variant, quantization, tmp_path, recommended, width=width, depths=(2, 2, 2))
 
 
 def test_parts_of_an_int8_network_reckon_in_float_and_the_rest_in_int8(tmp_path):
@@ -134,6 +142,40 @@ def test_parts_of_an_int8_network_reckon_in_float_and_the_rest_in_int8(tmp_path)
     assert kinds[64, 1, 1, 64] == "int8"  # transition2
     pictures = np.random.default_rng(9).normal(size=(4, *SMALL)).astype("float32")
     assert cosines(run_tflite(path, pictures), model.predict(pictures, verbose=0)).min() > LEAST_COSINE["int8"]
+
+
+PARTS = ("conv1", "conv2", "transition2", "conv3", "transition3", "conv4", "conv5", "embedding")
+
+
+@pytest.mark.parametrize("pipeline", [False, True])
+def test_a_dynamic_network_all_of_whose_parts_stay_in_float_is_exact(pipeline, tmp_path):
+    # Wide enough for the depthwise kernels of conv4 to be rounded too.
+    model, path = small(width=1.0), tmp_path / "m.tflite"
+    pictures = np.random.default_rng(9).integers(0, 256, (4, *SMALL), dtype="uint8")
+    expected = model.predict(preprocess_input(pictures), verbose=0)
+    given = pictures if pipeline else preprocess_input(pictures)
+    expected = expected / np.linalg.norm(expected, axis=1, keepdims=True) if pipeline else expected
+    files = {}
+    for name, parts in {"rounded": (), "kept": PARTS}.items():
+        report = to_tflite(model, path, quantization="dynamic", pipeline=pipeline, float_parts=parts)
+        files[name] = np.abs(run_tflite(path, given) - expected).max() / np.abs(expected).max(), report.bytes
+    plain = to_tflite(model, path, pipeline=pipeline).bytes
+    assert files["rounded"][0] > 1e-3
+    assert files["kept"][0] < 1e-5
+    assert files["rounded"][1] < 0.6 * plain
+    assert files["kept"][1] == pytest.approx(plain, rel=0.01)  # nothing is left of what was rounded
+
+
+def test_parts_of_a_dynamic_network_stay_in_float_and_the_rest_does_not(tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = tmp_path / "m.tflite"
+    to_tflite(small(), path, quantization="dynamic", float_parts=("conv1", "embedding"))
+    assert metadata_of(path)["float_parts"] == ["conv1", "embedding"]
+    kernels = [tensor for tensor in Interpreter(str(path)).get_tensor_details() if len(tensor["shape"]) in (2, 4)]
+    kinds = {tuple(map(int, tensor["shape"])): np.dtype(tensor["dtype"]).name for tensor in kernels}
+    assert [kinds[shape] for shape in ((16, 7, 7, 3), (512, 128))] == ["float32"] * 2
+    assert [kinds[shape] for shape in ((64, 1, 1, 64), (128, 1, 1, 128))] == ["int8"] * 2  # transition2, conv5
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -168,11 +210,18 @@ def test_an_int8_file_may_take_and_give_int8(several, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("width", "parts"),
-    [(0.25, ("conv1", "pool1", "conv2")), (0.5, ("conv1", "pool1", "conv2")), (0.75, ())],
+    ("width", "int8", "dynamic"),
+    [
+        (0.25, ("conv1", "pool1", "conv2", "transition2", "conv3"), ("conv1", "pool1", "conv2")),
+        (0.5, ("conv1", "pool1", "conv2"), ("conv1", "pool1", "conv2")),
+        (0.75, (), ()),
+    ],
 )
-def test_stem_and_first_stage_of_narrow_networks_are_recommended_to_stay_in_float(width, parts):
-    assert recommended_float_parts(OSNet(width, input_shape=SMALL, depths=(1, 1, 1))) == parts
+def test_first_stages_of_narrow_networks_are_recommended_to_stay_in_float(width, int8, dynamic):
+    model = OSNet(width, input_shape=SMALL, depths=(1, 1, 1))
+    assert recommended_float_parts(model) == int8
+    assert recommended_float_parts(model, "dynamic") == dynamic
+    assert recommended_float_parts(model, "float16") == ()
 
 
 def test_nothing_is_recommended_for_other_networks():
@@ -281,6 +330,7 @@ def test_wrong_calibration_is_named_and_nothing_is_written(calibration, message,
         ((None, None, 3), {}, "known size"),
         (SMALL, {"calibration": CALIBRATION, "quantization": "int8"}, "`model` must be an OSNet"),
         (SMALL, {"quantization": "float16", "float_parts": ("conv1",)}, "empty where int8 is not"),
+        (SMALL, {"quantization": "dynamic", "float_parts": ("conv1",)}, "`model` must be an OSNet"),
         (SMALL, {"calibration": CALIBRATION, "quantization": "int8", "float_parts": "conv1"}, "must be names"),
         (SMALL, {"quantization": "float16", "integer_io": True}, "plain files all in int8.*quantization='float16'"),
         (SMALL, {**INT8, "pipeline": True}, "plain files all in int8.*pipeline=True"),
@@ -295,14 +345,15 @@ def test_wrong_arguments_are_named_and_nothing_is_written(shape, arguments, mess
 
 
 @pytest.mark.parametrize(
-    ("part", "message"),
+    ("quantization", "part", "message"),
     [
-        ("conv2.7", r"must be of .*conv1, conv2, .*embedding.* Received: 'conv2.7'"),
-        ("conv3.0.conv3", r"several layers.* Received: 'conv3.0.conv3'"),
+        ("int8", "conv2.7", r"must be of .*conv1, conv2, .*embedding.* Received: 'conv2.7'"),
+        ("dynamic", "conv2.7", r"must be of .*conv1, conv2, .*embedding.* Received: 'conv2.7'"),
+        ("int8", "conv3.0.conv3", r"several layers.* Received: 'conv3.0.conv3'"),
     ],
 )
-def test_parts_that_are_not_there_or_would_change_nothing_are_named(part, message, tmp_path):
-    arguments = {"quantization": "int8", "calibration": CALIBRATION, "float_parts": ("conv1", part)}
+def test_parts_that_are_not_there_or_would_change_nothing_are_named(quantization, part, message, tmp_path):
+    arguments = {"quantization": quantization, "calibration": CALIBRATION, "float_parts": ("conv1", part)}
     with pytest.raises(ValueError, match=message):
         to_tflite(small(), tmp_path / "m.tflite", **arguments)
     assert not list(tmp_path.iterdir())

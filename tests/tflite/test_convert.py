@@ -55,7 +55,8 @@ def test_int8_is_fitted_to_a_folder_and_compared_on_what_was_held_out(folder):
     )
     assert done.returncode == 0, done.stderr
     sizes, ops, compared = done.stdout.splitlines()
-    assert sizes == f"{output}: {output.stat().st_size:,} bytes, int8 but for conv1, pool1, conv2 in float32"
+    kept = "conv1, pool1, conv2, transition2, conv3"
+    assert sizes == f"{output}: {output.stat().st_size:,} bytes, int8 but for {kept} in float32"
     assert re.search(r"\bQUANTIZE 1\b", ops)
     mean, least = re.fullmatch(
         r"on 3 pictures held out: largest .*, cosine of the features mean ([\d.]+), least ([\d.]+)", compared
@@ -96,14 +97,15 @@ def test_parts_in_float_are_those_asked_for_or_none_or_left_open(script, argumen
 @pytest.mark.parametrize(
     ("settings", "kept"),
     [
-        ({"quantization": "int8"}, ("conv1", "pool1", "conv2")),
+        ({"quantization": "int8"}, ("conv1", "pool1", "conv2", "transition2", "conv3")),
         ({"quantization": "int8", "float_parts": ()}, ()),
         ({"quantization": "int8", "float_parts": ("conv3",)}, ("conv3",)),
         ({"quantization": "int8", "integer_io": True}, ()),
+        ({"quantization": "dynamic"}, ("conv1", "pool1", "conv2")),
         ({"quantization": "float16"}, ()),
     ],
 )
-def test_int8_keeps_the_recommended_parts_in_float_unless_told_otherwise(script, settings, kept):
+def test_int8_and_dynamic_keep_the_recommended_parts_in_float_unless_told_otherwise(script, settings, kept):
     network = OSNet(0.25, input_shape=(32, 48, 3), depths=(1, 1, 1))
     assert script.float_parts_of(script.Options(Path("m.keras"), **settings), network) == kept
 
