@@ -372,19 +372,31 @@ SHARED = Path(__file__).resolve().parents[3] / "shared"
 PHOTOGRAPHS, WEIGHTS = SHARED / "data" / "market1501.tar.xz", SHARED / "weights" / "osnet_x0_25_market1501.pth"
 
 
-@pytest.mark.skipif(
-    not (PHOTOGRAPHS.exists() and WEIGHTS.exists()), reason=f"research data {PHOTOGRAPHS} and {WEIGHTS} are not here"
-)
-def test_the_trained_network_keeps_its_features_in_int8(tmp_path):
+def photographs(count, folder):
+    """Files of every 40th training picture, unpacked into a folder."""
+    if not (PHOTOGRAPHS.exists() and WEIGHTS.exists()):
+        pytest.skip(f"research data {PHOTOGRAPHS} and {WEIGHTS} are not here")
     chosen = []
     with tarfile.open(PHOTOGRAPHS) as tar:
         training = (member for member in tar if "bounding_box_train" in member.name and member.name.endswith(".jpg"))
-        for i, member in enumerate(training):
-            if i % 40 == 0:
-                tar.extract(member, tmp_path, filter="data")
-                chosen.append(tmp_path / member.name)
-            if len(chosen) == 96:
-                break
+        for member in itertools.islice(training, 0, 40 * count, 40):
+            tar.extract(member, folder, filter="data")
+            chosen.append(folder / member.name)
+    return chosen
+
+
+@pytest.mark.parametrize("size", [(64, 128), (131, 300), (190, 520)])
+def test_the_preprocessing_in_the_file_gives_the_trained_networks_features(size, tmp_path):
+    files, network = photographs(24, tmp_path), OSNet(width=0.25, weights=WEIGHTS)
+    pictures = [Image.open(file).resize(size, Image.Resampling.BICUBIC) for file in files]
+    prepared = [np.asarray(picture.resize((128, 256), Image.Resampling.BILINEAR)) for picture in pictures]
+    path = to_tflite(network, tmp_path / "m.tflite", pipeline=True).path
+    found = run_tflite(path, [np.asarray(picture) for picture in pictures])
+    assert cosines(found, network.predict(preprocess_input(np.stack(prepared)), verbose=0)).min() >= 0.999
+
+
+def test_the_trained_network_keeps_its_features_in_int8(tmp_path):
+    chosen = photographs(96, tmp_path)
     network = OSNet(width=0.25, weights=WEIGHTS)
     report = to_tflite(network, tmp_path / "m.tflite", quantization="int8", calibration=chosen[::2] + chosen[1::8])
     held = calibration_pictures([path for i, path in enumerate(chosen[1::2]) if i % 4], (256, 128, 3))
