@@ -20,8 +20,8 @@ import numpy as np
 import tyro
 
 from keras_osnet.export import recommended_float_parts, to_tflite
-from keras_osnet.export.certificate import LABELS
-from keras_osnet.export.judges import CALIBRATED, Calibration, file_answers, keras_answers, load_judge
+from keras_osnet.export.certificate import LABELS, comparison
+from keras_osnet.export.judges import CALIBRATED, Calibration, file_answers, keras_answers, load_judge, picked
 from keras_osnet.weights import load_network
 
 
@@ -48,25 +48,23 @@ def main(options):
     parts = options.float_parts
     parts = recommended_float_parts(network, options.quantization) if parts is None else parts
     print(f"{options.quantization} but for {', '.join(parts) or 'nothing'} in float32")
-    kind, expected = judge.kind, keras_answers(network, judge)
-    before, right = kind.scores(expected, judge), kind.right(expected, judge)
-    step = len(judge.train) / CALIBRATED
+    expected, step = keras_answers(network, judge), len(judge.train) / CALIBRATED
     for i in range(options.sets):
         chosen = (step * (np.arange(CALIBRATED) + i / options.sets)).astype(int)
-        pictures = [judge.train[row] for row in chosen]
-        if isinstance(judge.train, np.ndarray):
-            pictures = np.stack(pictures)
-        calibration = Calibration(pictures, "").prepared(network.input_shape[1:])
+        calibration = Calibration(picked(judge.train, chosen), "").prepared(network.input_shape[1:])
         with tempfile.TemporaryDirectory() as folder:
             settings = {"quantization": options.quantization, "calibration": calibration, "float_parts": parts}
             report = to_tflite(network, Path(folder) / "model.tflite", **settings)
-            found = file_answers(report.path, judge)
-        after, still = kind.scores(found, judge), kind.right(found, judge)
-        changes = ", ".join(f"{LABELS.get(name, name)} {100 * (after[name] - before[name]):+.2f}" for name in kind.held)
-        cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+            found = comparison(expected, file_answers(report.path, judge), judge)
+        changes = ", ".join(
+            f"{LABELS.get(name, name)} {100 * (score['file'] - score['keras']):+.2f}"
+            for name, score in found["scores"].items()
+            if score["held"]
+        )
+        turned = found["changed"]
         print(
-            f"set {i + 1}: {changes}; {(right & ~still).sum()} became wrong, {(~right & still).sum()} right; "
-            f"mean cosine {cosine.mean():.5f}; {report.bytes:,} bytes",
+            f"set {i + 1}: {changes}; {turned['became_wrong']} became wrong, {turned['became_right']} right; "
+            f"mean cosine {found['cosine']['mean']:.5f}; {report.bytes:,} bytes",
             flush=True,
         )
 

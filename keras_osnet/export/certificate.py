@@ -145,7 +145,7 @@ def certify(
     if pipeline and kind.answers == "features":
         expected = expected / _lengths(expected)[:, None]
     progress("scores")
-    compared = _compared(expected, found, judge)
+    compared = comparison(expected, found, judge)
     progress("layers")
     layers, without = layers_of(
         model, quantization, calibration, metadata_of(path).get("float_parts", ()), judge, expected, found
@@ -225,8 +225,8 @@ def _lengths(rows):
     return np.maximum(np.linalg.norm(rows, axis=1), 1e-12)
 
 
-def _compared(expected, found, judge):
-    """`scores`, `changed` and `cosine` of the certificate."""
+def comparison(expected, found, judge):
+    """`scores`, `changed` and `cosine` of the certificate, as a dict, from (N, D) answers of Keras and of the file."""
     kind = judge.kind
     before, after = (kind.scores(answers, judge) for answers in (expected, found))
     scores = {

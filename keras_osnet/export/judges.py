@@ -136,9 +136,12 @@ def training_calibration(judge, count=CALIBRATED):
         raise ValueError(f"`judge` must have training pictures to calibrate on. Received: none in {judge.dataset}")
     chosen = np.linspace(0, total - 1, min(count, total)).astype(int)
     rule = f"{len(chosen)} of the {total} training pictures of {judge.dataset}, evenly spread in the dataset's order"
-    if isinstance(judge.train, np.ndarray):
-        return Calibration(judge.train[chosen], rule)
-    return Calibration(tuple(judge.train[i] for i in chosen), rule)
+    return Calibration(picked(judge.train, chosen), rule)
+
+
+def picked(pictures, rows):
+    """Some of a judge's pictures, by their places: files, or an array."""
+    return pictures[rows] if isinstance(pictures, np.ndarray) else tuple(pictures[row] for row in rows)
 
 
 def refuse_judged(pictures, judge):

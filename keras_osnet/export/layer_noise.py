@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_osnet.export.calibration import drawn_pictures
 from keras_osnet.export.folded import apply, fold
 from keras_osnet.export.int8 import equalised, nodes_of, quantised, rounder
-from keras_osnet.export.judges import batches, normalised
+from keras_osnet.export.judges import batches, normalised, picked
 from keras_osnet.export.rounding import LINEAR, round_weights
 
 PICTURES, BATCH = 32, 4
@@ -57,8 +57,7 @@ def layers_of(model, quantization, calibration, float_parts, judge, expected, fo
     pictures = calibration and calibration.prepared(shape)
     exact, rounded, give, take = ROUNDED[quantization](graph, pictures, shape, float_parts)
     some = np.linspace(0, len(judge.test) - 1, min(PICTURES, len(judge.test))).astype(int)
-    chosen = judge.test[some] if isinstance(judge.test, np.ndarray) else [judge.test[i] for i in some]
-    pictures = np.concatenate([normalised(batch, shape[:2]) for batch in batches(chosen)])
+    pictures = np.concatenate([normalised(batch, shape[:2]) for batch in batches(picked(judge.test, some))])
     noise = layer_noise(exact, rounded, pictures, give=give, take=take)
     names = [name for name, node in exact.items() if node.op != "output"]
     rows = [
@@ -84,9 +83,10 @@ def _dynamic(graph, pictures, shape, float_parts):
     kept = nodes_of(graph, float_parts)
     rounded = round_weights(graph, drawn_pictures(shape) if pictures is None else pictures, kept=kept)
     large = {name for name, node in graph.items() if node.op in LINEAR and node.weights["kernel"].size >= LEAST_KERNEL}
+    changed = large - kept
 
     def take(name, value):
-        return _rounded_per_picture(value) if name in large - kept else value
+        return _rounded_per_picture(value) if name in changed else value
 
     return graph, rounded, lambda name, value: value, take
 

@@ -123,6 +123,7 @@ def as_onnx(model, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         shapes = [tuple(tensor.shape) for tensor in model.inputs]
         raise ValueError(f"`model` must have one input (height, width, 3). Received: {shapes}")
+    output_shapes(model)  # refuses a list, before tf2onnx is asked for
     proto = (_assembled if written else _by_keras)(model, layout, batch_size, opset)
     proto.graph.name, proto.producer_name, proto.producer_version = model.name, "keras_osnet", keras_osnet.__version__
     onnx.helper.set_model_props(proto, _metadata(model, layout))

@@ -59,7 +59,7 @@ def resized(maps, sizes, size):
     """Bilinear with antialiasing, as Pillow's `resize(..., BILINEAR)`: columns, then rows, rounded after each.
 
     From version 13 on, Pillow begins with the rows where they shrink by more than twice as many pixels as the columns:
-    a quarter of the levels is then another by one.
+    many levels are then another by one.
 
     Args:
         maps: (N, H, W, 3) levels.
