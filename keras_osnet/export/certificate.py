@@ -233,7 +233,7 @@ def comparison(expected, found, judge):
         name: {
             "keras": before[name],
             "file": after[name],
-            "loss": 100 * (after[name] - before[name]) * (1 if name in ERRORS else -1),
+            "loss": 100 * (after[name] - before[name] if name in ERRORS else before[name] - after[name]),
             "held": name in kind.held,
         }
         for name in before
