@@ -20,8 +20,8 @@ import numpy as np
 import tyro
 
 from keras_osnet.export import recommended_float_parts, to_tflite
-from keras_osnet.export.certificate import LABELS, comparison
-from keras_osnet.export.judges import CALIBRATED, Calibration, file_answers, keras_answers, load_judge, picked
+from keras_osnet.export.proof.certificate import LABELS, comparison
+from keras_osnet.export.proof.test_sets import CALIBRATED, Calibration, file_answers, keras_answers, load_judge, picked
 from keras_osnet.weights import load_network
 
 
@@ -31,7 +31,7 @@ class Options:
 
     model: tyro.conf.Positional[Path]
     dataset: str
-    """That trains and judges: row of keras_osnet.export.judges.JUDGES."""
+    """That trains and judges: row of keras_osnet.export.proof.test_sets.JUDGES."""
     data_dir: Path = Path("runs/data")
     quantization: Literal["int8", "dynamic"] = "int8"
     float_parts: tuple[str, ...] | None = None

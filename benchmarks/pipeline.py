@@ -31,8 +31,8 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from keras_osnet.data import synthetic
 from keras_osnet.data.augment import Augmentation
+from keras_osnet.data.drawn import synthetic
 from keras_osnet.data.pipeline import training_batches
 
 SIZE = (256, 128)

@@ -26,7 +26,7 @@ from keras_osnet import OSNet, complexity
 from keras_osnet.layers import BatchNorm
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD
-from keras_osnet.training_step import train_step_function
+from keras_osnet.training.step import train_step_function
 
 CLASSES = 751
 

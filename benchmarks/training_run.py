@@ -5,7 +5,7 @@
     python benchmarks/training_run.py memory         peak memory, and what gradient accumulation saves
     python benchmarks/training_run.py workers        two workers pinned to a core each, beside one pinned to one
 
-Every number is of a process of its own, which calls `keras_osnet.training.train`; pictures are drawn. Linux.
+Every number is of a process of its own, which calls `keras_osnet.training.loop.train`; pictures are drawn. Linux.
 """
 
 import json
@@ -58,11 +58,11 @@ def one(folder, width, steps, batch_size=16, height=256, accumulate=1, workers=1
     from keras_osnet import OSNet
     from keras_osnet.data.augment import Augmentation
     from keras_osnet.data.pipeline import training_batches
-    from keras_osnet.execution import Execution, begin, made_ready
     from keras_osnet.losses import LabelSmoothedCrossEntropy
     from keras_osnet.optimizers import SGD
-    from keras_osnet.run_report import peak_memory
-    from keras_osnet.training import train
+    from keras_osnet.training.execution import Execution, begin, made_ready
+    from keras_osnet.training.loop import train
+    from keras_osnet.training.report import peak_memory
 
     execution = Execution(strategy="multiworker" if workers > 1 else "one", accumulate=accumulate)
     strategy = begin(execution, batch_size)

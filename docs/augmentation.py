@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from keras_osnet.data.augment import Augmentation
+from keras_osnet.data.drawn.synthetic import render
 from keras_osnet.data.pipeline import training_batches
-from keras_osnet.data.synthetic import render
 from keras_osnet.preprocessing import MEAN, STD
 
 FOLDER = Path(__file__).with_suffix("")

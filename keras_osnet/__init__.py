@@ -4,10 +4,9 @@ from importlib import import_module
 
 from keras_osnet import layers, losses, metrics, optimizers
 from keras_osnet.complexity import complexity
-from keras_osnet.inference import FeatureExtractor
+from keras_osnet.inference import AttributeRecogniser, FeatureExtractor
 from keras_osnet.models import VARIANTS, OSNet
 from keras_osnet.preprocessing import preprocess_input
-from keras_osnet.recognition import AttributeRecogniser
 from keras_osnet.weights import load_torchreid_weights
 
 __version__ = "0.1.0"
@@ -27,6 +26,7 @@ __all__ = [
     "metrics",
     "optimizers",
     "preprocess_input",
+    "report",
     "training",
     "visual",
 ]
@@ -34,7 +34,7 @@ __all__ = [
 
 def __getattr__(name):
     # These need TensorFlow, which the network itself does not: they load on first use.
-    if name in ("data", "export", "training", "visual"):
+    if name in ("data", "export", "report", "training", "visual"):
         return import_module(f"keras_osnet.{name}")
     if name == "DATASETS":
         return import_module("keras_osnet.data").DATASETS

@@ -30,8 +30,8 @@ import numpy as np
 import tyro
 
 from keras_osnet import VARIANTS, OSNet, complexity
-from keras_osnet import work_dir as runs
-from keras_osnet.evaluation import milliseconds
+from keras_osnet.inference.scores import milliseconds
+from keras_osnet.training import work_dir as runs
 
 # The paper's R1 and mAP on Market-1501: Table 5 by model, Table 6 by (width, resolution).
 TABLE_5 = {

@@ -25,18 +25,19 @@ import tensorflow as tf
 import tyro
 
 from keras_osnet import OSNet, complexity, preprocess_input
-from keras_osnet import work_dir as runs
-from keras_osnet.callbacks import Watching, watchers
-from keras_osnet.checkpoints import save_model
 from keras_osnet.complexity import depth
-from keras_osnet.data import arrays, cifar
-from keras_osnet.execution import Execution, begin, claim, made_ready, synchronize_norms
+from keras_osnet.data import arrays
+from keras_osnet.data.datasets import cifar
+from keras_osnet.files import write_atomically
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, StepSchedule
-from keras_osnet.prediction import gathered, own_share, predictor, share_statistics
-from keras_osnet.run_report import write_run_report
-from keras_osnet.strategies import is_chief
-from keras_osnet.training import Stopped, others_gone, train
+from keras_osnet.training.callbacks import Watching, watchers
+from keras_osnet.training.checkpoints import save_model
+from keras_osnet.training.execution import Execution, begin, claim, made_ready, synchronize_norms
+from keras_osnet.training.loop import Stopped, others_gone, train
+from keras_osnet.training.replicas import gathered, own_share, predictor, share_statistics
+from keras_osnet.training.report import write_run_report
+from keras_osnet.training.strategies import is_chief
 
 DATASETS = {
     "cifar10": lambda root: cifar.load("cifar10", root),
@@ -177,7 +178,7 @@ def training(run):
     found = error(model, data.test, data.test_labels, strategy)
     print(f"error {100 * found:.2f} % of {len(data.test)} test pictures; {scale(data)}")
     if is_chief(strategy):
-        runs.write_atomically(work_dir / "metrics.json", json.dumps({"error": found}).encode() + b"\n")
+        write_atomically(work_dir / "metrics.json", json.dumps({"error": found}).encode() + b"\n")
 
 
 def scale(data):

@@ -30,9 +30,9 @@ import tyro
 from PIL import Image, ImageOps
 
 from keras_osnet import FeatureExtractor, preprocess_input
-from keras_osnet.inference import pictures_in
-from keras_osnet.recognition import attribute_heads
-from keras_osnet.search import search
+from keras_osnet.inference.attributes import attribute_heads
+from keras_osnet.inference.features import pictures_in
+from keras_osnet.metrics.search import search
 from keras_osnet.visual.network import exponent_shares, gate_network, maps_of, overlay
 from keras_osnet.weights import load_network
 

@@ -24,17 +24,18 @@ import tensorflow as tf
 import tyro
 
 from keras_osnet import OSNet
-from keras_osnet import work_dir as runs
-from keras_osnet.callbacks import Watching, watchers
-from keras_osnet.checkpoints import save_model
-from keras_osnet.data import class_folders, prepared, resized_crops
-from keras_osnet.execution import Execution, begin, claim, made_ready, synchronize_norms
+from keras_osnet.data import resized_crops
+from keras_osnet.data.datasets import class_folders, prepared
+from keras_osnet.files import write_atomically
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, CosineSchedule
-from keras_osnet.prediction import gathered, predictor, share_statistics
-from keras_osnet.run_report import write_run_report
-from keras_osnet.strategies import is_chief, worker_of
-from keras_osnet.training import Stopped, others_gone, train
+from keras_osnet.training.callbacks import Watching, watchers
+from keras_osnet.training.checkpoints import save_model
+from keras_osnet.training.execution import Execution, begin, claim, made_ready, synchronize_norms
+from keras_osnet.training.loop import Stopped, others_gone, train
+from keras_osnet.training.replicas import gathered, predictor, share_statistics
+from keras_osnet.training.report import write_run_report
+from keras_osnet.training.strategies import is_chief, worker_of
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def training(run):
     found = errors(model, val, strategy)
     print(told(found, val))
     if is_chief(strategy):
-        runs.write_atomically(run.work_dir / "metrics.json", json.dumps(found).encode() + b"\n")
+        write_atomically(run.work_dir / "metrics.json", json.dumps(found).encode() + b"\n")
 
 
 def evaluate(weights: Path, data_dir: Path):

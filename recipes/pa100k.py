@@ -28,20 +28,20 @@ import tensorflow as tf
 import tyro
 
 from keras_osnet import AttributeRecogniser, FeatureExtractor, OSNet
-from keras_osnet import work_dir as runs
-from keras_osnet.callbacks import KeepBest, Watching, watchers
-from keras_osnet.checkpoints import save_model
 from keras_osnet.data import DATASETS, load, load_attributes, pipeline
 from keras_osnet.data.augment import Augmentation
-from keras_osnet.evaluation import score_splits, table
-from keras_osnet.execution import Execution, begin, claim, made_ready, synchronize_norms
+from keras_osnet.files import write_atomically
+from keras_osnet.inference.scores import score_splits, table
 from keras_osnet.losses import LabelColumns, LabelSmoothedCrossEntropy, WeightedBinaryCrossentropy, WeightedSum
 from keras_osnet.metrics import attribute_scores, attribute_table, choose_thresholds
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.optimizers import SGD, StepSchedule
-from keras_osnet.run_report import write_run_report
-from keras_osnet.strategies import is_chief
-from keras_osnet.training import Stopped, others_gone, train
+from keras_osnet.training.callbacks import KeepBest, Watching, watchers
+from keras_osnet.training.checkpoints import save_model
+from keras_osnet.training.execution import Execution, begin, claim, made_ready, synchronize_norms
+from keras_osnet.training.loop import Stopped, others_gone, train
+from keras_osnet.training.report import write_run_report
+from keras_osnet.training.strategies import is_chief
 
 SCORES = ("mA", "accuracy", "precision", "recall", "f1")
 FEWEST = 5  # positives, for an attribute to count in the second mean
@@ -285,7 +285,7 @@ def report(answers, recogniser, splits, run, history, strategy):
         print(table({"identity": identity}))
         found |= identity
     if is_chief(strategy):
-        runs.write_atomically(run.work_dir / "metrics.json", json.dumps(found, indent=2).encode() + b"\n")
+        write_atomically(run.work_dir / "metrics.json", json.dumps(found, indent=2).encode() + b"\n")
 
 
 def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5):

@@ -32,14 +32,14 @@ import numpy as np
 import tyro
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
-from keras_osnet import work_dir as runs
-from keras_osnet.callbacks import KeepBest, Watching, watchers
-from keras_osnet.checkpoints import save_model
 from keras_osnet.data import load, load_splits, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.check import check as check_splits
 from keras_osnet.data.sampling import identity_batches, short_identities
-from keras_osnet.evaluation import (
+from keras_osnet.export import run_tflite, to_tflite
+from keras_osnet.files import write_atomically
+from keras_osnet.inference.features import pictures_in
+from keras_osnet.inference.scores import (
     colour_histograms,
     describe,
     features_of_splits,
@@ -51,17 +51,18 @@ from keras_osnet.evaluation import (
     verification_table,
     verify,
 )
-from keras_osnet.execution import Execution, begin, claim, made_ready, synchronize_norms
-from keras_osnet.export import run_tflite, to_tflite
-from keras_osnet.inference import pictures_in
+from keras_osnet.losses.objective import with_objective
+from keras_osnet.metrics.search import search as nearest
 from keras_osnet.models.baselines import BASELINES
-from keras_osnet.objective import with_objective
 from keras_osnet.optimizers import OPTIMIZERS, CosineSchedule, StepSchedule
-from keras_osnet.run_report import write_run_report
-from keras_osnet.search import search as nearest
-from keras_osnet.strategies import is_chief
-from keras_osnet.training import Stopped, others_gone, train
-from keras_osnet.training_step import check_loss
+from keras_osnet.training import work_dir as runs
+from keras_osnet.training.callbacks import KeepBest, Watching, watchers
+from keras_osnet.training.checkpoints import save_model
+from keras_osnet.training.execution import Execution, begin, claim, made_ready, synchronize_norms
+from keras_osnet.training.loop import Stopped, others_gone, train
+from keras_osnet.training.report import write_run_report
+from keras_osnet.training.step import check_loss
+from keras_osnet.training.strategies import is_chief
 from keras_osnet.weights import load_network
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -380,7 +381,7 @@ def training(run):
 
 
 def write_metrics(work_dir, metrics):
-    runs.write_atomically(work_dir / "metrics.json", json.dumps(metrics, indent=2).encode() + b"\n")
+    write_atomically(work_dir / "metrics.json", json.dumps(metrics, indent=2).encode() + b"\n")
 
 
 def evaluate(

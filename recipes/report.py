@@ -20,8 +20,8 @@ import tyro
 
 from keras_osnet import AttributeRecogniser
 from keras_osnet.data import DATASETS, load
-from keras_osnet.recognition import attribute_heads
-from keras_osnet.visual.report import write_report
+from keras_osnet.inference.attributes import attribute_heads
+from keras_osnet.report.report import write_report
 from keras_osnet.weights import load_network
 
 

@@ -22,7 +22,7 @@ import pytest
 import keras_osnet
 
 tyro = pytest.importorskip("tyro")
-render = pytest.importorskip("keras_osnet.data.synthetic").render
+render = pytest.importorskip("keras_osnet.data.drawn.synthetic").render
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("[a-z]*/README.md")), *sorted((ROOT / "docs").glob("*.md"))]

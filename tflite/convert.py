@@ -29,13 +29,13 @@ import tyro
 
 from keras_osnet import preprocess_input
 from keras_osnet.export import calibration_pictures, recommended_float_parts, run_tflite, to_tflite
-from keras_osnet.export.certificate import BUDGET, LABELS, certify, refuse_others, withdraw, write
 from keras_osnet.export.folded import is_foldable
-from keras_osnet.export.judges import Calibration, load_judge, refuse_judged, training_calibration
 from keras_osnet.export.metadata import output_shapes
 from keras_osnet.export.onnx import needed, to_onnx
 from keras_osnet.export.openvino import to_openvino
-from keras_osnet.inference import pictures_in, upright
+from keras_osnet.export.proof.certificate import BUDGET, LABELS, certify, refuse_others, withdraw, write
+from keras_osnet.export.proof.test_sets import Calibration, load_judge, refuse_judged, training_calibration
+from keras_osnet.inference.features import pictures_in, upright
 from keras_osnet.weights import load_network
 
 # What a file with the preprocessing inside makes of a network's outputs: name there, and the same of Keras'.
@@ -69,7 +69,7 @@ class Options:
     certify: bool = False
     """Score Keras and the file on a labelled set, and write FILE.json and FILE.html."""
     dataset: str | None = None
-    """That judges: row of keras_osnet.export.judges.JUDGES."""
+    """That judges: row of keras_osnet.export.proof.test_sets.JUDGES."""
     data_dir: Path = Path("runs/data")
     """Folder that holds the dataset's official folder."""
     split: int = 0

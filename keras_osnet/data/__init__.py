@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from keras_osnet.data import (
+from keras_osnet.data import folders
+from keras_osnet.data.datasets import (
     cuhk03,
     dukemtmcreid,
     grid,
@@ -12,11 +13,10 @@ from keras_osnet.data import (
     market1501_attributes,
     mix4,
     msmt17,
-    own,
     pa100k,
-    synthetic,
     viper,
 )
+from keras_osnet.data.drawn import synthetic
 from keras_osnet.data.records import AttributeSplits, Record, Splits
 
 
@@ -65,8 +65,8 @@ DATASETS = {
     "viper": Dataset(viper.load, viper.EXPECTED_TREE, (316, 316, 316), (632, 316, 316), splits=20),
     "grid": Dataset(grid.load, grid.EXPECTED_TREE, (125, 125, 900), (250, 125, 900), splits=10),
     "mix4": Dataset(mix4.load, mix4.EXPECTED_TREE, (3261, 0, 0), (67071, 0, 0)),
-    "folder": Dataset(own.load_folder, own.FOLDER_TREE),
-    "csv": Dataset(own.load_csv, own.CSV_TREE),
+    "folder": Dataset(folders.load_folder, folders.FOLDER_TREE),
+    "csv": Dataset(folders.load_csv, folders.CSV_TREE),
 }
 
 
@@ -109,7 +109,7 @@ def load_attributes(name, root, val_identities=0):
         name: a row of `ATTRIBUTE_DATASETS`.
         root: folder that holds the dataset's own official folder.
         val_identities: how many training identities, the last ones, to keep for validation, of a set that has no
-            validation part of its own.
+            validation part of its folders.
 
     Returns:
         `AttributeSplits`. Of a ReID dataset, test is query and gallery without the pictures that have no attributes.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 from PIL import ExifTags, Image
 
-from keras_osnet.data.own import PARTS, first_three
+from keras_osnet.data.folders import PARTS, first_three
 from keras_osnet.data.pipeline import decode
 
 TINY = 8  # pixels: of a shorter side than this, nothing of a person is left

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from keras_osnet.data.drawn.synthetic import SyntheticSettings, render
 from keras_osnet.data.pipeline import naming_unreadable, picture_batches
-from keras_osnet.data.synthetic import SyntheticSettings, render
-from keras_osnet.inference import is_turned, pictures_in, upright
+from keras_osnet.inference.features import is_turned, pictures_in, upright
 from keras_osnet.preprocessing import preprocess_input
 
 # Ranges from a single picture say nothing of others. 200 are as good as 1000.

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 import keras_osnet
 from keras_osnet.export.flatbuffer import packed, unpacked, with_buffer
-from keras_osnet.recognition import attribute_heads
+from keras_osnet.inference.attributes import attribute_heads
 
 NAME = "keras_osnet"
 LICENCE = "Apache-2.0 (keras_osnet); weights as those they were made from"

@@ -20,7 +20,6 @@ from keras_osnet.visual.ranking import (
     pair_distances,
     rank_gallery,
 )
-from keras_osnet.visual.report import write_report
 
 __all__ = [
     "KINDS",
@@ -39,5 +38,4 @@ __all__ = [
     "overlay",
     "pair_distances",
     "rank_gallery",
-    "write_report",
 ]

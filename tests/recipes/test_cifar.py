@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from keras_osnet import preprocess_input
-from keras_osnet.data import cifar
+from keras_osnet.data.datasets import cifar
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "cifar.py"
 TINY = ("--width", "0.0625", "--variant", "osnet_t1", "--depths", "1", "1", "1", "--epochs", "1", "--batch-size", "8")

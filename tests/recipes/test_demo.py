@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from keras_osnet import FeatureExtractor, OSNet
-from keras_osnet.data.synthetic import render
+from keras_osnet.data.drawn.synthetic import render
 from keras_osnet.models.attribute_head import AttributeHead
 
 SCRIPT = Path(__file__).resolve().parents[2] / "recipes" / "demo.py"

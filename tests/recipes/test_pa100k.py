@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from keras_osnet import AttributeRecogniser
-from keras_osnet.data import market1501_attributes, synthetic
+from keras_osnet.data.datasets import market1501_attributes
+from keras_osnet.data.drawn import synthetic
 
 SCRIPT = Path(__file__).parents[2] / "recipes" / "pa100k.py"
 TINY = ("--width", "0.0625", "--variant", "osnet_t1", "--resolution", "0.25", "--epochs", "2", "--batch-size", "8")

@@ -8,8 +8,8 @@ import pytest
 
 from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.data import load, pipeline
-from keras_osnet.evaluation import score_splits
 from keras_osnet.export import run_tflite, to_tflite
+from keras_osnet.inference.scores import score_splits
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PICTURES, WEIGHTS = SHARED / "data" / "market1501.tar.xz", SHARED / "weights" / "osnet_x0_25_market1501.pth"

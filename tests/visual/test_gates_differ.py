@@ -6,12 +6,12 @@ import pytest
 from PIL import Image
 
 from keras_osnet import OSNet, preprocess_input
-from keras_osnet.data import synthetic
 from keras_osnet.data.augment import Augmentation
+from keras_osnet.data.drawn import synthetic
 from keras_osnet.data.pipeline import training_batches
-from keras_osnet.objective import with_objective
+from keras_osnet.losses.objective import with_objective
 from keras_osnet.optimizers import SGD, StepSchedule
-from keras_osnet.training import train
+from keras_osnet.training.loop import train
 from keras_osnet.visual import gate_vectors
 
 SIZE, PEOPLE, BATCH, EPOCHS = (64, 32), 16, 32, 16

@@ -1,0 +1,1 @@
+"""One file for each dataset, which reads its official folder."""

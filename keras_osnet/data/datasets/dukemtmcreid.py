@@ -1,0 +1,35 @@
+"""DukeMTMC-reID, from its official folder. Its authors have withdrawn it; the paper reports on it."""
+
+import re
+from pathlib import Path
+
+from keras_osnet.data.datasets.market1501 import records_of, require
+from keras_osnet.data.records import Splits
+
+FOLDER = "DukeMTMC-reID"
+EXPECTED_TREE = f"""{FOLDER}/
+    bounding_box_train/  0001_c2_f0046182.jpg ...
+    query/               0005_c2_f0046985.jpg ...
+    bounding_box_test/   0002_c1_f0044158.jpg ...
+"""
+REQUIRED = tuple(f"{FOLDER}/{part}" for part in ("bounding_box_train", "query", "bounding_box_test"))
+NAME = re.compile(r"(\d+)_c(\d+)_f\d+\.jpg")
+EXAMPLE = "0001_c2_f0046182.jpg (identity, camera, frame)"
+
+
+def load(root):
+    """Reads the names in `root`/DukeMTMC-reID. 408 identities of the gallery are distractors, with their own labels.
+
+    Args:
+        root: folder that holds the official folder.
+
+    Returns:
+        `Splits`; identities and cameras as the names have them.
+
+    Raises:
+        ValueError: if the folder is missing or differently laid out, or if file names do not parse.
+
+    Reference: Ristani et al., ECCV workshops 2016; Zheng et al., ICCV 2017; paper, Table 2.
+    """
+    require(root, "DukeMTMC-reID's official folder", EXPECTED_TREE, REQUIRED)
+    return Splits(*(records_of(Path(root) / part, NAME, EXAMPLE) for part in REQUIRED))

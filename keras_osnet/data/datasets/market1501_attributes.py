@@ -1,0 +1,97 @@
+"""Market-1501 with the attributes that Lin et al. gave its identities."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from keras_osnet.data.datasets import market1501
+from keras_osnet.data.datasets.grid import matlab_arrays
+from keras_osnet.data.datasets.market1501 import require
+
+FILE = "market_attribute.mat"
+EXPECTED_TREE = f"""{market1501.EXPECTED_TREE}\
+{FILE}                     (or Market-1501_Attribute/{FILE})
+"""
+# The names of the field's values 1, 2, ...: those of two values become one attribute, that of the second; the
+# ages one attribute each. Colours (up..., down...) are fields of their own already: 2 for yes.
+AGES = ("young", "teenager", "adult", "old")
+SECOND_VALUES = {
+    "gender": "female",
+    "hair": "long hair",
+    "up": "short sleeves",
+    "down": "short lower body clothing",
+    "clothes": "pants",
+}
+NAMES = (
+    *(f"age {age}" for age in AGES),
+    *SECOND_VALUES.values(),
+    *("hat", "backpack", "bag", "handbag"),
+    *(f"up {colour}" for colour in ("black", "white", "red", "purple", "yellow", "gray", "blue", "green")),
+    *(f"down {colour}" for colour in ("black", "white", "pink", "purple", "yellow", "gray", "blue", "green", "brown")),
+)
+
+
+def load(root):
+    """Reads Market-1501 and its attributes: 30 of 0 or 1, the same for all pictures of an identity.
+
+    27 fields become 30 attributes: `age` (1 to 4) one for each value; every other field (1 or 2) one for its second
+    value. Fields stand in another order in the file's two halves and are found by name.
+
+    Args:
+        root: folder that holds the official folder and market_attribute.mat.
+
+    Returns:
+        `Splits`. Records of distractors, and of identities that the file lacks, have no attributes.
+
+    Raises:
+        ValueError: if something is missing, cut short or of another layout, a value is out of its range, or a
+            training identity has no attributes.
+
+    Reference: Lin et al., Improving Person Re-identification by Attribute and Identity Learning (2019).
+    """
+    path = next((p for p in (Path(root) / "Market-1501_Attribute" / FILE, Path(root) / FILE) if p.is_file()), None)
+    if path is None:
+        require(root, "Market-1501 and its attributes", EXPECTED_TREE, (FILE,))
+    splits, attributes = market1501.load(root), _read(path)
+    without = sorted({r.identity for r in splits.train} - set(attributes))
+    if without:
+        raise ValueError(f"{path} must hold all training identities. Received: {len(without)} less, first {without[0]}")
+    train, query, gallery = (
+        tuple(replace(r, attributes=attributes.get(r.identity, ())) for r in records)
+        for records in (splits.train, splits.query, splits.gallery)
+    )
+    return replace(splits, train=train, query=query, gallery=gallery, attribute_names=NAMES)
+
+
+def _read(path):
+    """Identity -> attributes in the order of `NAMES`."""
+    halves, found = matlab_arrays(path, ("market_attribute",))["market_attribute"], {}
+    try:
+        for half in ("train", "test"):
+            fields = halves[half].item()
+            identities = [int(cell.item()) for cell in fields["image_index"].item().ravel()]
+            columns = [column for name in fields.dtype.names if name != "image_index"
+                       for column in _columns(name, fields[name].item().ravel(), len(identities))]  # fmt: skip
+            table = dict(columns)
+            found |= zip(identities, zip(*(table[name].tolist() for name in NAMES), strict=True), strict=True)
+    except (KeyError, AttributeError, TypeError, IndexError, ValueError) as error:
+        raise ValueError(
+            f"{path} must hold the structs train and test, with a value per identity in each of 27 fields. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
+    return found
+
+
+def _columns(field, values, count):
+    """(attribute's name, 0 or 1 per identity) of a field."""
+    largest = len(AGES) if field == "age" else 2
+    if values.shape != (count,) or not np.isin(values, range(1, largest + 1)).all():
+        raise ValueError(f"{field} must be {count} values of 1 .. {largest}, not {values.shape}: {np.unique(values)}")
+    if field == "age":
+        return [(f"age {age}", (values == value).astype(int)) for value, age in enumerate(AGES, 1)]
+    name = SECOND_VALUES.get(field, field)
+    for part in ("up", "down"):
+        if name == field and field.startswith(part):
+            name = f"{part} {field.removeprefix(part)}"
+    return [(name, (values == 2).astype(int))]

@@ -1,0 +1,1 @@
+"""The built-in set: drawn pedestrians before four cameras."""

@@ -1,0 +1,128 @@
+"""Files that are written whole or not at all, locked where two processes may write them, and read within bounds."""
+
+import glob
+import json
+import os
+import secrets
+import socket
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LARGEST_JSON = 64 * 2**20  # bytes
+DAY = 86_400  # seconds
+
+
+@contextmanager
+def writing_atomically(path):
+    """Opens a binary file that replaces `path` once it is complete.
+
+    The data goes to a temporary file beside `path` whose name no other process uses. Temporary files that killed
+    processes left behind are removed.
+
+    Args:
+        path: file to write.
+
+    Yields:
+        binary file object, open for writing.
+
+    Raises:
+        OSError: if the file cannot be written, for example on a full disk. `path` keeps its content, and no temporary
+            file stays behind.
+    """
+    path = Path(path)
+    _sweep(path)
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error}). Its previous content, if any, is kept.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path, content):
+    """Writes bytes. `path` holds either its previous content or all of the new one. Raises as `writing_atomically`."""
+    with writing_atomically(path) as file:
+        file.write(content)
+
+
+def write_json(path, value):
+    """Writes plain values as JSON, indented, atomically.
+
+    Raises:
+        ValueError: if a number is NaN or infinite: JSON has no such numbers.
+        OSError: as `writing_atomically`.
+    """
+    write_atomically(path, json.dumps(value, indent=2, allow_nan=False).encode() + b"\n")
+
+
+def read_json(path, *, largest=LARGEST_JSON):
+    """Reads a JSON file of at most `largest` bytes.
+
+    Raises:
+        ValueError: if the file is larger, is not JSON, or is nested too deeply.
+        OSError: if it cannot be read.
+    """
+    with open(path, "rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"{path} must not exceed {largest:,} bytes.")
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} must be a JSON file. Received: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def locked(path, *, seconds=60.0):
+    """Holds the lock of `path` against other processes and threads. The lock is a file `.NAME.lock` beside it.
+
+    Args:
+        path: file or folder to change. It need not exist; its parent folder must.
+        seconds: how long to wait for another holder. 0: do not wait.
+
+    Raises:
+        TimeoutError: if another process still holds the lock after `seconds`.
+    """
+    path = Path(path)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout as error:
+        raise TimeoutError(f"{path} is locked by another process, also after {seconds:g} s.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sweep(path):
+    """Removes the temporary files of `path` whose process is gone. Those of other machines are removed after a day."""
+    for name in glob.glob(f".{glob.escape(path.name)}.*.tmp", root_dir=path.parent, include_hidden=True):
+        host, process, _ = ("", "", *name.removesuffix(".tmp")[len(path.name) + 2 :].rsplit(".", 2))[-3:]
+        temporary = path.with_name(name)
+        try:
+            old = time.time() - temporary.stat().st_mtime > DAY
+            if old or (host == socket.gethostname() and not _alive(process)):
+                temporary.unlink()
+        except FileNotFoundError:
+            pass  # another process removed it
+
+
+def _alive(process):
+    if os.name != "posix" or not process.isdigit():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -1,0 +1,5 @@
+"""The report: one HTML page about a network on a test side."""
+
+from keras_osnet.report.report import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,79 @@
+"""What a finished training tells about itself."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import tensorflow as tf
+
+from keras_osnet.files import write_atomically, writing_atomically
+from keras_osnet.training.strategies import is_chief
+from keras_osnet.training.work_dir import about
+
+
+def write_run_report(work_dir, history, strategy):
+    """Writes report.json (command, versions, machine, commit, time, speed, peak memory) and training.png (curves).
+
+    The chief writes; other workers may call it. Of no epoch there is nothing to tell.
+
+    Args:
+        work_dir: the folder of the run.
+        history: what `train` gives: dicts, one per epoch.
+        strategy: `tf.distribute.Strategy` of the training.
+
+    """
+    if not is_chief(strategy) or not history:
+        return
+    from keras_osnet.visual.figures import training_figure  # matplotlib
+
+    found = {
+        **about(),
+        "commit": _commit(),
+        "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
+        "devices": [device.name for device in tf.config.list_logical_devices()],
+        "strategy": type(strategy).__name__,
+        "replicas": strategy.num_replicas_in_sync,
+        "epochs": len(history),
+        "minutes": round(sum(line["seconds"] for line in history) / 60, 2),
+        "images_per_second": round(median(line["images_per_second"] for line in history), 1),
+        "waiting_for_data": round(median(line.get("waiting", 0.0) for line in history), 4),
+        "peak_memory_bytes": peak_memory(),
+        "last_epoch": history[-1],
+    }
+    write_atomically(Path(work_dir) / "report.json", json.dumps(found, indent=2).encode() + b"\n")
+    with writing_atomically(Path(work_dir) / "training.png") as file:
+        training_figure(history).savefig(file, format="png", dpi=150)
+
+
+def peak_memory():
+    """Bytes: of each GPU, or, where there is none, the largest resident set of this process."""
+    gpus = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
+    if gpus:
+        return {name: tf.config.experimental.get_memory_info(name)["peak"] for name in gpus}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _processor():
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _commit():
+    """Of the checkout that this file is in, with a + for changes in it; None without git or a checkout."""
+    answers = []
+    for command in ("ls-files --error-unmatch report.py", "rev-parse HEAD", "status --porcelain -uno"):
+        try:
+            done = subprocess.run(["git", *command.split()], cwd=Path(__file__).parent, capture_output=True, text=True)
+        except OSError:
+            return None
+        if done.returncode:
+            return None
+        answers.append(done.stdout.strip())
+    return answers[1] + "+" * bool(answers[2])

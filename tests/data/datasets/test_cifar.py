@@ -1,0 +1,153 @@
+"""CIFAR's four versions, written here in small as their authors describe them, and the drawn set."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_osnet.data.datasets import cifar
+
+SIZES = {"train": 6, "test": 3}
+CLASSES = {"cifar10": [f"kind{i}" for i in range(10)], "cifar100": [f"sort{i}" for i in range(100)]}
+
+
+def content(name, seed=0):
+    """Part -> (pictures (N, 3, 32, 32), labels) of random levels, planes first as in the files."""
+    rng = np.random.default_rng(seed)
+    return {
+        part: (rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), rng.integers(0, len(CLASSES[name]), count))
+        for part, count in SIZES.items()
+    }
+
+
+def binary(root, name):
+    found = content(name)
+    folder = root / {"cifar10": "cifar-10-batches-bin", "cifar100": "cifar-100-binary"}[name]
+    folder.mkdir()
+    for part, (pictures, labels) in found.items():
+        rows = [
+            bytes(([7] if name == "cifar100" else []) + [label]) + picture.tobytes()  # 7: a coarse label
+            for picture, label in zip(pictures, labels.tolist(), strict=True)
+        ]
+        if name == "cifar100":
+            (folder / f"{part}.bin").write_bytes(b"".join(rows))
+        elif part == "test":
+            (folder / "test_batch.bin").write_bytes(b"".join(rows))
+        else:
+            for i, cut in enumerate(np.array_split(np.arange(len(rows)), 5), 1):
+                (folder / f"data_batch_{i}.bin").write_bytes(b"".join(rows[k] for k in cut))
+    names = "batches.meta.txt" if name == "cifar10" else "fine_label_names.txt"
+    (folder / names).write_text("\n".join(CLASSES[name]) + "\n\n")
+    return found
+
+
+def python(root, name):
+    found = content(name)
+    folder = root / {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}[name]
+    folder.mkdir()
+    key = {"cifar10": b"labels", "cifar100": b"fine_labels"}[name]
+
+    def write(file, pictures, labels):
+        batch = {b"data": pictures.reshape(len(labels), -1), key: [int(label) for label in labels]}
+        (folder / file).write_bytes(pickle.dumps(batch, protocol=2))
+
+    pictures, labels = found["train"]
+    if name == "cifar100":
+        write("train", pictures, labels)
+    else:
+        for i, cut in enumerate(np.array_split(np.arange(len(labels)), 5), 1):
+            write(f"data_batch_{i}", pictures[cut], labels[cut])
+    write("test" if name == "cifar100" else "test_batch", *found["test"])
+    meta = {key.replace(b"labels", b"label_names"): [c.encode() for c in CLASSES[name]]}
+    (folder / ("meta" if name == "cifar100" else "batches.meta")).write_bytes(pickle.dumps(meta, protocol=2))
+    return found
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("write", [binary, python])
+def test_every_version_gives_the_same_pictures_labels_and_names(tmp_path, name, write):
+    expected, found = write(tmp_path, name), cifar.load(name, tmp_path)
+    for part, (pictures, labels) in expected.items():
+        given = getattr(found, part)
+        assert given.shape == (SIZES[part], 32, 32, 3)
+        assert given.dtype == np.uint8
+        for i, row, column, channel in [(0, 0, 0, 0), (1, 5, 30, 2), (2, 31, 7, 1)]:
+            assert given[i, row, column, channel] == pictures[i, channel, row, column]
+        np.testing.assert_array_equal(getattr(found, f"{part}_labels"), labels)
+    assert list(found.classes) == CLASSES[name]
+
+
+def test_class_folders_of_cifar10_are_read_too(tmp_path):
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for label, name in enumerate(("cat", "ant")):
+            (tmp_path / "cifar10" / part / name).mkdir(parents=True)
+            level = int(rng.integers(0, 100)) + 100 * label
+            Image.new("RGB", (32, 32), (level, 0, 0)).save(tmp_path / "cifar10" / part / name / "0001.png")
+    found = cifar.load("cifar10", tmp_path)
+    assert found.classes == ("ant", "cat")
+    assert (found.train[0, 0, 0, 0] >= 100, found.train[1, 0, 0, 0] < 100) == (True, True)
+    np.testing.assert_array_equal(found.test_labels, [0, 1])
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.system, ("exit 3",)
+
+
+def test_a_pickle_that_names_a_foreign_class_is_refused_and_nothing_of_it_runs(tmp_path, monkeypatch):
+    python(tmp_path, "cifar10")
+    path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
+    path.write_bytes(pickle.dumps({b"data": Harmful(), b"labels": [1]}, protocol=2))
+    ran = []
+    monkeypatch.setattr(os, "system", ran.append)
+    with pytest.raises(ValueError, match=r"data_batch_3 must .* names (posix|nt)\.system, which is no part"):
+        cifar.load("cifar10", tmp_path)
+    assert ran == []
+
+
+@pytest.mark.parametrize("size", [0, 3073 + 100])
+def test_a_binary_file_of_the_wrong_size_is_named(tmp_path, size):
+    binary(tmp_path, "cifar10")
+    (tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin").write_bytes(bytes(size))
+    with pytest.raises(ValueError, match=rf"data_batch_2\.bin must be records of 3073 bytes. Received: {size} bytes"):
+        cifar.load("cifar10", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("batch", "message"),
+    [
+        ({b"labels": [1]}, "test must hold 'data'"),
+        ({b"data": np.zeros((2, 3072), "uint8"), b"fine_labels": [1]}, r"3072 bytes for each of its 1 labels"),
+        ({b"data": np.zeros((1, 3072), "uint8"), b"fine_labels": [100]}, r"labels 0 \.\. 99. Received: 100"),
+        ([1, 2], "test must hold 'data'. Received: list"),
+        (b"cut", "test must be a batch"),
+    ],
+)
+def test_a_python_batch_of_another_content_is_named(tmp_path, batch, message):
+    python(tmp_path, "cifar100")
+    content = batch if isinstance(batch, bytes) else pickle.dumps(batch, protocol=2)
+    (tmp_path / "cifar-100-python" / "test").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        cifar.load("cifar100", tmp_path)
+
+
+def test_a_missing_set_or_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"(?s)must hold one of\ncifar-100-binary/.*cifar-100-python/"):
+        cifar.load("cifar100", tmp_path)
+    binary(tmp_path, "cifar10")
+    (tmp_path / "cifar-10-batches-bin" / "data_batch_4.bin").unlink()
+    with pytest.raises(ValueError, match=r"Not found: data_batch_4\.bin"):
+        cifar.load("cifar10", tmp_path)
+
+
+def test_the_drawn_set_follows_from_the_seed_and_has_all_classes():
+    one, same, other = (cifar.shapes(seed, train=80, test=20) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.train, same.train)
+    assert (one.train != other.train).mean() > 0.5
+    assert one.train.shape == (80, 32, 32, 3)
+    assert set(one.train_labels.tolist()) == set(range(10))
+    # Pictures, not flat ground: the levels of each spread further than the noise of 12.
+    assert one.train.std(axis=(1, 2, 3)).min() > 12

@@ -1,0 +1,43 @@
+"""Pictures in a folder per class, as ImageNet's validation set is usually laid out."""
+
+import pytest
+
+from keras_osnet.data.datasets.class_folders import load
+
+FILES = {
+    "train": {"n01": ("b.JPEG", "a.JPEG", ".hidden.JPEG", "notes.txt"), "n02": ("c.jpg",)},
+    "val": {"n01": ("d.JPEG",), "n02": ("e.png", "f.png")},
+}
+
+
+def tree(root, files=FILES):
+    for part, classes in files.items():
+        for name, pictures in classes.items():
+            (root / part / name).mkdir(parents=True)
+            for picture in pictures:
+                (root / part / name / picture).touch()
+    return root
+
+
+@pytest.mark.parametrize("second", ["val", "test"])
+def test_classes_are_numbered_by_name_and_pictures_sorted(tmp_path, second):
+    splits = load(tree(tmp_path, {"train": FILES["train"], second: FILES["val"]}))
+    assert splits.classes == ("n01", "n02")
+    expected = [("n01/a.JPEG", 0), ("n01/b.JPEG", 0), ("n02/c.jpg", 1)]
+    assert list(splits.train) == [(str(tmp_path / "train" / name), label) for name, label in expected]
+    assert [label for _, label in splits.val] == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"train": FILES["train"]}, "`folder` must hold\ntrain/"),
+        ({**FILES, "val": {"n01": ("d.JPEG",)}}, "the same classes.*Received: 2 and 1, of which in one only: n02"),
+        ({**FILES, "val": {"n01": ("d.JPEG",), "n02": (".x.png",)}}, "n02 must hold pictures"),
+        ({"train": {}, "val": {}}, "`folder` must hold"),
+    ],
+    ids=["a part is missing", "a class is missing", "a class is empty", "nothing"],
+)
+def test_what_is_missing_is_named(tmp_path, files, message):
+    with pytest.raises(ValueError, match=message):
+        load(tree(tmp_path, files))

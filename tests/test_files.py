@@ -1,0 +1,119 @@
+"""Files are written whole or not at all, locked, and read within bounds."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from keras_osnet.files import DAY, locked, read_json, write_atomically, write_json, writing_atomically
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS = ROOT / "tests" / "programs"
+
+
+def start(program, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, PROGRAMS / program, *map(str, arguments)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_and_nothing_stays_beside_it(tmp_path):
+    path = tmp_path / "a.bin"
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def write_half(path, problem):
+    with writing_atomically(path) as file:
+        file.write(b"half")
+        raise problem
+
+
+@pytest.mark.parametrize("problem", [OSError("no space left"), KeyboardInterrupt(), ValueError("no number")])
+def test_what_fails_while_it_is_written_keeps_the_previous_content(tmp_path, problem):
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"before")
+    with pytest.raises(type(problem)):
+        write_half(path, problem)
+    assert path.read_bytes() == b"before"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_that_names_the_file(tmp_path):
+    with pytest.raises(OSError, match=r"missing/a\.bin cannot be written"):
+        write_atomically(tmp_path / "missing" / "a.bin", b"")
+
+
+def test_a_killed_process_leaves_a_temporary_file_that_the_next_writer_removes(tmp_path):
+    path = tmp_path / "a [1].bin"
+    process = start("write_and_wait.py", path)
+    assert process.stdout.readline() == "writing\n"
+    process.kill()
+    process.wait()
+    assert len(names(tmp_path)) == 1
+    assert not path.exists()
+    write_atomically(path, b"whole")
+    assert names(tmp_path) == ["a [1].bin"]
+
+
+def test_the_temporary_file_of_a_process_that_runs_is_kept(tmp_path):
+    path = tmp_path / "a.bin"
+    process = start("write_and_wait.py", path)
+    assert process.stdout.readline() == "writing\n"
+    write_atomically(path, b"ours")
+    assert len(names(tmp_path)) == 2
+    process.kill()
+    process.wait()
+
+
+def test_the_temporary_file_of_another_machine_is_removed_after_a_day(tmp_path):
+    young, old = (tmp_path / f".a.bin.elsewhere.1.{letter}.tmp" for letter in "ab")
+    for file in (young, old):
+        file.touch()
+    os.utime(old, (time.time() - DAY - 60,) * 2)
+    write_atomically(tmp_path / "a.bin", b"")
+    assert names(tmp_path) == [young.name, "a.bin"]
+
+
+def test_json_survives_a_round_trip(tmp_path):
+    write_json(tmp_path / "a.json", {"mAP": 0.843, "rows": [1, None]})
+    assert read_json(tmp_path / "a.json") == {"mAP": 0.843, "rows": [1, None]}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_json_has_no_number_that_is_not_finite(tmp_path, value):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"mAP": value})
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, json.dumps("x" * 200).encode()])
+def test_what_is_no_json_of_that_size_is_one_error_that_names_the_file(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json must"):
+        read_json(tmp_path / "a.json", largest=200_000 if content[:1] == b"[" else 100)
+
+
+def test_a_lock_is_held_by_one_process_at_a_time(tmp_path):
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    processes = [start("count_under_a_lock.py", counter, 50) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0] * 2
+    assert counter.read_text() == "100"
+
+
+def test_a_lock_that_stays_held_is_an_error_that_names_the_file(tmp_path):
+    again = locked(tmp_path / "gallery", seconds=0)
+    with locked(tmp_path / "gallery"), pytest.raises(TimeoutError, match="gallery is locked"):
+        again.__enter__()

@@ -1,0 +1,39 @@
+"""What a finished training leaves: report.json and training.png."""
+
+import json
+
+import tensorflow as tf
+from PIL import Image
+
+from keras_osnet.training.report import peak_memory, write_run_report
+
+ONE = tf.distribute.get_strategy()
+HISTORY = [
+    {"epoch": 1, "loss": 3.0, "accuracy": 0.1, "learning_rate": 0.1, "images_per_second": 10.0, "seconds": 90.0},
+    {"epoch": 2, "loss": 2.0, "accuracy": 0.3, "learning_rate": 0.1, "images_per_second": 30.0, "waiting": 0.2,
+     "seconds": 30.0},
+    {"epoch": 3, "loss": 1.0, "accuracy": 0.5, "learning_rate": 0.1, "images_per_second": 20.0, "waiting": 0.1,
+     "seconds": 60.0},
+]  # fmt: skip
+
+
+def test_it_tells_command_versions_machine_time_speed_and_memory(tmp_path):
+    write_run_report(tmp_path, HISTORY, ONE)
+    found = json.loads((tmp_path / "report.json").read_text())
+    told = {name: found[name] for name in ("epochs", "minutes", "images_per_second", "waiting_for_data", "replicas")}
+    assert told == {"epochs": 3, "minutes": 3.0, "images_per_second": 20.0, "waiting_for_data": 0.1, "replicas": 1}
+    assert found["last_epoch"] == HISTORY[-1]
+    assert found["tensorflow"] == tf.__version__
+    assert found["command"].startswith("python ")
+    assert set(found["machine"]) == {"system", "processor", "cores"}
+    assert found["commit"] is None or len(found["commit"].rstrip("+")) == 40
+    assert 2**20 < found["peak_memory_bytes"] <= peak_memory()
+    with Image.open(tmp_path / "training.png") as picture:
+        assert picture.size > (200, 200)
+
+
+def test_of_no_epoch_there_is_nothing_to_tell_and_other_workers_leave_it_to_the_chief(tmp_path, monkeypatch):
+    write_run_report(tmp_path, [], ONE)
+    monkeypatch.setattr("keras_osnet.training.report.is_chief", lambda strategy: False)
+    write_run_report(tmp_path, HISTORY, ONE)
+    assert not list(tmp_path.iterdir())
