@@ -149,7 +149,10 @@ def options_of(script):
 def test_every_option_named_in_a_sentence_is_one_of_some_script():
     sentences = [code for page in TEXTS for code in inline(page)]
     named = {name for code in sentences for name in re.findall(r"--(?:no-)?([a-z][\w-]+)", code)} - {"help"}
-    scripts = {words[0] for words in COMMANDS.values()} | {"keras_osnet/execution.py", "keras_osnet/callbacks.py"}
+    scripts = {words[0] for words in COMMANDS.values()} | {
+        "keras_osnet/training/execution.py",
+        "keras_osnet/training/callbacks.py",
+    }
     known = {name for script in scripts for name in options_of(script)}
     assert {name for name in named if name.replace("-", "_") not in known} == set()
 

@@ -11,7 +11,9 @@ from PIL import Image
 
 from keras_osnet import OSNet
 from keras_osnet.data import ATTRIBUTE_DATASETS, DATASETS, Record, Splits
-from keras_osnet.export import Node, certificate, fold, judges, layer_noise, to_tflite
+from keras_osnet.export import Node, fold, to_tflite
+from keras_osnet.export.proof import certificate, layer_noise
+from keras_osnet.export.proof import test_sets as judges
 from keras_osnet.export.proof.certificate import Certificate, certify, write
 from keras_osnet.export.proof.test_sets import Calibration, Judge, keras_answers, load_judge
 from keras_osnet.models.attribute_head import AttributeHead
