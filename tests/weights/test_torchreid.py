@@ -2,12 +2,7 @@
 names, so none is stored."""
 
 import json
-import math
-import pickle
 import re
-import struct
-import zipfile
-import zlib
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +14,7 @@ from keras import ops
 
 from keras_osnet import VARIANTS, OSNet, load_torchreid_weights
 from keras_osnet.weights import load_weights, network_of, settings_of
+from tests.weights.checkpoints import state_by_rule, write_checkpoint
 
 HERE = Path(__file__).parent
 REAL = HERE / ".." / ".." / ".." / "shared" / "weights"
@@ -43,22 +39,6 @@ TAPS = {
 }
 
 
-def state_by_rule(names, shapes):
-    state = {}
-    for name, shape in zip(names, shapes, strict=True):
-        g = np.random.default_rng(zlib.crc32(name.encode()))
-        if name.endswith(("running_mean", "bias")):
-            array = g.normal(0, 0.1, shape)
-        elif name.endswith("running_var"):
-            array = g.uniform(0.5, 1.5, shape)
-        elif len(shape) == 1:
-            array = g.uniform(0.5, 1, shape)
-        else:
-            array = g.normal(0, math.sqrt(1 / math.prod(shape[1:])), shape)
-        state[name] = array.astype("float32")
-    return state
-
-
 def golden_state(stored):
     return state_by_rule([str(name) for name in stored["keys"]], [json.loads(shape) for shape in stored["shapes"]])
 
@@ -68,48 +48,6 @@ def golden_input(batch, channels, height, width):
     n, c, i, j = np.ogrid[:batch, :channels, :height, :width]
     x = np.random.default_rng(2019).normal(size=shape) + 2 * np.sin((c + 1) * i / 20) + 2 * np.cos((n + 1) * j / 15)
     return x.astype("float32").transpose(0, 2, 3, 1)
-
-
-# Checkpoints, opcode by opcode after PyTorch's two formats, of float32 tensors alone.
-
-
-def text(value):
-    return b"X" + struct.pack("<I", len(value)) + value.encode()
-
-
-def integers(values):
-    return b"(" + b"".join(b"J" + struct.pack("<i", v) for v in values) + b"t"
-
-
-def pickled_state(state, older):
-    pairs = b""
-    for key, (name, array) in enumerate(state.items()):
-        view = b"N" if older else b""
-        storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(key)) + text("cpu")
-        storage += b"J" + struct.pack("<i", array.size) + view + b"tQ"
-        strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
-        sizes = b"J" + struct.pack("<i", 0) + integers(array.shape) + integers(strides)
-        hooks = b"\x89ccollections\nOrderedDict\n(tR"
-        pairs += text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + sizes + hooks + b"tR"
-    return b"}(" + pairs + b"u"
-
-
-def write_checkpoint(path, state, form="zip", wrapper=None):
-    value = pickled_state(state, form == "older")
-    value = b"\x80\x02" + (b"}" + text(wrapper) + value + b"s" if wrapper else value) + b"."
-    contents = [np.ascontiguousarray(array, "<f4").tobytes() for array in state.values()]
-    if form == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("archive/data.pkl", value)
-            for key, content in enumerate(contents):
-                archive.writestr(f"archive/data/{key}", content)
-        return path
-    info = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
-    head = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, info)]
-    keys = pickle.dumps([str(key) for key in range(len(state))], 2)
-    sized = [struct.pack("<q", len(content) // 4) + content for content in contents]
-    path.write_bytes(b"".join([*head, value, keys, *sized]))
-    return path
 
 
 def wiped(model):
