@@ -259,3 +259,16 @@ def test_instance_norm_comes_back_from_its_config():
     assert again.get_config() == layer.get_config()
     assert again.epsilon == 1e-3
     assert again.compute_output_shape((2, 5, 4, 6)) == (2, 5, 4, 6)
+
+
+@ON_TENSORFLOW
+@pytest.mark.parametrize(("images", "fused"), [(1, False), (2, True), (None, True)])
+def test_inference_on_a_single_image_leaves_out_the_fused_op(images, fused):
+    """oneDNN takes several times as long for it there, see the layer."""
+    import tensorflow as tf
+
+    layer = BatchNorm()
+    layer.build((None, 4, 3, 6))
+    function = tf.function(lambda x: layer(x, training=False), autograph=False)
+    graph = function.get_concrete_function(tf.TensorSpec((images, 4, 3, 6))).graph
+    assert ("FusedBatchNormV3" in {node.op for node in graph.as_graph_def().node}) == fused
