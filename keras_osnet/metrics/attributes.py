@@ -1,4 +1,4 @@
-"""Scores of attribute recognition: mean accuracy over attributes, and accuracy, precision, recall, F1 over pictures."""
+"""Scores of attribute recognition: mean accuracy over attributes, and accuracy, precision, recall, F1 over images."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ class AttributeScores:
 
     Attributes:
         mA: mean over the attributes of `mA_per_attribute`.
-        accuracy, precision, recall: means over the pictures.
+        accuracy, precision, recall: means over the images.
         f1: from the mean precision and the mean recall; 0 where both are 0.
-        empty_predictions: number of pictures with no attribute predicted; their precision counts as 0.
-        empty_labels: number of pictures that have no attribute; their recall counts as 0.
+        empty_predictions: number of images with no attribute predicted; their precision counts as 0.
+        empty_labels: number of images that have no attribute; their recall counts as 0.
         mA_per_attribute: (attributes,) float64.
     """
 
@@ -29,21 +29,20 @@ class AttributeScores:
 
 
 def attribute_scores(probabilities, labels, threshold=0.5):
-    """Compare the attributes predicted, p >= threshold, with those that the pictures have.
+    """Compares the attributes predicted, p >= threshold, with those that the images have.
 
-    With P the attributes predicted for a picture and Y those it has, TPR and TNR over the pictures of an attribute:
+    With P the attributes predicted for an image and Y those it has, TPR and TNR over the images of an attribute:
 
         mA = mean_j (TPR_j + TNR_j) / 2
         accuracy = mean |P & Y| / |P or Y|,   precision = mean |P & Y| / |P|,   recall = mean |P & Y| / |Y|
         f1 = 2 precision recall / (precision + recall)
 
-    A ratio 0 / 0 of a picture counts as 0: precision where nothing is predicted, recall where nothing is there,
-    accuracy where both hold. An attribute that no picture has, or every picture, has but one of the two rates, and
-    that rate stands alone in its mA: a missing class can be neither found nor missed.
+    A ratio 0 / 0 of an image counts as 0: precision if nothing is predicted, recall if it has no attribute, accuracy if
+    both hold. An attribute that no image or every image has, has only one of the two rates, which is then its mA.
 
     Args:
-        probabilities: (pictures, attributes) numbers 0..1, after the sigmoid.
-        labels: (pictures, attributes) of 0 and 1.
+        probabilities: (images, attributes) numbers 0..1, after the sigmoid.
+        labels: (images, attributes) of 0 and 1.
         threshold: a number 0..1, or one for each attribute, (attributes,). Default .5. It is rounded to the type of
             `probabilities`, so that a float32 probability written as .7 passes .7.
 
@@ -51,7 +50,7 @@ def attribute_scores(probabilities, labels, threshold=0.5):
         `AttributeScores`.
 
     Raises:
-        ValueError: where an argument does not hold to the above, or there is no picture or no attribute.
+        ValueError: if an argument is not as described, or there is no image or no attribute.
 
     Reference:
         Paper, Section 4.2 and Table 7, which takes the measures from Li et al., A Richly Annotated Dataset for
@@ -89,10 +88,10 @@ def attribute_scores(probabilities, labels, threshold=0.5):
 
 @dataclass(frozen=True)
 class AttributeRow:
-    """One attribute: its name, how many of the pictures have it, and rates as fractions, NaN for 0 / 0.
+    """One attribute: its name, how many of the images have it, and rates as fractions, NaN for 0 / 0.
 
-    `tpr` and `tnr` are the shares found of the pictures that have it, and rejected of the others. `average_precision`
-    is the mean, over the pictures that have it, of the precision among those at least as probable.
+    `tpr` is the fraction predicted of the images that have it, `tnr` the fraction not predicted of the others.
+    `average_precision` is the mean, over the images that have it, of the precision among those at least as probable.
     """
 
     name: str
@@ -103,17 +102,17 @@ class AttributeRow:
 
 
 def attribute_table(probabilities, labels, names, threshold=0.5):
-    """Scores of each attribute alone.
+    """Scores each attribute by itself.
 
     Args:
         probabilities, labels, threshold: as `attribute_scores` takes them.
-        names: of the attributes.
+        names: one for each attribute.
 
     Returns:
         list of `AttributeRow`.
 
     Raises:
-        ValueError: as `attribute_scores`, or if there is not a name for each attribute.
+        ValueError: as `attribute_scores`, or if the names are not one for each attribute.
     """
     attribute_scores(probabilities, labels, threshold)  # checks all three
     probabilities, labels = np.asarray(probabilities), np.asarray(labels) == 1
@@ -133,10 +132,10 @@ def attribute_table(probabilities, labels, names, threshold=0.5):
 
 
 def choose_thresholds(probabilities, labels):
-    """For each attribute the threshold with the greatest (TPR + TNR) / 2, to be found on validation pictures.
+    """Returns for each attribute the threshold with the greatest (TPR + TNR) / 2, for use on validation images.
 
-    Between two probabilities their mean; of thresholds that are equally good the one nearest .5; .5 for an attribute
-    that all pictures have, or none.
+    Thresholds are the means of neighbouring probabilities, 0, .5 and 1. Of equally good ones the nearest to .5 is
+    taken; .5 for an attribute that all images have, or none.
 
     Args:
         probabilities, labels: as `attribute_scores` takes them.
@@ -163,7 +162,7 @@ def choose_thresholds(probabilities, labels):
 
 
 def _average_precision(scores, actual):
-    """Equally probable pictures count together, so that their order does not matter."""
+    """Equally probable images count together, so that their order does not matter."""
     if not actual.any():
         return float("nan")
     levels, inverse = np.unique(-scores, return_inverse=True)
@@ -173,7 +172,7 @@ def _average_precision(scores, actual):
 
 
 def _balanced(predicted, actual):
-    """(TPR + TNR) / 2 of every attribute, or the one of them that there is."""
+    """(TPR + TNR) / 2 of every attribute, or the only one of them that is defined."""
     positives, negatives = np.count_nonzero(actual, axis=0), np.count_nonzero(~actual, axis=0)
     found = _ratio(np.count_nonzero(predicted & actual, axis=0), positives)
     rejected = _ratio(np.count_nonzero(~predicted & ~actual, axis=0), negatives)
@@ -189,7 +188,7 @@ def _matrix(name, values):
     values = np.asarray(values)
     if values.ndim != 2 or values.dtype.kind not in "bfiu" or 0 in values.shape:
         raise ValueError(
-            f"`{name}` must be a 2-D array of real numbers, (pictures, attributes), not empty. "
+            f"`{name}` must be a 2-D array of real numbers, (images, attributes), not empty. "
             f"Received: {name} of shape {values.shape} and type {values.dtype}"
         )
     return values

@@ -1,16 +1,15 @@
-"""Where a query's matches stand among the gallery's distances, and the scores that follow."""
+"""The ranks of a query's matches among the gallery's distances, and the scores that follow from them."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-DRAWS = 10  # of one gallery picture per identity, protocol "cuhk03"
+from keras_osnet.metrics import blocks as work
+from keras_osnet.metrics.arguments import check_count, row_of
+
+DRAWS = 10  # of one gallery image per identity, protocol "cuhk03"
 SEED = 0
-# Ranking 16 queries at a time stays in the cache, and threads seldom wait for Python's lock (15,913 pictures, 2 cores).
-CHUNK, WORKERS = 16, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,12 +17,13 @@ class RetrievalScores:
     """Scores of one evaluation, as fractions 0..1.
 
     Attributes:
-        cmc: (max_rank,) float64; `cmc[k - 1]` is the part of the valid queries with a match among the first k.
+        cmc: (max_rank,) float64; `cmc[k - 1]` is the fraction of the valid queries with a match among the first k.
         mAP: mean average precision over the valid queries.
         mINP: mean of matches / rank of the last match over the valid queries.
         valid_queries: number of queries that have a match left.
         queries: number of queries given.
         average_precision: (queries,) float64, NaN where the query has no match left.
+        first_match: (queries,) int64, rank of the first match in the whole gallery, from 1; 0 where there is none left.
     """
 
     cmc: np.ndarray
@@ -32,16 +32,17 @@ class RetrievalScores:
     valid_queries: int
     queries: int
     average_precision: np.ndarray
+    first_match: np.ndarray
 
     def rank(self, k):
-        """Part of the valid queries with a match among the first `k`, 1 <= k <= max_rank."""
+        """Fraction of the valid queries with a match among the first `k`, 1 <= k <= max_rank."""
         if not 1 <= k <= len(self.cmc):
             raise ValueError(f"`k` must lie in 1..max_rank={len(self.cmc)}. Received: k={k}")
         return float(self.cmc[k - 1])
 
 
-class _Pairs(NamedTuple):
-    """Who may match whom: `order` sorts the gallery by identity, then camera, then index.
+class _Candidates(NamedTuple):
+    """Which gallery images may match a query: `order` sorts the gallery by identity, then camera, then index.
 
     Query i owns order[bounds[0, i]:bounds[3, i]], of which [bounds[1, i]:bounds[2, i]] is under its own camera.
     """
@@ -52,17 +53,17 @@ class _Pairs(NamedTuple):
     identity_sizes: np.ndarray
 
 
-def _whole_gallery(query, distances, matches, ranks, pairs):
+def _whole_gallery(query, distances, matches, ranks, candidates):
     return ranks[0]
 
 
-def _one_picture_per_identity(query, distances, matches, ranks, pairs):
+def _one_image_per_identity(query, distances, matches, ranks, candidates):
     generator = np.random.default_rng((SEED, query))  # per query: blocks and threads cannot change the draws
-    own = np.searchsorted(pairs.identity_starts, pairs.bounds[0, query])
+    own = np.searchsorted(candidates.identity_starts, candidates.bounds[0, query])
     first = np.empty(DRAWS)
     for draw in range(DRAWS):
         hit = matches[generator.integers(len(matches))]
-        picks = pairs.order[pairs.identity_starts + generator.integers(pairs.identity_sizes)]
+        picks = candidates.order[candidates.identity_starts + generator.integers(candidates.identity_sizes)]
         drawn = distances[picks]
         drawn[own] = np.inf  # `hit` stands for the query's identity
         ties = picks[drawn == distances[hit]]
@@ -71,47 +72,43 @@ def _one_picture_per_identity(query, distances, matches, ranks, pairs):
 
 
 # Which ranks of first hits enter the CMC curve, and how many of them a query has.
-PROTOCOLS = {"market1501": (_whole_gallery, 1), "cuhk03": (_one_picture_per_identity, DRAWS)}
+PROTOCOLS = {"market1501": (_whole_gallery, 1), "cuhk03": (_one_image_per_identity, DRAWS)}
 
 
 def score_blocks(blocks, finish, labels, *, protocol, max_rank):
     """Scores the queries that have a match left, from blocks of their distances.
 
     Args:
-        blocks: function of the indices of these queries that yields their distances, (some queries, gallery), in
-            order. They are written to.
+        blocks: function of the indices of these queries that yields (slice of the indices, distances), in order. The
+            distances, (some queries, gallery), are written to.
         finish: function that turns some rows of a block into distances, in place; called in threads.
-        labels: query_ids, query_cameras, gallery_ids, gallery_cameras, as int64 arrays.
+        labels: `Labels`.
         protocol, max_rank: as for `evaluate_retrieval`.
 
     Raises:
         ValueError: if no query has a match left, for another protocol, or a `max_rank` below 1.
     """
     first_hits, draws = row_of("protocol", protocol, PROTOCOLS)
-    if isinstance(max_rank, bool) or not isinstance(max_rank, (int, np.integer)) or max_rank < 1:
-        raise ValueError(f"`max_rank` must be an integer of at least 1. Received: max_rank={max_rank!r}")
-    pairs, queries = _pair(*labels), len(labels[0])
-    valid = _valid_queries(pairs)
-    precision, penalty, first = np.full(queries, np.nan), np.empty(len(valid)), np.empty((len(valid), draws))
+    check_count("max_rank", max_rank)
+    candidates, queries = _candidates(*labels), len(labels[0])
+    valid = _valid_queries(candidates)
+    precision, first_match = np.full(queries, np.nan), np.zeros(queries, np.int64)
+    penalty, first = np.empty(len(valid)), np.empty((len(valid), draws))
 
-    def score(start, distances):
-        chunk = valid[start : start + len(distances)]
+    def score(places, distances):
+        chunk = valid[places]
         finish(distances)
-        rows, matches = _matches(distances, chunk, pairs)
-        ranks, starts = _ranks(distances, rows, matches), np.searchsorted(rows, np.arange(len(chunk)))
+        rows, matches = _matches(distances, chunk, candidates)
+        ranks, starts = ranks_of(distances, rows, matches), np.searchsorted(rows, np.arange(len(chunk)))
         sizes = np.diff(starts, append=len(rows))
-        order = np.arange(1, len(rows) + 1) - starts[rows]
-        precision[chunk] = np.add.reduceat(order / ranks, starts) / sizes
-        penalty[start : start + len(chunk)] = sizes / ranks[starts + sizes - 1]
-        for row, (query, a, b) in enumerate(zip(chunk, starts, starts + sizes, strict=True)):
-            first[start + row] = first_hits(query, distances[row], matches[a:b], ranks[a:b], pairs)
+        precision[chunk], first_match[chunk] = average_precisions(ranks, rows), ranks[starts]
+        penalty[places] = sizes / ranks[starts + sizes - 1]
+        for place, query, a, b in zip(range(len(chunk)), chunk, starts, starts + sizes, strict=True):
+            first[places.start + place] = first_hits(query, distances[place], matches[a:b], ranks[a:b], candidates)
 
-    start = 0
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, WORKERS)) as pool:
-        for block in blocks(valid):
-            cuts = range(0, len(block), CHUNK)
-            list(pool.map(score, (start + cut for cut in cuts), (block[cut : cut + CHUNK] for cut in cuts)))
-            start += len(block)
+    with work.pool() as pool:
+        for cut, block in blocks(valid):
+            work.in_chunks(pool, score, cut, block)
 
     hits = np.bincount(np.minimum(first, max_rank + 1).astype(np.int64).ravel(), minlength=max_rank + 1)
     return RetrievalScores(
@@ -121,23 +118,36 @@ def score_blocks(blocks, finish, labels, *, protocol, max_rank):
         valid_queries=len(valid),
         queries=queries,
         average_precision=precision,
+        first_match=first_match,
     )
 
 
-def _matches(distances, queries, pairs):
-    """Puts the removed pictures at infinity; (row, picture) of every match, row by row."""
-    start, removed, kept, stop = pairs.bounds[:, queries]
+def average_precisions(ranks, rows):
+    """Average precision of each row, mean_j(j / r_j), from the ranks of its matches in ascending order."""
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    numbers = np.arange(1, len(rows) + 1) - starts[rows]
+    return np.add.reduceat(numbers / ranks, starts) / np.diff(starts, append=len(rows))
+
+
+def _matches(distances, queries, candidates):
+    """Puts excluded images at infinity. Returns (row, image) of every match, row by row."""
+    start, removed, kept, stop = candidates.bounds[:, queries]
     sizes = stop - start
     rows = np.repeat(np.arange(len(queries)), sizes)
     places = np.arange(len(rows)) + np.repeat(start - np.cumsum(sizes) + sizes, sizes)
     same_camera = (places >= removed[rows]) & (places < kept[rows])
-    pictures = pairs.order[places]
-    distances[rows[same_camera], pictures[same_camera]] = np.inf
-    return rows[~same_camera], pictures[~same_camera]
+    images = candidates.order[places]
+    distances[rows[same_camera], images[same_camera]] = np.inf
+    return rows[~same_camera], images[~same_camera]
 
 
-def _ranks(distances, rows, matches):
-    """Ranks of the matches, ascending from 1 within each row; every row has one, removed pictures are at infinity."""
+def ranks_of(distances, rows, matches):
+    """Ranks of matches, from 1, in ascending order within each row. Excluded images are at infinity.
+
+    Args:
+        distances: (queries, gallery). Equal ones are in gallery order.
+        rows, matches: (row, column) of every match, row by row. Every row has one.
+    """
     targets = distances[rows, matches]
     starts = np.searchsorted(rows, np.arange(len(distances) + 1))
     # Trained features put the matches in front: what lies beyond the last of them need not be sorted.
@@ -153,7 +163,7 @@ def _ranks(distances, rows, matches):
     return before[np.lexsort((before, rows))] + 1
 
 
-def _pair(query_ids, query_cameras, gallery_ids, gallery_cameras):
+def _candidates(query_ids, query_cameras, gallery_ids, gallery_cameras):
     ids = np.unique(np.concatenate([query_ids, gallery_ids]), return_inverse=True)[1]
     names, cameras = np.unique(np.concatenate([query_cameras, gallery_cameras]), return_inverse=True)
     codes = ids * len(names) + cameras
@@ -162,11 +172,11 @@ def _pair(query_ids, query_cameras, gallery_ids, gallery_cameras):
     first = ids[: len(query_ids)] * len(names)
     bounds = np.searchsorted(other[order], [first, own, own + 1, first + len(names)])
     starts, sizes = np.unique(ids[len(query_ids) :][order], return_index=True, return_counts=True)[1:]
-    return _Pairs(order, bounds, starts, sizes)
+    return _Candidates(order, bounds, starts, sizes)
 
 
-def _valid_queries(pairs):
-    start, removed, kept, stop = pairs.bounds
+def _valid_queries(candidates):
+    start, removed, kept, stop = candidates.bounds
     valid = np.flatnonzero(stop - start > kept - removed)
     if not len(valid):
         raise ValueError(
@@ -175,9 +185,3 @@ def _valid_queries(pairs):
             "under their own camera only"
         )
     return valid
-
-
-def row_of(name, value, table):
-    if value not in table:
-        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, table))}. Received: {name}={value!r}")
-    return table[value]

@@ -1,21 +1,16 @@
-"""Re-ranking by k-reciprocal neighbours, without ever holding a matrix of all pictures against all."""
+"""Re-ranking by k-reciprocal neighbours, without a matrix of all images against all."""
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_osnet.metrics.features import feature_matrices, squared_norms
-
-# BLOCK rows go through one multiplication, CHUNK rows at a time through what follows it: 16 rows of Market-1501 fit in
-# a core's cache.
-BLOCK, CHUNK, WORKERS = 256, 16, 8
+from keras_osnet.metrics.arguments import check_count, feature_matrices, squared_norms
+from keras_osnet.metrics.blocks import BLOCK, CHUNK, in_chunks, pool, product_blocks, slices, smallest
 
 
 class _Sparse(NamedTuple):
-    """Row i holds values[starts[i]:starts[i + 1]] in those columns, ascending."""
+    """Sparse matrix: row i holds values[starts[i]:starts[i + 1]] in columns[starts[i]:starts[i + 1]], ascending."""
 
     starts: np.ndarray
     columns: np.ndarray
@@ -23,9 +18,9 @@ class _Sparse(NamedTuple):
 
 
 def rerank(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3):
-    """Distances between queries and gallery, re-ranked by the k-reciprocal neighbours that two pictures share.
+    """Distances between queries and gallery, re-ranked by the k-reciprocal neighbours that two images share.
 
-    With A(p, g) = |p - g|^2 over queries and gallery together and N(p, k) the picture p itself and its k nearest:
+    With A(p, g) = |p - g|^2 over queries and gallery together and N(p, k) the image p itself and its k nearest:
 
         d(p, g)  = A(p, g)^2 / max_j A(p, j)^2
         R(p, k)  = {g in N(p, k): p in N(g, k)}
@@ -44,14 +39,14 @@ def rerank(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3):
     Args:
         query_features, gallery_features: (queries, features) and (gallery, features) numbers, finite.
         k1: neighbours that may be reciprocal, 1 up to the gallery's size, default 20.
-        k2: pictures in the mean V', 1 up to k1, default 6. 1 leaves V as it is.
-        lambda_value: share of the original distance d, 0 to 1, default .3.
+        k2: images in the mean V', 1 up to k1, default 6. 1 leaves V as it is.
+        lambda_value: weight of the original distance d, 0 to 1, default .3.
 
     Returns:
-        (queries, gallery) float32, 0..1 but for rounding. Only its order within a row has a meaning.
+        (queries, gallery) float32, 0..1 up to rounding. Only the order within a row has a meaning.
 
     Raises:
-        ValueError: where an argument does not hold to the above.
+        ValueError: if an argument is not as described.
 
     Reference:
         Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding (CVPR 2017), sections 3.2 to 3.5.
@@ -61,31 +56,27 @@ def rerank(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3):
     squares = [squared_norms("query_features", query_features), squared_norms("gallery_features", gallery_features)]
     squares, queries = np.concatenate(squares), len(query_features)
     features = np.concatenate([query_features, gallery_features])
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, WORKERS)) as pool:
-        nearest, maxima, result = _nearest(features, squares, k1 + 1, queries, pool)
+    with pool() as threads:
+        nearest, maxima, result = _nearest(features, squares, k1 + 1, queries, threads)
         result *= np.float32(lambda_value)
         weigh = partial(_weights, features, squares, maxima)
-        vectors = _encode(nearest, round(k1 / 2), weigh, pool)
+        vectors = _encode(nearest, round(k1 / 2), weigh, threads)
         if k2 > 1:
-            vectors = _stack(pool.map(partial(_mean_rows, vectors, nearest[:, :k2]), _cuts(len(features), BLOCK)))
-        _add_jaccard(result, vectors, 1 - lambda_value, pool)
+            means = partial(_mean_rows, vectors, nearest[:, :k2])
+            vectors = _stack(threads.map(means, slices(len(features), BLOCK)))
+        _add_jaccard(result, vectors, 1 - lambda_value, threads)
     return result
 
 
 def _check(k1, k2, lambda_value, gallery):
-    for name, k, most, bound in (("k1", k1, gallery, "the gallery's size"), ("k2", k2, k1, "k1")):
-        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= most:
-            raise ValueError(f"`{name}` must be an integer from 1 to {bound}, {most}. Received: {name}={k!r}")
+    check_count("k1", k1, gallery)
+    check_count("k2", k2, k1, "k1")
     if isinstance(lambda_value, bool) or not 0 <= lambda_value <= 1:
         raise ValueError(f"`lambda_value` must be in 0 .. 1. Received: lambda_value={lambda_value!r}")
 
 
-def _cuts(rows, size):
-    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
-
-
-def _nearest(features, squares, count, queries, pool):
-    """Of every picture the `count` nearest, itself first, and its largest |p - g|^2; d of queries against gallery."""
+def _nearest(features, squares, count, queries, threads):
+    """The `count` nearest of every image, itself first; its largest |p - g|^2; d of queries against gallery."""
     total = len(features)
     nearest, maxima = np.empty((total, count), np.int32), np.empty(total, features.dtype)
     result = np.empty((queries, total - queries), np.float32)
@@ -98,27 +89,18 @@ def _nearest(features, squares, count, queries, pool):
             far = distances[: len(asked), queries:] + squares[asked, None]
             result[asked] = (np.maximum(far, 0, out=far) / maxima[asked, None]) ** 2
         distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = -np.inf  # first of its own list
-        bounds = np.partition(distances, count - 1, axis=1)[:, count - 1 : count]
-        cells = np.flatnonzero(distances <= bounds)  # np.nonzero of a matrix takes 12 times as long
-        places, pictures = np.divmod(cells, total)
-        order = np.lexsort((pictures, distances.ravel()[cells], places))
-        starts = np.searchsorted(places, np.arange(len(distances)))
-        nearest[rows] = pictures[order[starts[:, None] + np.arange(count)]]
+        nearest[rows] = smallest(distances, count)
 
-    products = np.empty((min(BLOCK, total), total), features.dtype)
-    for block in _cuts(total, BLOCK):
-        distances = np.matmul(features[block] * features.dtype.type(-2), features.T, out=products[: _length(block)])
-        cuts = _cuts(len(distances), CHUNK)
-        rows = [slice(block.start + cut.start, block.start + cut.stop) for cut in cuts]
-        list(pool.map(rank, rows, (distances[cut] for cut in cuts)))
+    for block, distances in product_blocks(features, features, factor=-2):
+        in_chunks(threads, rank, block, distances)
     return nearest, maxima, result
 
 
-def _encode(nearest, half, weigh, pool):
-    """V of every picture, sparse; `weigh` gives its values from where they stand."""
-    cuts = _cuts(len(nearest), CHUNK)
+def _encode(nearest, half, weigh, threads):
+    """V of every image, sparse. `weigh` computes the values from their places."""
+    cuts = slices(len(nearest), CHUNK)
     lists = [np.ascontiguousarray(nearest[:, : k + 1]) for k in (nearest.shape[1] - 1, half)]
-    mutual, mutual_half = (np.concatenate(list(pool.map(partial(_mutual, near), cuts))) for near in lists)
+    mutual, mutual_half = (np.concatenate(list(threads.map(partial(_mutual, near), cuts))) for near in lists)
 
     def encode(rows):
         near, own = nearest[rows], mutual[rows]
@@ -133,58 +115,58 @@ def _encode(nearest, half, weigh, pool):
         sizes = np.bincount(places, minlength=len(near))
         return sizes, columns.astype(np.int32), weigh(rows, sizes, columns)
 
-    return _stack(pool.map(encode, cuts))
+    return _stack(threads.map(encode, cuts))
 
 
 def _mutual(nearest, rows):
-    """Whether a picture stands in the list of those in its own list."""
+    """Whether each image in the list of a row has the row's image in its own list."""
     return (nearest[nearest[rows]] == np.arange(rows.start, rows.stop)[:, None, None]).any(axis=2)
 
 
 def _weights(features, squares, maxima, rows, sizes, columns):
-    """exp(-d), each row divided by its sum; no row is empty, for a picture is its own reciprocal neighbour."""
+    """exp(-d), each row divided by its sum. No row is empty: an image is its own reciprocal neighbour."""
     starts = np.cumsum(sizes) - sizes
-    pictures = np.repeat(np.arange(rows.start, rows.stop), sizes)
+    images = np.repeat(np.arange(rows.start, rows.stop), sizes)
     products = np.empty(len(columns), features.dtype)
-    for picture, start, size in zip(range(rows.start, rows.stop), starts, sizes, strict=True):
-        products[start : start + size] = features[columns[start : start + size]] @ features[picture]
-    distances = np.maximum(squares[pictures] + squares[columns] - 2 * products, 0)
-    distances[pictures == columns] = 0
-    values = np.exp(-((distances / maxima[pictures]) ** 2))
+    for image, start, size in zip(range(rows.start, rows.stop), starts, sizes, strict=True):
+        products[start : start + size] = features[columns[start : start + size]] @ features[image]
+    distances = np.maximum(squares[images] + squares[columns] - 2 * products, 0)
+    distances[images == columns] = 0
+    values = np.exp(-((distances / maxima[images]) ** 2))
     return (values / np.repeat(np.add.reduceat(values, starts), sizes)).astype(np.float32)
 
 
 def _mean_rows(sparse, members, rows):
-    """One block of rows, each the mean of the rows of `sparse` that `members` names."""
+    """One block of rows, each the mean of the rows of `sparse` whose indices are in `members`."""
     which, columns, values = _gather(sparse, members[rows].ravel())
     cells = which // members.shape[1] * len(members) + columns
     cells, places = np.unique(cells, return_inverse=True)
-    sizes = np.bincount(cells // len(members), minlength=_length(rows))
+    sizes = np.bincount(cells // len(members), minlength=rows.stop - rows.start)
     means = np.bincount(places, values) / members.shape[1]
     return sizes, (cells % len(members)).astype(np.int32), means.astype(np.float32)
 
 
-def _add_jaccard(result, vectors, share, pool):
-    """Adds share * d_J, through the inverted index: for every column the gallery pictures that have a value there."""
+def _add_jaccard(result, vectors, weight, threads):
+    """Adds weight * d_J with an inverted index: for every column the gallery images that have a value there."""
     queries, gallery = result.shape
     first = vectors.starts[queries]
     order = np.argsort(vectors.columns[first:], kind="stable")
-    pictures = np.repeat(np.arange(gallery, dtype=np.int32), np.diff(vectors.starts[queries:]))
+    images = np.repeat(np.arange(gallery, dtype=np.int32), np.diff(vectors.starts[queries:]))
     sizes = np.bincount(vectors.columns[first:], minlength=queries + gallery)
-    index = _Sparse(_starts(sizes), pictures[order], vectors.values[first:][order])
+    index = _Sparse(_starts(sizes), images[order], vectors.values[first:][order])
 
     def add(query):
         own = slice(vectors.starts[query], vectors.starts[query + 1])
-        which, pictures, values = _gather(index, vectors.columns[own])
+        which, images, values = _gather(index, vectors.columns[own])
         # V' sums to 1, so that the maxima of two sum to 2 minus their minima.
-        common = np.bincount(pictures, np.minimum(vectors.values[own][which], values), minlength=gallery)
-        result[query] += share * (1 - common / (2 - common))
+        common = np.bincount(images, np.minimum(vectors.values[own][which], values), minlength=gallery)
+        result[query] += weight * (1 - common / (2 - common))
 
-    list(pool.map(add, range(queries)))
+    list(threads.map(add, range(queries)))
 
 
 def _gather(sparse, rows):
-    """What the rows hold, one after the other: (position in `rows`, column, value) of every entry."""
+    """The entries of some rows, one after the other: (position in `rows`, column, value)."""
     starts = sparse.starts[rows]
     sizes = sparse.starts[rows + 1] - starts
     places = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
@@ -199,7 +181,3 @@ def _stack(blocks):
 
 def _starts(sizes):
     return np.concatenate([[0], np.cumsum(sizes)])
-
-
-def _length(block):
-    return block.stop - block.start

@@ -1,25 +1,25 @@
-"""The pictures of a gallery that are nearest to a query."""
+"""The images of a gallery that are nearest to a query."""
 
 import numpy as np
 
-from keras_osnet.metrics.expansion import check_k, cuts, nearest
-from keras_osnet.metrics.features import feature_matrices, squared_norms
-from keras_osnet.metrics.ranking import row_of
+from keras_osnet.metrics import blocks
+from keras_osnet.metrics.arguments import check_count, feature_matrices, row_of, squared_norms
+from keras_osnet.metrics.distances import METRICS, lengths
 
 # Numbers in the gallery, half a gigabyte of float32, from which "auto" looks for FAISS. Measured on one thread with 512
-# features: 16,000 pictures and 256 queries take both the same 0.07 s; with 400,000 pictures FAISS takes 0.6 of NumPy's
-# time for 256 queries or more and 0.4 for one, though 3 times as much for 16 to 64.
+# features: 256 queries in 16,000 images take 0.07 s with both; in 400,000 images FAISS takes 0.6 of NumPy's time for
+# 256 queries or more and 0.4 for one, but 3 times as long for 16 to 64.
 FAISS_FROM = 2**27
 
 
 def search(query_features, gallery_features, *, k=10, metric="euclidean", index="auto", memory_limit=2**30):
-    """Finds the k nearest gallery pictures of every query, by comparing it with all of them.
+    """Finds the k nearest gallery images of every query, by comparing it with all of them.
 
-    The pictures are picked by distances from dot products, block by block. Those of the k are then computed again,
-    from the features themselves and in double precision, and give the order; equal distances are in gallery order.
+    Images are picked by distances from dot products, block by block. The distances of the k are then computed again
+    from the features in double precision, and determine the order. Equal distances are in gallery order.
 
-    Every index gives the same pictures, unless the k-th distance and the next are equal to the rounding of float32:
-    FAISS is no approximation here. Its approximate indices pay only where one is built once for many searches.
+    Every index returns the same images, unless the k-th distance and the next are equal up to the rounding of float32:
+    FAISS searches exactly here. Its approximate indices are worth building only for many searches.
 
     Args:
         query_features, gallery_features: (queries, features) and (gallery, features) numbers, finite.
@@ -27,28 +27,72 @@ def search(query_features, gallery_features, *, k=10, metric="euclidean", index=
         metric: "euclidean" (default) or "cosine".
         index: "exact" uses NumPy; "faiss" uses FAISS, in float32 (`pip install keras-osnet[faiss]`); "auto" (default)
             uses FAISS for float32 galleries of at least 2^27 numbers where it is installed, else NumPy.
-        memory_limit: bytes to use above the features and the result, default 1 GiB. FAISS does not keep to it: with
-            the cosine it takes a copy of the features.
+        memory_limit: bytes to use above the features and the result, default 1 GiB. FAISS exceeds it: with the cosine
+            it needs a copy of the features.
 
     Returns:
         (queries, k) int64 indices into the gallery and (queries, k) distances, nearest first: Euclidean distances, not
         squared, or 1 - cosine; float64 where features are float64 or wide integers, else float32.
 
     Raises:
-        ValueError: where an argument does not hold to the above.
-        ImportError: for index="faiss" where FAISS is not installed.
+        ValueError: if an argument is not as described.
+        ImportError: for index="faiss" if FAISS is not installed.
     """
     pick, distance = row_of("index", index, INDEXES), row_of("metric", metric, DISTANCES)
     query_features, gallery_features = feature_matrices(query_features, gallery_features)
     indices = pick(query_features, gallery_features, k, metric=metric, memory_limit=memory_limit)
     distances = np.empty(indices.shape, query_features.dtype)
-    for rows in cuts(indices, gallery_features, memory_limit):
-        pictures = gallery_features[indices[rows]].astype(np.float64)
-        found = distance(query_features[rows, None].astype(np.float64), pictures)
+    for rows in gather_slices(indices, gallery_features, memory_limit):
+        images = gallery_features[indices[rows]].astype(np.float64)
+        found = distance(query_features[rows, None].astype(np.float64), images)
         order = np.lexsort((indices[rows], found))
         indices[rows] = np.take_along_axis(indices[rows], order, axis=1)
         distances[rows] = np.take_along_axis(found, order, axis=1)
     return indices, distances
+
+
+def nearest(query_features, gallery_features, k, *, metric, memory_limit):
+    """Finds the k nearest gallery images of every query by dot products, nearest first, equal values by index.
+
+    Args:
+        query_features, gallery_features: as `feature_matrices` returns them.
+        k, metric, memory_limit: as for `search`.
+
+    Returns:
+        (queries, k) int64.
+
+    Raises:
+        ValueError: if an argument is not as described, or features are not finite.
+    """
+    metric = row_of("metric", metric, METRICS)
+    check_count("k", k, len(gallery_features))
+    rows = _rows(memory_limit, gallery_features, k)
+    squared_norms("query_features", query_features)
+    terms = metric.term(squared_norms("gallery_features", gallery_features))
+    result = np.empty((len(query_features), k), np.int64)
+
+    def pick(places, values):
+        metric.combine(values, terms, out=values)
+        result[places] = blocks.smallest(values, k)
+
+    with blocks.pool() as pool:
+        for cut, values in blocks.product_blocks(query_features, gallery_features, rows, factor=metric.factor):
+            blocks.in_chunks(pool, pick, cut, values)
+    return result
+
+
+def gather_slices(indices, gallery_features, memory_limit):
+    """Slices of the rows of `indices`, of so many rows that the features of their images fit into the memory."""
+    rows = _rows(memory_limit, gallery_features, indices.shape[1])
+    return blocks.slices(len(indices), min(blocks.CHUNK, rows))
+
+
+def _rows(memory_limit, features, k):
+    """Queries of a block: a row of distances is ranked, or the features of k images gathered, in double precision."""
+    row, what = blocks.distance_row(features)
+    return blocks.rows_within(
+        memory_limit, max(row, 32 * k * features.shape[1]), f"{what}, and the features of {k} images"
+    )
 
 
 def _faiss(query_features, gallery_features, k, *, metric, memory_limit):
@@ -56,12 +100,12 @@ def _faiss(query_features, gallery_features, k, *, metric, memory_limit):
         import faiss
     except ImportError as error:
         raise ImportError("index='faiss' needs FAISS: pip install keras-osnet[faiss]") from error
-    check_k(k, len(gallery_features))
+    check_count("k", k, len(gallery_features))
     sides = []
     for name, features in (("query_features", query_features), ("gallery_features", gallery_features)):
         features = np.ascontiguousarray(features, np.float32)
         squares = squared_norms(name, features)
-        sides.append(features if metric == "euclidean" else features / _norms(squares)[:, None])
+        sides.append(features if metric == "euclidean" else features / lengths(squares)[:, None])
     kind = {"euclidean": faiss.METRIC_L2, "cosine": faiss.METRIC_INNER_PRODUCT}[metric]
     return faiss.knn(*sides, k, metric=kind)[1]
 
@@ -81,19 +125,15 @@ def _faiss_installed():
     return True
 
 
-def _euclidean(queries, pictures):
-    differences = pictures - queries
+def _euclidean(queries, images):
+    differences = images - queries
     return np.sqrt(np.einsum("qkd,qkd->qk", differences, differences))
 
 
-def _cosine(queries, pictures):
-    norms = [_norms(np.einsum("qkd,qkd->qk", vectors, vectors)) for vectors in (queries, pictures)]
-    products = np.einsum("qd,qkd->qk", queries[:, 0], pictures)
+def _cosine(queries, images):
+    norms = [lengths(np.einsum("qkd,qkd->qk", vectors, vectors)) for vectors in (queries, images)]
+    products = np.einsum("qd,qkd->qk", queries[:, 0], images)
     return np.maximum(1 - products / (norms[0] * norms[1]), 0)
-
-
-def _norms(squares):
-    return np.maximum(np.sqrt(squares), 1e-12)  # a zero vector is at cosine 0 of everything
 
 
 INDEXES = {"exact": nearest, "faiss": _faiss, "auto": _auto}

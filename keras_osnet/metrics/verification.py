@@ -1,18 +1,14 @@
-"""Verification scores: same person or not, for every pair, without ever holding the distance matrix."""
+"""Verification scores: same person or not, for every pair, without the whole distance matrix."""
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_osnet.metrics.features import feature_matrices, row_labels, squared_norms
-from keras_osnet.metrics.ranking import row_of
-from keras_osnet.metrics.retrieval import METRICS
+from keras_osnet.metrics import blocks
+from keras_osnet.metrics.arguments import encode_labels, feature_matrices, row_of, squared_norms
+from keras_osnet.metrics.distances import METRICS
 
-BLOCK, WORKERS = 256, 8
 POINTS = 200  # of the curve
 # Bytes per genuine pair: the distance, sorted and made unique, and two counts; and two more counts of each worker.
 PAIR, PAIR_OF_WORKER = 64, 16
@@ -23,11 +19,11 @@ class VerificationScores:
     """Scores of one evaluation; rates are fractions 0..1.
 
     Attributes:
-        far: (rates,) float64, the false accept rates asked for.
+        far: (rates,) float64, the false accept rates as given.
         tar: (rates,) float64, the true accept rate at each.
-        threshold: (rates,) float64, the distance that gives it: accept a pair where distance <= threshold. Euclidean
-            distance, not squared, or 1 - cosine; that of the farthest genuine pair accepted, as computed here. -inf
-            where the nearest impostors come before every genuine pair.
+        threshold: (rates,) float64, the distance to accept at: accept a pair if distance <= threshold. Euclidean
+            distance, not squared, or 1 - cosine. It is that of the farthest genuine pair accepted, -inf if the nearest
+            impostors come before every genuine pair.
         auc: area under the curve of TAR over FAR.
         curve: (200, 3) float64, for a plot: FAR, TAR and threshold at rates from 1 / impostors to 1, evenly spaced on
             a logarithmic axis.
@@ -44,26 +40,15 @@ class VerificationScores:
 
     @property
     def below_one_impostor(self):
-        """(rates,) bool: where `far` is less than 1 / impostors, so that no impostor at all may be accepted.
+        """(rates,) bool: whether `far` is less than 1 / impostors, so that no impostor may be accepted.
 
-        What is measured there is the rate 0: it takes 1 / far impostors and more to tell the two apart.
+        The rate measured there is 0. At least 1 / far impostors are needed to measure the rate itself.
         """
         return self.far < 1 / self.impostors
 
 
-class _Query(NamedTuple):
-    """What `METRICS` leaves out, the same for all pictures of a query, as functions of |q|^2.
-
-    distance = unit(METRICS' value of (scale * q, g) + offset)
-    """
-
-    scale: Callable
-    offset: Callable
-    unit: Callable
-
-
 class _Own(NamedTuple):
-    """The pictures with the identity of query i: order[starts[i]:stops[i]]."""
+    """The gallery images with the identity of query i: order[starts[i]:stops[i]]."""
 
     order: np.ndarray
     starts: np.ndarray
@@ -73,104 +58,90 @@ class _Own(NamedTuple):
         return self.order[self.starts[query] : self.stops[query]]
 
 
-_QUERIES = {
-    "euclidean": _Query(np.ones_like, np.positive, np.sqrt),
-    "cosine": _Query(lambda squares: 1 / np.maximum(np.sqrt(squares), 1e-12), np.ones_like, np.positive),
-}
-
-
 def verification_scores(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
                         metric="euclidean", far=(1e-4, 1e-3, 1e-2, 1e-1), memory_limit=2**30):  # fmt: skip
-    """Accept every pair within a distance, and count how many of them are the same person.
+    """Accepts every pair within a distance, and counts how many of them are the same person.
 
-    The pairs are every query with every gallery picture, but for those of the same identity under the same camera. A
-    pair of the same identity is genuine, any other an impostor. With M and N of them and d a threshold:
+    The pairs are all of a query and a gallery image, except those with the same identity and camera. A pair with the
+    same identity is genuine, any other an impostor. With M and N of them and d a threshold:
 
         TAR(d) = |genuine: distance <= d| / M,   FAR(d) = |impostors: distance <= d| / N
         tar at a rate f = the largest TAR(d) of all d with FAR(d) <= f
         AUC = (|genuine < impostor| + |genuine = impostor| / 2) / (M N), over all pairs of the two
 
-    Equal distances are accepted together. All are exact counts. TAR changes at genuine distances only, so it is
-    enough to know for each of them how many impostors are nearer. All distances are computed and sorted, once, block
-    by block; only the genuine ones and their counts are kept, at 80 to 192 bytes each, the more the cores. 41 million
-    pairs of 512 features took 1.5 seconds of one core.
+    Equal distances are accepted together. All counts are exact. TAR changes at genuine distances only, so that the
+    number of nearer impostors is needed for each of these. All distances are computed and sorted once, block by block.
+    Only the genuine ones and their counts are kept, at 80 to 192 bytes each, by the number of cores. 41 million pairs
+    of 512 features took 1.5 seconds on one core.
 
     Distances are computed in float32 (float64 where features are float64 or wide integers) from dot products, so
-    that near ties may swap where the blocks have another size; see `evaluate_retrieval`.
+    that near ties may swap if blocks have another size, see `evaluate_retrieval`.
 
     Args:
         query_features, gallery_features: (queries, features) and (gallery, features) numbers, finite.
-        query_ids, query_cameras: (queries,) integers.
-        gallery_ids, gallery_cameras: (gallery,) integers.
+        query_ids, query_cameras, gallery_ids, gallery_cameras: labels, as for `evaluate_retrieval`.
         metric: "euclidean" (default) or "cosine".
-        far: false accept rates, 0..1, one or more. At less than 1 / impostors the threshold accepts no impostor; the
-            result's `below_one_impostor` says where.
+        far: false accept rates, 0..1, one or more. Below 1 / impostors the threshold accepts no impostor, see
+            `below_one_impostor` of the result.
         memory_limit: bytes to use above the features, default 1 GiB.
 
     Returns:
         `VerificationScores`.
 
     Raises:
-        ValueError: where an argument does not hold to the above, or there is no genuine pair or no impostor.
+        ValueError: if an argument is not as described, or there is no genuine pair or no impostor.
 
     Reference:
         Klare et al., Pushing the Frontiers of Unconstrained Face Detection and Recognition: IARPA Janus Benchmark A
         (CVPR 2015), TAR at FAR of 1:1 verification; Hanley & McNeil, The Meaning and Use of the Area under a Receiver
         Operating Characteristic (ROC) Curve (Radiology 1982), AUC.
     """
-    scale, offset, unit = row_of("metric", metric, _QUERIES)
+    metric = row_of("metric", metric, METRICS)
     far = _rates(far)
     query_features, gallery_features = feature_matrices(query_features, gallery_features)
-    query_ids = row_labels("query_ids", query_ids, "query_features", query_features)
-    query_cameras = row_labels("query_cameras", query_cameras, "query_features", query_features)
-    gallery_ids = row_labels("gallery_ids", gallery_ids, "gallery_features", gallery_features)
-    gallery_cameras = row_labels("gallery_cameras", gallery_cameras, "gallery_features", gallery_features)
-    order = np.argsort(gallery_ids, kind="stable")
-    own = _Own(order, *(np.searchsorted(gallery_ids[order], query_ids, side) for side in ("left", "right")))
-    workers = min(os.cpu_count() or 1, WORKERS)
-    rows = _rows(memory_limit, gallery_features, own, workers)
-    squares = squared_norms("query_features", query_features)
-    factor, combine, term = METRICS[metric]
-    scaled = query_features * (factor * scale(squares)).astype(query_features.dtype)[:, None]
-    offsets, terms = offset(squares)[:, None], term(squared_norms("gallery_features", gallery_features))
+    sides = ("query_features", len(query_features)), ("gallery_features", len(gallery_features))
+    labels = encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, *sides)
+    order = np.argsort(labels.gallery_ids, kind="stable")
+    ordered = labels.gallery_ids[order]
+    own = _Own(order, *(np.searchsorted(ordered, labels.query_ids, side) for side in ("left", "right")))
+    rows = _rows(memory_limit, gallery_features, own)
+    squares = squared_norms("query_features", query_features)[:, None]
+    scaled = query_features * (metric.factor * metric.scale(squares)).astype(query_features.dtype)
+    offsets, terms = metric.offset(squares), metric.term(squared_norms("gallery_features", gallery_features))
 
-    def distances(products, query_rows, pictures=slice(None)):
-        combine(products, terms[pictures], out=products)
+    def distances(products, query_rows, images=slice(None)):
+        metric.combine(products, terms[images], out=products)
         return np.maximum(np.add(products, offsets[query_rows], out=products), 0, out=products)
 
     genuine = []
     for query in range(len(scaled)):
-        pictures = own.of(query)
-        pictures = pictures[gallery_cameras[pictures] != query_cameras[query]]
-        genuine.append(distances(gallery_features[pictures] @ scaled[query], query, pictures))
+        images = own.of(query)
+        images = images[labels.gallery_cameras[images] != labels.query_cameras[query]]
+        genuine.append(distances(gallery_features[images] @ scaled[query], query, images))
     steps, counts = np.unique(np.concatenate(genuine), return_counts=True)
     del genuine
-    impostors = len(query_ids) * len(gallery_ids) - int(np.sum(own.stops - own.starts))
+    impostors = len(scaled) * len(order) - int(np.sum(own.stops - own.starts))
     _check_pairs(int(counts.sum()), impostors, own)
-    nearer, through = _impostors(scaled, gallery_features, distances, own, steps, rows, workers)
-    return _scores(far, unit(steps.astype(np.float64)), counts, nearer, through, impostors)
+    nearer, through = _impostors(scaled, gallery_features, distances, own, steps, rows)
+    return _scores(far, metric.finish(steps.astype(np.float64)), counts, nearer, through, impostors)
 
 
-def _impostors(scaled, gallery_features, distances, own, steps, rows, workers):
-    """For every one of `steps`, ascending: how many impostors are nearer, and how many are no farther."""
+def _impostors(scaled, gallery_features, distances, own, steps, rows):
+    """Counts, for every distance of `steps` in ascending order, the impostors that are nearer and those not farther."""
 
-    def count(start, products):
-        distances(products, slice(start, start + len(products)))
-        for row, query in enumerate(range(start, start + len(products))):
-            products[row, own.of(query)] = np.inf
+    def count(places, products):
+        distances(products, places)
+        for row, query in zip(products, range(places.start, places.stop), strict=True):
+            row[own.of(query)] = np.inf
         flat = products.reshape(-1)
         flat.sort()
         return [flat.searchsorted(steps, side) for side in ("left", "right")]
 
     totals = np.zeros((2, len(steps)), np.int64)
-    products = np.empty((min(rows, len(scaled)), len(gallery_features)), scaled.dtype)
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(scaled), rows):
-            block = scaled[start : start + rows]
-            values = np.matmul(block, gallery_features.T, out=products[: len(block)])
-            cuts = range(0, len(block), -(-len(block) // workers))
-            pieces = np.split(values, cuts[1:])
-            for counts in pool.map(count, (start + cut for cut in cuts), pieces):
+    with blocks.pool() as pool:
+        for cut, products in blocks.product_blocks(scaled, gallery_features, rows):
+            size = -(-len(products) // blocks.WORKERS)
+            for counts in blocks.in_chunks(pool, count, cut, products, size):
                 for total, some in zip(totals, counts, strict=True):
                     total += some
     return totals
@@ -218,14 +189,12 @@ def _check_pairs(genuine, impostors, own):
         )
 
 
-def _rows(memory_limit, features, own, workers):
-    """Queries of a block, from what the genuine pairs leave of the memory; one query's are gathered at a time."""
+def _rows(memory_limit, features, own):
+    """Queries of a block in the memory that the genuine pairs leave; the genuine pairs of one query are gathered."""
     (gallery, dimension), sizes = features.shape, own.stops - own.starts
-    pairs, row = int(sizes.sum()), (gallery + dimension) * features.itemsize
-    kept = pairs * (PAIR + PAIR_OF_WORKER * workers) + int(sizes.max()) * dimension * features.itemsize
-    if not memory_limit >= kept + row:
-        raise ValueError(
-            f"`memory_limit` must hold {pairs} pairs of the same id and one row of {gallery} distances, {kept + row} "
-            f"bytes. Received: memory_limit={memory_limit}"
-        )
-    return int(min((memory_limit - kept) // row, BLOCK))
+    pairs = int(sizes.sum())
+    kept = pairs * (PAIR + PAIR_OF_WORKER * blocks.WORKERS) + int(sizes.max()) * dimension * features.itemsize
+    row = (gallery + dimension) * features.itemsize
+    return blocks.rows_within(
+        memory_limit, row, f"{pairs} pairs of the same id and one row of {gallery} distances", kept
+    )

@@ -4,17 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_osnet.metrics.features import feature_matrices, row_labels, squared_norms
-from keras_osnet.metrics.ranking import row_of
-from keras_osnet.metrics.retrieval import BLOCK, METRICS
+from keras_osnet.metrics.arguments import check_count
+from keras_osnet.metrics.pairs import IMPOSTOR, MATCH, PAIR_KINDS, pair_blocks
 
-KINDS = ("match", "impostor", "same camera")
-MATCH, IMPOSTOR, SAME_CAMERA = range(3)
-# What METRICS leaves out because it changes no order: the distance from METRICS' value and |q|^2.
-DISTANCES = {
-    "euclidean": lambda values, squares: np.sqrt(np.maximum(values + squares, 0)),
-    "cosine": lambda values, squares: np.maximum(1 + values / np.maximum(np.sqrt(squares), 1e-12), 0),
-}
+KINDS = PAIR_KINDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,19 +85,15 @@ def rank_gallery(query_features, query_ids, query_cameras, gallery_features, gal
 
     Reference: Zheng et al., Scalable Person Re-identification: A Benchmark (ICCV 2015), section 4.
     """
-    pairs = _Pairs(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, metric)
-    top, queries = _count("top", top, pairs.gallery), pairs.queries
-    indices, distances = np.empty((queries, top), np.int64), np.empty((queries, top), np.float32)
-    kinds, first = np.empty((queries, top), np.int8), np.zeros(queries, np.int64)
-    precision = np.full(queries, np.nan)
-    for query, row, kind in pairs.rows():
-        order = np.argsort(row, kind="stable")
-        indices[query], distances[query], kinds[query] = (x[:top] for x in (order, row[order], kind[order]))
-        scored = kind[order][kind[order] != SAME_CAMERA]
-        ranks = np.flatnonzero(scored == MATCH) + 1
-        if len(ranks):
-            first[query], precision[query] = ranks[0], np.mean(np.arange(1, len(ranks) + 1) / ranks)
-    return Ranking(indices, distances, kinds, precision, first)
+    arguments = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
+    blocks, parts = pair_blocks(*arguments, metric=metric), []
+    check_count("top", top, len(gallery_features))
+    for block in blocks:
+        order = np.argsort(block.distances, axis=1, kind="stable")[:, :top]
+        listed = (np.take_along_axis(values, order, axis=1) for values in (block.distances, block.kinds))
+        parts.append((order, *listed, *block.scores()))
+    indices, distances, kinds, precision, first = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Ranking(indices, distances.astype(np.float32), kinds, precision, first)
 
 
 def hard_triplets(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
@@ -125,17 +114,19 @@ def hard_triplets(query_features, query_ids, query_cameras, gallery_features, ga
     Raises:
         ValueError: where an argument does not hold to the above, or no query has a match and an impostor.
     """
-    pairs = _Pairs(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, metric)
-    count, found = _count("count", count), []
-    for query, row, kind in pairs.rows():
-        matches, impostors = (np.flatnonzero(kind == each) for each in (MATCH, IMPOSTOR))
-        if len(matches) and len(impostors):
-            far, near = matches[np.argmax(row[matches])], impostors[np.argmin(row[impostors])]
-            found.append((row[near] - row[far], query, far, near, row[far], row[near]))
+    arguments = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
+    check_count("count", count)
+    found = []
+    for block in pair_blocks(*arguments, metric=metric):
+        for query, row, kind in zip(range(block.rows.start, block.rows.stop), *block[1:], strict=True):
+            matches, impostors = (np.flatnonzero(kind == each) for each in (MATCH, IMPOSTOR))
+            if len(matches) and len(impostors):
+                far, near = matches[np.argmax(row[matches])], impostors[np.argmin(row[impostors])]
+                found.append((row[near] - row[far], query, far, near, row[far], row[near]))
     if not found:
         raise ValueError(
             "`query_ids` must have a match under another camera and an impostor in the gallery for at least one query. "
-            f"Received: {pairs.queries} queries and {pairs.gallery} gallery pictures without one"
+            f"Received: {len(query_features)} queries and {len(gallery_features)} gallery pictures without one"
         )
     _, *rows, far, near = zip(*sorted(found)[:count], strict=True)
     return HardTriplets(*(np.array(row, np.int64) for row in rows), np.array(far), np.array(near))
@@ -159,56 +150,12 @@ def pair_distances(query_features, query_ids, query_cameras, gallery_features, g
     Raises:
         ValueError: where an argument does not hold to the above.
     """
-    pairs = _Pairs(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, metric)
-    bins = _count("bins", bins)
-    largest = max(values.max() for _, values, _ in pairs.blocks())
+    arguments = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
+    check_count("bins", bins)
+    largest = max(block.distances.max() for block in pair_blocks(*arguments, metric=metric))
     edges = np.linspace(0, largest or 1.0, bins + 1)  # distances of 0 only: any range will do
     counts = np.zeros((2, bins), np.int64)
-    for _, values, kinds in pairs.blocks():
+    for block in pair_blocks(*arguments, metric=metric):
         for kind, row in enumerate(counts):
-            row += np.histogram(values[kinds == kind], bins, (0, edges[-1]))[0]
+            row += np.histogram(block.distances[block.kinds == kind], bins, (0, edges[-1]))[0]
     return PairDistances(edges, *counts)
-
-
-class _Pairs:
-    """Checked arguments, and the distances and kinds of all pairs, a block of queries at a time."""
-
-    def __init__(
-        self, query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, metric
-    ):
-        self.factor, self.combine, term = row_of("metric", metric, METRICS)
-        self.distance = DISTANCES[metric]
-        query, gallery = feature_matrices(query_features, gallery_features)
-        self.query_ids = row_labels("query_ids", query_ids, "query_features", query)
-        self.query_cameras = row_labels("query_cameras", query_cameras, "query_features", query)
-        self.gallery_ids = row_labels("gallery_ids", gallery_ids, "gallery_features", gallery)
-        self.gallery_cameras = row_labels("gallery_cameras", gallery_cameras, "gallery_features", gallery)
-        for name, features in (("query_features", query), ("gallery_features", gallery)):
-            squared_norms(name, features)
-        # In double precision, or a picture would be at some hundredths from itself.
-        self.query_features, self.gallery_features = query.astype(np.float64), gallery.astype(np.float64)
-        self.squares = squared_norms("query_features", self.query_features)
-        self.terms = term(squared_norms("gallery_features", self.gallery_features))
-        self.queries, self.gallery = len(query), len(gallery)
-
-    def blocks(self):
-        """Yields (number of the first query, (some queries, gallery) distances, their kinds)."""
-        for start in range(0, self.queries, BLOCK):
-            rows = slice(start, start + BLOCK)
-            values = (self.factor * self.query_features[rows]) @ self.gallery_features.T
-            self.combine(values, self.terms, out=values)
-            same = self.query_ids[rows, None] == self.gallery_ids
-            kinds = np.where(same, MATCH, IMPOSTOR).astype(np.int8)
-            kinds[same & (self.query_cameras[rows, None] == self.gallery_cameras)] = SAME_CAMERA
-            yield start, self.distance(values, self.squares[rows, None]), kinds
-
-    def rows(self):
-        for start, distances, kinds in self.blocks():
-            yield from zip(range(start, self.queries), distances, kinds, strict=False)
-
-
-def _count(name, value, most=None):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= (most or value):
-        rule = "an integer of at least 1" if most is None else f"an integer from 1 to the gallery's size, {most}"
-        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
-    return int(value)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_osnet.metrics import expand_queries
-from keras_osnet.metrics.expansion import BLOCK, CHUNK
+from keras_osnet.metrics.blocks import BLOCK, CHUNK
 
 METRICS = ("cosine", "euclidean")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_osnet.metrics import rerank
-from keras_osnet.metrics.reranking import BLOCK, CHUNK
+from keras_osnet.metrics.blocks import BLOCK, CHUNK
 
 
 def oracle(queries, gallery, k1, k2, share):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from keras_osnet.metrics import evaluate_distances, evaluate_retrieval
+from keras_osnet.metrics.distances import METRICS
 from keras_osnet.metrics.ranking import PROTOCOLS
-from keras_osnet.metrics.retrieval import METRICS
 
 SIDES = ("query_features", "query_ids", "query_cameras", "gallery_features", "gallery_ids", "gallery_cameras")
 
@@ -243,8 +243,27 @@ ERRORS = {
     ),
     "ids too few": ({"gallery_ids": [3, 8]}, r"`gallery_ids` must have one entry per row of `gallery_features` \(6\)"),
     "cameras too many": ({"query_cameras": [1, 1]}, r"`query_cameras` must have one .* \(1\). Received: .*=\(2,\)"),
-    "ids real": ({"query_ids": [3.0]}, r"`query_ids` must be integers. Received: query_ids of type float64"),
-    "cameras text": ({"gallery_cameras": list("abcdef")}, r"`gallery_cameras` must be integers"),
+    "ids real": (
+        {"query_ids": np.array([3.0])},
+        r"`query_ids` must be integers or strings\. Received: query_ids of type float64",
+    ),
+    "ids real in a list": ({"query_ids": [3.0]}, r"`query_ids` must be integers or strings\. Received: 3\.0 at 0"),
+    "ids missing": ({"query_ids": [None]}, r"`query_ids` must be integers or strings\. Received: None at 0"),
+    "ids empty text": ({"query_ids": [""]}, r"`query_ids` must be integers or strings\. Received: '' at 0"),
+    "ids logical": ({"query_ids": [True]}, r"`query_ids` must be integers or strings\. Received: True at 0"),
+    "ids of two kinds": ({"query_ids": ["3"]}, r"`query_ids` and `gallery_ids` must be all integers or all strings"),
+    "cameras NaN": (
+        {"gallery_cameras": [1, 1, math.nan, 2, 4, 1]},
+        r"`gallery_cameras` must be integers or strings, None where unknown\. Received: nan at 2",
+    ),
+    "cameras text": (
+        {"gallery_cameras": list("abcdef")},
+        r"`query_cameras` and `gallery_cameras` must be all integers",
+    ),
+    "memory infinite": ({"memory_limit": math.inf}, r"`memory_limit` must be positive and finite\. Received: .*=inf"),
+    "memory NaN": ({"memory_limit": math.nan}, r"`memory_limit` must be positive and finite\. Received: .*=nan"),
+    "memory negative": ({"memory_limit": -1}, r"`memory_limit` must be positive and finite\. Received: .*=-1"),
+    "memory text": ({"memory_limit": "1 GB"}, r"`memory_limit` must be positive and finite\. Received: .*='1 GB'"),
     "query NaN": (
         {"query_features": [[0.0, np.nan]]},
         r"`query_features` must be finite.* 1 of 1 rows, first in row 0",
@@ -278,6 +297,65 @@ def test_wrong_argument_is_refused_by_name(error):
 
 def labels_of(case):
     return [case[side] for side in SIDES if not side.endswith("features")]
+
+
+LABELS = {
+    "strings": str,
+    "strings in two Unicode forms": lambda value: f"{value} Zo\u00eb" if value % 2 else f"{value} Zoe\u0308",
+    "small integers": np.int8,
+    "unsigned integers": lambda value: np.uint64(value + 2**63),
+    "Python's integers of any size": lambda value: value * 10**30,
+}
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_identities_and_cameras_of_any_kind_give_the_scores_of_integers(labels):
+    case = clustered_case()
+    names = [side for side in SIDES if not side.endswith("features")]
+    other = {name: [LABELS[labels](int(value)) for value in case[name]] for name in names}
+    want = evaluate_retrieval(**case)
+    for way in (other, {name: np.array(values) for name, values in other.items()}):
+        got = evaluate_retrieval(**case | way)
+        np.testing.assert_array_equal(got.average_precision, want.average_precision)
+
+
+def test_the_same_text_in_two_unicode_forms_is_one_identity():
+    case = hand_case() | {
+        "query_ids": ["Zoe\u0308"],
+        "gallery_ids": ["Zo\u00eb", "b", "Zo\u00eb", "c", "Zoe\u0308", "d"],
+    }
+    assert evaluate_retrieval(**case).mAP == evaluate_retrieval(**hand_case()).mAP
+
+
+def test_the_largest_unsigned_identity_is_not_minus_one():
+    case = hand_case() | {"query_ids": np.array([2**64 - 1], np.uint64), "gallery_ids": [-1, 8, -1, 0, -1, 8]}
+    with pytest.raises(ValueError, match="of which 0 have their id in the gallery"):
+        evaluate_retrieval(**case)
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery"),
+    [([None], [1, 1, 2, 2, 4, 1]), ([1], [None, 1, 2, 2, 4, 1]), ([None], [None] * 6), (None, None), (["a"], None)],
+    ids=["of the query", "of an image", "of both", "all left out", "of one side"],
+)
+def test_an_unknown_camera_equals_no_other(query, gallery):
+    # Nothing is removed: the matches are at ranks 1, 3 and 5.
+    scores = evaluate_retrieval(**hand_case() | {"query_cameras": query, "gallery_cameras": gallery})
+    assert scores.mAP == pytest.approx((1 / 1 + 2 / 3 + 3 / 5) / 3)
+    assert scores.first_match.tolist() == [1]
+
+
+def test_the_first_match_is_that_of_slow_loops_and_zero_without_one():
+    case = tied_case("euclidean", 1)
+    scores = evaluate_retrieval(**case)
+    for query, first in enumerate(scores.first_match):
+        one = {name: case[name][query : query + 1] if "query" in name else case[name] for name in SIDES}
+        if first:
+            cmc, _, _ = oracle(one, "euclidean", 41)
+            assert cmc.index(1) + 1 == first
+        else:
+            assert np.isnan(scores.average_precision[query])
+    assert 0 in scores.first_match
 
 
 @pytest.mark.parametrize("metric", METRICS)

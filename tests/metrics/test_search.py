@@ -66,6 +66,15 @@ def test_equal_distances_are_in_gallery_order_at_the_last_place_too(metric, seed
     np.testing.assert_allclose(distances, want[1], atol=1e-7)
 
 
+@pytest.mark.parametrize("metric", DISTANCES)
+def test_an_image_that_is_in_the_gallery_twice_is_found_twice_in_gallery_order(metric):
+    queries, gallery = random_case()
+    once, _ = search(queries, gallery, k=5, metric=metric, index="exact")
+    twice, distances = search(queries, np.concatenate([gallery, gallery]), k=10, metric=metric, index="exact")
+    np.testing.assert_array_equal(twice, np.stack([once, once + GALLERY], axis=2).reshape(QUERIES, 10))
+    np.testing.assert_array_equal(distances[:, ::2], distances[:, 1::2])
+
+
 @pytest.mark.parametrize("index", INDEXES)
 def test_equal_distances_of_pictures_found_are_in_gallery_order(index):
     faiss_or_skip(index)
@@ -167,6 +176,8 @@ def test_faiss_is_given_unit_vectors_for_the_cosine_and_its_answer_is_put_in_ord
     ("change", "message"),
     [
         ({"k": 0}, r"`k` must be an integer from 1 to the gallery's size, 67\. Received: k=0"),
+        ({"k": -1}, r"`k` must be an integer from 1 to the gallery's size, 67\. Received: k=-1"),
+        ({"k": math.nan}, r"`k` must be an integer from 1 to the gallery's size, 67\. Received: k=nan"),
         ({"k": 68}, r"`k` must be an integer from 1 to the gallery's size, 67\. Received: k=68"),
         ({"metric": "l2"}, r"`metric` must be one of 'euclidean', 'cosine'\. Received: metric='l2'"),
         ({"query_features": np.full((2, 9), math.nan, np.float32)}, r"`query_features` must be finite"),
@@ -186,6 +197,12 @@ def test_wrong_argument_is_refused_by_name(monkeypatch, index, change, message):
 def test_an_unknown_index_is_refused():
     with pytest.raises(ValueError, match=r"`index` must be one of 'exact', 'faiss', 'auto'\. Received: index='ivf'"):
         search(*random_case(), index="ivf")
+
+
+@pytest.mark.parametrize("limit", [0, -5, math.inf, math.nan, True, None])
+def test_a_memory_limit_that_is_no_amount_of_memory_is_refused(limit):
+    with pytest.raises(ValueError, match=r"`memory_limit` must be positive and finite\. Received: memory_limit="):
+        search(*random_case(), index="exact", memory_limit=limit)
 
 
 def test_memory_for_less_than_one_row_is_refused():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_osnet.metrics import verification_scores
-from keras_osnet.metrics.retrieval import METRICS
+from keras_osnet.metrics.distances import METRICS
 
 RATES = (0.0, 0.004, 0.03, 0.1, 0.29, 0.5, 1.0)
 
@@ -211,7 +211,8 @@ ERRORS = {
     "bare rate": ({"far": 0.1}, r"`far` must be one or more numbers .* Received: far=0\.1"),
     "other dimension": ({"query_features": [[0.0, 0.0, 0.0]]}, r"must have the same number of columns"),
     "ids too few": ({"gallery_ids": [3, 8]}, r"`gallery_ids` must have one entry per row of `gallery_features` \(7\)"),
-    "cameras text": ({"query_cameras": ["a"]}, r"`query_cameras` must be integers"),
+    "cameras text": ({"query_cameras": ["a"]}, r"`query_cameras` and `gallery_cameras` must be all integers"),
+    "memory infinite": ({"memory_limit": math.inf}, r"`memory_limit` must be positive and finite"),
     "query NaN": ({"query_features": [[0.0, math.nan]]}, r"`query_features` must be finite"),
     "gallery infinite": ({"gallery_features": np.full((7, 2), math.inf)}, r"`gallery_features` must be finite"),
     "no shared id": ({"query_ids": [4]}, r"Received: 1 queries, of which 0 have their id in the gallery"),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from keras_osnet.metrics import evaluate_retrieval
-from keras_osnet.metrics.retrieval import BLOCK, METRICS
+from keras_osnet.metrics.blocks import BLOCK
+from keras_osnet.metrics.distances import METRICS
 from keras_osnet.visual import KINDS, hard_triplets, pair_distances, rank_gallery
 
 FUNCTIONS = {"rank_gallery": rank_gallery, "hard_triplets": hard_triplets, "pair_distances": pair_distances}

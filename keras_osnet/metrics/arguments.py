@@ -1,0 +1,149 @@
+"""Checks that all metrics share: features, labels, counts and rows of tables."""
+
+import unicodedata
+from typing import NamedTuple
+
+import numpy as np
+
+
+def row_of(name, value, table):
+    if value not in table:
+        raise ValueError(f"`{name}` must be one of {', '.join(map(repr, table))}. Received: {name}={value!r}")
+    return table[value]
+
+
+def check_count(name, value, most=None, bound="the gallery's size"):
+    """Checks an integer of at least 1 and, if `most` is given, of at most that, which is called `bound`."""
+    integral = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not (integral and 1 <= value <= (value if most is None else most)):
+        rule = "of at least 1" if most is None else f"from 1 to {bound}, {most}"
+        raise ValueError(f"`{name}` must be an integer {rule}. Received: {name}={value!r}")
+
+
+def feature_matrices(query_features, gallery_features):
+    """Returns both as matrices of one type: float64 where one is float64 or wide integers, else float32.
+
+    Raises:
+        ValueError: if one is not a matrix of real numbers or is empty, or they differ in their number of columns.
+    """
+    query_features = _matrix("query_features", query_features)
+    gallery_features = _matrix("gallery_features", gallery_features)
+    if query_features.shape[1] != gallery_features.shape[1]:
+        raise ValueError(
+            "`query_features` and `gallery_features` must have the same number of columns. "
+            f"Received: query_features.shape={query_features.shape}, gallery_features.shape={gallery_features.shape}"
+        )
+    wide = np.result_type(query_features, gallery_features, np.float32).itemsize > 4
+    kind = np.float64 if wide else np.float32
+    with np.errstate(over="ignore"):  # infinity is found by `squared_norms`
+        return query_features.astype(kind, copy=False), gallery_features.astype(kind, copy=False)
+
+
+def _matrix(name, features):
+    features = np.asarray(features)
+    if features.ndim != 2 or features.dtype.kind not in "fiu":
+        raise ValueError(
+            f"`{name}` must be a 2-D array of real numbers. Received: {name} of shape {features.shape} and type "
+            f"{features.dtype}"
+        )
+    if 0 in features.shape:
+        raise ValueError(f"`{name}` must not be empty. Received: {name}.shape={features.shape}")
+    return features
+
+
+def squared_norms(name, features):
+    """Returns |x|^2 of every row. The same pass over the features finds NaN, infinity and overflow.
+
+    Raises:
+        ValueError: if a row holds NaN or infinity, or its square or its distance from another row overflows.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", features, features)
+        # |2 q.g| <= |q|^2 + |g|^2, so that a quarter of the range keeps every distance finite.
+        suspects = np.flatnonzero(~(squares < np.finfo(features.dtype).max / 4))
+    bad = suspects[~np.isfinite(features[suspects]).all(axis=1)]
+    if len(bad):
+        raise ValueError(
+            f"`{name}` must be finite. Received: {name} with NaN or infinity in {len(bad)} of {len(features)} rows, "
+            f"first in row {bad[0]}"
+        )
+    if len(suspects):
+        raise ValueError(
+            f"`{name}` must have squares that {features.dtype} can hold. Received: {name} whose row {suspects[0]} has "
+            f"|x|^2 = {squares[suspects[0]]}"
+        )
+    return squares
+
+
+class Labels(NamedTuple):
+    """Identities and cameras as int64 codes: two are equal exactly if the labels are. Unknown cameras equal none."""
+
+    query_ids: np.ndarray
+    query_cameras: np.ndarray
+    gallery_ids: np.ndarray
+    gallery_cameras: np.ndarray
+
+
+def encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, query, gallery):
+    """Encodes labels as integers.
+
+    Args:
+        query_ids, gallery_ids: integers of any size, or non-empty strings, which are compared in Unicode's form NFC.
+        query_cameras, gallery_cameras: likewise, None where the camera is unknown; or None if all are.
+        query, gallery: (name, rows) of the array that each side's labels belong to, for the error messages.
+
+    Returns:
+        `Labels`.
+
+    Raises:
+        ValueError: if labels are of another kind, or their number is not that of the rows, or query and gallery mix
+            integers and strings.
+    """
+    ids = _read("query_ids", query_ids, *query), _read("gallery_ids", gallery_ids, *gallery)
+    cameras = (
+        _read("query_cameras", query_cameras, *query, unknown=True),
+        _read("gallery_cameras", gallery_cameras, *gallery, unknown=True),
+    )
+    (query_ids, gallery_ids), (query_cameras, gallery_cameras) = _codes("ids", *ids), _codes("cameras", *cameras)
+    return Labels(query_ids, query_cameras, gallery_ids, gallery_cameras)
+
+
+def _read(name, labels, partner, count, unknown=False):
+    """Labels as an int64 array, or as a list of integers, strings and None."""
+    if labels is None and unknown:
+        return [None] * count
+    # NumPy would make floats of a list of integers that are too large for int64.
+    labels = np.array(labels, dtype=object) if isinstance(labels, (list, tuple)) else np.asarray(labels)
+    rule = f"`{name}` must be integers or strings{', None where unknown' * unknown}."
+    if labels.dtype.kind not in "iuUO":
+        raise ValueError(f"{rule} Received: {name} of type {labels.dtype}")
+    if labels.shape != (count,):
+        raise ValueError(
+            f"`{name}` must have one entry per row of `{partner}` ({count}). Received: {name}.shape={labels.shape}"
+        )
+    if labels.dtype.kind == "i":
+        return labels.astype(np.int64)
+    labels = labels.tolist()
+    for place, label in enumerate(labels):
+        if isinstance(label, str) and label:
+            labels[place] = unicodedata.normalize("NFC", label)
+        elif isinstance(label, (int, np.integer)) and not isinstance(label, bool):
+            labels[place] = int(label)
+        elif not (label is None and unknown):
+            raise ValueError(f"{rule} Received: {label!r} at {place}")
+    return labels
+
+
+def _codes(what, query, gallery):
+    if isinstance(query, np.ndarray) and isinstance(gallery, np.ndarray):
+        return query, gallery
+    query, gallery = (side.tolist() if isinstance(side, np.ndarray) else side for side in (query, gallery))
+    known = {*query, *gallery} - {None}
+    if len({isinstance(label, str) for label in known}) > 1:
+        raise ValueError(
+            f"`query_{what}` and `gallery_{what}` must be all integers or all strings. Received: both, such as "
+            f"{', '.join(repr(next(x for x in known if isinstance(x, str) == text)) for text in (False, True))}"
+        )
+    places = {label: place for place, label in enumerate(sorted(known))}
+    return (np.array([places.get(label, unknown) for label in labels], np.int64)
+            for labels, unknown in ((query, -1), (gallery, -2)))  # fmt: skip

@@ -1,0 +1,74 @@
+"""All pairs of query and gallery image, block by block: their distances, and which pairs match."""
+
+from itertools import starmap
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_osnet.metrics.arguments import encode_labels, feature_matrices, row_of, squared_norms
+from keras_osnet.metrics.blocks import product_blocks
+from keras_osnet.metrics.distances import METRICS
+from keras_osnet.metrics.ranking import average_precisions, ranks_of
+
+# "same camera": same identity and camera, which is excluded from the scores.
+PAIR_KINDS = ("match", "impostor", "same camera")
+MATCH, IMPOSTOR, SAME_CAMERA = range(3)
+
+
+class PairBlock(NamedTuple):
+    """Some queries against the whole gallery.
+
+    Attributes:
+        rows: slice of the queries.
+        distances: (some queries, gallery) float64, Euclidean (not squared) or 1 - cosine.
+        kinds: (some queries, gallery) int8, each an index into `PAIR_KINDS`.
+    """
+
+    rows: slice
+    distances: np.ndarray
+    kinds: np.ndarray
+
+    def scores(self):
+        """Average precision (NaN without a match) and rank of the first match (0 without one) of every query.
+
+        As in `RetrievalScores`: pairs of the same identity and camera are excluded, equal distances in gallery order.
+        """
+        valid = np.flatnonzero((self.kinds == MATCH).any(axis=1))
+        precision, first = np.full(len(self.kinds), np.nan), np.zeros(len(self.kinds), np.int64)
+        if len(valid):
+            kinds = self.kinds[valid]
+            rows, matches = np.nonzero(kinds == MATCH)
+            ranks = ranks_of(np.where(kinds == SAME_CAMERA, np.inf, self.distances[valid]), rows, matches)
+            precision[valid] = average_precisions(ranks, rows)
+            first[valid] = ranks[np.searchsorted(rows, np.arange(len(valid)))]
+        return precision, first
+
+
+def pair_blocks(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
+                metric="euclidean"):  # fmt: skip
+    """Returns an iterator of a `PairBlock` for every 256 queries.
+
+    Distances are computed in double precision: from float32 dot products an image is at some hundredths from itself.
+
+    Args:
+        All as for `evaluate_retrieval`, which checks them likewise.
+    """
+    metric = row_of("metric", metric, METRICS)
+    query, gallery = feature_matrices(query_features, gallery_features)
+    labels = encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras,
+                           ("query_features", len(query)), ("gallery_features", len(gallery)))  # fmt: skip
+    for name, features in (("query_features", query), ("gallery_features", gallery)):
+        squared_norms(name, features)
+    query, gallery = query.astype(np.float64), gallery.astype(np.float64)
+    squares = squared_norms("query_features", query)[:, None]
+    terms, offsets = metric.term(squared_norms("gallery_features", gallery)), metric.offset(squares)
+
+    def block(rows, values):
+        metric.combine(values, terms, out=values)
+        values = metric.finish(np.maximum(values + offsets[rows], 0))
+        same = labels.query_ids[rows, None] == labels.gallery_ids
+        kinds = np.where(same, MATCH, IMPOSTOR).astype(np.int8)
+        kinds[same & (labels.query_cameras[rows, None] == labels.gallery_cameras)] = SAME_CAMERA
+        return PairBlock(rows, values, kinds)
+
+    return starmap(block, product_blocks(query * metric.scale(squares), gallery, factor=metric.factor))
