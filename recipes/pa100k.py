@@ -28,7 +28,7 @@ import tensorflow as tf
 import tyro
 
 from keras_osnet import AttributeRecogniser, FeatureExtractor, OSNet
-from keras_osnet.data import DATASETS, load, load_attributes, pipeline
+from keras_osnet.data import DATASETS, images, load, load_attributes, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.files import write_atomically
 from keras_osnet.inference.scores import score_splits, table
@@ -235,7 +235,7 @@ def training(run):
         return {"mA": summary(probabilities_of(recogniser, records), labels_of(records))["mA"]}
 
     choosing = [KeepBest(best, model, "mA", strategy=strategy, score=lambda: score(splits.val))] if splits.val else []
-    with pipeline.naming_unreadable(paths):
+    with images.naming_unreadable(paths):
         history = train(
             model,
             batches,
@@ -319,7 +319,7 @@ def check(dataset: tyro.conf.Positional[str], data_dir: Path):
     """
     splits = load_attributes(dataset, data_dir)
     for name, part in zip(("train", "val", "test"), splits_of(splits), strict=True):
-        unreadable = [record.path for record in part if not pipeline.readable(record.path)]
+        unreadable = [record.path for record in part if not images.readable(record.path)]
         print(f"{name}: {len(part)} pictures, {len(unreadable)} that cannot be read {' '.join(unreadable[:3])}")
         if part:
             print(

@@ -32,7 +32,7 @@ import numpy as np
 import tyro
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
-from keras_osnet.data import load, load_splits, pipeline
+from keras_osnet.data import images, load, load_splits, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.check import check as check_splits
 from keras_osnet.data.sampling import identity_batches, short_identities
@@ -313,7 +313,7 @@ def fit(run, strategy, records, work_dir, score):
     extractor = FeatureExtractor(network, strategy=strategy)
     before = score(extractor) if settings.baselines else None
     best = [KeepBest(work_dir / "best.keras", network, "mAP", strategy=strategy)] if settings.evaluate_every else []
-    with pipeline.naming_unreadable(paths):
+    with images.naming_unreadable(paths):
         history = train(
             model,
             batches,
@@ -350,7 +350,7 @@ def training(run):
     runs.claim(work_dir, asdict(settings), write=False)
     strategy = begin(settings, settings.batch_size)  # before any tensor is made: logical CPUs come first
     ranked = [side.query + side.gallery for sides in targets for name in names for side in sides[name]]
-    pipeline.refuse_unreadable(sorted({record.path for records in ranked for record in records}))
+    images.refuse_unreadable(sorted({record.path for records in ranked for record in records}))
     scores = []
     for trial, (splits, sides) in enumerate(zip(groups, targets, strict=True)):
         folder = work_dir / f"trial{trial}" if len(groups) > 1 else work_dir

@@ -4,16 +4,12 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
-from io import BytesIO
 from itertools import combinations
-from pathlib import Path
 from typing import NamedTuple
 
-import tensorflow as tf
-from PIL import ExifTags, Image
-
-from keras_osnet.data.folders import PARTS, first_three
-from keras_osnet.data.pipeline import decode
+from keras_osnet.data import images
+from keras_osnet.data.folders import PARTS
+from keras_osnet.data.images import first_three
 
 TINY = 8  # pixels: of a shorter side than this, nothing of a person is left
 NAMED = 20  # lines of unreadable files; `Report.unreadable` has all
@@ -73,13 +69,12 @@ def _cell(value):
 
 
 class _Look(NamedTuple):
-    """One file: why it cannot be read, or its shorter side, kind of pixels, content's digest, whether EXIF turns it."""
+    """One file: why it cannot be read, or its shorter side, Pillow's mode, and its content's digest."""
 
     fault: str | None = None
     side: int | None = None
     mode: str | None = None
     digest: bytes | None = None
-    turned: bool = False
 
 
 def check(splits, dataset=None, *, progress=None):
@@ -88,8 +83,7 @@ def check(splits, dataset=None, *, progress=None):
     A problem is: a picture that cannot be read; a query without a match that the same-camera rule leaves; an identity
     in train and in query or gallery; the same bytes in two parts or under two identities, unless as query and gallery
     picture of one camera, which that rule keeps apart. A remark is: a shorter side below 8 pixels; other pixels than
-    RGB; another side up by EXIF, which training does not read; training identities with one picture; other counts than
-    the published ones.
+    RGB; training identities with one picture; other counts than the published ones.
 
     Args:
         splits: `Splits`.
@@ -135,29 +129,12 @@ def _look_at(files, progress):
 
 def _look(path):
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        return _Look(error.strerror or type(error).__name__)
-    if not content:
-        return _Look("empty file")
-    try:
-        header = Image.open(BytesIO(content))  # reads no pixels yet
-    except (OSError, ValueError, Image.DecompressionBombError):
-        header = None
-    try:
-        height, width = _decode(content).shape[:2]
-    except tf.errors.OpError:
-        return _Look(f"{header.format}, damaged or of a kind that TensorFlow does not read" if header else "no picture")
-    mode = header.mode if header else None
-    if header and (header.format, mode) == ("BMP", "P"):
-        return _Look("BMP with a palette: TensorFlow would take colour numbers for grey levels")
-    # As `FeatureExtractor` does: of other formats Pillow would have to read the whole file.
-    turned = bool(header) and header.format == "JPEG" and header.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
-    return _Look(None, min(height, width), mode, blake2b(content, digest_size=16).digest(), turned)
-
-
-# As a graph, `decode` takes a fifth of the time that it takes step by step.
-_decode = tf.function(decode, input_signature=[tf.TensorSpec((), tf.string)])
+        content = images.read_bytes(path)
+        mode = images.header(content, path).mode
+        height, width, _ = images.decode(content, path).shape
+    except ValueError as error:
+        return _Look(str(error).partition(f"{images.UNREADABLE}: ")[2])
+    return _Look(None, min(height, width), mode, blake2b(content, digest_size=16).digest())
 
 
 def _counts(parts, dataset):
@@ -234,11 +211,9 @@ def _odd_pictures(looks):
     tiny = [path for path, look in looks.items() if look.side is not None and look.side < TINY]
     modes = Counter(look.mode for look in looks.values() if look.mode not in (None, "RGB"))
     kinds = [f"{mode} {count:,}" for mode, count in modes.most_common()]
-    turned = [path for path, look in looks.items() if look.turned]
     return (
         _said(f"pictures with a side of less than {TINY} pixels", len(tiny), tiny),
         _said("pictures that are not RGB (read as RGB, without transparency)", modes.total(), kinds),
-        _said("pictures that EXIF turns and training does not (turn their pixels)", len(turned), turned),
     )
 
 

@@ -11,15 +11,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from keras_osnet.data.images import SUFFIXES, first_three
 from keras_osnet.data.records import Record, Splits
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 PARTS = ("train", "query", "gallery")
 REQUIRED, OPTIONAL = ("path", "identity"), ("camera", "split")
 SEED = 0
 FOLDER_TREE = """\
 (the data folder itself)
-    Anna/  any-name.jpg ...                a folder per identity with .jpg, .jpeg, .png or .bmp files in it; or, split:
+    Anna/  any-name.jpg ...                a folder per identity with image files in it; or, split:
     train/Anna/ ...   query/Ben/ ...   gallery/Ben/ ...        exactly these three folders
 """
 CSV_TREE = """\
@@ -118,11 +118,6 @@ def divide(records, names):
         part = "train" if record.identity not in tested else "query" if record.path in asked else "gallery"
         parts[part].append(record)
     return parts
-
-
-def first_three(items):
-    """Texts for an error: the first three, and whether there are more."""
-    return ", ".join(map(str, items[:3])) + ", ..." * (len(items) > 3)
 
 
 def _queries(records):

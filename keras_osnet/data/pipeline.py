@@ -1,23 +1,12 @@
 """From files to batches, in tf.data."""
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-
 import numpy as np
 import tensorflow as tf
 
 from keras_osnet.data.augment import ERASING_FILLS, crop_window, draw, erase, flip, patch
 from keras_osnet.data.colour import jitter
+from keras_osnet.data.images import decode_tensor
 from keras_osnet.preprocessing import preprocess_input
-
-
-def decode(content):
-    """Encoded bytes -> (h, w, 3) uint8 RGB, with the exact inverse DCT that Pillow uses."""
-    return tf.cond(
-        tf.io.is_jpeg(content),
-        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
-    )
 
 
 def resize(picture, size):
@@ -27,13 +16,14 @@ def resize(picture, size):
     Rounding once, to even, darkens a doubled picture by a quarter of a level, enough to move Rank-1. Doubling is exact
     this way; other sizes have single levels of difference, without a bias.
     """
-    height, width = tf.unstack(tf.shape(picture)[:2])
+    height, width, _ = tf.unstack(tf.shape(picture))
+    rows, columns = size if isinstance(size, tuple) else tf.unstack(size)
 
     def both(along_width, along_height):
-        wide = along_width(picture, (height, size[1]))
+        wide = along_width(picture, (height, columns))
         # A row as a single pixel of many channels: the same numbers in half the time.
-        rows = along_height(tf.reshape(wide, (height, 1, 3 * size[1])), (size[0], 1))
-        return tf.reshape(rows, (size[0], size[1], 3))
+        high = along_height(tf.reshape(wide, (height, 1, 3 * columns)), (rows, 1))
+        return tf.reshape(high, (rows, columns, 3))
 
     def either(old, new):
         return lambda picture, size: tf.cond(
@@ -42,9 +32,9 @@ def resize(picture, size):
 
     # The common case without further questions: each costs a tenth of the resizing.
     return tf.cond(
-        (width <= size[1]) & (height <= size[0]),
+        (width <= columns) & (height <= rows),
         lambda: both(_enlarged, _enlarged),
-        lambda: both(either(width, size[1]), either(height, size[0])),
+        lambda: both(either(width, columns), either(height, rows)),
     )
 
 
@@ -74,7 +64,7 @@ def picture_batches(paths, *, size, batch_size=64):
     """
 
     def load(path):
-        return tf.ensure_shape(resize(decode(tf.io.read_file(path)), size), (*size, 3))
+        return tf.ensure_shape(resize(_from_file(path), size), (*size, 3))
 
     dataset = tf.data.Dataset.from_tensor_slices(list(paths)).map(load, tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size).map(_normalise).prefetch(tf.data.AUTOTUNE)
@@ -130,7 +120,7 @@ def training_batches(
     steps, own = count // batch_size, own_part(batch_size, shard)
     # A patch comes from anywhere in the batch: a shard has to load all of it then.
     loaded = slice(0, batch_size) if augmentation.patch else own
-    source = _cached(paths) if cache else _from_files(paths)
+    sources, decoded = _cached(paths) if cache else (tf.constant(paths), _from_file)
     labels = tf.constant(labels)
 
     # Nothing in the three functions is to be converted, and looking for it takes most of the time to make the dataset.
@@ -152,14 +142,16 @@ def training_batches(
                 ),
                 (chosen, numbers),
             )
-        windows = crop_window(numbers.pop("crop"), size, augmentation.crop)
-        return tf.data.Dataset.from_tensor_slices((chosen, *windows, numbers))
+        enlarged, corners = crop_window(numbers.pop("crop"), size, augmentation.crop)
+        corners = tf.pad(corners, [[0, 0], [0, 1]])  # all channels
+        rows = (tf.gather(sources, chosen), tf.gather(labels, chosen), enlarged, corners, numbers)
+        return tf.data.Dataset.from_tensor_slices(rows)
 
     @tf.autograph.experimental.do_not_convert
-    def load(sample, enlarged, corner, numbers):
-        picture = resize(source(sample), enlarged)
-        picture = tf.slice(picture, [*tf.unstack(corner), 0], [*size, 3])
-        return tf.ensure_shape(picture, (*size, 3)), labels[sample], numbers
+    def load(source, label, enlarged, corner, numbers):
+        picture = resize(decoded(source), enlarged)
+        picture = tf.slice(picture, corner, [*size, 3])
+        return tf.ensure_shape(picture, (*size, 3)), label, numbers
 
     stages = _stages(augmentation)
 
@@ -195,48 +187,6 @@ def own_part(batch_size, shard):
     return slice(index * batch_size // count, (index + 1) * batch_size // count)
 
 
-NOT_OF_FILES = (
-    tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError, tf.errors.CancelledError,
-    tf.errors.InternalError, tf.errors.ResourceExhaustedError,
-)  # fmt: skip
-
-
-@contextmanager
-def naming_unreadable(paths):
-    """Turns TensorFlow's error about some picture into one that names the files which cannot be read."""
-    try:
-        yield
-    except NOT_OF_FILES:
-        raise
-    except tf.errors.OpError as error:
-        refuse_unreadable(paths, error)
-        raise
-
-
-def refuse_unreadable(paths, cause=None):
-    """Tries to read every picture.
-
-    Raises:
-        ValueError: that names files which cannot be read.
-    """
-    with ThreadPoolExecutor() as pool:
-        unreadable = [path for path, well in zip(paths, pool.map(readable, paths), strict=True) if not well]
-    if unreadable:
-        raise ValueError(
-            f"{len(unreadable)} of {len(paths)} pictures cannot be read (missing, truncated or no picture): "
-            f"{', '.join(unreadable[:3])}{', ...' if len(unreadable) > 3 else ''}"
-        ) from cause
-
-
-def readable(path):
-    """Whether a file is a picture that `decode` takes."""
-    try:
-        decode(tf.io.read_file(path))
-    except tf.errors.OpError:
-        return False
-    return True
-
-
 def _stages(augmentation):
     """Functions (pictures, numbers) -> pictures, by the name of their numbers, in order; the last normalises too.
 
@@ -260,14 +210,16 @@ def _normalise(pictures):
     return preprocess_input(tf.cast(pictures, "float32"))
 
 
-def _from_files(paths):
-    paths = tf.constant(paths)
-    return lambda sample: decode(tf.io.read_file(paths[sample]))
+def _from_file(path):
+    return decode_tensor(tf.io.read_file(path), path)
 
 
 def _cached(paths):
-    """All decoded pictures one after the other in a single buffer, so that each may have a size of its own."""
-    load = tf.data.Dataset.from_tensor_slices(paths).map(lambda path: decode(tf.io.read_file(path)), tf.data.AUTOTUNE)
+    """Numbers of the images, and a function that returns the image of a number.
+
+    All are decoded into a single buffer, one after the other, so that each may have a size of its own.
+    """
+    load = tf.data.Dataset.from_tensor_slices(paths).map(_from_file, tf.data.AUTOTUNE)
     pictures = list(load.as_numpy_iterator())
     shapes = tf.constant([picture.shape for picture in pictures], "int32")
     ends = np.cumsum([picture.size for picture in pictures])
@@ -279,4 +231,4 @@ def _cached(paths):
         shape = shapes[sample]
         return tf.reshape(buffer[starts[sample] : starts[sample] + tf.cast(tf.reduce_prod(shape), "int64")], shape)
 
-    return picture
+    return tf.range(len(pictures)), picture

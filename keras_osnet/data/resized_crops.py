@@ -5,8 +5,8 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
-from keras_osnet.data import pipeline
-from keras_osnet.data.pipeline import decode
+from keras_osnet.data import images
+from keras_osnet.data.pipeline import own_part
 from keras_osnet.preprocessing import preprocess_input
 
 AREA, ASPECT, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
@@ -67,7 +67,7 @@ class Files:
         return tf.io.read_file(self._paths[sample]), self._labels[sample]
 
     def naming_unreadable(self):
-        return pipeline.naming_unreadable(self.paths)
+        return images.naming_unreadable(self.paths)
 
 
 def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shard=(0, 1)):
@@ -98,7 +98,7 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shar
         raise ValueError(f"`batch_size` must be 1 .. {part.count}, the pictures. Received: batch_size={batch_size}")
     steps = part.count // batch_size
     first_epoch, done = divmod(first_step, steps)
-    own = pipeline.own_part(batch_size, shard)
+    own = own_part(batch_size, shard)
 
     def samples(epoch):
         epoch = tf.cast(epoch, "int32")
@@ -114,7 +114,7 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shar
 
     def load(sample, numbers):
         content, label = part.read(sample)
-        picture = decode(content)
+        picture = images.decode_tensor(content)
         top, left, height, width = window(tf.shape(picture)[:2], numbers[1:])
         picture = _resized(picture[top : top + height, left : left + width], size)
         return tf.where(numbers[0] < 0.5, tf.reverse(picture, [1]), picture), label
@@ -161,7 +161,7 @@ def central_batches(part, *, size, batch_size=64, shard=(0, 1)):
 
     def load(sample):
         content, label = part.read(sample)
-        picture = decode(content)
+        picture = images.decode_tensor(content)
         sides = tf.cast(tf.shape(picture)[:2], "float32")
         scale = CENTRE * tf.reduce_min(sides / tf.constant(size, "float32"))
         cut = tf.maximum(tf.cast(tf.round(scale * tf.constant(size, "float32")), "int32"), 1)

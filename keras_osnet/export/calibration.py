@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from keras_osnet.data.drawn.synthetic import SyntheticSettings, render
-from keras_osnet.data.pipeline import naming_unreadable, picture_batches
+from keras_osnet.data.images import naming_unreadable
+from keras_osnet.data.pipeline import picture_batches
 from keras_osnet.inference.features import is_turned, pictures_in, upright
 from keras_osnet.preprocessing import preprocess_input
 

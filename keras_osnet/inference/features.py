@@ -149,7 +149,8 @@ class FeatureExtractor:
         return gathered(self.strategy, features)
 
     def _of_paths(self, paths, progress):
-        from keras_osnet.data.pipeline import naming_unreadable, picture_batches
+        from keras_osnet.data.images import naming_unreadable
+        from keras_osnet.data.pipeline import picture_batches
 
         with naming_unreadable(paths):
             batches = picture_batches(paths, size=self.size, batch_size=self.batch_size)

@@ -219,7 +219,7 @@ FOLDER_ERRORS = {
     "no folder": ((), "a folder per identity", "1 folders that hold none: "),
     "pictures outside of folders": (("1.jpg", "2.jpg"), "a folder per identity", "1 folders that hold none: "),
     "folders without pictures": (
-        ("a/1.jpg", "a/2.jpg", *(f"{c}/1.webp" for c in "bcde")),
+        ("a/1.jpg", "a/2.jpg", *(f"{c}/1.heic" for c in "bcde")),
         "with 4 folders that hold none: ", "b, ", "d, ...",
     ),
     "a part without identities": (

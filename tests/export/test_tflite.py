@@ -301,7 +301,7 @@ def test_of_a_large_folder_an_even_choice_calibrates(tmp_path):
         ("none", "must hold pictures"),
         ("one", "2 pictures or more, better 200. Received: 1"),
         ("nowhere", "must be a folder"),
-        ("broken", "1 of 2 pictures cannot be read .*1.png"),
+        ("broken", "1 of 2 images cannot be read: .*1.png"),
         (["three/0.png", "three/notes.txt"], "notes.txt"),
         ([], "2 pictures or more"),
         (CALIBRATION[:1], "2 pictures or more"),

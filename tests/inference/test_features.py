@@ -156,7 +156,7 @@ def test_files_that_cannot_be_read_are_named(extractor, tmp_path):
     paths[1].write_bytes(paths[1].read_bytes()[:-200])
     paths[4].write_text("no picture")
     paths[5].unlink()
-    with pytest.raises(ValueError, match="3 of 7 pictures cannot be read") as error:
+    with pytest.raises(ValueError, match="3 of 7 images cannot be read") as error:
         extractor(paths)
     assert all(str(paths[i]) in str(error.value) for i in (1, 4, 5))
     assert not any(str(paths[i]) in str(error.value) for i in (0, 2, 3, 6))

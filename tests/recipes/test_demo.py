@@ -142,7 +142,7 @@ def no_weights(folder):
     [
         (lambda folder: None, r"`folder` must be a folder"),
         (empty, r"`folder` must hold pictures"),
-        (text_as_picture, r"1 of 2 pictures cannot be read .*text\.jpg"),
+        (text_as_picture, r"1 of 2 images cannot be read: .*text\.jpg"),
         (no_weights, r"There is no weights file"),
     ],
     ids=["no folder", "empty folder", "text as picture", "no weights"],

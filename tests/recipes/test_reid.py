@@ -115,7 +115,7 @@ def test_a_truncated_picture_is_named(tmp_path):
     root = market(tmp_path)
     broken = root / "bounding_box_train" / "0002_c1s1_000151_01.jpg"
     broken.write_bytes(broken.read_bytes()[:300])
-    with pytest.raises(ValueError, match=r"1 of 6 pictures cannot be read .*0002_c1s1_000151_01\.jpg"):
+    with pytest.raises(ValueError, match=r"1 of 6 images cannot be read: .*0002_c1s1_000151_01\.jpg"):
         reid("train", "market1501", "--data-dir", tmp_path, "--work-dir", tmp_path / "run", *TINY)
 
 
@@ -216,7 +216,7 @@ def test_a_further_target_that_cannot_be_scored_is_refused_before_training(tmp_p
     broken = next((duke(tmp_path) / "query").glob("*.jpg"))
     broken.write_bytes(broken.read_bytes()[:300])
     arguments = ("train", "market1501", "--data-dir", tmp_path, "--work-dir", tmp_path / "run", *TINY)
-    with pytest.raises(ValueError, match=f"1 of 24 pictures cannot be read .*{broken.name}"):
+    with pytest.raises(ValueError, match=f"1 of 24 images cannot be read: .*{broken.name}"):
         reid(*arguments, "--targets", "market1501,dukemtmcreid")
     for path in (tmp_path / "DukeMTMC-reID" / "query").iterdir():
         path.unlink()

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from keras_osnet.data import images
+
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
 EXPECTED_TREE = {
@@ -187,7 +189,7 @@ def _class_folders(folder):
     splits = load_folders(folder)
 
     def side(records):
-        pictures = np.stack([np.asarray(Image.open(path).convert("RGB")) for path, _ in records])
+        pictures = np.stack([images.read(path) for path, _ in records])
         if pictures.shape[1:] != (SIDE, SIDE, 3):
             raise ValueError(f"{folder} must hold pictures of {SIDE} x {SIDE}. Received: {pictures.shape[1:3]}")
         return pictures, np.array([label for _, label in records], "int32")

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_osnet.data.images import SUFFIXES
+
 EXPECTED_TREE = """train/<class>/<any>.JPEG
 val/<class>/<any>.JPEG     (or test/)
 """
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,6 @@ def _part(part, classes):
             path for path in (part / name).iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."
         )
         if not files:
-            raise ValueError(f"{part / name} must hold pictures ({', '.join(SUFFIXES)}). Received: none")
+            raise ValueError(f"{part / name} must hold pictures ({', '.join(sorted(SUFFIXES))}). Received: none")
         found += [(str(path), label) for path in files]
     return tuple(found)

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.json_format import ParseError
 
-from keras_osnet.data.pipeline import decode
+from keras_osnet.data.images import decode_tensor
 
 INFO = "dataset_info.json"
 SPLITS = (("train",), ("validation", "test"))  # the first of each that there is
@@ -61,7 +61,7 @@ class Shards:
 
     def _first_unreadable(self):
         """Which record of which file, in words; None if all can be read."""
-        sizes = self.in_order().map(lambda sample: tf.shape(decode(self.read(sample)[0])), tf.data.AUTOTUNE)
+        sizes = self.in_order().map(lambda sample: tf.shape(decode_tensor(self.read(sample)[0])), tf.data.AUTOTUNE)
         sizes, number, ends = iter(sizes), 0, np.cumsum(self.lengths)
         try:
             while next(sizes, None) is not None:

@@ -1,0 +1,318 @@
+"""Images from files: found below folders, read by Pillow, or decoded in a tf.data pipeline with the same result.
+
+Nothing else in the package reads image files. An image is read as uint8 RGB, upright:
+
+- EXIF or XMP orientation is applied. Metadata that cannot be parsed says nothing.
+- Transparency and colour profiles (ICC) are ignored. Of an animation or a file with several pages, the first is read.
+- Of 16-bit levels, grey or colour, the high byte is read: level / 256, rounded down.
+- Images of 32-bit or floating-point levels have no defined range and are refused.
+"""
+
+import mimetypes
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+# Pillow's formats and their suffixes. Left out: formats for which Pillow starts another program (EPS), decoders that
+# need many times the memory of the image (JPEG 2000, AVIF), and formats that no camera writes.
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+
+# Limits, known from the header before anything is decoded. A frame of 8K video (7680 x 4320) is within them.
+PIXELS, SIDE, BYTES = 2**25, 2**14, 2**27
+
+UNREADABLE = "cannot be read as an image"
+# What EXIF's orientation 2 .. 8 takes to be upright.
+TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE",
+                        "ROTATE_90"), start=2))  # fmt: skip
+
+
+def scan(folder):
+    """Finds the image files below a folder. Linked folders are followed; each folder is read once, loops end.
+
+    Args:
+        folder: its path. Hidden files and folders in it are left out.
+
+    Returns:
+        (images, passed_over): sorted list of `Path`, and a dict of path -> reason of all other files, of broken links
+        and of folders that cannot be read.
+
+    Raises:
+        ValueError: if `folder` is not a folder.
+    """
+    if not os.path.isdir(folder):
+        raise ValueError(f"`folder` must be a folder. Received: {str(folder)!r}")
+    images, passed_over, seen, waiting = [], {}, set(), [os.fspath(folder)]
+
+    def refused(error):
+        passed_over[error.filename] = error.strerror
+
+    while waiting:  # real folders first, then those that links lead to
+        links = []
+        for here, folders, files in (entry for start in waiting for entry in os.walk(start, onerror=refused)):
+            found = os.stat(here)
+            known = (found.st_dev, found.st_ino) in seen
+            seen.add((found.st_dev, found.st_ino))
+            folders[:] = [] if known else sorted(name for name in folders if name[0] != ".")
+            links += [path for name in folders if os.path.islink(path := os.path.join(here, name))]
+            for path in () if known else (os.path.join(here, name) for name in files if name[0] != "."):
+                if Path(path).suffix.lower() not in SUFFIXES:
+                    passed_over[path] = "no image by its name"
+                elif os.path.isfile(path):
+                    images.append(Path(path))
+                else:
+                    passed_over[path] = "broken link" if os.path.islink(path) else "not a regular file"
+        waiting = links
+    return sorted(images), passed_over
+
+
+def list_images(folder):
+    """Lists the image files below a folder, sorted by path. See `scan`.
+
+    Warns of what may be images but is passed over: folders that cannot be read, broken links, other image formats.
+
+    Raises:
+        ValueError: if it is not a folder, or holds no image.
+    """
+    images, passed_over = scan(folder)
+    missed = [
+        f"{path} ({reason})"
+        for path, reason in sorted(passed_over.items())
+        if Path(path).suffix.lower() in SUFFIXES
+        or os.path.isdir(path)
+        or (mimetypes.guess_type(path)[0] or "").startswith("image/")
+    ]
+    if not images:
+        raise ValueError(
+            f"`folder` must hold images ({', '.join(sorted(SUFFIXES))}). Received: {str(folder)!r} with "
+            f"{len(passed_over)} other files and folders{': ' * bool(passed_over)}{first_three(sorted(passed_over))}"
+        )
+    if missed:
+        warnings.warn(f"{len(missed)} files or folders are passed over: {first_three(missed)}", stacklevel=2)
+    return images
+
+
+def first_three(items):
+    """Text for an error message: the first three items, and whether there are more."""
+    return ", ".join(map(str, items[:3])) + ", ..." * (len(items) > 3)
+
+
+def require_files(paths):
+    """Checks that files exist and are neither empty nor larger than `BYTES`, without opening them.
+
+    Raises:
+        ValueError: naming files for which this is not so.
+    """
+
+    def fault(path):
+        try:
+            size = os.stat(path).st_size if os.path.isfile(path) else -1
+        except OSError:
+            size = -1
+        return f"{path} ({'missing' if size < 0 else f'{size:,} bytes'})" * (not 0 < size <= BYTES)
+
+    with ThreadPoolExecutor() as pool:
+        faults = [found for found in pool.map(fault, paths) if found]
+    if faults:
+        raise ValueError(
+            f"Image files must exist and have 1 .. {BYTES:,} bytes. "
+            f"Received: {len(faults)} of {len(paths)} others: {first_three(faults)}"
+        )
+
+
+def read(path, *, longest=None, pixels=PIXELS):
+    """Reads an image file.
+
+    Args:
+        path: file in one of `FORMATS`, whatever its suffix, within the limits `PIXELS`, `SIDE` and `BYTES`.
+        longest: for display: shrink the image to at most so many pixels along its longer side. A large JPEG is then
+            decoded at a fraction of its size.
+        pixels: limit of height x width in place of `PIXELS`.
+
+    Returns:
+        (h, w, 3) uint8 RGB, upright.
+
+    Raises:
+        ValueError: naming the file and the reason, if it cannot be read.
+    """
+    return decode(read_bytes(path), path, longest=longest, pixels=pixels)
+
+
+class Header(NamedTuple):
+    """What the first bytes of an image file say: Pillow's names of format and mode, and the sides as stored."""
+
+    format: str
+    mode: str
+    height: int
+    width: int
+
+
+def header(content, name="the image"):
+    """Reads the header of an image file from its bytes, as `decode`, without decoding pixels."""
+    with _naming(name), _opened(content, PIXELS) as image:
+        return Header(image.format, image.mode, image.height, image.width)
+
+
+def read_bytes(path):
+    """The content of a regular file of at most `BYTES` bytes; raises ValueError as `read`."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"{path} {UNREADABLE}: not a regular file")
+    try:
+        with open(path, "rb") as file:
+            return file.read(BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"{path} {UNREADABLE}: {error.strerror}") from error
+
+
+def decode(content, name="the image", *, longest=None, pixels=PIXELS):
+    """Decodes the bytes of an image file, as `read` does. `name` stands in the error message."""
+    with _naming(name), _opened(content, pixels) as image:
+        if longest is not None:
+            image.draft(None, (longest, longest))
+        image.load()
+        turn, rgb = TURNS.get(_orientation(image)), _rgb(image)
+        upright = rgb.transpose(Image.Transpose[turn]) if turn else rgb
+        if longest is not None:
+            upright.thumbnail((longest, longest))
+        return np.asarray(upright)
+
+
+def decode_tensor(content, name=""):
+    """Decodes the bytes of an image file in a tf.data pipeline, level for level as `decode` does.
+
+    TensorFlow's decoder, with the inverse DCT that Pillow uses, decodes plain JPEG files. All others go to Pillow.
+
+    Args:
+        content: string tensor.
+        name: string tensor or text for the error message.
+
+    Returns:
+        (h, w, 3) uint8 tensor.
+    """
+    import tensorflow as tf
+
+    def by_pillow():
+        def function(*values):  # bytes from a graph, arrays of them outside of one
+            content, name = (np.asarray(value, object).item() for value in values)
+            return decode(content, name.decode(errors="replace"))
+
+        arguments = [content, tf.convert_to_tensor(name, tf.string)]
+        image = tf.numpy_function(function, arguments, "uint8", stateful=False)
+        return tf.ensure_shape(image, (None, None, 3))
+
+    def by_tensorflow():
+        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+
+    def plain():
+        upright = ~tf.strings.regex_full_match(content, r"\C*(?:Exif\x00|tiff:Orientation)\C*")
+        whole = tf.strings.substr(content, -2, 2) == b"\xff\xd9"  # ends with the end-of-image marker
+        return upright & whole & tf.reduce_all(tf.io.extract_jpeg_shape(content) <= (side, side, 3))  # CMYK: 4
+
+    side = int(PIXELS**0.5)
+    jpeg = tf.cond(tf.io.is_jpeg(content), plain, lambda: tf.constant(False))
+    return tf.cond(jpeg, by_tensorflow, by_pillow)
+
+
+def resize(image, size):
+    """(h, w, 3) uint8 -> (*size, 3) uint8: bilinear, antialiased."""
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+@contextmanager
+def naming_unreadable(paths):
+    """Turns TensorFlow's error about some image of a pipeline into a ValueError that names the files."""
+    from tensorflow import errors
+
+    try:
+        yield
+    except (errors.UnavailableError, errors.AbortedError, errors.DeadlineExceededError, errors.CancelledError,
+            errors.InternalError, errors.ResourceExhaustedError):  # fmt: skip
+        raise  # not about a file
+    except errors.OpError as error:
+        refuse_unreadable(paths, error)
+        raise
+
+
+def refuse_unreadable(paths, cause=None):
+    """Reads every file, which takes as long as an epoch. `require_files` is the quick check.
+
+    Raises:
+        ValueError: naming files that cannot be read, with the reason.
+    """
+    with ThreadPoolExecutor() as pool:
+        faults = [fault for fault in pool.map(_fault, paths) if fault]
+    if faults:
+        raise ValueError(f"{len(faults)} of {len(paths)} images cannot be read: {first_three(faults)}") from cause
+
+
+def readable(path):
+    """Whether `read` takes a file."""
+    return _fault(path) is None
+
+
+def _fault(path):
+    try:
+        read(path)
+    except ValueError as error:
+        return f"{path} ({str(error).partition(f'{UNREADABLE}: ')[2]})"
+    return None
+
+
+@contextmanager
+def _naming(name):
+    try:
+        yield
+    # Pillow's readers raise nearly every kind of error on damaged files: SyntaxError and struct.error among them.
+    except Exception as error:
+        raise ValueError(f"{name} {UNREADABLE}: {error or type(error).__name__}") from error
+
+
+@contextmanager
+def _opened(content, pixels):
+    if not 0 < len(content) <= BYTES:
+        raise ValueError(f"more than {BYTES:,} bytes" if content else "empty file")
+    try:
+        image = Image.open(BytesIO(content), formats=tuple(FORMATS))
+    except UnidentifiedImageError:
+        raise ValueError(f"damaged, or in none of the formats {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{error}; the limit here is {pixels:,} pixels") from None
+    with image:
+        if image.width * image.height > pixels or max(image.size) > SIDE:
+            raise ValueError(
+                f"{image.format} of {image.width:,} x {image.height:,} pixels, more than {pixels:,} in all or {SIDE:,} "
+                "along a side"
+            )
+        yield image
+
+
+def _orientation(image):
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged metadata of an intact image: Pillow raises SyntaxError, struct.error and others
+        return None
+
+
+def _rgb(image):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+    elif image.mode in ("I", "F"):
+        raise ValueError(f"{image.format} of {'32-bit' if image.mode == 'I' else 'floating-point'} levels")
+    image.info.pop("transparency", None)  # Pillow warns of what is ignored here
+    return image if image.mode == "RGB" else image.convert("RGB")
