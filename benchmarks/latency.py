@@ -31,7 +31,7 @@ import tyro
 
 from keras_osnet import OSNet
 from keras_osnet.export import recommended_float_parts, to_tflite
-from keras_osnet.export.calibration import drawn_pictures
+from keras_osnet.export.calibration import drawn_images
 from keras_osnet.export.onnx import to_onnx
 from keras_osnet.export.openvino import to_openvino
 
@@ -223,7 +223,7 @@ def main(options):
     installed = {name for name in PACKAGES if importlib.util.find_spec(name)}
     versions = [f"{name} {importlib.metadata.version(name)}" for name in sorted(installed)]
     print(f"1 thread, batch of 1, {options.clock} clock, medians of {options.runs} runs; {', '.join(versions)}\n")
-    calibration = drawn_pictures(SHAPE) if options.calibration is None else options.calibration
+    calibration = drawn_images(SHAPE) if options.calibration is None else options.calibration
     for width, weights in zip(options.widths, options.weights or [None] * len(options.widths), strict=True):
         model = OSNet(width, input_shape=SHAPE, weights=weights)
         with tempfile.TemporaryDirectory() as folder:

@@ -1,30 +1,30 @@
-"""Channels of a folded graph brought to one size, for tensors that share one int8 scale; the output stays as it is."""
+"""Brings the channels of a folded graph to one size, since a tensor has one int8 scale. The output stays the same."""
 
 import numpy as np
 
-# Values of channel c may be multiplied by s_c where they are made and divided by it where they are used, if what lies
-# between is linear or positively homogeneous: ReLU, pooling, addition, a gate. Per op, which inputs hold the same
+# Values of channel c may be multiplied by s_c where they are computed and divided by it where they are used, if all ops
+# between are linear or positively homogeneous: ReLU, pooling, addition, a gate. Per op, which inputs have the same
 # channels as its output.
 THROUGH = {"max_pool": (0,), "average_pool": (0,), "mean": (0,), "maximum": (0,), "add": (0, 1), "scale": (0,)}
-# Axis of the output channels of every weight of the ops that can make channels of another size.
+# Axis of the output channels of every weight of the ops that can scale their channels.
 MADE = {
     "conv": {"kernel": 3, "bias": 0},
     "depthwise": {"kernel": 2, "bias": 0},
     "dense": {"kernel": 1, "bias": 0},
     "instance_norm": {"gamma": 0, "beta": 0},
 }
-# Axis of the kernel's input channels. Other ops need their input as it is, but for a concatenation, which hands it on
-# to a convolution.
+# Axis of the kernel's input channels. Other ops need their input unscaled, except a concatenation, which a convolution
+# follows.
 USED = {"conv": 2, "depthwise": 2, "dense": 0}
-# A channel this much smaller than the largest is dead: it would only be made to overflow.
+# A channel this much smaller than the largest is dead: to scale it could only overflow.
 DEAD = 1e-3
 
 
 def equalise(graph, sizes, *, power=0.5, limit=16.0):
-    """Multiplies every small channel by s = min((largest / its own)^power, limit), and undoes it behind.
+    """Multiplies every small channel by s = min((largest / its own)^power, limit), and divides by s where it is used.
 
     Between a pointwise and a depthwise convolution, where there is no ReLU, the power is 1. Tensors whose channels are
-    tied, as those of a stage's residual sums are, have one s.
+    tied, as those of a stage's residual sums are, share one s.
 
     Args:
         graph: dict of `Node` by name, see `fold`.
@@ -33,7 +33,7 @@ def equalise(graph, sizes, *, power=0.5, limit=16.0):
         limit: of s.
 
     Returns:
-        the graph with other weights; its output moves by rounding only.
+        the graph with other weights, whose output changes by rounding only, and s of each node, (C,).
 
     Reference: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction (ICCV 2019).
     """
@@ -48,11 +48,11 @@ def equalise(graph, sizes, *, power=0.5, limit=16.0):
     for name, node in graph.items():
         if node.op == "concat":
             scales[name] = np.concatenate([scales[source] for source in node.inputs])
-    return {name: _rescaled(node, name, scales) for name, node in graph.items()}
+    return {name: _rescaled(node, name, scales) for name, node in graph.items()}, scales
 
 
 def _tied(graph):
-    """Per name, the set of names whose channels are the same ones."""
+    """Per name, the set of names that share its channels."""
     groups = {name: {name} for name in graph}
     for name, node in graph.items():
         for i in THROUGH.get(node.op, ()):
@@ -62,7 +62,7 @@ def _tied(graph):
 
 
 def _is_free(graph, group):
-    """Whether all that makes the group's channels can give them another size, and all that takes them can undo it."""
+    """Whether all ops that compute the group's channels can scale them, and all ops that use them can undo it."""
     if any(graph[name].op not in MADE and graph[name].op not in THROUGH for name in group):
         return False
     if next(reversed(graph)) in group:
@@ -76,7 +76,7 @@ def _is_free(graph, group):
 
 
 def _rescaled(node, name, scales):
-    """The node with what it makes multiplied, and what it takes divided."""
+    """The node with its outputs multiplied and its inputs divided."""
     arrays = {}
     for weight, axis in MADE.get(node.op, {}).items():
         array = np.float64(node.weights[weight])

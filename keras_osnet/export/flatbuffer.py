@@ -1,40 +1,118 @@
-"""What the converter has no option for, changed in the finished TFLite file."""
+"""Reading and editing TFLite files: the one place that knows LiteRT's generated schema."""
+
+from collections import Counter
+from pathlib import Path
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 
-def unpacked(content):
-    """A TFLite file's bytes as `ModelT`."""
-    return schema.ModelT.InitFromPackedBuf(content, 0)
+def ops_of(path):
+    """How often each op occurs in a TFLite file, in all its signatures, by name."""
+    model = read(path)
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+    codes = [model.operatorCodes[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators]
+    found = Counter(
+        (code.customCode or b"").decode() or names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in codes
+    )
+    return dict(sorted(found.items()))
 
 
-def packed(model):
-    builder = flatbuffers.Builder()
+def metadata_entry(path, name):
+    """The bytes of a TFLite file's metadata entry, or None where it has no entry of that name."""
+    model = read(path)
+    for entry in model.metadata or ():
+        if entry.name == name.encode():
+            return bytes(model.buffers[entry.buffer].data)
+    return None
+
+
+def read(path):
+    """A TFLite file as LiteRT's `ModelT`.
+
+    Raises:
+        ValueError: if the file is damaged or no TFLite file.
+        OSError: if it cannot be read.
+    """
+    content = Path(path).read_bytes()
+    try:
+        if not schema.Model.ModelBufferHasIdentifier(content, 0):
+            raise ValueError("its identifier is not TFL3")
+        return schema.ModelT.InitFromPackedBuf(content, 0)
+    except Exception as error:  # damaged offsets raise struct.error, IndexError, TypeError, MemoryError and others
+        raise ValueError(f"{path} must be a TFLite file. Received: {type(error).__name__}: {error}") from error
+
+
+def edited(content, *, entries, signatures, float_kernels=()):
+    """The converter's bytes, completed.
+
+    Tensors other than inputs and outputs get short names: the converter's are long and name no layer.
+
+    Args:
+        content: bytes of a TFLite file with one subgraph, or with the converter's own signatures.
+        entries: metadata, bytes by name.
+        signatures: key -> names of the outputs that the signature returns, of a file without signatures. The outputs
+            of the subgraph are all of these, in sorted order.
+        float_kernels: see `_restore_float_kernels`.
+    """
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for graph in model.subgraphs:
+        kept = {*graph.inputs, *graph.outputs}
+        for i, tensor in enumerate(graph.tensors):
+            tensor.name = tensor.name if i in kept else str(i).encode()
+    if float_kernels:
+        _restore_float_kernels(model, float_kernels)
+    for name, value in entries.items():
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name, _add_buffer(model, value)
+        model.metadata = [*(model.metadata or []), entry]
+    if signatures:
+        _sign(model, signatures)
+    builder = flatbuffers.Builder(len(content) + 2**16)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def with_buffer(model, content):
-    """Adds a buffer to a `ModelT` and returns its number."""
+def _sign(model, signatures):
+    """Adds signatures of the first subgraph."""
+    (graph, *_), names = model.subgraphs, sorted(name for outputs in signatures.values() for name in outputs)
+    tensors = dict(zip(names, graph.outputs, strict=True))
+    for name, index in tensors.items():
+        graph.tensors[index].name = name
+    model.signatureDefs = []
+    for key, outputs in signatures.items():
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.subgraphIndex = key, 0
+        signature.inputs = [_named(graph.tensors[graph.inputs[0]].name, graph.inputs[0])]
+        signature.outputs = [_named(name, tensors[name]) for name in outputs]
+        model.signatureDefs.append(signature)
+
+
+def _named(name, index):
+    tensor = schema.TensorMapT()
+    tensor.name, tensor.tensorIndex = name, index
+    return tensor
+
+
+def _add_buffer(model, content):
+    """Adds a buffer to a `ModelT` and returns its index."""
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(content, np.uint8)
     model.buffers.append(buffer)
     return len(model.buffers) - 1
 
 
-def with_float_kernels(content, kernels):
-    """The bytes of a dynamic TFLite file with some of its int8 kernels in float32: LiteRT then reckons there in float.
+def _restore_float_kernels(model, kernels):
+    """Puts kernels that the converter rounded to int8 back in float32, so that LiteRT computes there in float.
 
-    A kernel is known by its numbers: rounded, they are those of the file.
+    A kernel is recognised by its values: rounded, they are those of the file.
 
     Args:
-        content: bytes of the file.
+        model: `ModelT` of a file with dynamic range.
         kernels: (height, width, in, out), depthwise (height, width, channels, 1) or dense (in, out) float32 arrays as
             they were before the converter rounded them. Those that it left in float may be among them.
     """
-    model = unpacked(content)
     kernels = [np.moveaxis(kernel, -1, 0) for kernel in kernels]
     tensors, added, replaced = [tensor for graph in model.subgraphs for tensor in graph.tensors], {}, set()
     for tensor in tensors:
@@ -46,17 +124,16 @@ def with_float_kernels(content, kernels):
             if kernel.shape == rounded.shape and (np.abs(rounded * steps - kernel) <= 0.501 * steps).all():
                 replaced.add(tensor.buffer)
                 if i not in added:  # signatures share their kernels
-                    added[i] = with_buffer(model, kernel.astype("<f4").tobytes())
+                    added[i] = _add_buffer(model, kernel.astype("<f4").tobytes())
                 tensor.buffer = added[i]
                 tensor.type, tensor.quantization = schema.TensorType.FLOAT32, None
                 break
     for i in replaced - {tensor.buffer for tensor in tensors}:
         model.buffers[i].data = None
-    return packed(model)
 
 
 def _steps(tensor):
-    """The steps of an int8 tensor, to be multiplied with its numbers."""
-    steps, shape = tensor.quantization.scale, [1] * len(tensor.shape)
+    """The scales of an int8 tensor, in the shape that multiplies its values."""
+    scales, shape = tensor.quantization.scale, [1] * len(tensor.shape)
     shape[tensor.quantization.quantizedDimension] = -1
-    return steps.reshape(shape) if len(steps) > 1 else steps
+    return scales.reshape(shape) if len(scales) > 1 else scales

@@ -1,62 +1,27 @@
-"""OSNet as a flat graph of plain operations, its norms folded into the convolutions: what rewrites work on."""
-
-from dataclasses import dataclass, field, replace
+"""OSNet as a flat graph of plain operations, with the norms folded into the convolutions."""
 
 import keras
 import numpy as np
-import tensorflow as tf
 
+from keras_osnet.export.graph import OUTPUT, Node
 from keras_osnet.layers import AggregationGate, BatchNorm, ConvNorm
 
-
-@dataclass(frozen=True)
-class Node:
-    """One operation of a graph.
-
-    Args:
-        op: row of `OPS`.
-        inputs: names of the nodes it takes.
-        weights: arrays, by the names that the op knows: kernel, bias; gamma, beta, epsilon.
-        strides: of a convolution or pooling.
-        size: window of a pooling, or block of space_to_depth.
-        padding: zeros on each side: (top, bottom, left, right).
-        relu: whether a ReLU follows.
-    """
-
-    op: str
-    inputs: tuple[str, ...] = ()
-    weights: dict[str, np.ndarray] = field(default_factory=dict)
-    strides: int = 1
-    size: int = 1
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    relu: bool = False
-
-    def with_weights(self, **arrays):
-        """A copy with some weights replaced, in float32."""
-        changed = {name: np.asarray(array, "float32") for name, array in arrays.items()}
-        return replace(self, weights={**self.weights, **changed})
-
-
-# Layers that an OSNet has, all but its classifier.
+# Layers of an OSNet without its classifier.
 BODY = {
     *("conv1", "pool1_pad", "pool1", "conv2", "transition2", "transition2_pool", "conv3", "transition3"),
     *("transition3_pool", "conv4", "conv5", "gap", "gmp", "embedding"),
 }
 
-# A graph is a dict from names to nodes, each after those it takes; the first is the picture, the last the output. Where
-# there are several outputs, each is a node of its own, with the model's name for it behind this.
-OUTPUT = "output."
-
 
 def fold(model):
-    """The graph of an OSNet, or of one with dense heads, in evaluation, equal to it but for rounding.
+    """The graph of an OSNet, or of one with dense heads, in evaluation: equal to it except for rounding.
 
     w' = w gamma / sqrt(variance + epsilon), b' = beta - mean gamma / sqrt(variance + epsilon). Instance norms depend on
-    the picture and stay. Learned-and-fixed gates, being positive constants, pass through the ReLU before them into its
+    the image and stay. Learned-and-fixed gates are positive constants, which pass through the ReLU before them into its
     convolution.
 
     Args:
-        model: built `OSNet` of any settings; or a model of one's layers and of dense layers behind its feature, with
+        model: built `OSNet` of any settings, or a model of the layers of one with dense layers after its feature and
             one output or a dict of them.
 
     Returns:
@@ -102,7 +67,7 @@ def is_foldable(model):
 
 
 def _heads(model):
-    """Dense layers behind the embedding, and the names of several outputs."""
+    """Dense layers after the embedding, and the names of several outputs."""
     nodes, made = {id(model.get_layer("embedding").output): "embedding"}, {}
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dense):
@@ -110,30 +75,6 @@ def _heads(model):
             nodes[id(layer.output)] = _put(made, f"{layer.name}.dense", Node("dense", (source,), _dense_weights(layer)))
     outputs = model.output if isinstance(model.output, dict) else {}
     return made | {OUTPUT + name: Node("output", (nodes[id(tensor)],)) for name, tensor in outputs.items()}
-
-
-def run(graph, pictures, change=lambda name, value: value):
-    """The output of a graph, or the dict of its several outputs.
-
-    Args:
-        graph: dict of `Node` by name.
-        pictures: (B, H, W, 3) float32 tensor or array.
-        change: function (name, value of the node) -> the value that is used in its place.
-    """
-    values = {}
-    for name, node in graph.items():
-        value = (
-            tf.convert_to_tensor(pictures) if node.op == "picture" else apply(node, *(values[i] for i in node.inputs))
-        )
-        values[name] = change(name, value)
-    outputs = {key.removeprefix(OUTPUT): values[key] for key, node in graph.items() if node.op == "output"}
-    return outputs or values[name]
-
-
-def apply(node, *inputs):
-    """The value of one node from those of its inputs."""
-    value = OPS[node.op](node, *inputs)
-    return tf.nn.relu(value) if node.relu else value
 
 
 def _put(graph, name, node):
@@ -203,6 +144,12 @@ def _dense_weights(layer):
     return {"kernel": np.asarray(layer.kernel), "bias": bias}
 
 
+def _pointwise_weights(layer):
+    """A gate's dense layer as a 1x1 convolution. LiteRT's GPU backend computes zeros for int8 gates of vectors."""
+    weights = _dense_weights(layer)
+    return weights | {"kernel": weights["kernel"][None, None]}
+
+
 def _instance_norm(layer, source, relu):
     weights = {"gamma": np.asarray(layer.gamma), "beta": np.asarray(layer.beta), "epsilon": np.float32(layer.epsilon)}
     return Node("instance_norm", (source,), weights, relu=relu)
@@ -214,9 +161,9 @@ def _gated(graph, name, fusion, streams):
         gate, prefix = fusion.gate_of(t), f"{name}.gate{t + 1}"
         if not isinstance(gate, AggregationGate):
             raise ValueError(f"`model` must have aggregation gates. Received: {type(gate).__name__}")
-        last = _put(graph, f"{prefix}.mean", Node("mean", (stream,)))
-        last = _put(graph, f"{prefix}.fc1", Node("dense", (last,), _dense_weights(gate.fc1), relu=True))
-        last = _put(graph, f"{prefix}.fc2", Node("dense", (last,), _dense_weights(gate.fc2)))
+        last = _put(graph, f"{prefix}.mean", Node("mean", (stream,), keepdims=True))
+        last = _put(graph, f"{prefix}.fc1", Node("conv", (last,), _pointwise_weights(gate.fc1), relu=True))
+        last = _put(graph, f"{prefix}.fc2", Node("conv", (last,), _pointwise_weights(gate.fc2)))
         last = _put(graph, f"{prefix}.sigmoid", Node("sigmoid", (last,)))
         gated.append(_put(graph, f"{prefix}.scale", Node("scale", (stream, last))))
     return _summed(graph, name, None, gated)
@@ -245,46 +192,4 @@ FUSED = {
     "addition": _summed,
     "concatenation": lambda graph, name, fusion, streams: _put(graph, f"{name}.fused", Node("concat", tuple(streams))),
     "none": lambda graph, name, fusion, streams: streams[0],
-}
-
-
-def _convolve(node, x):
-    kernel = node.weights["kernel"]
-    strides = (1, node.strides, node.strides, 1)
-    convolution = tf.nn.depthwise_conv2d if node.op == "depthwise" else tf.nn.conv2d
-    same = node.strides == 1 and node.padding == (kernel.shape[0] // 2,) * 4
-    x = x if same else _padded(node, x)
-    return convolution(x, kernel, strides, "SAME" if same else "VALID") + node.weights["bias"]
-
-
-def _padded(node, x):
-    top, bottom, left, right = node.padding
-    return tf.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0))) if any(node.padding) else x
-
-
-def _instance_normalised(node, x):
-    # The mean as a sum: a TFLite mean of an int8 tensor would be rounded to that tensor's own steps.
-    share = np.float32(1 / (x.shape[1] * x.shape[2]))
-    mean = tf.reduce_sum(x, (1, 2), keepdims=True) * share
-    centred = x - mean
-    variance = tf.reduce_sum(centred * centred, (1, 2), keepdims=True) * share
-    weights = node.weights
-    return centred * (weights["gamma"] * tf.math.rsqrt(variance + weights["epsilon"])) + weights["beta"]
-
-
-OPS = {
-    "conv": _convolve,
-    "depthwise": _convolve,
-    "dense": lambda node, x: tf.matmul(x, node.weights["kernel"]) + node.weights["bias"],
-    "max_pool": lambda node, x: tf.nn.max_pool2d(_padded(node, x), node.size, node.strides, "VALID"),
-    "average_pool": lambda node, x: tf.nn.avg_pool2d(x, node.size, node.strides, "VALID"),
-    "mean": lambda node, x: tf.reduce_mean(x, (1, 2)),
-    "maximum": lambda node, x: tf.reduce_max(x, (1, 2)),
-    "sigmoid": lambda node, x: tf.sigmoid(x),
-    "output": lambda node, x: x,
-    "scale": lambda node, x, gate: x * tf.reshape(gate, (-1, 1, 1, gate.shape[-1])),
-    "add": lambda node, x, y: x + y,
-    "concat": lambda node, *maps: tf.concat(maps, -1),
-    "space_to_depth": lambda node, x: tf.nn.space_to_depth(_padded(node, x), node.size),
-    "instance_norm": _instance_normalised,
 }

@@ -1,105 +1,110 @@
-"""Folded graph -> function whose activations are rounded as int8, for the converter to make int8 operations of."""
+"""Folded graph -> the same with activations rounded as int8, from which the converter makes int8 operations."""
 
 import numpy as np
 import tensorflow as tf
 
+from keras_osnet.export.calibration import evenly_spread
 from keras_osnet.export.equalise import MADE, equalise
-from keras_osnet.export.folded import run
+from keras_osnet.export.graph import run
 from keras_osnet.export.layout import pooling_as_depthwise, stem_on_blocks
-from keras_osnet.export.rounding import round_weights, spread
+from keras_osnet.export.rounding import Rounded, round_weights
 
-# Ops that give the very numbers they take: TFLite has one scale for both sides.
+# Ops that return values they take: TFLite has one scale for both sides.
 SAME_SCALE = ("max_pool", "average_pool", "maximum", "space_to_depth", "output")
 # Bounds of XNNPACK on the ratio of two scales, with some room: beyond them a file does not load.
 LARGEST_RATIO, SMALLEST_SUMMAND, SMALLEST_MEAN = 128.0, 2.0**-9, 2.0**-7
-# Of the calibrated ranges. Pictures unlike the calibration's lose more by being cut off than others by longer steps.
+# Of the calibrated ranges. Images unlike the calibration's lose more by clipping than others lose by longer steps.
 MARGIN = 1.1
-# Pictures that the rounding is fitted on.
-ROUNDING_PICTURES, BATCH = 128, 16
+# Images that the rounding is fitted on.
+ROUNDING_IMAGES, BATCH = 128, 16
 
 
-def channel_ranges(graph, pictures):
-    """Per node, the smallest and the largest value of each channel over pictures: (C,), (C,).
+def channel_ranges(graph, images):
+    """Per node, the smallest and the largest value of each channel over images: (C,), (C,).
+
+    The smallest value after a ReLU counts as 0.
 
     Args:
         graph: dict of `Node` by name.
-        pictures: (N, H, W, 3).
+        images: (N, H, W, 3).
     """
     found = {}
 
     def note(name, value):
         axes = tuple(range(len(value.shape) - 1))
-        low, high = tf.reduce_min(value, axes).numpy(), tf.reduce_max(value, axes).numpy()
+        high = tf.reduce_max(value, axes).numpy()
+        low = np.zeros_like(high) if graph[name].relu else tf.reduce_min(value, axes).numpy()
         lowest, highest = found.get(name, (low, high))
         found[name] = np.minimum(low, lowest), np.maximum(high, highest)
         return value
 
-    for i in range(0, len(pictures), BATCH):
-        run(graph, pictures[i : i + BATCH], note)
+    for i in range(0, len(images), BATCH):
+        run(graph, images[i : i + BATCH], note)
     return found
 
 
-def equalised(graph, pictures, float_parts=()):
-    """The graph in operations that int8 is fast in and with channels that suit it, still in float, and as exact.
+def quantize(graph, images, float_parts=()):
+    """The best known int8 form of a folded graph.
 
     Args:
         graph: dict of `Node` by name.
-        pictures: (N, H, W, 3) calibration pictures.
-        float_parts: see `quantised`.
+        images: (N, H, W, 3) calibration images.
+        float_parts: names of parts that compute in float, see `nodes_of`; what other parts take from them is rounded.
+
+    Returns:
+        `Rounded`: the graph in operations that int8 is fast in and with channels that suit it, first as exact as it
+        was, then with rounded weights, and the range (low, high) of every node that is rounded.
+
+    Raises:
+        ValueError: as `check_float_parts`.
     """
+    check_float_parts(graph, float_parts, single=False)
     if not nodes_of(graph, float_parts) & set(list(graph)[1:2]):
-        graph = stem_on_blocks(graph, pictures.shape[1:])
-    sizes = {name: np.maximum(-low, high) for name, (low, high) in channel_ranges(graph, pictures).items()}
-    return equalise(pooling_as_depthwise(graph, sizes), sizes)
+        graph = stem_on_blocks(graph, images.shape[1:])
+    found = channel_ranges(graph, images)
+    sizes = {name: np.maximum(-low, high) for name, (low, high) in found.items()}
+    exact, scales = equalise(pooling_as_depthwise(graph, sizes), sizes)
+    found = {name: (scales[name] * low, scales[name] * high) for name, (low, high) in found.items()}
+    kept, ranges = nodes_of(exact, float_parts), tensor_ranges(exact, found)
+    rounded = guarded(exact, ranges, kept)
+    ranges = _rounded_only(rounded, ranges, kept)
+    rounded = round_weights(rounded, evenly_spread(images, ROUNDING_IMAGES), rounder(ranges), kept)
+    return Rounded(exact, rounded, ranges)
 
 
 def nodes_of(graph, parts):
     """The names of all nodes of some parts, which are nodes, or what node names begin with: conv2.0 has conv2.0.conv1.
 
     Raises:
-        ValueError: for a part that is not there.
+        ValueError: for a part that is not in the graph.
     """
     found = set()
     for part in parts:
         nodes = {name for name in graph if name == part or name.startswith(f"{part}.")}
         if not nodes:
-            there = sorted({name.partition(".")[0] for name in graph} - {"picture"})
-            raise ValueError(f"`float_parts` must be of {', '.join(there)}, or within. Received: {part!r}")
+            known = sorted({name.partition(".")[0] for name in graph} - {"picture"})
+            raise ValueError(f"`float_parts` must be of {', '.join(known)}, or within. Received: {part!r}")
         found |= nodes
     return found
 
 
-def quantised(graph, pictures, float_parts=()):
-    """The best known int8 form of a folded graph.
+def check_float_parts(graph, parts, *, single):
+    """Refuses parts that a file cannot keep in float.
 
     Args:
         graph: dict of `Node` by name.
-        pictures: (N, H, W, 3) calibration pictures.
-        float_parts: names of parts that reckon in float, see `nodes_of`; what other parts take from them is rounded.
-
-    Returns:
-        a graph with equalised, rounded weights, and the range (low, high) of every node that is rounded.
+        parts: see `nodes_of`.
+        single: whether a single layer may be in float among rounded ones.
 
     Raises:
-        ValueError: for a part that is not there, or is a single layer among int8 ones.
+        ValueError: for a part that is not in the graph, or a single layer where that is not possible.
     """
-    _refuse_single(graph, float_parts)
-    graph = equalised(graph, pictures, float_parts)
-    kept = nodes_of(graph, float_parts)
-    ranges = tensor_ranges(graph, channel_ranges(graph, pictures))
-    graph = guarded(graph, ranges, kept)
-    ranges = _rounded_only(graph, ranges, kept)
-    return round_weights(graph, spread(pictures, ROUNDING_PICTURES), rounder(ranges), kept), ranges
-
-
-def _refuse_single(graph, parts):
     free = _free(graph, nodes_of(graph, parts))
     for part in parts:
         nodes = nodes_of(graph, [part])
-        if not nodes & free and not any(free.intersection(graph[name].inputs) for name in nodes):
+        if not single and not nodes & free and not any(free.intersection(graph[name].inputs) for name in nodes):
             raise ValueError(
-                "`float_parts` must be of several layers: one that takes and gives int8 reckons in int8. "
-                f"Received: {part!r}"
+                f"`float_parts` must be of several layers: one between int8 layers computes in int8. Received: {part!r}"
             )
 
 
@@ -122,7 +127,7 @@ def _rounded_only(graph, ranges, kept):
 def tensor_ranges(graph, found):
     """The range (low, high) of every node that gets a scale of its own, from those of its channels.
 
-    0 lies within, and a tenth is added at both ends. Ranges that a dead part of the network leaves empty are widened
+    0 lies within, and a tenth is added at both ends. Empty ranges, of a dead part of the network, are widened
     until the ratios of scales suit XNNPACK.
 
     Args:
@@ -163,7 +168,7 @@ def guarded(graph, ranges, kept=frozenset()):
 
 
 def rounder(ranges):
-    """Function (name, tensor) -> the tensor as its int8 form stands for it."""
+    """Function (name, tensor) -> the tensor, quantized to int8 and dequantized."""
     return lambda name, x: tf.quantization.fake_quant_with_min_max_vars(x, *ranges[name]) if name in ranges else x
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_osnet.export.folded import Node
+from keras_osnet.export.graph import Node
 
 
 def pooling_as_depthwise(graph, sizes):

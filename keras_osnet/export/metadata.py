@@ -1,22 +1,38 @@
-"""What a TFLite file says of itself, for programs that have nothing but the file."""
+"""What a converted file says of itself, for programs that have nothing but the file, and what its writer reports."""
 
 import hashlib
 import json
+from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 import keras_osnet
-from keras_osnet.export.flatbuffer import packed, unpacked, with_buffer
+from keras_osnet.export.flatbuffer import metadata_entry
 from keras_osnet.inference.attributes import attribute_heads
 
-NAME = "keras_osnet"
+NAME = "keras_osnet"  # of the metadata entry
 LICENCE = "Apache-2.0 (keras_osnet); weights as those they were made from"
 
 
-def described(model, quantization, pipeline, float_parts=(), integer_io=False):
-    """The facts that go into a file, as a dict for JSON."""
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written.
+
+    Args:
+        path: the file.
+        bytes: its size, with that of a file of weights beside it.
+        ops: how often each op occurs in it.
+    """
+
+    path: Path
+    bytes: int
+    ops: dict[str, int]
+
+
+def described(model, quantization=None, *, pipeline=False, float_parts=(), integer_io=False):
+    """The facts that go into a file, as a dict for JSON. The arguments are those of `to_tflite`."""
     height, width = model.input_shape[1:3]
     weights = hashlib.sha256()
     for array in model.get_weights():
@@ -37,7 +53,11 @@ def described(model, quantization, pipeline, float_parts=(), integer_io=False):
 
 
 def output_shapes(model):
-    """Shape of each output by name. A single one is called attributes or logits where it is that, else features."""
+    """Shape of each output by name. A single output is called attributes or logits where it is that, else features.
+
+    Raises:
+        ValueError: if the model has a list of outputs.
+    """
     # A Sequential model has `outputs` only.
     if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
         return {name: tuple(tensor.shape) for name, tensor in model.output.items()}
@@ -47,12 +67,11 @@ def output_shapes(model):
     return {name: tuple(model.outputs[0].shape)}
 
 
-def with_metadata(content, facts):
-    """The bytes of a TFLite file with one more metadata entry."""
-    model, entry = unpacked(content), schema.MetadataT()
-    entry.name, entry.buffer = NAME, with_buffer(model, json.dumps(facts).encode())
-    model.metadata = [*(model.metadata or []), entry]
-    return packed(model)
+def refuse_non_finite(model):
+    """Raises a ValueError if a weight of the model is NaN or infinite."""
+    for weight in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+            raise ValueError(f"`model` must have finite weights. Received: NaN or infinity in {weight.path}")
 
 
 def metadata_of(path):
@@ -62,10 +81,12 @@ def metadata_of(path):
         dict: network, version, licence, height and width in pixels, features (how many), quantization, float_parts (of
         an int8 or dynamic network), input, attributes (names, in the order of the probabilities), weights (SHA-256 of
         the float weights).
+
+    Raises:
+        ValueError: if the file is damaged or no TFLite file.
     """
-    with open(path, "rb") as file:
-        model = schema.Model.GetRootAs(file.read(), 0)
-    for i in range(model.MetadataLength()):
-        if model.Metadata(i).Name() == NAME.encode():
-            return json.loads(model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy().tobytes())
-    return {}
+    entry = metadata_entry(path, NAME)
+    try:
+        return {} if entry is None else dict(json.loads(entry))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} must have metadata in JSON. Received: {error}") from error

@@ -1,7 +1,6 @@
 """Keras model -> ONNX file."""
 
 import json
-import os
 import tempfile
 import warnings
 from collections import Counter
@@ -14,24 +13,11 @@ import keras
 import numpy as np
 
 import keras_osnet
-from keras_osnet.export.folded import OUTPUT, Node, fold, is_foldable
-from keras_osnet.export.metadata import described, output_shapes
+from keras_osnet.export.folded import fold, is_foldable
+from keras_osnet.export.graph import OUTPUT, Node
+from keras_osnet.export.metadata import ExportReport, described, output_shapes, refuse_non_finite
+from keras_osnet.files import write_atomically
 from keras_osnet.preprocessing import MEAN, STD
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """What was written.
-
-    Args:
-        path: the file.
-        bytes: its size, with that of a file of weights beside it.
-        ops: how often each op occurs in it.
-    """
-
-    path: Path
-    bytes: int
-    ops: dict[str, int]
 
 
 def _window(node):
@@ -41,34 +27,34 @@ def _window(node):
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """What becomes of a kind of folded node: ONNX's op, its attributes, and its weights in ONNX's order of axes."""
+class _OnnxOp:
+    """ONNX's op for an op of the folded graph, its attributes, and its weights in ONNX's order of axes."""
 
     op: str
     attributes: Callable[[Node], dict] = lambda node: {}
     weights: dict[str, Callable] = field(default_factory=dict)
 
 
-# Every value is a map: a vector is one of 1x1 pixels until it leaves the graph. So the gates' dense layers are
-# convolutions, and no map is reshaped on its way.
-KINDS = {
-    "conv": _Kind("Conv", _window, {"kernel": lambda kernel: kernel.transpose(3, 2, 0, 1), "bias": np.asarray}),
-    "depthwise": _Kind(
+# Every value is a map: a vector is a map of 1x1 pixels until the end of the graph. So dense layers are convolutions,
+# and nothing is reshaped before the end.
+ONNX_OPS = {
+    "conv": _OnnxOp("Conv", _window, {"kernel": lambda kernel: kernel.transpose(3, 2, 0, 1), "bias": np.asarray}),
+    "depthwise": _OnnxOp(
         "Conv",
         lambda node: _window(node) | {"group": node.weights["kernel"].shape[2]},
         {"kernel": lambda kernel: kernel.transpose(2, 3, 0, 1), "bias": np.asarray},
     ),
-    "dense": _Kind("Conv", weights={"kernel": lambda kernel: kernel.T[..., None, None], "bias": np.asarray}),
+    "dense": _OnnxOp("Conv", weights={"kernel": lambda kernel: kernel.T[..., None, None], "bias": np.asarray}),
     # ONNX pads with -inf: the same as the zeros of the folded graph, whose pooling comes after a ReLU.
-    "max_pool": _Kind("MaxPool", _window),
-    "average_pool": _Kind("AveragePool", _window),
-    "mean": _Kind("GlobalAveragePool"),
-    "maximum": _Kind("GlobalMaxPool"),
-    "sigmoid": _Kind("Sigmoid"),
-    "scale": _Kind("Mul"),
-    "add": _Kind("Add"),
-    "concat": _Kind("Concat", lambda node: {"axis": 1}),
-    "instance_norm": _Kind(
+    "max_pool": _OnnxOp("MaxPool", _window),
+    "average_pool": _OnnxOp("AveragePool", _window),
+    "mean": _OnnxOp("GlobalAveragePool"),
+    "maximum": _OnnxOp("GlobalMaxPool"),
+    "sigmoid": _OnnxOp("Sigmoid"),
+    "scale": _OnnxOp("Mul"),
+    "add": _OnnxOp("Add"),
+    "concat": _OnnxOp("Concat", lambda node: {"axis": 1}),
+    "instance_norm": _OnnxOp(
         "InstanceNormalization",
         lambda node: {"epsilon": float(node.weights["epsilon"])},
         {"gamma": np.asarray, "beta": np.asarray},
@@ -85,11 +71,11 @@ def to_onnx(model, path, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
 
     Input `picture`, normalised float32; outputs by the names in the model's dict, or the only one: `features`, `logits`
     of an OSNet with classes, `attributes` of an `AttributeHead`. Norms are folded into the convolutions; values,
-    weights and ops have the names of the layers. The metadata say how pictures are normalised.
+    weights and ops have the names of the layers. The metadata say how images are normalised.
 
     Args:
-        model: built `keras.Model` with one input. An `OSNet`, or one with dense heads, is written op by op, another
-            network by Keras' own export, which needs tf2onnx.
+        model: built `keras.Model` with one input. An `OSNet`, or one with dense heads, is written op by op. Another
+            network is written by Keras' own export, which needs tf2onnx.
         path: the file to write, in place of an older one.
         layout: of the input. "NHWC" as in Keras, (B, H, W, 3), transposed once; "NCHW" for (B, 3, H, W).
         batch_size: fixed in the file. Default None: of any size.
@@ -99,21 +85,31 @@ def to_onnx(model, path, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
         `ExportReport`.
 
     Raises:
-        ValueError: for an unknown layout or opset, several inputs, outputs in a list, or a network that Keras cannot
-            export.
+        ValueError: for an unknown layout or opset, several inputs, outputs in a list, weights that are not finite, or a
+            network that Keras cannot export.
+        OSError: if the file cannot be written.
         ImportError: where onnx, or tf2onnx for another network, is not installed.
     """
     proto = as_onnx(model, layout=layout, batch_size=batch_size, opset=opset)
     path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(proto.SerializeToString())
-    os.replace(temporary, path)
+    write_atomically(path, proto.SerializeToString())
     ops = Counter(node.op_type for node in proto.graph.node)
     return ExportReport(path, path.stat().st_size, dict(sorted(ops.items())))
 
 
+def run_onnx(path, images):
+    """Outputs of an ONNX file for a batch of images: an array, or a dict by name where it has several outputs.
+
+    Raises:
+        ImportError: where onnxruntime is not installed.
+    """
+    session = needed("onnxruntime", "onnx").InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = session.run(None, {session.get_inputs()[0].name: images})
+    return dict(zip((output.name for output in session.get_outputs()), found, strict=True)) if found[1:] else found[0]
+
+
 def as_onnx(model, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
-    """The `onnx.ModelProto` that `to_onnx` writes, passed by ONNX's own checker."""
+    """The `onnx.ModelProto` that `to_onnx` writes, checked by ONNX's own checker."""
     onnx, written = needed("onnx", "onnx"), is_foldable(model)
     if layout not in LAYOUTS:
         raise ValueError(f"`layout` must be one of {list(LAYOUTS)}. Received: layout={layout!r}")
@@ -123,7 +119,8 @@ def as_onnx(model, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         shapes = [tuple(tensor.shape) for tensor in model.inputs]
         raise ValueError(f"`model` must have one input (height, width, 3). Received: {shapes}")
-    output_shapes(model)  # refuses a list, before tf2onnx is asked for
+    output_shapes(model)  # refuses a list of outputs before tf2onnx is needed
+    refuse_non_finite(model)
     proto = (_assembled if written else _by_keras)(model, layout, batch_size, opset)
     proto.graph.name, proto.producer_name, proto.producer_version = model.name, "keras_osnet", keras_osnet.__version__
     onnx.helper.set_model_props(proto, _metadata(model, layout))
@@ -132,7 +129,7 @@ def as_onnx(model, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
 
 
 def needed(package, extra):
-    """An optional package, or an ImportError that says how to get it."""
+    """An optional package, or an ImportError that names the extra."""
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
@@ -141,9 +138,9 @@ def needed(package, extra):
 
 
 def _metadata(model, layout):
-    """Name -> text, what is not text as JSON."""
+    """Name -> text; values other than text as JSON."""
     mean, std = ([round(float(value), 6) for value in values] for values in (MEAN, STD))
-    facts = described(model, None, pipeline=False) | {"layout": layout, "mean": mean, "std": std}
+    facts = described(model) | {"layout": layout, "mean": mean, "std": std}
     return {name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts.items()}
 
 
@@ -179,24 +176,24 @@ def _assembled(model, layout, batch_size, opset):
 
 
 def _ops(name, node, values):
-    """The ops that a folded node becomes, and their weights; `values` names the value of every node."""
+    """The ONNX ops of a folded node, and their weights; `values` names the value of every node."""
     from onnx import helper, numpy_helper
 
-    kind = KINDS[node.op]
-    arrays = {key: np.ascontiguousarray(order(node.weights[key]), "float32") for key, order in kind.weights.items()}
-    # The convolution in front of a depthwise one has no bias, and in ONNX none need be made up.
+    row = ONNX_OPS[node.op]
+    arrays = {key: np.ascontiguousarray(order(node.weights[key]), "float32") for key, order in row.weights.items()}
+    # The convolution before a depthwise one has no bias; ONNX needs none.
     arrays = {key: array for key, array in arrays.items() if key != "bias" or array.any()}
     weights = [numpy_helper.from_array(array, f"{name}.{key}") for key, array in arrays.items()]
     sources = [values[source] for source in node.inputs] + [weight.name for weight in weights]
-    made = f"{name}.linear" if node.relu else values[name]
-    ops = [helper.make_node(kind.op, sources, [made], name, **kind.attributes(node))]
+    output = f"{name}.linear" if node.relu else values[name]
+    ops = [helper.make_node(row.op, sources, [output], name, **row.attributes(node))]
     if node.relu:
-        ops.append(helper.make_node("Relu", [made], [values[name]], f"{name}.relu"))
+        ops.append(helper.make_node("Relu", [output], [values[name]], f"{name}.relu"))
     return ops, weights
 
 
 def _by_keras(model, layout, batch_size, opset):
-    """What Keras' own export makes of the model, with its inputs and outputs named."""
+    """The model as Keras exports it, with named inputs and outputs."""
     onnx, _ = needed("onnx", "onnx"), needed("tf2onnx", "onnx")
     shape = [model.inputs[0].shape[axis] for axis in LAYOUTS[layout]][1:]
     picture = keras.Input(shape, batch_size, model.inputs[0].dtype, name="picture")
@@ -206,10 +203,10 @@ def _by_keras(model, layout, batch_size, opset):
         warnings.simplefilter("ignore")
         path = str(Path(folder) / "model.onnx")
         try:
-            # Of a model that was never called, Keras wants the signature.
+            # Keras needs the signature of a model that was never called.
             named.export(path, "onnx", verbose=False, input_signature=list(named.inputs), opset_version=opset)
             proto = onnx.load(path)
-            # An op that the converter does not know it writes as one of its own.
+            # The converter writes an op that it does not know as one of its own.
             onnx.checker.check_model(proto)
         except Exception as error:  # the converter has no exception type of its own
             raise ValueError(f"`model` does not convert to ONNX ops: {error}") from error

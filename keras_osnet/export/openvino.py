@@ -1,43 +1,59 @@
 """Keras model -> OpenVINO file."""
 
-import os
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-from keras_osnet.export.onnx import ExportReport, as_onnx, needed
+from keras_osnet.export.metadata import ExportReport
+from keras_osnet.export.onnx import as_onnx, needed
+from keras_osnet.files import write_atomically
 
 
 def to_openvino(model, path, *, layout="NHWC", batch_size=None):
     """Writes a model as an OpenVINO file, `path`, and its float32 weights beside it, ending in .bin.
 
-    By way of ONNX: inputs, outputs and values have the same names.
+    The model is converted through ONNX: inputs, outputs and values have the same names.
 
     Args:
         model: as `to_onnx` takes it.
         path: the file to write, ending in .xml, in place of an older one.
         layout: of the input, see `to_onnx`.
-        batch_size: fixed in the file, which a narrow network is faster with. Default None: of any size.
+        batch_size: fixed in the file, which makes a narrow network faster. Default None: of any size.
 
     Returns:
         `ExportReport`.
 
     Raises:
-        ValueError: for a path that does not end in .xml, and as `to_onnx`.
+        ValueError: for a path that does not end in .xml, a .bin file there without its .xml, and as `to_onnx`.
         ImportError: where openvino is not installed, and as `to_onnx`.
     """
     openvino = needed("openvino", "openvino")
     path = Path(path)
     if path.suffix != ".xml":
         raise ValueError(f"`path` must end in .xml. Received: path={path}")
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        made = Path(folder) / path.name
-        passed = made.with_suffix(".onnx")
-        passed.write_bytes(as_onnx(model, layout=layout, batch_size=batch_size).SerializeToString())
-        network = openvino.convert_model(passed)
-        openvino.save_model(network, made, compress_to_fp16=False)
-        files = {made.with_suffix(".bin"): path.with_suffix(".bin"), made: path}
-        for source, target in files.items():
-            os.replace(source, target)
+    weights = path.with_suffix(".bin")
+    if weights.exists() and not path.exists():
+        raise ValueError(f"`path` must be another: {weights} belongs to another program. Received: path={path}")
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / path.name
+        through = written.with_suffix(".onnx")
+        through.write_bytes(as_onnx(model, layout=layout, batch_size=batch_size).SerializeToString())
+        network = openvino.convert_model(through)
+        openvino.save_model(network, written, compress_to_fp16=False)
+        content = {weights: written.with_suffix(".bin").read_bytes(), path: written.read_bytes()}
+    for target, some in content.items():
+        write_atomically(target, some)
     ops = Counter(node.get_type_name() for node in network.get_ordered_ops())
-    return ExportReport(path, sum(file.stat().st_size for file in files.values()), dict(sorted(ops.items())))
+    return ExportReport(path, sum(map(len, content.values())), dict(sorted(ops.items())))
+
+
+def run_openvino(path, images):
+    """Outputs of an OpenVINO file for a batch of images, in float32: an array, or a dict where it has several.
+
+    Raises:
+        ImportError: where openvino is not installed.
+    """
+    # Without the hint it computes in bfloat16 on processors that have it.
+    network = needed("openvino", "openvino").compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = {output.any_name: values for output, values in network(images).items()}
+    return found if len(found) > 1 else found.popitem()[1]

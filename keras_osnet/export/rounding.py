@@ -1,32 +1,47 @@
-"""Weights of a folded graph put on their int8 grid so that the layers' outputs, not the weights, move least."""
+"""Rounds the weights of a folded graph to int8 so that the layers' outputs, not the weights, change least."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import tensorflow as tf
 
-from keras_osnet.export.folded import apply, run
+from keras_osnet.export.calibration import evenly_spread
+from keras_osnet.export.graph import apply, run
 
-# Pixels that a layer's rounding is fitted on, spread evenly over the pictures.
+# Pixels that a layer's rounding is fitted on, spread evenly over the images.
 ROWS = 10_000
-# Values that one map of all pictures may have: a dozen maps are in memory.
+# Values that one map of all images may have: a dozen maps are in memory.
 VALUES = 2**25
 DAMPING = 0.01
 # Output channels' axis as the last one, and the inputs of each output channel before it: see `_as_columns`.
 LINEAR = ("conv", "depthwise", "dense")
 
 
-def round_weights(graph, pictures, quantise=lambda name, value: value, kept=frozenset()):
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """A graph before and after its weights are rounded.
+
+    Args:
+        exact, graph: dicts of `Node` by name, with the same names.
+        ranges: (low, high) of every node whose values are rounded to int8 too, by name.
+    """
+
+    exact: dict
+    graph: dict
+    ranges: dict = field(default_factory=dict)
+
+
+def round_weights(graph, images, quantize=lambda name, value: value, kept=frozenset()):
     """Rounds all kernels and corrects all biases, layer by layer in order.
 
     Every layer sees two inputs: X of the float graph and Y of the rounded one. Its kernel W is first moved towards the
     least squares fit of Y W' to X W, then rounded input by input, the rest of the column taking over each rounding
-    error (GPTQ). At last the bias takes over what is left of the difference of mean outputs.
+    error (GPTQ). At last the bias takes over the remaining difference of mean outputs.
 
     Args:
         graph: dict of `Node` by name.
-        pictures: (N, H, W, 3) calibration pictures; of many, so many are taken as memory allows.
-        quantise: function (name, tensor) -> the tensor rounded as int8 activations will be. Default: they stay float.
+        images: (N, H, W, 3) calibration images; of many, as many are used as memory allows.
+        quantize: function (name, tensor) -> the tensor rounded as int8 activations will be. Default: they stay float.
         kept: names of nodes that keep their weights.
 
     Returns:
@@ -36,21 +51,21 @@ def round_weights(graph, pictures, quantise=lambda name, value: value, kept=froz
         Bias Correction (ICCV 2019), Section 4.2.
     """
     largest = []
-    run(graph, pictures[:1], lambda name, value: largest.append(int(np.prod(value.shape))) or value)
-    pictures = spread(pictures, max(2, VALUES // max(largest)))
+    run(graph, images[:1], lambda name, value: largest.append(int(np.prod(value.shape))) or value)
+    images = evenly_spread(images, max(2, VALUES // max(largest)))
     rounded, exact, coarse = {}, {}, {}
     waiting = {name: sum(name in node.inputs for node in graph.values()) for name in graph}
     for name, node in graph.items():
         if node.op == "picture":
-            exact[name] = tf.constant(pictures)
-            coarse[name], rounded[name] = quantise(name, exact[name]), node
+            exact[name] = tf.constant(images)
+            coarse[name], rounded[name] = quantize(name, exact[name]), node
             continue
         xs, ys = ([values[i] for i in node.inputs] for values in (exact, coarse))
         if node.op in LINEAR and name not in kept:
             rounded[name], exact[name], coarse[name] = _rounded(node, xs[0], ys[0])
         else:
             rounded[name], exact[name], coarse[name] = node, apply(node, *xs), apply(node, *ys)
-        coarse[name] = quantise(name, coarse[name])
+        coarse[name] = quantize(name, coarse[name])
         for source in set(node.inputs):
             waiting[source] -= 1
             if not waiting[source]:
@@ -58,13 +73,8 @@ def round_weights(graph, pictures, quantise=lambda name, value: value, kept=froz
     return rounded
 
 
-def spread(pictures, count):
-    """At most so many of the pictures, evenly spread over them."""
-    return pictures[np.linspace(0, len(pictures) - 1, min(len(pictures), count)).astype(int)]
-
-
 def _rounded(node, x, y):
-    """The rounded node, and what it gives for x before and for y after rounding."""
+    """The rounded node, its output for x before rounding, and its output for y after rounding."""
     columns, restore = _as_columns(node)
     places = _places(node, x.shape)
     a, b = (_patches(node, values.numpy(), *places) for values in (x, y))
@@ -73,7 +83,7 @@ def _rounded(node, x, y):
     hessian = transposed @ b
     diagonal = np.einsum("gcc->gc", hessian)
     diagonal += DAMPING * diagonal.mean(1, keepdims=True) + 1e-12
-    # With fewer rows than this the fit would be one to these pictures.
+    # With fewer rows, this would overfit.
     if b.shape[1] >= 8 * b.shape[2]:
         columns = columns + np.linalg.solve(hessian, transposed @ ((a - b) @ columns))
     linear = replace(node, relu=False)
@@ -89,7 +99,7 @@ def _rounded(node, x, y):
 
 
 def _as_columns(node):
-    """The kernel as (G, inputs, outputs), one matrix for each of G groups of channels, and the way back."""
+    """The kernel as (G, inputs, outputs), one matrix for each of G groups of channels, and the inverse function."""
     kernel = np.float64(node.weights["kernel"])
     if node.op == "depthwise":
         high, wide, channels, _ = kernel.shape
@@ -99,7 +109,7 @@ def _as_columns(node):
 
 
 def _places(node, shape):
-    """(R,) pictures, rows and columns of the output pixels that the rounding is fitted on; drawn, always the same."""
+    """(R,) indices of image, row and column of the output pixels that the rounding is fitted on, from a fixed seed."""
     if node.op == "dense":
         return ()
     window = node.weights["kernel"].shape[:2]
@@ -111,14 +121,14 @@ def _places(node, shape):
 
 
 def _patches(node, x, *places):
-    """(G, R, inputs) values that the output pixels at some places are made of, float64."""
+    """(G, R, inputs) input values of the output pixels at some places, float64."""
     if node.op == "dense":
         return np.float64(x)[None]
-    picture, row, column = (place[:, None] for place in places)
+    image, row, column = (place[:, None] for place in places)
     high, wide = node.weights["kernel"].shape[:2]
     down, right = (offsets.ravel() for offsets in np.mgrid[:high, :wide])
     x = np.pad(x, ((0, 0), node.padding[:2], node.padding[2:], (0, 0))) if any(node.padding) else x
-    rows = np.float64(x[picture, row * node.strides + down, column * node.strides + right])
+    rows = np.float64(x[image, row * node.strides + down, column * node.strides + right])
     if node.op == "depthwise":
         return np.ascontiguousarray(rows.transpose(2, 0, 1))
     return rows.reshape(1, len(rows), -1)

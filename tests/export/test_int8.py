@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_osnet.export.folded import Node, run
+from keras_osnet.export.graph import Node, run
 from keras_osnet.export.int8 import guarded, rounder, tensor_ranges
 
 RANGES = {
@@ -63,18 +63,18 @@ def test_a_bias_over_a_dead_kernel_fits_in_32_bits_and_the_output_hardly_moves()
     scales = np.abs(after).max((0, 1, 3)) / 127 * (5.1 / 255)
     assert (np.abs(bias) / scales < 2**31).all()
     assert (scales > 0).all()
-    pictures = np.random.default_rng(1).uniform(-1, 4, (2, 5, 7, 3)).astype("float32")
-    outputs = [np.asarray(run(g, pictures)) for g in (graph, guarded(graph, ranges))]
+    images = np.random.default_rng(1).uniform(-1, 4, (2, 5, 7, 3)).astype("float32")
+    outputs = [np.asarray(run(g, images)) for g in (graph, guarded(graph, ranges))]
     np.testing.assert_allclose(*outputs, atol=1e-4)
 
 
 def test_rounding_has_256_steps_over_the_range_and_leaves_other_nodes_alone():
-    quantise = rounder({"x": (-1.0, 4.1)})
+    quantize = rounder({"x": (-1.0, 4.1)})
     values = np.linspace(-2, 5, 1001).astype("float32")
-    rounded = np.asarray(quantise("x", values))
+    rounded = np.asarray(quantize("x", values))
     steps = np.unique(rounded)
     assert len(steps) == 256
     np.testing.assert_allclose(np.diff(steps), 5.1 / 255, rtol=1e-4)
     inside = (values > -1) & (values < 4.1)
     np.testing.assert_allclose(rounded[inside], values[inside], atol=5.1 / 255 / 2 + 1e-5)
-    assert quantise("y", values) is values
+    assert quantize("y", values) is values

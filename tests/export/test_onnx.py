@@ -16,7 +16,7 @@ from keras_osnet.export.onnx import as_onnx, to_onnx  # noqa: E402
 from keras_osnet.export.openvino import to_openvino  # noqa: E402
 
 SHAPE = (64, 48, 3)
-PICTURES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
+IMAGES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
 AXES = {"NHWC": (0, 1, 2, 3), "NCHW": (0, 3, 1, 2)}
 
 
@@ -36,12 +36,12 @@ def small(**settings):
     return with_lived_in_statistics(OSNet(**settings))
 
 
-def outputs_of(file, pictures=PICTURES):
+def outputs_of(file, images=IMAGES):
     """Outputs by name, of a path or a `ModelProto`."""
     content = file.SerializeToString() if isinstance(file, onnx.ModelProto) else str(file)
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {"picture": pictures}), strict=True))
+    return dict(zip(names, session.run(names, {"picture": images}), strict=True))
 
 
 def assert_equal(found, expected):
@@ -53,10 +53,10 @@ def assert_equal(found, expected):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_agrees_with_keras_in_both_layouts(variant, tmp_path):
     model = small(variant=variant, depths=(2, 2, 2) if VARIANTS[variant].instance_norm else (1, 1, 1))
-    expected = model(PICTURES, training=False).numpy()
+    expected = model(IMAGES, training=False).numpy()
     for layout, axes in AXES.items():
         report = to_onnx(model, tmp_path / "model.onnx", layout=layout)
-        found = outputs_of(report.path, np.ascontiguousarray(PICTURES.transpose(axes)))
+        found = outputs_of(report.path, np.ascontiguousarray(IMAGES.transpose(axes)))
         assert list(found) == ["features"]
         assert_equal(found["features"], expected)
         assert report.ops.get("Transpose", 0) == (layout == "NHWC")
@@ -72,9 +72,9 @@ def test_every_variant_agrees_with_keras_in_both_layouts(variant, tmp_path):
 )
 def test_other_stems_poolings_widths_and_odd_sides_agree_too(settings, name, tmp_path):
     model = small(**settings)
-    pictures = np.random.default_rng(1).normal(size=(2, *model.input_shape[1:])).astype("float32")
-    found = outputs_of(to_onnx(model, tmp_path / "model.onnx").path, pictures)
-    assert_equal(found[name], model(pictures, training=False).numpy())
+    images = np.random.default_rng(1).normal(size=(2, *model.input_shape[1:])).astype("float32")
+    found = outputs_of(to_onnx(model, tmp_path / "model.onnx").path, images)
+    assert_equal(found[name], model(images, training=False).numpy())
 
 
 def test_nothing_is_left_of_the_norms_and_nothing_is_reshaped_on_the_way():
@@ -109,7 +109,7 @@ def test_weights_and_values_have_the_names_of_layers():
     assert "conv3.0.stream4.2.conv.bias" not in weights
     for name in ("conv1", "pool1", "conv5"):
         proto.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-        expected = keras.Model(model.input, model.get_layer(name).output)(PICTURES, training=False)
+        expected = keras.Model(model.input, model.get_layer(name).output)(IMAGES, training=False)
         assert_equal(outputs_of(proto)[name], np.transpose(expected, (0, 3, 1, 2)))
 
 
@@ -149,9 +149,9 @@ def test_shapes_and_opset_are_as_asked_for(settings, taken, given):
     assert proto.ir_version == (10 if "opset" in settings else 8)
 
 
-def test_a_network_for_pictures_of_any_size_stays_one():
+def test_a_network_for_images_of_any_size_stays_one():
     model = small(input_shape=(None, None, 3))
-    assert_equal(outputs_of(as_onnx(model))["features"], model(PICTURES, training=False).numpy())
+    assert_equal(outputs_of(as_onnx(model))["features"], model(IMAGES, training=False).numpy())
 
 
 def test_heads_are_outputs_by_their_names():
@@ -161,7 +161,7 @@ def test_heads_are_outputs_by_their_names():
     model = keras.Model(body.input, {"features": body.output, "attributes": logits, "conv5": logits})
     for weight in model.get_layer("attributes").weights:
         weight.assign(np.random.default_rng(4).normal(size=weight.shape))
-    found, expected = outputs_of(as_onnx(model)), model(PICTURES, training=False)
+    found, expected = outputs_of(as_onnx(model)), model(IMAGES, training=False)
     assert found.keys() == expected.keys()
     for name in found:
         assert_equal(found[name], expected[name].numpy())
@@ -181,9 +181,9 @@ def test_networks_that_are_no_osnet_go_by_keras_own_export(layout, tmp_path):
     pytest.importorskip("tf2onnx", reason="tf2onnx is not installed: pip install keras-osnet[onnx]")
     model = with_lived_in_statistics(other_network(lambda x: {"b": x, "a": keras.layers.ReLU()(x)}))
     report = to_onnx(model, tmp_path / "model.onnx", layout=layout)
-    pictures = np.random.default_rng(5).normal(size=(3, 20, 16, 2)).astype("float32")
-    found = outputs_of(report.path, np.ascontiguousarray(pictures.transpose(AXES[layout])))
-    expected = model(pictures, training=False)
+    images = np.random.default_rng(5).normal(size=(3, 20, 16, 2)).astype("float32")
+    found = outputs_of(report.path, np.ascontiguousarray(images.transpose(AXES[layout])))
+    expected = model(images, training=False)
     assert found.keys() == {"a", "b"}
     for name in found:
         assert_equal(found[name], expected[name].numpy())
@@ -241,8 +241,8 @@ def test_openvino_agrees_with_keras(settings, tmp_path):
     report = to_openvino(model, tmp_path / "model.xml", **settings)
     # Some processors would take bfloat16.
     compiled = openvino.Core().compile_model(report.path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    pictures = np.ascontiguousarray(PICTURES.transpose(AXES[settings.get("layout", "NHWC")]))
-    assert_equal(compiled({"picture": pictures})["features"], model(PICTURES, training=False).numpy())
+    images = np.ascontiguousarray(IMAGES.transpose(AXES[settings.get("layout", "NHWC")]))
+    assert_equal(compiled({"picture": images})["features"], model(IMAGES, training=False).numpy())
     files = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
     assert files.keys() == {"model.xml", "model.bin"}
     assert report.bytes == sum(files.values())

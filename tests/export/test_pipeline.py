@@ -9,7 +9,8 @@ from PIL import Image
 import keras_osnet
 from keras_osnet import OSNet
 from keras_osnet.export import metadata_of, run_tflite, to_tflite
-from keras_osnet.export.folded import fold, run
+from keras_osnet.export.folded import fold
+from keras_osnet.export.graph import run
 from keras_osnet.export.pipeline import crops, resized
 from keras_osnet.models.attribute_head import AttributeHead
 
@@ -21,34 +22,34 @@ def blocks(height, width, seed=0):
     """Coloured rectangles with noise on them, uint8."""
     g = np.random.default_rng(seed)
     small = Image.fromarray(g.integers(0, 256, (5, 4, 3), dtype="uint8"))
-    picture = np.asarray(small.resize((width, height), Image.Resampling.NEAREST)).astype("int16")
-    return np.clip(picture + g.integers(-20, 21, picture.shape), 0, 255).astype("uint8")
+    image = np.asarray(small.resize((width, height), Image.Resampling.NEAREST)).astype("int16")
+    return np.clip(image + g.integers(-20, 21, image.shape), 0, 255).astype("uint8")
 
 
-def by_pillow(picture, size=SIZE):
+def by_pillow(image, size=SIZE):
     """Columns, then rows; from version 13 on, Pillow itself begins with the rows where they shrink most."""
-    picture = Image.fromarray(picture)
-    for sides in ((size[1], picture.height), size[::-1]):
-        picture = picture.resize(sides, Image.Resampling.BILINEAR)
-    return np.asarray(picture)
+    image = Image.fromarray(image)
+    for sides in ((size[1], image.height), size[::-1]):
+        image = image.resize(sides, Image.Resampling.BILINEAR)
+    return np.asarray(image)
 
 
 def normalised(levels):
     return (levels / np.float32(255) - MEAN) / STD
 
 
-def assert_as_pillow(found, picture):
+def assert_as_pillow(found, image):
     """Pillow's weights are whole numbers of 22 bits: where a value lies on a half, it is a level off now and then."""
-    difference = found - by_pillow(picture)
+    difference = found - by_pillow(image)
     assert np.abs(difference).max() <= 1
     assert (difference != 0).mean() < 0.1
     assert abs(difference.mean()) < 0.1
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 90), (32, 48), (33, 47), (64, 96), (301, 20), (480, 640)])
-def test_pictures_of_any_size_are_resized_as_pillow_does(shape):
-    picture = blocks(*shape)
-    assert_as_pillow(resized(picture[None], np.int32([shape]), SIZE)[0].numpy(), picture)
+def test_images_of_any_size_are_resized_as_pillow_does(shape):
+    image = blocks(*shape)
+    assert_as_pillow(resized(image[None], np.int32([shape]), SIZE)[0].numpy(), image)
 
 
 def test_boxes_are_resized_as_their_crops_are():
@@ -74,25 +75,25 @@ def model():
 
 
 CALIBRATION = normalised(np.stack([by_pillow(blocks(40, 60, seed)) for seed in range(8)]))
-PICTURES = [blocks(50, 30, 11), blocks(32, 48, 12), blocks(200, 90, 13)]
+IMAGES = [blocks(50, 30, 11), blocks(32, 48, 12), blocks(200, 90, 13)]
 # On random weights: least cosine of features and largest difference of a probability.
 BOUNDS = {None: (0.999999, 1e-4), "float16": (0.9999, 1e-2), "dynamic": (0.99, 0.1), "int8": (0.99, 0.1)}
 
 
 def expected_of(model):
-    found = model.predict(normalised(np.stack([by_pillow(picture) for picture in PICTURES])), verbose=0)
+    found = model.predict(normalised(np.stack([by_pillow(image) for image in IMAGES])), verbose=0)
     features = found["features"] / np.linalg.norm(found["features"], axis=1, keepdims=True)
     return features, 1 / (1 + np.exp(-found["attributes"]))
 
 
 @pytest.mark.parametrize("quantization", BOUNDS)
-def test_one_file_gives_unit_features_and_probabilities_from_pictures_of_any_size(quantization, model, tmp_path):
+def test_one_file_gives_unit_features_and_probabilities_from_images_of_any_size(quantization, model, tmp_path):
     calibration = CALIBRATION if quantization == "int8" else None
     path = tmp_path / "m.tflite"
     report = to_tflite(model, path, quantization=quantization, calibration=calibration, pipeline=True)
     features, probabilities = expected_of(model)
     assert np.ptp(probabilities) > 0.05
-    found = run_tflite(path, PICTURES)
+    found = run_tflite(path, IMAGES)
     cosine, difference = BOUNDS[quantization]
     np.testing.assert_allclose(np.linalg.norm(found["feature"], axis=1), 1, atol=1e-5)
     assert (found["feature"] * features).sum(1).min() > cosine
@@ -124,8 +125,8 @@ def test_boxes_of_a_frame_have_the_features_of_their_crops_and_match_gives_cosin
 def test_several_outputs_keep_their_names_without_a_pipeline(quantization, model, tmp_path):
     calibration = CALIBRATION if quantization == "int8" else None
     report = to_tflite(model, tmp_path / "m.tflite", quantization=quantization, calibration=calibration)
-    pictures = normalised(np.stack([by_pillow(picture) for picture in PICTURES]))
-    found, expected = run_tflite(report.path, pictures), model.predict(pictures, verbose=0)
+    images = normalised(np.stack([by_pillow(image) for image in IMAGES]))
+    found, expected = run_tflite(report.path, images), model.predict(images, verbose=0)
     assert set(found) == {"features", "attributes"}
     for name in expected:
         share = 1e-5 if quantization is None else 0.15
@@ -146,7 +147,7 @@ def test_a_model_of_attributes_alone_has_no_feature_to_embed(model, tmp_path):
     alone = keras.Model(model.input, model.output["attributes"])
     to_tflite(alone, tmp_path / "m.tflite", pipeline=True)
     assert list(Interpreter(str(tmp_path / "m.tflite")).get_signature_list()) == ["attributes"]
-    np.testing.assert_allclose(run_tflite(tmp_path / "m.tflite", PICTURES), expected_of(model)[1], atol=1e-4)
+    np.testing.assert_allclose(run_tflite(tmp_path / "m.tflite", IMAGES), expected_of(model)[1], atol=1e-4)
 
 
 @pytest.mark.parametrize("pipeline", [False, True])
@@ -155,9 +156,9 @@ def test_networks_that_are_no_osnet_have_their_outputs_and_pipelines_too(pipelin
     features = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(5, 3, activation="relu")(inputs))
     model = keras.Model(inputs, {"features": features, "attributes": AttributeHead(["hat"])(features)})
     to_tflite(model, tmp_path / "m.tflite", pipeline=pipeline)
-    pictures = normalised(np.stack([by_pillow(picture) for picture in PICTURES]))
-    found = run_tflite(tmp_path / "m.tflite", PICTURES if pipeline else pictures)
-    expected = model.predict(pictures, verbose=0)
+    images = normalised(np.stack([by_pillow(image) for image in IMAGES]))
+    found = run_tflite(tmp_path / "m.tflite", IMAGES if pipeline else images)
+    expected = model.predict(images, verbose=0)
     if pipeline:
         features, probabilities = found["feature"], found["probabilities"]
         lengths = np.linalg.norm(expected["features"], axis=1, keepdims=True)

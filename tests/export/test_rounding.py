@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from keras_osnet.export.folded import Node, run
+from keras_osnet.export.graph import Node, run
 from keras_osnet.export.rounding import round_weights
 
 G = np.random.default_rng(23)
 # Neighbouring pixels and channels alike, as in maps of a network: where GPTQ has something to gain.
 BASE = G.normal(size=(12, 9, 7, 2)).cumsum(1).cumsum(2)
-PICTURES = (BASE @ G.normal(size=(2, 3)) + 0.2 * G.normal(size=(12, 9, 7, 3)) + 1).astype("float32")
+IMAGES = (BASE @ G.normal(size=(2, 3)) + 0.2 * G.normal(size=(12, 9, 7, 3)) + 1).astype("float32")
 
 
 def layer(op, kernel, **settings):
@@ -37,13 +37,13 @@ def nearest(kernel, axes):
 def test_kernels_are_on_the_grid_and_outputs_nearer_than_rounding_to_nearest(op, shape, settings):
     graph = layer(op, G.normal(size=shape).astype("float32"), **settings)
     axes = (0, 1, 3) if op == "depthwise" else tuple(range(len(shape) - 1))
-    rounded = round_weights(graph, PICTURES)["layer"].weights["kernel"]
+    rounded = round_weights(graph, IMAGES)["layer"].weights["kernel"]
     steps = rounded / (np.abs(rounded).max(axes, keepdims=True) / 127)
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
     assert not np.array_equal(rounded, graph["layer"].weights["kernel"])
-    exact, ours = (np.asarray(run(g, PICTURES)) for g in (graph, round_weights(graph, PICTURES)))
+    exact, ours = (np.asarray(run(g, IMAGES)) for g in (graph, round_weights(graph, IMAGES)))
     plain = graph | {"layer": graph["layer"].with_weights(kernel=nearest(graph["layer"].weights["kernel"], axes))}
-    assert np.square(ours - exact).sum() < 0.8 * np.square(np.asarray(run(plain, PICTURES)) - exact).sum()
+    assert np.square(ours - exact).sum() < 0.8 * np.square(np.asarray(run(plain, IMAGES)) - exact).sum()
 
 
 def test_the_bias_takes_over_the_shift_of_rounded_activations():
@@ -52,7 +52,7 @@ def test_the_bias_takes_over_the_shift_of_rounded_activations():
     def low(name, value):
         return value - 0.25 if name == "picture" else value  # as cutting the fraction off would do
 
-    given = (graph, PICTURES), (round_weights(graph, PICTURES, low), PICTURES, low)
+    given = (graph, IMAGES), (round_weights(graph, IMAGES, low), IMAGES, low)
     outputs = [np.asarray(run(*arguments)) for arguments in given]
     np.testing.assert_allclose(*(y.mean((0, 1, 2)) for y in outputs), atol=1e-5)
 
@@ -66,14 +66,14 @@ def test_later_layers_make_up_for_what_earlier_ones_lost():
         return 0.5 * value if name == "layer" else value
 
     exact, ours = (
-        np.asarray(run(graph, PICTURES)),
-        np.asarray(run(round_weights(graph, PICTURES, half), PICTURES, half)),
+        np.asarray(run(graph, IMAGES)),
+        np.asarray(run(round_weights(graph, IMAGES, half), IMAGES, half)),
     )
     assert np.square(ours - exact).sum() < 0.02 * np.square(exact - exact.mean((0, 1, 2))).sum()
 
 
 def test_a_layer_that_is_zero_stays_zero():
     graph = layer("conv", np.zeros((1, 1, 3, 5), "float32"))
-    rounded = round_weights(graph, PICTURES)["layer"]
+    rounded = round_weights(graph, IMAGES)["layer"]
     assert not rounded.weights["kernel"].any()
     np.testing.assert_allclose(rounded.weights["bias"], graph["layer"].weights["bias"], atol=1e-6)

@@ -6,14 +6,19 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from keras_osnet import VARIANTS, OSNet, preprocess_input
-from keras_osnet.export import calibration_pictures, metadata_of, recommended_float_parts, run_tflite, to_tflite
+from keras_osnet.export import calibration_images, metadata_of, recommended_float_parts, run_tflite, to_tflite
+from keras_osnet.export.converter import converted, from_function, from_module
+from keras_osnet.export.flatbuffer import read
+from keras_osnet.export.targets import TARGETS
 from keras_osnet.models.attribute_head import AttributeHead
 
 SHAPE = (64, 48, 3)
-PICTURES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
+IMAGES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
 
 
 def with_lived_in_statistics(model):
@@ -33,10 +38,10 @@ def test_every_variant_converts_to_built_in_ops_and_agrees_with_keras(variant, t
     depths = (2, 2, 2) if VARIANTS[variant].instance_norm else (1, 1, 1)
     model = with_lived_in_statistics(OSNet(width=0.25, variant=variant, input_shape=SHAPE, depths=depths))
     report = to_tflite(model, tmp_path / "model.tflite")
-    expected = model.predict(PICTURES, verbose=0)
+    expected = model.predict(IMAGES, verbose=0)
     assert np.ptp(expected) > 1e-2
     # Random statistics make features of any size: 1e-5 of the largest.
-    np.testing.assert_allclose(run_tflite(report.path, PICTURES), expected, atol=1e-5 * max(1, expected.max()))
+    np.testing.assert_allclose(run_tflite(report.path, IMAGES), expected, atol=1e-5 * max(1, expected.max()))
     assert not any(name.startswith(("Flex", "CUSTOM")) for name in report.ops)
     assert report.ops["CONV_2D"] > 10
 
@@ -48,11 +53,105 @@ def test_batch_norms_leave_no_op_behind_in_the_file(tmp_path):
     assert report.bytes == (tmp_path / "model.tflite").stat().st_size
 
 
+def test_gates_are_maps_of_one_pixel_which_gpus_compute_rightly_in_int8(tmp_path):
+    ops = to_tflite(OSNet(width=0.25, input_shape=SHAPE), tmp_path / "model.tflite").ops
+    assert "RESHAPE" not in ops
+    assert ops["FULLY_CONNECTED"] == 1  # the embedding
+    # Per block: conv1, conv3, 10 Lite convolutions, two of each of four gates; the shortcuts and the four others.
+    assert ops["CONV_2D"] == 6 * (2 + 10 + 8) + 3 + 4
+    assert (ops["MEAN"], ops["LOGISTIC"]) == (6 * 4 + 1, 6 * 4)
+    means = [
+        op for op in read(tmp_path / "model.tflite").subgraphs[0].operators if hasattr(op.builtinOptions, "keepDims")
+    ]
+    assert [bool(op.builtinOptions.keepDims) for op in means] == [True] * 24 + [False]
+
+
 def test_a_classifier_and_the_cifar_stem_convert_too(tmp_path):
     model = OSNet(width=0.25, input_shape=(32, 32, 3), stem="cifar", pooling="max", classes=10)
-    pictures = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype("float32")
-    outputs = run_tflite(to_tflite(model, tmp_path / "model.tflite").path, pictures)
-    np.testing.assert_allclose(outputs, model.predict(pictures, verbose=0), atol=1e-5)
+    images = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype("float32")
+    outputs = run_tflite(to_tflite(model, tmp_path / "model.tflite").path, images)
+    np.testing.assert_allclose(outputs, model.predict(images, verbose=0), atol=1e-5)
+
+
+def with_attributes(model):
+    attributes = AttributeHead(["hat", "bag"], name="attributes")(model.output)
+    return keras.Model(model.input, {"features": model.output, "attributes": attributes})
+
+
+@pytest.mark.parametrize(
+    ("build", "signatures"),
+    [
+        (lambda: small(), {"embed": ["features"]}),
+        (lambda: small(classes=7), {"classify": ["logits"]}),
+        (lambda: with_attributes(small()), {"embed": ["features"], "attributes": ["attributes"]}),
+        (lambda: named_output(), {"mine": ["mine"]}),
+    ],
+)
+def test_every_output_has_a_signature_with_names(build, signatures, tmp_path):
+    model = build()
+    interpreter = Interpreter(str(to_tflite(model, tmp_path / "model.tflite").path))
+    found = interpreter.get_signature_list()
+    assert found == {key: {"inputs": ["picture"], "outputs": names} for key, names in signatures.items()}
+    expected = model.predict(CALIBRATION[:1], verbose=0)
+    for key, (name,) in signatures.items():
+        output = interpreter.get_signature_runner(key)(picture=CALIBRATION[:1])[name]
+        np.testing.assert_allclose(output, expected[name] if isinstance(expected, dict) else expected, atol=1e-5)
+
+
+def named_output():
+    model = small()
+    return keras.Model(model.input, {"mine": model.output})
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_files_without_these_signatures_run_as_before(several, tmp_path):
+    model = with_attributes(small()) if several else small()
+    spec = tf.TensorSpec((1, *SMALL), name="picture")
+
+    def function(image):
+        return model(image, training=False)
+
+    source = from_function(function, spec)
+    if several:
+        function = tf.function(function).get_concrete_function(spec)
+        source = from_module(tf.Module(), {"serving_default": function}, model)
+    content = converted(source, optimized=False, types=(), integer_io=False)
+    (tmp_path / "old.tflite").write_bytes(content)
+    found, expected = run_tflite(tmp_path / "old.tflite", CALIBRATION[:3]), model.predict(CALIBRATION[:3], verbose=0)
+    for name in expected if several else [None]:
+        pair = (found[name], expected[name]) if several else (found, expected)
+        np.testing.assert_allclose(*pair, atol=1e-5)
+
+
+def broken(kind):
+    model = small()
+    weight = model.get_layer("embedding").dense.kernel
+    if kind == "zero":
+        model.get_layer("embedding").norm.gamma.assign(np.zeros(512))
+        model.get_layer("embedding").norm.beta.assign(np.full(512, -1.0))
+    else:
+        weight.assign(np.full(weight.shape, 3e38))  # finite, but not what is computed with it
+    return model
+
+
+@pytest.mark.parametrize(("kind", "message"), [("zero", "512 are zero"), ("overflow", "values are not finite")])
+def test_features_that_are_zero_or_not_finite_are_refused_by_name(kind, message, tmp_path):
+    path = to_tflite(broken(kind), tmp_path / "broken.tflite").path
+    with pytest.raises(ValueError, match=rf"broken\.tflite must compute features that are finite.*{message}"):
+        run_tflite(path, CALIBRATION[:1])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("target", TARGETS)
+def test_weights_that_are_not_finite_are_refused_by_name(target, value, tmp_path):
+    for package in TARGETS[target].packages:
+        pytest.importorskip(package)
+    model = small()
+    bias = model.get_layer("conv3").blocks[0].fusion.gate_of(0).fc1.bias
+    bias.assign(np.full(bias.shape, value))
+    with pytest.raises(ValueError, match=r"finite weights.* in .*conv3.*fc1/bias"):
+        TARGETS[target].write(model, tmp_path / f"model{target}")
+    assert not list(tmp_path.iterdir())
 
 
 def small(**settings):
@@ -64,7 +163,7 @@ def cosines(a, b):
 
 
 def with_dead_gates(model):
-    """Hidden units that no picture wakes: their scales, and those of the constant logits behind, have no data."""
+    """Hidden units that no image wakes: their scales, and those of the constant logits behind, have no data."""
     biases = [weight for weight in model.weights if weight.path.endswith("fc1/bias")]
     for bias in biases:
         bias.assign(np.full(bias.shape, -1e3))
@@ -79,7 +178,7 @@ MODELS = {
     "fresh": lambda **settings: OSNet(**{"width": 0.25, "input_shape": SMALL, "depths": (1, 1, 1), **settings}),
     "dead_gates": lambda **settings: with_dead_gates(small(**settings)),
 }
-# Random weights and noise for pictures: the bound is one of plain quantisation, not of a trained network's.
+# Random weights and noise for images: the bound is one of plain quantisation, not of a trained network's.
 LEAST_COSINE = {"float16": 0.99999, "dynamic": 0.995, "int8": 0.995}
 INT8 = {"quantization": "int8", "calibration": CALIBRATION, "integer_io": True}
 OPS = {"int8": {"QUANTIZE": 1, "DEQUANTIZE": 1, "SPACE_TO_DEPTH": 1, "MAX_POOL_2D": 1}}
@@ -97,10 +196,10 @@ def converts(kind, variant, quantization, path, recommended=False, **settings):
         calibration=CALIBRATION if quantization == "int8" else None,
         float_parts=recommended_float_parts(model, quantization) if recommended else (),
     )
-    pictures = np.random.default_rng(9).normal(size=(4, *SMALL)).astype("float32")
-    expected = model.predict(pictures, verbose=0)
+    images = np.random.default_rng(9).normal(size=(4, *SMALL)).astype("float32")
+    expected = model.predict(images, verbose=0)
     assert np.ptp(expected) > 1e-3
-    assert cosines(run_tflite(report.path, pictures), expected).min() > LEAST_COSINE[quantization]
+    assert cosines(run_tflite(report.path, images), expected).min() > LEAST_COSINE[quantization]
     assert not any(name.startswith(("Flex", "CUSTOM")) for name in report.ops)
     return report
 
@@ -108,7 +207,7 @@ def converts(kind, variant, quantization, path, recommended=False, **settings):
 @pytest.mark.parametrize(("kind", "variant", "quantization"), FAST)
 def test_quantised_files_load_and_agree_with_keras(kind, variant, quantization, tmp_path):
     report = converts(kind, variant, quantization, tmp_path)
-    assert (report.quantization, report.calibration_pictures) == (quantization, 12 * (quantization == "int8"))
+    assert (report.quantization, report.calibration_images) == (quantization, 12 * (quantization == "int8"))
     if variant == "osnet" and quantization == "int8":  # one border on either side, and nothing that leaves XNNPACK
         assert {name: report.ops.get(name) for name in OPS["int8"]} == OPS["int8"]
         assert "AVERAGE_POOL_2D" not in report.ops
@@ -127,8 +226,6 @@ def test_every_width_and_variant_loads_quantised(kind, variant, width, quantizat
 
 
 def test_parts_of_an_int8_network_reckon_in_float_and_the_rest_in_int8(tmp_path):
-    from ai_edge_litert.interpreter import Interpreter
-
     model, path = small(), tmp_path / "m.tflite"
     parts = ("conv1", "pool1", "conv3.0")
     report = to_tflite(model, path, quantization="int8", calibration=CALIBRATION, float_parts=parts)
@@ -140,8 +237,8 @@ def test_parts_of_an_int8_network_reckon_in_float_and_the_rest_in_int8(tmp_path)
     assert kinds[16, 7, 7, 3] == "float32"  # conv1
     assert kinds[96, 1, 1, 64] == "float32"  # the block's shortcut
     assert kinds[64, 1, 1, 64] == "int8"  # transition2
-    pictures = np.random.default_rng(9).normal(size=(4, *SMALL)).astype("float32")
-    assert cosines(run_tflite(path, pictures), model.predict(pictures, verbose=0)).min() > LEAST_COSINE["int8"]
+    images = np.random.default_rng(9).normal(size=(4, *SMALL)).astype("float32")
+    assert cosines(run_tflite(path, images), model.predict(images, verbose=0)).min() > LEAST_COSINE["int8"]
 
 
 PARTS = ("conv1", "conv2", "transition2", "conv3", "transition3", "conv4", "conv5", "embedding")
@@ -151,9 +248,9 @@ PARTS = ("conv1", "conv2", "transition2", "conv3", "transition3", "conv4", "conv
 def test_a_dynamic_network_all_of_whose_parts_stay_in_float_is_exact(pipeline, tmp_path):
     # Wide enough for the depthwise kernels of conv4 to be rounded too.
     model, path = small(width=1.0), tmp_path / "m.tflite"
-    pictures = np.random.default_rng(9).integers(0, 256, (4, *SMALL), dtype="uint8")
-    expected = model.predict(preprocess_input(pictures), verbose=0)
-    given = pictures if pipeline else preprocess_input(pictures)
+    images = np.random.default_rng(9).integers(0, 256, (4, *SMALL), dtype="uint8")
+    expected = model.predict(preprocess_input(images), verbose=0)
+    given = images if pipeline else preprocess_input(images)
     expected = expected / np.linalg.norm(expected, axis=1, keepdims=True) if pipeline else expected
     files = {}
     for name, parts in {"rounded": (), "kept": PARTS}.items():
@@ -167,8 +264,6 @@ def test_a_dynamic_network_all_of_whose_parts_stay_in_float_is_exact(pipeline, t
 
 
 def test_parts_of_a_dynamic_network_stay_in_float_and_the_rest_does_not(tmp_path):
-    from ai_edge_litert.interpreter import Interpreter
-
     path = tmp_path / "m.tflite"
     to_tflite(small(), path, quantization="dynamic", float_parts=("conv1", "embedding"))
     assert metadata_of(path)["float_parts"] == ["conv1", "embedding"]
@@ -180,12 +275,8 @@ def test_parts_of_a_dynamic_network_stay_in_float_and_the_rest_does_not(tmp_path
 
 @pytest.mark.parametrize("several", [False, True])
 def test_an_int8_file_may_take_and_give_int8(several, tmp_path):
-    from ai_edge_litert.interpreter import Interpreter
-
     model, arguments = small(), {"quantization": "int8", "calibration": CALIBRATION}
-    if several:
-        attributes = AttributeHead(["hat", "bag"], name="attributes")(model.output)
-        model = keras.Model(model.input, {"features": model.output, "attributes": attributes})
+    model = with_attributes(model) if several else model
     paths = tmp_path / "float.tflite", tmp_path / "int8.tflite"
     to_tflite(model, paths[0], **arguments)
     report = to_tflite(model, paths[1], integer_io=True, **arguments)
@@ -239,9 +330,7 @@ def test_sizes_shrink_with_the_bits_of_the_weights(tmp_path):
     assert sizes["dynamic"] < 0.8 * sizes["float16"]
 
 
-def test_batches_of_two_quantise_as_single_pictures_do(tmp_path):
-    from ai_edge_litert.interpreter import Interpreter
-
+def test_batches_of_two_quantise_as_single_images_do(tmp_path):
     model = small()
     paths = [tmp_path / f"{n}.tflite" for n in (1, 2)]
     for n, path in enumerate(paths, start=1):
@@ -256,12 +345,12 @@ def test_batches_of_two_quantise_as_single_pictures_do(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three pictures, a text beside them, and folders of one picture, of none, and of one that is none."""
+    """Three images, a text beside them, and folders of one image, of none, and of one that is none."""
     for name, count in (("three", 3), ("one", 1), ("none", 0), ("broken", 2)):
         (tmp_path / name).mkdir()
         for i in range(count):
-            picture = np.random.default_rng(i).integers(0, 256, (40, 30, 3), dtype="uint8")
-            Image.fromarray(picture).save(tmp_path / name / f"{i}.png")
+            image = np.random.default_rng(i).integers(0, 256, (40, 30, 3), dtype="uint8")
+            Image.fromarray(image).save(tmp_path / name / f"{i}.png")
     (tmp_path / "three" / "notes.txt").write_text("no picture")
     (tmp_path / "broken" / "1.png").write_text("no picture")
     return tmp_path
@@ -273,24 +362,24 @@ def test_a_folder_or_its_files_calibrate_as_their_pixels_do(folder):
     mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
     expected = (np.stack(arrays) / np.float32(255) - mean) / std
     for given in (folder / "three", str(folder / "three"), files, [str(file) for file in files]):
-        np.testing.assert_allclose(calibration_pictures(given, SMALL), expected, atol=1.5 / 255 / 0.22)
+        np.testing.assert_allclose(calibration_images(given, SMALL), expected, atol=1.5 / 255 / 0.22)
 
 
 def test_a_picture_on_its_side_calibrates_as_it_is_shown(folder):
-    picture = Image.open(folder / "three" / "0.png")
+    image = Image.open(folder / "three" / "0.png")
     exif = Image.Exif()
     exif[0x0112] = 6  # to be shown turned by a quarter
-    picture.transpose(Image.Transpose.ROTATE_90).save(folder / "a.jpg", exif=exif, quality=100, subsampling=0)
-    picture.save(folder / "b.jpg", quality=100, subsampling=0)
-    turned, upright = calibration_pictures([folder / "a.jpg", folder / "b.jpg"], SMALL)
+    image.transpose(Image.Transpose.ROTATE_90).save(folder / "a.jpg", exif=exif, quality=100, subsampling=0)
+    image.save(folder / "b.jpg", quality=100, subsampling=0)
+    turned, upright = calibration_images([folder / "a.jpg", folder / "b.jpg"], SMALL)
     assert np.abs(turned - upright).mean() < 0.02
 
 
 def test_of_a_large_folder_an_even_choice_calibrates(tmp_path):
     for i in range(501):
         Image.new("RGB", (4, 4), (i // 2, 0, 0)).save(tmp_path / f"{i:03}.png")
-    pictures = calibration_pictures(tmp_path, SMALL)
-    reds = np.rint((pictures[:, 0, 0, 0] * 0.229 + 0.485) * 255)
+    images = calibration_images(tmp_path, SMALL)
+    reds = np.rint((images[:, 0, 0, 0] * 0.229 + 0.485) * 255)
     assert (len(reds), reds[0], reds[-1]) == (250, 0, 250)
     assert set(np.diff(reds)) <= {1, 2}
 
@@ -298,16 +387,16 @@ def test_of_a_large_folder_an_even_choice_calibrates(tmp_path):
 @pytest.mark.parametrize(
     ("calibration", "message"),
     [
-        ("none", "must hold pictures"),
-        ("one", "2 pictures or more, better 200. Received: 1"),
+        ("none", "must hold images"),
+        ("one", "2 images or more, better 200. Received: 1"),
         ("nowhere", "must be a folder"),
-        ("broken", "1 of 2 images cannot be read: .*1.png"),
+        ("broken", "1.png cannot be read"),
         (["three/0.png", "three/notes.txt"], "notes.txt"),
-        ([], "2 pictures or more"),
-        (CALIBRATION[:1], "2 pictures or more"),
-        (CALIBRATION[:, 1:], r"pictures \(N, \(32, 48, 3\)\). Received: calibration.shape=\(12, 31, 48, 3\)"),
+        ([], "2 images or more"),
+        (CALIBRATION[:1], "2 images or more"),
+        (CALIBRATION[:, 1:], r"images \(N, \(32, 48, 3\)\). Received: calibration.shape=\(12, 31, 48, 3\)"),
         (np.full((2, *SMALL), np.nan, "float32"), "must be finite"),
-        (None, "must be pictures where `quantization` is 'int8'"),
+        (None, "must be images where `quantization` is 'int8'"),
     ],
 )
 def test_wrong_calibration_is_named_and_nothing_is_written(calibration, message, folder):
@@ -315,23 +404,26 @@ def test_wrong_calibration_is_named_and_nothing_is_written(calibration, message,
         calibration = folder / calibration
     elif isinstance(calibration, list):
         calibration = [folder / name for name in calibration]
-    model = keras.Sequential([keras.Input(SMALL), keras.layers.GlobalAveragePooling2D()])
     with pytest.raises(ValueError, match=message):
-        to_tflite(model, folder / "model.tflite", quantization="int8", calibration=calibration)
+        to_tflite(small(), folder / "model.tflite", quantization="int8", calibration=calibration)
     assert not (folder / "model.tflite").exists()
 
 
 @pytest.mark.parametrize(
     ("shape", "arguments", "message"),
     [
-        (SMALL, {"quantization": "int4"}, "quantization='int4'"),
+        (SMALL, {"quantization": "int4"}, "must be one of None, .* Received: quantization='int4'"),
         (SMALL, {"calibration": CALIBRATION}, "`calibration` must be None"),
         (SMALL, {"calibration": CALIBRATION, "quantization": "float16"}, "`calibration` must be None"),
         ((None, None, 3), {}, "known size"),
         (SMALL, {"calibration": CALIBRATION, "quantization": "int8"}, "`model` must be an OSNet"),
-        (SMALL, {"quantization": "float16", "float_parts": ("conv1",)}, "empty where int8 is not"),
+        (SMALL, {"quantization": "float16", "float_parts": ("conv1",)}, "empty where `quantization` is 'float16'"),
         (SMALL, {"quantization": "dynamic", "float_parts": ("conv1",)}, "`model` must be an OSNet"),
-        (SMALL, {"calibration": CALIBRATION, "quantization": "int8", "float_parts": "conv1"}, "must be names"),
+        (
+            SMALL,
+            {"calibration": CALIBRATION, "quantization": "int8", "float_parts": "conv1"},
+            "must be a tuple of names",
+        ),
         (SMALL, {"quantization": "float16", "integer_io": True}, "plain files all in int8.*quantization='float16'"),
         (SMALL, {**INT8, "pipeline": True}, "plain files all in int8.*pipeline=True"),
         (SMALL, {**INT8, "float_parts": ("conv1",)}, r"plain files all in int8.*float_parts=\('conv1',\)"),
@@ -360,7 +452,7 @@ def test_parts_that_are_not_there_or_would_change_nothing_are_named(quantization
 
 
 @pytest.mark.parametrize("quantization", [None, "float16", "dynamic"])
-def test_networks_that_are_no_osnet_convert_without_pictures(quantization, tmp_path):
+def test_networks_that_are_no_osnet_convert_without_images(quantization, tmp_path):
     layers = [keras.Input(SMALL), keras.layers.Conv2D(40, 5, activation="relu"), keras.layers.GlobalAveragePooling2D()]
     model = keras.Sequential(layers)
     report = to_tflite(model, tmp_path / "model.tflite", quantization=quantization)
@@ -373,7 +465,7 @@ PHOTOGRAPHS, WEIGHTS = SHARED / "data" / "market1501.tar.xz", SHARED / "weights"
 
 
 def photographs(count, folder):
-    """Files of every 40th training picture, unpacked into a folder."""
+    """Files of every 40th training image, unpacked into a folder."""
     if not (PHOTOGRAPHS.exists() and WEIGHTS.exists()):
         pytest.skip(f"research data {PHOTOGRAPHS} and {WEIGHTS} are not here")
     chosen = []
@@ -388,10 +480,10 @@ def photographs(count, folder):
 @pytest.mark.parametrize("size", [(64, 128), (131, 300), (190, 520)])
 def test_the_preprocessing_in_the_file_gives_the_trained_networks_features(size, tmp_path):
     files, network = photographs(24, tmp_path), OSNet(width=0.25, weights=WEIGHTS)
-    pictures = [Image.open(file).resize(size, Image.Resampling.BICUBIC) for file in files]
-    prepared = [np.asarray(picture.resize((128, 256), Image.Resampling.BILINEAR)) for picture in pictures]
+    images = [Image.open(file).resize(size, Image.Resampling.BICUBIC) for file in files]
+    prepared = [np.asarray(image.resize((128, 256), Image.Resampling.BILINEAR)) for image in images]
     path = to_tflite(network, tmp_path / "m.tflite", pipeline=True).path
-    found = run_tflite(path, [np.asarray(picture) for picture in pictures])
+    found = run_tflite(path, [np.asarray(image) for image in images])
     assert cosines(found, network.predict(preprocess_input(np.stack(prepared)), verbose=0)).min() >= 0.999
 
 
@@ -399,7 +491,7 @@ def test_the_trained_network_keeps_its_features_in_int8(tmp_path):
     chosen = photographs(96, tmp_path)
     network = OSNet(width=0.25, weights=WEIGHTS)
     report = to_tflite(network, tmp_path / "m.tflite", quantization="int8", calibration=chosen[::2] + chosen[1::8])
-    held = calibration_pictures([path for i, path in enumerate(chosen[1::2]) if i % 4], (256, 128, 3))
+    held = calibration_images([path for i, path in enumerate(chosen[1::2]) if i % 4], (256, 128, 3))
     found = cosines(run_tflite(report.path, held), network.predict(held, verbose=0))
     assert report.bytes <= 530_000
     assert found.mean() >= 0.997

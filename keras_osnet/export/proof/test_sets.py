@@ -1,358 +1,230 @@
-"""Labelled sets that judge a converted file: what is asked of it, and what its answers score."""
+"""Labelled sets that a converted file is tested on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 
-import keras
 import numpy as np
-from PIL import Image, ImageOps
 
 from keras_osnet.data import ATTRIBUTE_DATASETS, DATASETS, load, load_attributes
-from keras_osnet.data.datasets import cifar
-from keras_osnet.export.calibration import calibration_pictures
-from keras_osnet.export.tflite import WHOLE, run_tflite
-from keras_osnet.inference.attributes import AttributeRecogniser
-from keras_osnet.inference.features import FeatureExtractor
-from keras_osnet.inference.scores import identities_and_cameras, score_features
-from keras_osnet.metrics import attribute_scores
-from keras_osnet.metrics.ranking import row_of
-from keras_osnet.metrics.retrieval import METRICS
-from keras_osnet.preprocessing import preprocess_input
+from keras_osnet.data import images as image_files
+from keras_osnet.data.datasets import cifar, class_folders
+from keras_osnet.data.resized_crops import CENTRE
+from keras_osnet.export.calibration import calibration_images, evenly_spread, normalised
+from keras_osnet.export.litert import TFLiteNetwork
+from keras_osnet.export.proof.tasks import ATTRIBUTES, BATCH, CLASSIFICATION, RETRIEVAL, Task
+from keras_osnet.metrics.arguments import row_of
+from keras_osnet.metrics.distances import METRICS
 
-BATCH = 64
-CALIBRATED = 200  # pictures of the training side
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A way of judging.
-
-    Args:
-        answers: what a network is asked for.
-        read: function (dataset, root, metric, split) -> `Judge`.
-        of_keras: function (model, judge) -> function from uint8 pictures to (N, D) answers.
-        outputs: names that the answers may have in a file of several outputs.
-        scores: function (answers, judge) -> dict of fractions.
-        right: function (answers, judge) -> boolean array, one for each of `unit`.
-        held: the main scores, which the budget is for.
-        unit: what is right or wrong.
-    """
-
-    answers: str
-    read: Callable
-    of_keras: Callable
-    outputs: tuple[str, ...]
-    scores: Callable
-    right: Callable
-    held: tuple[str, ...]
-    unit: str
+CALIBRATED = 200  # images of the training side
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
-    """A labelled set, ready to judge files; see `load_judge`.
+class TestSet:
+    """A labelled set to test files on; see `load_test_set`.
 
     Args:
-        dataset: row of `JUDGES`.
-        train, test: pictures to calibrate on and to judge by: files, or an (N, H, W, 3) uint8 array.
+        name: row of `TEST_SETS`.
+        task: `Task`.
+        train, test: images to calibrate on and to test on: files, or an (N, H, W, 3) uint8 array.
         truth: `Splits` whose query and gallery are `test`; (N, attributes) labels; or (N,) classes.
-        counts: what there is, for the reader: dict of integers.
+        counts: numbers of images, classes and so on, for the reader.
         names: of the attributes or classes.
-        settings: dict: metric, protocol and split, where these matter.
+        settings: metric, protocol and split, where these matter.
+        crop: function (image, (height, width) of the network) -> the part of the image that the network sees.
     """
 
-    dataset: str
+    __test__ = False  # for pytest
+
+    name: str
+    task: Task
     train: tuple[str, ...] | np.ndarray
     test: tuple[str, ...] | np.ndarray
     truth: object
     counts: dict[str, int]
     names: tuple[str, ...] = ()
     settings: dict[str, str | int] = field(default_factory=dict)
-
-    @property
-    def kind(self):
-        return KINDS[JUDGES[self.dataset]]
+    crop: Callable = lambda image, size: image
 
     @cached_property
     def digests(self):
-        return frozenset(_digests(self.test, pixels=isinstance(self.test, np.ndarray)))
+        return frozenset(_digests(self.test, of_pixels=isinstance(self.test, np.ndarray)))
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Pictures that a file was fitted on, and the rule by which they were chosen, in words.
+    """Images that a file was fitted on.
 
     Args:
-        pictures: files, or an (N, H, W, 3) uint8 array.
-        rule: for the reader.
+        images: files, or an (N, H, W, 3) uint8 array.
+        rule: by which they were chosen, in words.
     """
 
-    pictures: tuple[str, ...] | np.ndarray
+    images: tuple[str, ...] | np.ndarray
     rule: str
 
     def prepared(self, shape):
-        """The pictures as `to_tflite` takes them, for a network's input of (height, width, 3)."""
-        if isinstance(self.pictures, np.ndarray):
-            return normalised(self.pictures, shape[:2])
-        return calibration_pictures(list(self.pictures), shape)
+        """The images as `to_tflite` takes them, for a network's input of (height, width, 3)."""
+        if isinstance(self.images, np.ndarray):
+            return normalised(self.images, shape[:2])
+        return calibration_images(list(self.images), shape)
 
-    @property
-    def facts(self):
-        digests = _digests(self.pictures, pixels=isinstance(self.pictures, np.ndarray))
-        return {"pictures": len(digests), "rule": self.rule, "sha256": sha256("\n".join(digests).encode()).hexdigest()}
+    @cached_property
+    def digests(self):
+        """SHA-256 of each file, or of the pixels of each image in memory."""
+        return _digests(self.images, of_pixels=isinstance(self.images, np.ndarray))
 
 
-def load_judge(dataset, root, *, metric="euclidean", split=0):
-    """Reads a labelled set to judge files by.
+def load_test_set(name, root, *, metric="euclidean", split=0):
+    """Reads a labelled set to test files on.
 
     Args:
-        dataset: row of `JUDGES`.
+        name: row of `TEST_SETS`.
         root: folder that holds the dataset's official folder.
         metric: "euclidean" or "cosine", between features.
         split: which one, from 0, of a re-identification dataset that has several.
 
     Returns:
-        `Judge`.
+        `TestSet`.
 
     Raises:
         ValueError: for an unknown dataset, metric or split, a folder that is missing or differently laid out, or a set
-            without test pictures.
+            without test images.
     """
-    kind = KINDS[row_of("dataset", dataset, JUDGES)]
+    read = row_of("dataset", name, TEST_SETS)
     row_of("metric", metric, METRICS)
-    return kind.read(dataset, root, metric, split)
+    return read(root=root, metric=metric, split=split)
 
 
-def training_calibration(judge, count=CALIBRATED):
-    """Pictures of the judge's training side to calibrate on, spread evenly over it.
+def training_calibration(test_set, count=CALIBRATED):
+    """Images of the set's training side to calibrate on, spread evenly over it.
 
     Raises:
         ValueError: if there are none.
     """
-    total = len(judge.train)
+    total = len(test_set.train)
     if not total:
-        raise ValueError(f"`judge` must have training pictures to calibrate on. Received: none in {judge.dataset}")
-    chosen = np.linspace(0, total - 1, min(count, total)).astype(int)
-    rule = f"{len(chosen)} of the {total} training pictures of {judge.dataset}, evenly spread in the dataset's order"
-    return Calibration(picked(judge.train, chosen), rule)
+        raise ValueError(f"`test_set` must have training images to calibrate on. Received: none in {test_set.name}")
+    images = evenly_spread(test_set.train, count)
+    rule = f"{len(images)} of the {total} training images of {test_set.name}, evenly spread in the dataset's order"
+    return Calibration(images, rule)
 
 
-def picked(pictures, rows):
-    """Some of a judge's pictures, by their places: files, or an array."""
-    return pictures[rows] if isinstance(pictures, np.ndarray) else tuple(pictures[row] for row in rows)
-
-
-def refuse_judged(pictures, judge):
-    """Refuses calibration pictures that the judge judges by, under whatever name.
+def refuse_test_images(calibration, test_set):
+    """Refuses calibration images that are test images, under any name.
 
     Args:
-        pictures: files, or an (N, H, W, 3) uint8 array.
-        judge: `Judge`.
+        calibration: `Calibration`.
+        test_set: `TestSet`.
 
     Raises:
-        ValueError: if the content of one is that of a test picture: of the file, or of the pixels where the set is in
-            memory.
+        ValueError: if an image has the content of a test image: of its file, or its pixels where the set is in memory.
     """
-    found = _digests(pictures, pixels=isinstance(judge.test, np.ndarray))
-    same = [i for i, digest in enumerate(found) if digest in judge.digests]
+    images, in_memory = calibration.images, isinstance(test_set.test, np.ndarray)
+    of_pixels = isinstance(images, np.ndarray)
+    found = calibration.digests if of_pixels == in_memory else _digests(images, of_pixels=in_memory)
+    same = [i for i, digest in enumerate(found) if digest in test_set.digests]
     if same:
-        first = f"number {same[0]}" if isinstance(pictures, np.ndarray) else pictures[same[0]]
+        first = f"number {same[0]}" if isinstance(images, np.ndarray) else images[same[0]]
         raise ValueError(
-            f"`calibration` must hold none of the test pictures of {judge.dataset}, whose scores would flatter the "
-            f"file. Received: {len(same)} of {len(found)} that are among them, first {first}"
+            f"`calibration` must hold none of the test images of {test_set.name}: its scores would be too good. "
+            f"Received: {len(same)} of {len(found)} that are among them, first {first}"
         )
 
 
-def keras_answers(model, judge):
-    """(N, D) answers of a Keras model for the judge's pictures, to be shared by the certificates of several files."""
-    ask, answers = judge.kind.of_keras(model, judge), []
-    for pictures in batches(judge.test):
+def keras_outputs(model, test_set):
+    """(N, D) outputs of a Keras model for the test images, which the certificates of several files may share."""
+    predict, outputs = test_set.task.predictor(model, test_set), []
+    for images in batches(test_set.test):
+        images = [test_set.crop(image, model.input_shape[1:3]) for image in images]
         # A last batch of another size would be traced anew, for seconds.
-        answers.append(ask(pictures + pictures[-1:] * (BATCH - len(pictures)))[: len(pictures)])
-    return np.concatenate(answers)
+        outputs.append(predict(images + images[-1:] * (BATCH - len(images)))[: len(images)])
+    return np.concatenate(outputs)
 
 
-def file_answers(path, judge):
-    kind, signature, answers = judge.kind, signature_of(path), []
-    size = None if signature else tuple(interpreter_of(path).get_input_details()[0]["shape"][1:3])
-    for pictures in batches(judge.test):
-        outputs = run_tflite(path, pictures if signature else normalised(pictures, size))
-        if isinstance(outputs, dict):
-            name = next((name for name in kind.outputs if name in outputs), None)
-            if name is None:
-                raise ValueError(f"`path` must give {kind.answers}. Received: {', '.join(outputs)} from {path}")
-            outputs = outputs[name]
-        answers.append(outputs)
-    answers = np.concatenate(answers)
-    # Such files give logits of attributes, those with the preprocessing inside probabilities.
-    return 1 / (1 + np.exp(-answers)) if kind.answers == "probabilities" and not signature else answers
+def file_outputs(path, test_set):
+    """(N, D) outputs of a TFLite file for the test images."""
+    network, task, outputs = TFLiteNetwork(path), test_set.task, []
+    for image in (image for images in batches(test_set.test) for image in images):
+        found = network(prepared(image, network, test_set))
+        name = next((name for name in task.names if name in found), None)
+        if name is None and len(found) > 1:
+            raise ValueError(f"`path` must compute {task.outputs}. Received: {', '.join(found)} from {path}")
+        outputs.append(found[name] if name else next(iter(found.values())))
+    outputs = np.stack(outputs)
+    # Plain files return logits of attributes, those with the preprocessing inside probabilities.
+    return 1 / (1 + np.exp(-outputs)) if task.outputs == "probabilities" and network.size else outputs
 
 
-def signature_of(path):
-    """The signature of a file with the preprocessing inside that answers for one picture; None for another file."""
-    there = interpreter_of(path).get_signature_list()
-    return next((name for name in WHOLE if name in there), None)
+def prepared(image, network, test_set):
+    """A test image as a `TFLiteNetwork` takes it."""
+    if network.size is None:
+        return image
+    return normalised([test_set.crop(image, network.size)], network.size)[0]
 
 
-def interpreter_of(path, threads=1):
-    from ai_edge_litert.interpreter import Interpreter
-
-    return Interpreter(str(path), num_threads=threads)
-
-
-def first_hits(query, gallery, splits, metric):
-    """Whether the nearest gallery picture that the camera rule leaves is of the query's person.
-
-    Args:
-        query, gallery: (Q, D) and (G, D) features.
-        splits: `Splits` that they belong to.
-        metric: row of `keras_osnet.metrics.retrieval.METRICS`.
-
-    Returns:
-        boolean array, an entry for each query that has a match left. The earlier of equally near pictures counts.
-    """
-    identities, cameras = identities_and_cameras(splits.query)
-    others, views = identities_and_cameras(splits.gallery, unknown=-2)
-    factor, combine, term = METRICS[metric]
-    terms, right = term((gallery**2).sum(1)), []
-    for start in range(0, len(query), BATCH):
-        rows = slice(start, start + BATCH)
-        same = identities[rows, None] == others
-        hidden = same & (cameras[rows, None] == views)
-        distances = np.where(hidden, np.inf, combine(factor * (query[rows] @ gallery.T), terms))
-        hits = np.take_along_axis(same, distances.argmin(1)[:, None], axis=1)[:, 0]
-        right.append(hits[(same & ~hidden).any(1)])
-    return np.concatenate(right)
+def batches(images):
+    """Lists of (h, w, 3) uint8 arrays; files are decoded batch by batch."""
+    for start in range(0, len(images), BATCH):
+        batch = images[start : start + BATCH]
+        yield list(batch if isinstance(images, np.ndarray) else map(image_files.read, batch))
 
 
-def _read_retrieval(dataset, root, metric, split):
-    splits = load(dataset, root, split)
-    counts = {"queries": len(splits.query), "gallery pictures": len(splits.gallery)}
+def _digests(images, *, of_pixels):
+    """SHA-256 of each file, or of the pixels of each image."""
+    if not of_pixels:
+        return [sha256(Path(path).read_bytes()).hexdigest() for path in images]
+    return [sha256(image.tobytes()).hexdigest() for batch in batches(images) for image in batch]
+
+
+def _retrieval(name, *, root, metric, split):
+    splits = load(name, root, split)
+    counts = {"queries": len(splits.query), "gallery images": len(splits.gallery)}
     if not all(counts.values()):
-        raise ValueError(f"`dataset` must have queries and a gallery. Received: {dataset}, which is for training only")
-    train, test = ([record.path for record in part] for part in (splits.train, splits.query + splits.gallery))
-    settings = {"metric": metric, "protocol": DATASETS[dataset].protocol, "split": split}
-    return Judge(dataset, tuple(train), tuple(test), splits, counts, settings=settings)
+        raise ValueError(f"`dataset` must have queries and a gallery. Received: {name}, which is for training only")
+    train, test = (tuple(record.path for record in part) for part in (splits.train, splits.query + splits.gallery))
+    settings = {"metric": metric, "protocol": DATASETS[name].protocol, "split": split}
+    return TestSet(name, RETRIEVAL, train, test, splits, counts, settings=settings)
 
 
-def _read_attributes(dataset, root, metric, split):
-    splits = load_attributes({"synthetic_attributes": "synthetic"}.get(dataset, dataset), root)
+def _attributes(name, dataset=None, *, root, metric, split):
+    splits = load_attributes(dataset or name, root)
     train, test = (tuple(record.path for record in part) for part in (splits.train, splits.test))
     labels = np.array([record.attributes for record in splits.test], "int32")
-    return Judge(dataset, train, test, labels, {"pictures": len(test), "attributes": len(splits.names)}, splits.names)
+    counts = {"images": len(test), "attributes": len(splits.names)}
+    return TestSet(name, ATTRIBUTES, train, test, labels, counts, splits.names)
 
 
-def _read_classes(dataset, root, metric, split):
-    data = cifar.shapes() if dataset == "shapes" else cifar.load(dataset, root)
-    counts = {"pictures": len(data.test), "classes": len(data.classes)}
-    return Judge(dataset, data.train, data.test, data.test_labels, counts, data.classes)
+def _arrays(name, *, root, metric, split):
+    data = cifar.shapes() if name == "shapes" else cifar.load(name, root)
+    counts = {"images": len(data.test), "classes": len(data.classes)}
+    return TestSet(name, CLASSIFICATION, data.train, data.test, data.test_labels, counts, data.classes)
 
 
-def _probabilities_of(model, judge):
-    recogniser = AttributeRecogniser(model, batch_size=BATCH)
-    if recogniser.names != tuple(judge.names):
-        raise ValueError(
-            f"`model` must recognise the attributes of {judge.dataset}: {', '.join(judge.names)}. "
-            f"Received: {', '.join(recogniser.names)}"
-        )
-    return recogniser.probabilities
+def _class_folders(name, *, root, metric, split):
+    data = class_folders.load(root)
+    (train, _), (test, labels) = (zip(*part, strict=True) for part in (data.train, data.val))
+    counts = {"images": len(test), "classes": len(data.classes)}
+    return TestSet(name, CLASSIFICATION, train, test, np.array(labels), counts, data.classes, crop=_centre)
 
 
-def _logits_of(model, judge):
-    if model.output_shape != (None, len(judge.names)):
-        raise ValueError(
-            f"`model` must give a logit for each of the {len(judge.names)} classes of {judge.dataset}. "
-            f"Received: output_shape={model.output_shape}"
-        )
-    # Not the model itself: an `OSNet` would lose its classifier.
-    return FeatureExtractor(keras.Model(model.inputs[0], model.outputs[0]), batch_size=BATCH)
+def _centre(image, size):
+    """The part that `central_batches` of keras_osnet.data.resized_crops resizes."""
+    scale = CENTRE * min(np.divide(image.shape[:2], size))
+    height, width = (max(round(scale * side), 1) for side in size)
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
 
 
-def _retrieval_scores(features, judge):
-    count, settings = judge.counts["queries"], judge.settings
-    found = score_features(
-        features[:count], features[count:], judge.truth, metric=settings["metric"], protocol=settings["protocol"]
-    )
-    return {name: found[name] for name in ("rank1", "mAP", "mINP")}
-
-
-def _attribute_scores(probabilities, judge):
-    found = attribute_scores(probabilities, judge.truth)
-    return {name: float(getattr(found, name)) for name in ("mA", "accuracy", "precision", "recall", "f1")}
-
-
-KINDS = {
-    "retrieval": Kind(
-        "features",
-        _read_retrieval,
-        lambda model, judge: FeatureExtractor(model, batch_size=BATCH),
-        ("features", "feature"),
-        _retrieval_scores,
-        lambda features, judge: first_hits(
-            *np.split(features, [judge.counts["queries"]]), judge.truth, judge.settings["metric"]
-        ),
-        ("rank1", "mAP"),
-        "queries",
-    ),
-    "attributes": Kind(
-        "probabilities",
-        _read_attributes,
-        _probabilities_of,
-        ("attributes", "probabilities"),
-        _attribute_scores,
-        lambda probabilities, judge: ((probabilities >= 0.5) == (judge.truth == 1)).ravel(),
-        ("mA",),
-        "decisions",
-    ),
-    "classes": Kind(
-        "logits",
-        _read_classes,
-        _logits_of,
-        ("logits",),
-        lambda logits, judge: {"error": float((logits.argmax(1) != judge.truth).mean())},
-        lambda logits, judge: logits.argmax(1) == judge.truth,
-        ("error",),
-        "pictures",
-    ),
+# Name -> function (root, metric, split) -> `TestSet`.
+TEST_SETS = {
+    **{name: partial(_retrieval, name) for name in DATASETS},
+    **{name: partial(_attributes, name) for name in ATTRIBUTE_DATASETS},
+    # The built-in set has labels of both tasks.
+    "synthetic": partial(_retrieval, "synthetic"),
+    "synthetic_attributes": partial(_attributes, "synthetic_attributes", "synthetic"),
+    **{name: partial(_arrays, name) for name in ("cifar10", "cifar100", "shapes")},
+    "imagenet": partial(_class_folders, "imagenet"),
 }
-
-
-# Dataset -> row of `KINDS`.
-JUDGES = {
-    **dict.fromkeys(DATASETS, "retrieval"),
-    **dict.fromkeys(ATTRIBUTE_DATASETS, "attributes"),
-    # The built-in set has labels of both kinds.
-    "synthetic": "retrieval",
-    "synthetic_attributes": "attributes",
-    **dict.fromkeys(("cifar10", "cifar100", "shapes"), "classes"),
-}
-
-
-def _digests(pictures, pixels):
-    """SHA-256 of each file, or of the pixels of each picture."""
-    if not pixels:
-        return [sha256(Path(path).read_bytes()).hexdigest() for path in pictures]
-    return [sha256(picture.tobytes()).hexdigest() for batch in batches(pictures) for picture in batch]
-
-
-def batches(pictures):
-    """Lists of (h, w, 3) uint8 arrays, of files decoded as they come."""
-    for start in range(0, len(pictures), BATCH):
-        batch = pictures[start : start + BATCH]
-        yield list(batch) if isinstance(pictures, np.ndarray) else [_decoded(path) for path in batch]
-
-
-def _decoded(path):
-    try:
-        with Image.open(path) as picture:
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read as a picture: {error}") from error
-
-
-def normalised(pictures, size):
-    resized = [Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR) for picture in pictures]
-    return preprocess_input(np.stack(resized))

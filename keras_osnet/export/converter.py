@@ -1,0 +1,65 @@
+"""TensorFlow's TFLite converter, without its output, and with one kind of error."""
+
+import os
+import tempfile
+import warnings
+from contextlib import contextmanager
+
+import tensorflow as tf
+
+
+@contextmanager
+def from_function(function, image):
+    """Yields the converter of a function of one tensor, whose spec is `image`."""
+    # Without AutoGraph, which reads every function's source: seconds for nothing.
+    function = tf.function(function, autograph=False).get_concrete_function(image)
+    yield tf.lite.TFLiteConverter.from_concrete_functions([function])
+
+
+@contextmanager
+def from_module(module, functions, model):
+    """Yields the converter of several concrete functions of a module, by the names of their signatures."""
+    # The converter makes several signatures from a SavedModel only, which must know the variables of a model that is
+    # not folded.
+    module.kept = [variable.value for variable in model.variables]
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=functions)
+        yield tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(functions))
+
+
+def converted(source, *, optimized, types, integer_io):
+    """The bytes of a TFLite file of built-in ops.
+
+    Args:
+        source: one of the above.
+        optimized: whether the converter rounds weights.
+        types: of the weights, where not int8.
+        integer_io: whether input and outputs are int8.
+
+    Raises:
+        ValueError: if the function has an op that is not built in.
+    """
+    with _quiet(), source as converter:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        converter.target_spec.supported_types = list(types)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT] if optimized else []
+        if integer_io:
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+        try:
+            return converter.convert()
+        except Exception as error:  # the converter has no exception type of its own
+            raise ValueError(f"`model` does not convert to built-in TFLite ops: {error}") from error
+
+
+@contextmanager
+def _quiet():
+    """Keeps the hundreds of lines of the converter and the C++ library from standard error. Errors are raised."""
+    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
+        warnings.simplefilter("ignore")
+        saved = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

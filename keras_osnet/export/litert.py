@@ -1,0 +1,135 @@
+"""Running TFLite files in LiteRT."""
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from keras_osnet.export.metadata import metadata_of
+
+# Signature of each of a model's outputs, in a file that takes normalised images and in one with the pipeline. A file of
+# version 0.1 has no signature, or `serving_default` where it has several outputs.
+SIGNATURES = {"features": "embed", "attributes": "attributes", "logits": "classify"}
+FEATURES = ("features", "feature")  # outputs that must not be zero
+MOST_THREADS = 256  # from some thousands on, LiteRT ends the process
+
+
+class TFLiteNetwork:
+    """A TFLite file of batch size 1, opened.
+
+    Args:
+        path: the file.
+        threads: of LiteRT, 1 to 256. Default: LiteRT's own choice.
+
+    Attributes:
+        size: (height, width) of the normalised images that the file takes; None where it takes uint8 images of any
+            size.
+
+    Raises:
+        ValueError: if LiteRT cannot run the file, or it takes something else than one image.
+    """
+
+    def __init__(self, path, threads=None):
+        if threads is not None and not 1 <= threads <= MOST_THREADS:
+            raise ValueError(f"`threads` must be 1 .. {MOST_THREADS}. Received: threads={threads}")
+        self.path, self.size = path, None
+        try:
+            self._interpreter = Interpreter(str(path), num_threads=threads)
+            inputs, outputs = self._signatures()
+            whole = [name for name in inputs if [one["dtype"] for one in inputs[name].values()] == [np.uint8]]
+            self._runners = {name: self._interpreter.get_signature_runner(name) for name in whole}
+            if not whole:
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} must be a TFLite file that LiteRT can run. Received: {error}") from error
+        if not whole:
+            self._outputs = {name: details for some in outputs.values() for name, details in some.items()}
+            self._plain()
+
+    def _signatures(self):
+        """Details of the inputs and of the outputs by name, of each signature. A runner that is kept would forbid to
+        allocate and set tensors."""
+        names = self._interpreter.get_signature_list()
+        runners = {name: self._interpreter.get_signature_runner(name) for name in names}
+        inputs = {name: runner.get_input_details() for name, runner in runners.items()}
+        return inputs, {name: runner.get_output_details() for name, runner in runners.items()}
+
+    def _plain(self):
+        """LiteRT's details of the only input, and of each output by name."""
+        inputs = self._interpreter.get_input_details()
+        shapes = [tuple(map(int, one["shape"])) for one in inputs]
+        if [(len(shape), *shape[::3]) for shape in shapes] != [(4, 1, 3)]:
+            raise ValueError(f"{self.path} must take one image (1, height, width, 3). Received: inputs {shapes}")
+        if not self._outputs:  # a file without signatures
+            name = "features" if metadata_of(self.path).get("features") else "output"
+            self._outputs = {name: self._interpreter.get_output_details()[0]}
+        self._input, self.size = inputs[0], shapes[0][1:3]
+
+    def __call__(self, image):
+        """Outputs for one image.
+
+        Args:
+            image: (height, width, 3) as the file takes it; float also where it takes int8.
+
+        Returns:
+            dict of arrays by name, float also where the file returns int8.
+
+        Raises:
+            ValueError: if an output is not finite, or a feature is all zero.
+        """
+        if self.size is None:
+            found = {name: value for run in self._runners.values() for name, value in run(picture=image).items()}
+        else:
+            self._interpreter.set_tensor(self._input["index"], quantized(image[None], self._input))
+            self._interpreter.invoke()
+            found = {
+                name: dequantized(self._interpreter.get_tensor(details["index"])[0].copy(), details)
+                for name, details in self._outputs.items()
+            }
+        for name, value in found.items():
+            if not np.isfinite(value).all() or (name in FEATURES and not value.any()):
+                rule = "that are finite and not all zero" if name in FEATURES else "that are finite"
+                raise ValueError(
+                    f"{self.path} must compute {name} {rule}. Received: {np.count_nonzero(~np.isfinite(value))} of "
+                    f"{value.size} values are not finite, {np.count_nonzero(value == 0)} are zero"
+                )
+        return found
+
+
+def run_tflite(path, images):
+    """Outputs of a TFLite file of batch size 1 for each of several inputs.
+
+    Args:
+        path: the file.
+        images: (N, H, W, 3), as the file takes them, but in float where it takes int8; of a file with the pipeline in
+            it, (H, W, 3) uint8 of any sizes.
+
+    Returns:
+        (N, ...) array, float also where the file returns int8; a dict of them by name where it has several outputs.
+
+    Raises:
+        ValueError: if LiteRT cannot run the file, or an output is not finite, or a feature is all zero.
+    """
+    network = TFLiteNetwork(path)
+    found = [network(np.asarray(image)) for image in images]
+    outputs = {name: np.stack([row[name] for row in found]) for name in found[0]}
+    return outputs if len(outputs) > 1 else outputs.popitem()[1]
+
+
+def quantized(values, details):
+    """Float values as an input takes them: int8 ones where it does.
+
+    Args:
+        values: array.
+        details: of the input, from LiteRT's `get_input_details`.
+    """
+    if details["dtype"] != np.int8:
+        return values
+    scale, zero = details["quantization"]
+    return np.clip(np.rint(values / scale) + zero, -128, 127).astype("int8")
+
+
+def dequantized(values, details):
+    """An output as float32 where it is int8; see `quantized`."""
+    if details["dtype"] != np.int8:
+        return values
+    scale, zero = details["quantization"]
+    return np.float32(scale) * (values.astype("float32") - zero)

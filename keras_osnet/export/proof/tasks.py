@@ -1,0 +1,131 @@
+"""What a test set asks of a network, and what the outputs score."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from keras_osnet.inference.attributes import AttributeRecogniser
+from keras_osnet.inference.features import FeatureExtractor
+from keras_osnet.inference.scores import identities_and_cameras, score_features
+from keras_osnet.metrics import attribute_scores
+from keras_osnet.metrics.distances import METRICS
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Task:
+    """A way of testing.
+
+    Args:
+        outputs: what a network computes: features, probabilities, logits.
+        names: that the outputs may have in a file of several outputs.
+        predictor: function (model, test set) -> function from uint8 images to (N, D) outputs.
+        scores: function (outputs, test set) -> dict of fractions.
+        correct: function (outputs, test set) -> boolean array, one for each of `unit`.
+        main: names of the main scores, for which the budget holds.
+        unit: what is correct or wrong.
+    """
+
+    outputs: str
+    names: tuple[str, ...]
+    predictor: Callable
+    scores: Callable
+    correct: Callable
+    main: tuple[str, ...]
+    unit: str
+
+
+def first_hits(query, gallery, splits, metric):
+    """Whether the nearest gallery image is of the query's identity.
+
+    Args:
+        query, gallery: (Q, D) and (G, D) features.
+        splits: `Splits` that they belong to.
+        metric: row of `keras_osnet.metrics.distances.METRICS`.
+
+    Returns:
+        boolean array, one entry for each query that has a match under another camera. Pairs with the same identity and
+        camera are excluded. Of equally near images, the earlier counts.
+    """
+    identities, cameras = identities_and_cameras(splits.query)
+    others, views = identities_and_cameras(splits.gallery, unknown=-2)
+    metric = METRICS[metric]
+    terms, correct = metric.term((gallery**2).sum(1)), []
+    for start in range(0, len(query), BATCH):
+        rows = slice(start, start + BATCH)
+        same = identities[rows, None] == others
+        excluded = same & (cameras[rows, None] == views)
+        distances = np.where(excluded, np.inf, metric.combine(metric.factor * (query[rows] @ gallery.T), terms))
+        hits = np.take_along_axis(same, distances.argmin(1)[:, None], axis=1)[:, 0]
+        correct.append(hits[(same & ~excluded).any(1)])
+    return np.concatenate(correct)
+
+
+def _probabilities_of(model, test_set):
+    recogniser = AttributeRecogniser(model, batch_size=BATCH)
+    if recogniser.names != tuple(test_set.names):
+        raise ValueError(
+            f"`model` must recognise the attributes of {test_set.name}: {', '.join(test_set.names)}. "
+            f"Received: {', '.join(recogniser.names)}"
+        )
+    return recogniser.probabilities
+
+
+def _logits_of(model, test_set):
+    if model.output_shape != (None, len(test_set.names)):
+        raise ValueError(
+            f"`model` must return a logit for each of the {len(test_set.names)} classes of {test_set.name}. "
+            f"Received: output_shape={model.output_shape}"
+        )
+    # Not the model itself: an `OSNet` would lose its classifier.
+    return FeatureExtractor(keras.Model(model.inputs[0], model.outputs[0]), batch_size=BATCH)
+
+
+def _retrieval_scores(features, test_set):
+    count, settings = test_set.counts["queries"], test_set.settings
+    found = score_features(
+        features[:count], features[count:], test_set.truth, metric=settings["metric"], protocol=settings["protocol"]
+    )
+    return {name: found[name] for name in ("rank1", "mAP", "mINP")}
+
+
+def _first_hits(features, test_set):
+    query, gallery = np.split(features, [test_set.counts["queries"]])
+    return first_hits(query, gallery, test_set.truth, test_set.settings["metric"])
+
+
+def _attribute_scores(probabilities, test_set):
+    found = attribute_scores(probabilities, test_set.truth)
+    return {name: float(getattr(found, name)) for name in ("mA", "accuracy", "precision", "recall", "f1")}
+
+
+RETRIEVAL = Task(
+    "features",
+    ("features", "feature"),
+    lambda model, test_set: FeatureExtractor(model, batch_size=BATCH),
+    _retrieval_scores,
+    _first_hits,
+    ("rank1", "mAP"),
+    "queries",
+)
+ATTRIBUTES = Task(
+    "probabilities",
+    ("attributes", "probabilities"),
+    _probabilities_of,
+    _attribute_scores,
+    lambda probabilities, test_set: ((probabilities >= 0.5) == (test_set.truth == 1)).ravel(),
+    ("mA",),
+    "decisions",
+)
+CLASSIFICATION = Task(
+    "logits",
+    ("logits",),
+    _logits_of,
+    lambda logits, test_set: {"error": float((logits.argmax(1) != test_set.truth).mean())},
+    lambda logits, test_set: logits.argmax(1) == test_set.truth,
+    ("error",),
+    "images",
+)
