@@ -35,8 +35,8 @@ COLUMNS = {  # of the table: heading, how a value is printed
 def measure(path, threads, runs):
     """Figures of one file with one number of threads, as a dict. True of the process only if it does nothing else."""
     import numpy as np
+    from network import Network  # beside this file
     from PIL import Image
-    from run import Network  # beside this file
 
     levels = np.random.default_rng(0).integers(0, 256, (*SIZE[::-1], 3), dtype=np.uint8)
     picture = Image.fromarray(levels)

@@ -2,11 +2,14 @@
 
 import csv
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 COLUMNS = ("frame", "left", "top", "right", "bottom")
+DELIMITERS = ",;\t "
+PERSON = 1  # class of the MOT challenge's ground truth, whose rows have 9 columns
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Box:
         where: file and row, for errors.
         frame: number, from 1.
         track: as the file has it, or None.
-        edges: left, top, right, bottom in pixels; the last two are the first outside.
+        edges: left, top, right, bottom in pixels; right and bottom are the first outside.
     """
 
     where: str
@@ -26,66 +29,76 @@ class Box:
     edges: tuple[float, float, float, float]
 
     def pixels(self, width, height):
-        """The edges in whole pixels, clipped to the frame.
-
-        Raises:
-            ValueError: if nothing of the box is in the frame.
-        """
+        """The edges in whole pixels, clipped to the frame; None if no pixel of the box is in the frame."""
         left, top, right, bottom = (round(edge) for edge in self.edges)
         inside = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
-        if inside[0] >= inside[2] or inside[1] >= inside[3]:
-            raise ValueError(
-                f"{self.where}: the box {self.edges} of frame {self.frame} has no pixel in the frame of "
-                f"{width} x {height}"
-            )
-        return inside
+        return inside if inside[0] < inside[2] and inside[1] < inside[3] else None
 
 
 def read_boxes(path):
-    """Boxes of every frame, from either kind of CSV.
+    """Boxes of every frame, from either kind of CSV. Values are separated by commas, semicolons, tabs or spaces.
 
     - columns frame, left, top, right, bottom and maybe track, named in the first row; others are not read
-    - as the MOT challenge has it, without names: frame, track or -1, left, top, width, height, ...; pixels from 1
+    - those of the MOT challenge, without names: frame, track or -1, left, top, width, height, ...; pixels from 1. In
+      ground truth (9 columns), rows that are flagged to be ignored or are of another class than people are skipped
 
     Returns:
-        dict of lists of `Box` by frame number.
+        (boxes, skipped): lists of `Box` by frame number, and a `Counter` of reasons.
 
     Raises:
-        ValueError: naming the row, where a value is no number, a box is empty, or a track is missing or twice in a
-            frame.
+        ValueError: naming the row, if a value is no number, a box is empty, or a track is missing or twice in a frame.
     """
     rows = _rows(path)
     names = [name.strip().lower() for name in rows[0][1]]
-    named = not re.fullmatch(r"[+-]?[\d.]+", names[0])
+    named = not re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", names[0])
     missing = [column for column in COLUMNS if column not in names]
     if named and missing:
         raise ValueError(f"{path} must have the columns {', '.join(COLUMNS)}. It lacks {', '.join(missing)}")
-    boxes, tracks = {}, set()
+    boxes, tracks, skipped = {}, set(), Counter()
     for number, row in rows[named:]:
         where = f"{path}, row {number}"
+        reason = None if named else _ignored(where, row)
+        if reason:
+            skipped[reason] += 1
+            continue
         box = _named(where, dict(zip(names, row, strict=False))) if named else _mot(where, row)
         if box.track is not None and (box.frame, box.track) in tracks:
             raise ValueError(f"{where}: track {box.track} is twice in frame {box.frame}")
         tracks.add((box.frame, box.track))
         boxes.setdefault(box.frame, []).append(box)
     if not boxes:
-        raise ValueError(f"{path} must hold boxes")
+        raise ValueError(f"{path} must hold boxes of people. Received: {skipped.total()} rows that are skipped")
     of_none = [box for of_frame in boxes.values() for box in of_frame if box.track is None]
     if of_none and len(of_none) < sum(map(len, boxes.values())):
         raise ValueError(f"{of_none[0].where}: where some boxes have a track, all must")
-    return boxes
+    return boxes, skipped
 
 
 def _rows(path):
     """Number and values of every row that is not blank."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [(number, row) for number, row in enumerate(csv.reader(file), start=1) if any(map(str.strip, row))]
+            lines = file.read().splitlines()
+        first = next((line for line in lines if line.strip()), "")
+        delimiter = next((one for one in DELIMITERS if one in first.strip()), ",")
+        lines = [re.sub(r" +", " ", line.strip()) if delimiter == " " else line for line in lines]
+        rows = enumerate(csv.reader(lines, delimiter=delimiter), start=1)
+        rows = [(number, row) for number, row in rows if any(map(str.strip, row))]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path} is no CSV file: {error}") from error
     if not rows:
-        raise ValueError(f"{path} must hold boxes")
+        raise ValueError(f"{path} must hold boxes of people. Received: no row")
     return rows
+
+
+def _ignored(where, row):
+    """Why a row of the MOT challenge is skipped, or None. Detections and results have 6, 7 or 10 columns."""
+    if len(row) != 9:
+        return None
+    flag, kind = _numbers(where, row[6:8])
+    if flag == 0:
+        return "flagged to be ignored"
+    return None if kind in (PERSON, -1) else f"of class {kind:g}"
 
 
 def _named(where, row):
@@ -110,7 +123,7 @@ def _numbers(where, values):
 
 
 def _box(where, frame, track, edges):
-    if frame < 1 or frame != int(frame):
+    if not 1 <= frame <= 2**31 or frame != int(frame):
         raise ValueError(f"{where}: frames are numbered 1, 2, 3, ... Received: {frame:g}")
     left, top, right, bottom = edges
     if right <= left or bottom <= top:

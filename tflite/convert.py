@@ -1,24 +1,23 @@
-"""Converts a trained OSNet to TFLite, and proves the file on a labelled set; or to ONNX or OpenVINO.
+"""Converts a trained OSNet to TFLite, ONNX or OpenVINO, and tests a TFLite file on a labelled set.
 
     python tflite/convert.py MODEL [--quantization int8 --calibration FOLDER] [--pipeline] [--output FILE.tflite]
     python tflite/convert.py MODEL --output FILE.onnx                    or FILE.xml, for OpenVINO
     python tflite/convert.py MODEL --quantization int8 --certify --dataset market1501 --data-dir D [--budget 0.3]
 
-MODEL is a .keras file, a work dir of a recipe, or a torchreid .pth / .pth.tar. FOLDER holds pictures like those the
-file will be used on; a tenth of them, at most 50, are held out and compared with Keras. With --pipeline the file takes
-uint8 pictures of any size.
+MODEL is a .keras file, a work dir of a recipe, or a torchreid .pth / .pth.tar. FOLDER holds images like those that the
+file will be used on. A tenth of them, at most 50, are held out and compared with Keras. With --pipeline the file takes
+uint8 images of any size.
 
---certify scores Keras and the file on the test side of a dataset and writes FILE.json and FILE.html. Where a main score
-loses more than the budget, they say "refused" and the exit status is 1. Without --calibration an int8 or dynamic file
-is fitted to 200 pictures of the dataset's training side.
+--certify scores Keras and the file on the test side of a dataset and writes FILE.json and FILE.html. If a main score
+loses more than the budget, the certificate says "refused" and the exit status is 1. Without --calibration, an int8 or
+dynamic file is fitted to 200 images of the dataset's training side.
 """
 
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 # Before TensorFlow is imported: its log has nothing for a user.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,17 +27,25 @@ import numpy as np
 import tyro
 
 from keras_osnet import preprocess_input
-from keras_osnet.export import calibration_pictures, recommended_float_parts, run_tflite, to_tflite
+from keras_osnet.data import images as image_files
+from keras_osnet.export.calibration import calibration_images, evenly_spread
 from keras_osnet.export.folded import is_foldable
 from keras_osnet.export.metadata import output_shapes
-from keras_osnet.export.onnx import needed, to_onnx
-from keras_osnet.export.openvino import to_openvino
-from keras_osnet.export.proof.certificate import BUDGET, LABELS, certify, refuse_others, withdraw, write
-from keras_osnet.export.proof.test_sets import Calibration, load_judge, refuse_judged, training_calibration
-from keras_osnet.inference.features import pictures_in, upright
+from keras_osnet.export.proof.certificate import BUDGET, LABELS
+from keras_osnet.export.proof.certify import certify, check_budget
+from keras_osnet.export.proof.files import certificate_paths, withdraw, write_certificate
+from keras_osnet.export.proof.test_sets import (
+    Calibration,
+    load_test_set,
+    refuse_test_images,
+    training_calibration,
+)
+from keras_osnet.export.targets import TARGETS
+from keras_osnet.export.tflite import check_arguments, recommended_float_parts, to_tflite
 from keras_osnet.weights import load_network
 
-# What a file with the preprocessing inside makes of a network's outputs: name there, and the same of Keras'.
+TFLITE = ".tflite"
+# Output of a file with the preprocessing inside for each output of a network, and the same of Keras' output.
 INSIDE = {
     "features": ("feature", lambda x: x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)),
     "attributes": ("probabilities", lambda x: 1 / (1 + np.exp(-x))),
@@ -47,33 +54,33 @@ INSIDE = {
 
 @dataclass(frozen=True)
 class Options:
-    """Converts a trained OSNet to TFLite, and proves the file on a labelled set."""
+    """Converts a trained OSNet, and tests a TFLite file on a labelled set."""
 
     model: tyro.conf.Positional[Path]
     """.keras file, a recipe's work dir, or a torchreid .pth / .pth.tar."""
     output: Path | None = None
-    """Default: the model's name with .tflite. With .onnx or .xml the file is one for ONNX or OpenVINO."""
+    """Default: the model's name with .tflite. The ending tells the kind of file: .tflite, .onnx, .xml (OpenVINO)."""
     quantization: Literal["none", "float16", "dynamic", "int8"] = "none"
-    """none: float32. float16 and dynamic: smaller files. int8: small and fast; needs pictures."""
+    """none: float32. float16 and dynamic: smaller files. int8: small and fast; needs images."""
     calibration: Path | None = None
-    """Folder of pictures for int8, optional for dynamic: a few hundred."""
-    pictures: int = 250
-    """Of the folder, evenly spread, this many are used."""
+    """Folder of images for int8, optional for dynamic: a few hundred."""
+    images: int = 250
+    """How many images of the folder are used at most, evenly spread."""
     float_parts: tuple[str, ...] | None = None
-    """Parts of an int8 or dynamic network that stay in float32: conv1, pool1, conv2 .. conv4, or a block, as conv2.0.
-    Default: those that lose most and gain no time; the option alone: none."""
+    """Parts of an int8 or dynamic network that stay in float32: conv1, pool1, conv2 .. conv4, or a block, as conv2.0;
+    or none. Default: those that lose most and save no time."""
     integer_io: bool = False
     """The input and outputs of an int8 file are int8 too, at the scales in the file; no part stays in float32."""
     pipeline: bool = False
-    """Put the preprocessing into the file: it takes uint8 RGB pictures of any size and gives features of length 1."""
+    """Put the preprocessing into the file: it takes uint8 RGB images of any size and returns features of length 1."""
     certify: bool = False
     """Score Keras and the file on a labelled set, and write FILE.json and FILE.html."""
     dataset: str | None = None
-    """That judges: row of keras_osnet.export.proof.test_sets.JUDGES."""
+    """The labelled set: row of keras_osnet.export.proof.test_sets.TEST_SETS."""
     data_dir: Path = Path("runs/data")
     """Folder that holds the dataset's official folder."""
     split: int = 0
-    """Which one, of a re-identification dataset that has several."""
+    """Which split, of a re-identification dataset that has several."""
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """Between features."""
     budget: float = BUDGET
@@ -81,14 +88,16 @@ class Options:
 
 
 def divided(folder, count):
-    """Picture files to calibrate on, others to compare on (every tenth, at least 2), and how many there are in all."""
-    paths = pictures_in(folder)
-    if len(paths) < 4:
-        raise ValueError(f"--calibration must hold 4 pictures or more, better 200. Received: {len(paths)} in {folder}")
-    total = len(paths)
-    paths = [paths[i] for i in np.linspace(0, total - 1, min(total, count)).astype(int)]
-    held = paths[:: min(10, len(paths) // 2)][:50]
-    return [path for path in paths if path not in set(held)], held, total
+    """Image files to calibrate on, others to compare on (every tenth, at least 2), and how many there are in all."""
+    paths = image_files.list_images(folder)
+    if len(paths) < 4 or count < 4:
+        raise ValueError(
+            f"--calibration must hold, and --images must be, 4 images or more, better 200. "
+            f"Received: {len(paths)} in {folder}, --images {count}"
+        )
+    chosen = evenly_spread(paths, count)
+    held_out = chosen[:: min(10, len(chosen) // 2)][:50]
+    return [path for path in chosen if path not in set(held_out)], held_out, len(paths)
 
 
 def cosines(a, b):
@@ -97,139 +106,121 @@ def cosines(a, b):
     return (a * b).sum(1) / np.maximum(norms, 1e-12)
 
 
-def network_of(source, judge):
-    """The network of a file: that of features, but for a judge of classes the whole classifier."""
-    if judge is not None and judge.kind.answers == "logits" and source.suffix == ".keras":
+def network_of(source, test_set):
+    """The network of a file: that of features; for a test set of classes, the whole classifier."""
+    if test_set is not None and test_set.task.outputs == "logits" and source.suffix == ".keras":
         return keras.models.load_model(source, compile=False)
     return load_network(source)[0]
 
 
-def calibration_of(options, judge, network):
-    """What the file is fitted to, which may be nothing, and the pictures held out."""
+def calibration_of(options, test_set, network):
+    """`Calibration` of the file, or None, and the images held out."""
     if options.calibration is not None:
-        if judge is not None:
-            refuse_judged(pictures_in(options.calibration), judge)
-        paths, held, total = divided(options.calibration, options.pictures)
-        rule = f"{len(paths)} of {total} pictures in {options.calibration}, evenly spread, without {len(held)} held out"
-        return Calibration(tuple(paths), rule), held
+        paths, held_out, total = divided(options.calibration, options.images)
+        folder = options.calibration
+        rule = f"{len(paths)} of {total} images in {folder}, evenly spread, without {len(held_out)} held out"
+        return Calibration(tuple(paths), rule), held_out
     fitted = options.quantization == "int8" or (options.quantization == "dynamic" and is_foldable(network))
-    if judge is not None and fitted:
-        return training_calibration(judge), []
-    return None, []
+    return (training_calibration(test_set) if test_set is not None and fitted else None), []
 
 
 def float_parts_of(options, network):
-    """Parts that stay in float32: those asked for, or the recommended ones."""
-    if options.float_parts is not None or options.integer_io:
-        return options.float_parts or ()
-    return recommended_float_parts(network, options.quantization)
+    """Parts that stay in float32: those that the options name, or the recommended ones."""
+    if options.float_parts is None and not options.integer_io:
+        return recommended_float_parts(network, options.quantization)
+    return tuple(part for part in options.float_parts or () if part != "none")
 
 
-def compare(network, path, held, pipeline):
+def compare(network, path, held_out, pipeline):
     """Prints how far the file's outputs are from Keras'."""
     shape = network.input_shape[1:]
-    if held:
-        kind, pictures = f"{len(held)} pictures held out", calibration_pictures(held, shape)
-        levels = [upright(picture) for picture in held]
+    if held_out:
+        kind, images = f"{len(held_out)} images held out", calibration_images(held_out, shape)
+        levels = [image_files.read(path) for path in held_out] if pipeline else None
     else:
-        kind, levels = "4 random pictures", np.random.default_rng(0).integers(0, 256, (4, *shape), dtype="uint8")
-        pictures = preprocess_input(levels)
-    run = OTHERS[path.suffix].run if path.suffix in OTHERS else run_tflite
-    expected, found = network.predict(pictures, verbose=0), run(path, levels if pipeline else pictures)
+        kind, levels = "4 random images", np.random.default_rng(0).integers(0, 256, (4, *shape), dtype="uint8")
+        images = preprocess_input(levels)
+    expected, found = network.predict(images, verbose=0), TARGETS[path.suffix].run(path, levels if pipeline else images)
     expected = expected if isinstance(expected, dict) else dict.fromkeys(output_shapes(network), expected)
     for name, wanted in expected.items():
-        inside, made = INSIDE[name] if pipeline else (name, lambda x: x)
-        wanted, given = made(wanted), found[inside] if isinstance(found, dict) else found
-        similar = cosines(wanted, given)
+        inside, transform = INSIDE[name] if pipeline else (name, lambda x: x)
+        wanted, values = transform(wanted), found[inside] if isinstance(found, dict) else found
+        similar = cosines(wanted, values)
         print(
-            f"on {kind}: largest difference from Keras {np.abs(given - wanted).max():.1g}, "
+            f"on {kind}: largest difference from Keras {np.abs(values - wanted).max():.1g}, "
             f"cosine of the {name} mean {similar.mean():.5f}, least {similar.min():.5f}"
         )
 
 
-def prove(network, path, judge, calibration, options):
-    """Writes the certificate, prints it in short, and ends with an error where it refuses the file."""
-    certificate = certify(
+def prove(network, report, test_set, calibration, options):
+    """Writes the certificate, prints it in short, and ends with an error if it refuses the file."""
+    found = certify(
         network,
-        path,
-        judge,
-        quantization=None if options.quantization == "none" else options.quantization,
+        report.path,
+        test_set,
+        quantization=report.quantization,
         calibration=calibration,
         budget=options.budget,
+        rounded=report.rounded,
         progress=lambda name: print(f"  {name} ...", flush=True),
     )
-    written = write(certificate, path)
+    written = write_certificate(found, report.path)
     scores = ", ".join(
-        f"{LABELS.get(name, name)} {100 * score['keras']:.2f} -> {100 * score['file']:.2f}"
-        for name, score in certificate.scores.items()
+        f"{LABELS.get(name, name)} {100 * score.keras:.2f} -> {100 * score.file:.2f}"
+        for name, score in found.scores.items()
     )
-    changed, cosine = certificate.changed, certificate.cosine
-    print(f"{judge.dataset}, % of Keras -> of the file: {scores}")
+    changed, cosine = found.changed, found.cosine
+    print(f"{test_set.name}, % of Keras -> of the file: {scores}")
     print(
-        f"of {changed['count']} {changed['unit']} {changed['became_wrong']} became wrong and {changed['became_right']} "
-        f"right; standard error of the difference {changed['standard_error']:.2f} points"
+        f"of {changed.count} {changed.unit} {changed.became_wrong} became wrong and {changed.became_right} right; "
+        f"standard error of the difference {changed.standard_error:.2f} points"
     )
-    print(f"cosine of the {cosine['of']} mean {cosine['mean']:.5f}, 1st percentile {cosine['percentile_1']:.5f}")
-    times = ", ".join(f"{row['median_ms']:.2f} ms on {row['threads']}" for row in certificate.latency)
-    print(f"one picture on this machine, threads: {times}")
-    print(f"{certificate.verdict}: {', '.join(map(str, written))}")
-    if not certificate.passed:
-        sys.exit(f"refused: {certificate.refusal}")
+    print(f"cosine of the {cosine.of} mean {cosine.mean:.5f}, 1st percentile {cosine.percentile_1:.5f}")
+    times = ", ".join(f"{row.median_ms:.2f} ms on {row.threads}" for row in found.latency)
+    print(f"one image on this machine, threads: {times}")
+    print(f"{found.verdict}: {', '.join(map(str, written))}")
+    if not found.passed:
+        sys.exit(f"refused: {found.refusal}")
 
 
-def run_onnx(path, pictures):
-    """Outputs of an ONNX file: an array, or a dict by name where there are several."""
-    session = needed("onnxruntime", "onnx").InferenceSession(path)
-    found = session.run(None, {session.get_inputs()[0].name: pictures})
-    return dict(zip((output.name for output in session.get_outputs()), found, strict=True)) if found[1:] else found[0]
-
-
-def run_openvino(path, pictures):
-    """The same of an OpenVINO file, in float32: it would take bfloat16 where the processor has it."""
-    network = needed("openvino", "openvino").compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    found = {output.any_name: values for output, values in network(pictures).items()}
-    return found if len(found) > 1 else found.popitem()[1]
-
-
-class Target(NamedTuple):
-    """A kind of file beside TFLite: what writes it, and what runs it."""
-
-    write: Callable
-    run: Callable
-
-
-OTHERS = {".onnx": Target(to_onnx, run_onnx), ".xml": Target(to_openvino, run_openvino)}
+def print_report(report, precision):
+    print(f"{report.path}: {report.bytes:,} bytes, {precision}")
+    print("ops: " + ", ".join(f"{name} {count}" for name, count in report.ops.items()))
 
 
 def convert_otherwise(network, path, options):
-    """Writes an ONNX or OpenVINO file and prints how far it is from Keras."""
+    """Writes a file of another kind than TFLite and prints how far it is from Keras."""
     if replace(options, output=None, data_dir=Options.data_dir) != Options(options.model):
         raise ValueError(f"{path.suffix} files are float32 and take no other options. Received: {path} with others")
-    report = OTHERS[path.suffix].write(network, path)
-    print(f"{report.path}: {report.bytes:,} bytes, float32")
-    print("ops: " + ", ".join(f"{name} {count}" for name, count in report.ops.items()))
+    print_report(TARGETS[path.suffix].write(network, path), "float32")
     compare(network, path, [], pipeline=False)
 
 
 def main(options):
+    """Converts as the options say."""
     if options.certify != (options.dataset is not None):
         raise ValueError(
             "--certify and --dataset must come together. "
             f"Received: {'--certify' if options.certify else f'--dataset {options.dataset}'} alone"
         )
-    judge = None
-    if options.certify:
-        judge = load_judge(options.dataset, options.data_dir, metric=options.metric, split=options.split)
     source = options.model / "model.keras" if options.model.is_dir() else options.model
-    network = network_of(source, judge)
-    path = options.output or source.with_suffix(".tflite")
-    if path.suffix in OTHERS:
-        return convert_otherwise(network, path, options)
-    calibration, held = calibration_of(options, judge, network)
-    quantization = None if options.quantization == "none" else options.quantization
-    float_parts = float_parts_of(options, network)
+    path = options.output or source.with_suffix(TFLITE)
+    if path.suffix not in TARGETS:
+        raise ValueError(f"--output must end in {', '.join(TARGETS)}. Received: {path}")
+    check_budget(options.budget)
+    test_set = None
     if options.certify:
-        refuse_others(path)
+        certificate_paths(path)
+        test_set = load_test_set(options.dataset, options.data_dir, metric=options.metric, split=options.split)
+    network = network_of(source, test_set)
+    if path.suffix != TFLITE:
+        return convert_otherwise(network, path, options)
+    quantization = None if options.quantization == "none" else options.quantization
+    calibration, held_out = calibration_of(options, test_set, network)
+    float_parts = float_parts_of(options, network)
+    check_arguments(network, quantization, calibration is not None, options.pipeline, float_parts, options.integer_io)
+    if calibration is not None and test_set is not None:
+        refuse_test_images(calibration, test_set)
     report = to_tflite(
         network,
         path,
@@ -240,18 +231,17 @@ def main(options):
         integer_io=options.integer_io,
     )
     withdraw(path)
-    but = f" but for {', '.join(float_parts)} in float32" if float_parts else ""
-    print(f"{report.path}: {report.bytes:,} bytes, {quantization or 'float32'}{but}")
-    print("ops: " + ", ".join(f"{name} {count}" for name, count in report.ops.items()))
-    if judge is None:
-        compare(network, report.path, held, options.pipeline)
+    except_for = f" except for {', '.join(float_parts)} in float32" if float_parts else ""
+    print_report(report, f"{quantization or 'float32'}{except_for}")
+    if test_set is None:
+        compare(network, report.path, held_out, options.pipeline)
     else:
-        prove(network, report.path, judge, calibration, options)
+        prove(network, report, test_set, calibration, options)
 
 
 if __name__ == "__main__":
     try:
         main(tyro.cli(Options, description=__doc__))
-    # LiteRT raises a RuntimeError for a file that does not load.
+    # LiteRT raises a RuntimeError for a file that it cannot load.
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         sys.exit(f"error: {error}")

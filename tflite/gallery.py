@@ -1,25 +1,25 @@
 """A file of known people: int8 features, their names, and which network made them.
 
 The file is NumPy's .npz: a zip of arrays that `numpy.load` opens anywhere, without pickles. Its zip comment, the last
-64 bytes, is the SHA-256 of all bytes before it. So one hash is checked before anything is parsed, and sees every byte
-that was changed, lost or added.
+64 bytes, is the SHA-256 of all bytes before it. It is checked before anything is parsed, and finds every byte that was
+changed, lost or added.
 """
 
 import hashlib
 import io
-import os
-import shutil
 import unicodedata
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from files import locked, replacing  # beside this file
 
 FORMAT = 1
 HEX = 64  # digits of a SHA-256
-BLOCK = 4096  # features brought to float32 at a time
-UNKNOWN = "unknown"  # whom nobody may be called
+BLOCK = 4096  # features that are float32 at a time
+UNKNOWN = "unknown"  # no person may have this name
+LONGEST, LARGEST = 255, 2**30  # characters of a name, bytes of a file
 
 
 def sha256(content):
@@ -27,37 +27,26 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
-@contextmanager
-def replacing(path, mode="wb", **options):
-    """A file to write that takes the place of `path` in one step at the end, or leaves it alone where that fails."""
-    path = Path(path).resolve()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, mode, **options) as file:
-            if path.exists():
-                shutil.copymode(path, temporary)  # a file that only its owner may read stays so
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def identity(name):
-    """A name as it is kept: in Unicode's composed form, as file systems differ in that.
+def checked_name(name):
+    """A name in Unicode's composed form, since file systems differ in that.
 
     Raises:
-        ValueError: for a name that is empty, "unknown", or has characters that cannot be printed on a line.
+        ValueError: for a name that is empty, "unknown", too long, a path, or has characters that cannot be printed on a
+            line.
     """
     name = unicodedata.normalize("NFC", name)
-    if not name.strip() or not name.isprintable() or name == UNKNOWN:
-        raise ValueError(f"`name` must be printable, not empty and not {UNKNOWN!r}. Received: name={name!r}")
+    if not (name.strip() and name.isprintable() and name not in (UNKNOWN, ".", "..") and len(name) <= LONGEST) or any(
+        separator in name for separator in "/\\"
+    ):
+        raise ValueError(
+            f"`name` must be printable, not empty, not {UNKNOWN!r}, no path, and of at most {LONGEST} characters. "
+            f"Received: name={name[: LONGEST + 1]!r}"
+        )
     return name
 
 
-def named_pictures(folder, suffixes):
-    """(name, path) of pictures: NAME.jpg in the folder, and all in its folder NAME."""
+def named_images(folder, suffixes):
+    """(name, path) of images: NAME.jpg in the folder, and all in its folder NAME."""
     people = [path for path in Path(folder).iterdir() if path.is_dir() and not path.name.startswith(".")]
     found = [(path.stem, path) for path in Path(folder).iterdir() if not path.is_dir()]
     found += [(person.name, path) for person in people for path in person.iterdir()]
@@ -79,67 +68,92 @@ def unit(features):
     return np.float32(features / lengths)
 
 
-def quantised(features):
-    """int8 features q = round(127 f / max |f|) (N, D), and scales 1 / |q| (N,): q * scale is of length 1."""
+def quantized(features):
+    """int8 features q = round(127 f / max |f|) (N, D), and scales 1 / |q| (N,): q * scale has length 1."""
     features = unit(features)
     rounded = np.rint(127 * features / np.abs(features).max(1, keepdims=True)).astype(np.int8)
     return rounded, np.float32(1 / np.linalg.norm(rounded.astype(np.float64), axis=1))
 
 
 class Gallery:
-    """Features of known people, to be compared with by cosine. One that is not saved yet is empty.
+    """Features of known people, which are compared by cosine. A new gallery is empty until it is saved.
 
     Args:
         path: the .npz file.
         model: SHA-256 of the .tflite file that makes the features, in hexadecimal.
+        network: name of the .tflite file, for messages.
 
     Attributes:
         names: (G,) names, sorted: a person may have several features.
         features: (G, D) int8.
-        scales: (G,) float32, with which features are of length 1.
+        scales: (G,) float32, with which features have length 1.
     """
 
     UNKNOWN = UNKNOWN
 
-    def __init__(self, path, model):
-        self.path, self.model = Path(path), model
+    def __init__(self, path, model, network=""):
+        self.path, self.model, self.network = Path(path), model, network
         self.names, self.features, self.scales = np.empty(0, "U1"), np.empty((0, 0), np.int8), np.empty(0, np.float32)
-        self._seal = b""  # of the file this came from
+        self._seal = b""  # of the file that was read
 
     @classmethod
-    def load(cls, path, model):
+    def load(cls, path, model, network=""):
         """Reads a gallery.
 
         Raises:
             FileNotFoundError: if there is none.
             ValueError: if the file was changed or cut short, is no gallery, or was made by another model.
         """
-        gallery = cls(path, model)
+        gallery = cls(path, model, network)
         if not gallery.path.is_file():
             raise FileNotFoundError(f"There is no gallery {path}")
+        if gallery.path.stat().st_size > LARGEST:
+            raise ValueError(f"{path} is no gallery: it has more than {LARGEST:,} bytes")
         content = gallery.path.read_bytes()
         if sha256(memoryview(content)[:-HEX]).encode() != content[-HEX:]:
             raise ValueError(
                 f"{path} is no gallery, or was changed or cut short: its SHA-256 does not fit. It was left as it is"
             )
         try:
+            with zipfile.ZipFile(io.BytesIO(content)) as container:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in container.infolist()):
+                    raise ValueError("it is compressed")
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 kept, made_by = int(arrays["format"]), str(arrays["model"])
+                other = (str(arrays["network"]) if "network" in arrays else "") or "another file"
                 gallery.names, gallery.features, gallery.scales = (
                     arrays[key] for key in ("names", "features", "scales")
                 )
-        except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # NumPy and zipfile raise nearly every kind of error
             raise ValueError(f"{path} is no gallery: {error}") from error
         if kept != FORMAT:
             raise ValueError(f"{path} must be of format {FORMAT}. It is of {kept}")
         if made_by != model:
             raise ValueError(
-                f"{path} holds features of another model (SHA-256 {made_by[:12]}..., not {model[:12]}...), which "
-                "cannot be compared. It was left as it is"
+                f"{path} holds features of another model: {other[:LONGEST]} (SHA-256 {made_by[:12]}...), which cannot "
+                f"be compared with those of {network or 'this file'} (SHA-256 {model[:12]}...). It was left as it is"
             )
         gallery._seal = content[-HEX:]
         gallery.check()
         return gallery
+
+    @classmethod
+    @contextmanager
+    def changing(cls, path, model, network="", *, new=False):
+        """Yields a gallery to change, and saves it at the end. No other program can change it meanwhile.
+
+        Args:
+            path, model, network: of the gallery.
+            new: whether to begin an empty one if there is none.
+
+        Raises:
+            OSError: if the file cannot be written; then it is as it was.
+            ValueError, FileNotFoundError: as `load`.
+        """
+        with locked(path):
+            gallery = (cls if new and not Path(path).exists() else cls.load)(path, model, network)
+            yield gallery
+            gallery._write()
 
     def check(self):
         """Raises a ValueError unless the arrays fit each other, names are in order and features are of length 1."""
@@ -149,6 +163,15 @@ class Gallery:
             raise ValueError(f"{self.path} must hold names (G,), int8 features (G, D) and float32 scales (G,)")
         if (self.names[1:] < self.names[:-1]).any():
             raise ValueError(f"{self.path} must hold its names in order")
+        for name in map(str, self.people):
+            try:
+                kept = checked_name(name)
+            except ValueError as error:
+                raise ValueError(f"{self.path}: {error}") from error
+            if kept != name:
+                raise ValueError(f"{self.path} must hold names in Unicode's composed form. Received: {name!r}")
+        if len(set(self._keys())) < len(self.names):
+            raise ValueError(f"{self.path} must hold each feature of a person once")
         for rows in self._blocks():
             block = self.features[rows].astype(np.float32)
             squares = np.einsum("gd,gd->g", block, block) * self.scales[rows] ** 2
@@ -156,13 +179,21 @@ class Gallery:
                 raise ValueError(f"{self.path} must hold features of length 1")
 
     def save(self):
-        """Writes the file in one step: what is there stays whole whatever happens meanwhile.
+        """Writes the file in one step. `changing` is the way for several programs.
 
         Raises:
             ValueError: if another program has written it since it was read.
             OSError: if it cannot be written; then it is as it was.
         """
-        arrays = {"format": FORMAT, "model": self.model}
+        with locked(self.path):
+            if self._seal != (self.path.read_bytes()[-HEX:] if self.path.exists() else b""):
+                raise ValueError(
+                    f"{self.path} was written by another program meanwhile. Nothing was changed: try again"
+                )
+            self._write()
+
+    def _write(self):
+        arrays = {"format": FORMAT, "model": self.model, "network": self.network}
         arrays |= {"names": self.names, "features": self.features, "scales": self.scales}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
@@ -173,28 +204,32 @@ class Gallery:
         with replacing(self.path) as file:
             file.write(body)
             file.write(seal)
-            if self._seal != (self.path.read_bytes()[-HEX:] if self.path.exists() else b""):
-                raise ValueError(
-                    f"{self.path} was written by another program meanwhile. Nothing was changed: try again"
-                )
         self._seal = seal
 
     def append(self, names, features):
-        """Adds features (N, D) of people called `names`, and returns how many. What is there already is left out."""
-        names = [identity(name) for name in names]
-        rounded, scales = quantised(features)
+        """Adds features (N, D) of people called `names`, and returns how many. Features that are there are left out.
+
+        Raises:
+            ValueError: for a name that is not allowed, features that are not (N, D), not finite or all zero, or a
+                feature that is there under another name: one image of two people.
+        """
+        names = [checked_name(name) for name in names]
+        rounded, scales = quantized(features)
         if len(names) != len(rounded) or (len(self.names) and rounded.shape[1] != self.features.shape[1]):
             raise ValueError(
                 f"`features` must be ({len(names)}, {self.features.shape[1] or 'D'}). "
                 f"Received: features.shape={rounded.shape}"
             )
-        old = np.isin(self.names, names)
-        known = {(str(name), row.tobytes()) for name, row in zip(self.names[old], self.features[old], strict=True)}
-        new = []
-        for i, key in enumerate(zip(names, (row.tobytes() for row in rounded), strict=True)):
-            if key not in known:
-                known.add(key)
+        people, new = {}, []  # people: names by feature
+        for name, row in self._keys():
+            people.setdefault(row, set()).add(name)
+        for i, (name, row) in enumerate(zip(names, (row.tobytes() for row in rounded), strict=True)):
+            if row not in people:
+                people[row] = {name}
                 new.append(i)
+            elif name not in people[row]:
+                others = ", ".join(sorted(people[row]))
+                raise ValueError(f"`features` must be of one person each. Received: one image of {name} and {others}")
         if new:
             everyone = np.concatenate([self.names, np.array(names)[new]])
             order = np.argsort(everyone, kind="stable")
@@ -207,9 +242,9 @@ class Gallery:
         """Removes all features of a person, and returns how many.
 
         Raises:
-            ValueError: if there is no one of this name.
+            ValueError: if nobody has this name.
         """
-        away = self.names == identity(name)
+        away = self.names == checked_name(name)
         if not away.any():
             raise ValueError(f"{self.path} holds no one called {name!r}")
         self.names, self.features, self.scales = self.names[~away], self.features[~away], self.scales[~away]
@@ -224,7 +259,7 @@ class Gallery:
         return np.unique(self.names)
 
     def similarities(self, features):
-        """(N, P) cosines of features (N, D) to all people, to the most alike feature of each."""
+        """(N, P) cosines of features (N, D) and people, each by the most similar feature of the person."""
         features = unit(features)
         if not len(self.names) or features.shape[1] != self.features.shape[1]:
             raise ValueError(
@@ -236,10 +271,16 @@ class Gallery:
         return np.maximum.reduceat(found, np.unique(self.names, return_index=True)[1], axis=1)
 
     def search(self, feature, k):
-        """The k people most alike to a feature (D,): list of (name, cosine), the most alike first."""
+        """The k people most similar to a feature (D,): list of (name, cosine), the most similar first."""
+        if k < 1:
+            raise ValueError(f"`k` must be 1 or more. Received: k={k}")
         found = self.similarities(np.asarray(feature)[None])[0]
         order = np.argsort(-found, kind="stable")[:k]
         return [(str(self.people[i]), float(found[i])) for i in order]
+
+    def _keys(self):
+        """Name and bytes of each feature."""
+        return [(str(name), row.tobytes()) for name, row in zip(self.names, self.features, strict=True)]
 
     def _blocks(self):
         return [slice(start, start + BLOCK) for start in range(0, len(self.names), BLOCK)]

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-TURNED = {5, 6, 7, 8}  # EXIF orientations that exchange width and height
 OVERLAP = 0.3  # intersection over union from which two boxes are one track
 PATIENCE = 10  # frames that a track survives unseen
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Who is in a box (left, top, right, bottom), and the track's mean cosine so far to the person most alike."""
+    """Who is in a box (left, top, right, bottom), and the track's mean cosine so far to the most similar person."""
 
     frame: int
     track: str
@@ -24,35 +23,23 @@ class Seen:
     cosine: float
 
 
-class FramePictures:
-    """Frames that are pictures in a folder, in the order of the numbers in their names.
+class FrameImages:
+    """Frames that are images in a folder, in the order of the numbers in their names.
 
     Args:
-        folder: of pictures.
+        folder: of images.
         suffixes: of their names.
-        read: function of a path that gives an upright RGB picture.
+        read: function of a path that returns an upright RGB image.
     """
 
     def __init__(self, folder, suffixes, read):
         found = [path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes]
         self.paths, self.read = sorted(found, key=_by_numbers), read
 
-    def check(self, boxes):
-        """Raises a ValueError unless all boxes are in frames that are there. Reads only the headers of the pictures."""
-        for number in sorted(boxes):
-            if number > len(self.paths):
-                raise ValueError(f"{boxes[number][0].where}: there is no frame {number}, only {len(self.paths)}")
-            try:
-                with Image.open(self.paths[number - 1]) as picture:
-                    turned = picture.getexif().get(0x0112) in TURNED
-                    width, height = picture.size[::-1] if turned else picture.size
-            except Exception as error:  # Pillow's readers raise what they like
-                raise ValueError(f"{self.paths[number - 1]} is no picture that can be read: {error}") from error
-            for box in boxes[number]:
-                box.pixels(width, height)
-
     def frames(self, boxes):
-        """Yields number and picture of every frame that has boxes."""
+        """Yields number and image of every frame that has boxes. Raises a ValueError if there is no such frame."""
+        if max(boxes) > len(self.paths):
+            raise ValueError(f"{boxes[max(boxes)][0].where}: there is no frame {max(boxes)}, only {len(self.paths)}")
         for number in sorted(boxes):
             yield number, self.read(self.paths[number - 1])
 
@@ -78,27 +65,21 @@ class VideoFrames:
         self.source, self.capture = source, cv2.VideoCapture(source if isinstance(source, int) else str(source))
         self.first = self._next()
         if self.first is None:
-            raise ValueError(f"--video {source} is nothing that OpenCV can read")
+            raise ValueError(f"--video {source} must be a video that OpenCV can read")
 
     def _next(self):
         there, frame = self.capture.read()
         return Image.fromarray(np.ascontiguousarray(frame[..., ::-1])) if there else None  # OpenCV has blue first
 
-    def check(self, boxes):
-        """Raises a ValueError unless all boxes are in the frame: all frames are as large as the first."""
-        for number in sorted(boxes):
-            for box in boxes[number]:
-                box.pixels(*self.first.size)
-
     def frames(self, boxes):
-        """Yields number and picture of every frame that has boxes. Raises a ValueError if the video ends early."""
-        picture = self.first
+        """Yields number and image of every frame that has boxes. Raises a ValueError if the video ends early."""
+        image = self.first
         for number in range(1, max(boxes) + 1):
-            if picture is None:
+            if image is None:
                 raise ValueError(f"{self.source} ends after {number - 1} frames, but there are boxes in {max(boxes)}")
             if number in boxes:
-                yield number, picture
-            picture = self._next() if number < max(boxes) else None
+                yield number, image
+            image = self._next() if number < max(boxes) else None
         self.capture.release()
 
 
@@ -116,7 +97,7 @@ class Tracks:
 
     Args:
         people: (P,) names.
-        threshold: mean cosine from which a track is the person most alike.
+        threshold: mean cosine from which a track is the most similar person.
         unknown: the name below it.
     """
 
@@ -127,11 +108,11 @@ class Tracks:
     _made: int = 0
 
     def see(self, frame, tracks, boxes, similarities):
-        """Boxes of a frame.
+        """Assigns the boxes of a frame to tracks and people.
 
         Args:
             frame: its number.
-            tracks: track of each box; None where overlap with the boxes before is to find it.
+            tracks: track of each box; None where its overlap with earlier boxes decides.
             boxes: (left, top, right, bottom) each.
             similarities: (N, P) cosines.
 
@@ -152,14 +133,14 @@ class Tracks:
         return seen
 
     def _associated(self, frame, boxes):
-        """Greedy: pairs of an old track and a box are taken by falling overlap; a box that is left opens a track."""
+        """Takes pairs of a track and a box in the order of falling overlap. A box without a pair begins a track."""
         self._tracks = {name: t for name, t in self._tracks.items() if frame - t.frame <= PATIENCE + 1}
         pairs = [
             (overlap(track.box, box), name, i) for name, track in self._tracks.items() for i, box in enumerate(boxes)
         ]
         tracks, taken = [None] * len(boxes), set()
-        for share, name, i in sorted(pairs, key=lambda pair: -pair[0]):
-            if share >= OVERLAP and tracks[i] is None and name not in taken:
+        for common, name, i in sorted(pairs, key=lambda pair: -pair[0]):
+            if common >= OVERLAP and tracks[i] is None and name not in taken:
                 tracks[i] = name
                 taken.add(name)
         for i, name in enumerate(tracks):
@@ -176,32 +157,40 @@ def overlap(a, b):
     return common / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)) - common)
 
 
-def identities(frames, boxes, embed_boxes, gallery, threshold):
-    """A `Seen` for every box of a video, frame by frame, as the iterator that is returned is run.
+def identities(frames, boxes, embed_boxes, gallery, threshold, *, skipped=None):
+    """Yields a `Seen` for every box of a video, frame by frame.
 
     Args:
-        frames: `FramePictures` or `VideoFrames`.
+        frames: `FrameImages` or `VideoFrames`.
         boxes: dict of lists of `Box` by frame number.
-        embed_boxes: function of a picture and boxes in whole pixels that gives features (N, D).
+        embed_boxes: function of an image and boxes in whole pixels that returns features (N, D).
         gallery: `Gallery`.
         threshold: see `Tracks`.
+        skipped: `Counter` that counts boxes without a pixel in their frame. None: such a box is an error.
 
     Raises:
-        ValueError: at once, if a box is outside its frame.
+        ValueError: naming the box, if none of its pixels is in its frame, unless `skipped` is given.
     """
-    frames.check(boxes)
     tracks = Tracks(gallery.people, threshold, gallery.UNKNOWN)
-
-    def of_frame(number, picture):
-        pixels = [box.pixels(*picture.size) for box in boxes[number]]
-        similarities = gallery.similarities(embed_boxes(picture, pixels))
-        return tracks.see(number, [box.track for box in boxes[number]], pixels, similarities)
-
-    return (seen for number, picture in frames.frames(boxes) for seen in of_frame(number, picture))
+    for number, image in frames.frames(boxes):
+        pixels = {box: box.pixels(*image.size) for box in boxes[number]}
+        inside = {box: edges for box, edges in pixels.items() if edges}
+        outside = [box for box in pixels if box not in inside]
+        if outside and skipped is None:
+            width, height = image.size
+            raise ValueError(
+                f"{outside[0].where}: the box {outside[0].edges} of frame {number} has no pixel in the frame of "
+                f"{width} x {height}"
+            )
+        if outside:
+            skipped["outside the frame"] += len(outside)
+        if inside:
+            similarities = gallery.similarities(embed_boxes(image, list(inside.values())))
+            yield from tracks.see(number, [box.track for box in inside], list(inside.values()), similarities)
 
 
 def lines(seen):
-    """Yields a heading and a line for every `Seen`, as it comes."""
+    """Yields a heading, and a line for every `Seen` as it comes."""
     yield "frame  track  cosine  left,top,right,bottom  name"
     for one in seen:
         yield f"{one.frame:5d}  {one.track:>5}  {one.cosine:6.3f}  {','.join(map(str, one.box)):<21}  {one.name}"

@@ -115,7 +115,7 @@ def test_the_start_is_apart_from_the_runs_and_both_are_without_what_is_around_th
             clock[0] += next(durations)
 
     (tmp_path / "x.tflite").write_bytes(b"12345")
-    monkeypatch.setitem(sys.modules, "run", SimpleNamespace(Network=Network))
+    monkeypatch.setitem(sys.modules, "network", SimpleNamespace(Network=Network))
     loaded = module()
     monkeypatch.setattr(loaded, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     row = loaded.measure(tmp_path / "x.tflite", 2, 10)

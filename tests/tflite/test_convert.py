@@ -1,7 +1,6 @@
 import importlib.util
 import json
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from hashlib import sha256
@@ -14,7 +13,7 @@ import tyro
 from PIL import Image
 
 from keras_osnet import OSNet
-from keras_osnet.export import run_tflite, to_tflite
+from keras_osnet.export import TARGETS, load_test_set, run_tflite, to_tflite
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tflite" / "convert.py"
 # Market-1501's tree in plain colours: (identity, camera) -> RGB. What is fitted to the training side has seen as strong
@@ -32,10 +31,6 @@ COLOURS = {
 }
 
 
-def convert(*arguments):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("convert")
@@ -48,35 +43,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_int8_is_fitted_to_a_folder_and_compared_on_what_was_held_out(folder):
-    output = folder / "small.tflite"
-    done = convert(
-        folder / "model.keras", "--quantization", "int8", "--calibration", folder / "many", "--output", output
-    )
-    assert done.returncode == 0, done.stderr
-    sizes, ops, compared = done.stdout.splitlines()
-    kept = "conv1, pool1, conv2, transition2, conv3"
-    assert sizes == f"{output}: {output.stat().st_size:,} bytes, int8 but for {kept} in float32"
-    assert re.search(r"\bQUANTIZE 1\b", ops)
-    mean, least = re.fullmatch(
-        r"on 3 pictures held out: largest .*, cosine of the features mean ([\d.]+), least ([\d.]+)", compared
-    ).groups()
-    assert 0.99 < float(least) <= float(mean) <= 1
-    feature = run_tflite(output, np.zeros((1, 64, 32, 3), "float32"))
-    assert (feature.shape, feature.dtype) == ((1, 512), np.float32)
-
-
-def test_too_few_pictures_end_in_one_line_and_nothing_is_written(folder):
-    output = folder / "never.tflite"
-    arguments = "--output", output, "--quantization", "int8", "--calibration", folder / "few"
-    done = convert(folder / "model.keras", *arguments)
-    assert done.returncode == 1
-    error = [line for line in done.stderr.splitlines() if line.startswith("error: ")][-1]
-    assert "--calibration must hold 4 pictures or more, better 200. Received: 3" in error
-    assert "Traceback" not in done.stderr
-    assert not output.exists()
-
-
 @pytest.fixture(scope="module")
 def script():
     """The script as a module: TensorFlow is imported once."""
@@ -86,9 +52,42 @@ def script():
     return module
 
 
+def test_int8_is_fitted_to_a_folder_and_compared_on_what_was_held_out(script, folder, capsys):
+    output = folder / "small.tflite"
+    script.main(script.Options(folder / "model.keras", output, "int8", folder / "many"))
+    sizes, ops, compared = capsys.readouterr().out.splitlines()
+    kept = "conv1, pool1, conv2, transition2, conv3"
+    assert sizes == f"{output}: {output.stat().st_size:,} bytes, int8 except for {kept} in float32"
+    assert re.search(r"\bQUANTIZE 1\b", ops)
+    mean, least = re.fullmatch(
+        r"on 3 images held out: largest .*, cosine of the features mean ([\d.]+), least ([\d.]+)", compared
+    ).groups()
+    assert 0.99 < float(least) <= float(mean) <= 1
+    feature = run_tflite(output, np.zeros((1, 64, 32, 3), "float32"))
+    assert (feature.shape, feature.dtype) == ((1, 512), np.float32)
+
+
+def test_too_few_images_are_an_error_and_nothing_is_written(script, folder):
+    output = folder / "never.tflite"
+    message = "--calibration must hold, and --images must be, 4 images or more, better 200. Received: 3"
+    with pytest.raises(ValueError, match=message):
+        script.main(script.Options(folder / "model.keras", output, "int8", folder / "few"))
+    assert not output.exists()
+
+
+def test_a_file_that_is_not_there_is_named(script, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent\.keras"):
+        script.main(script.Options(tmp_path / "absent.keras"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "kept"),
-    [([], None), (["--float-parts"], ()), (["--float-parts", "conv1", "pool1"], ("conv1", "pool1"))],
+    [
+        ([], None),
+        (["--float-parts"], ()),
+        (["--float-parts", "none"], ("none",)),
+        (["--float-parts", "conv1"], ("conv1",)),
+    ],
 )
 def test_parts_in_float_are_those_asked_for_or_none_or_left_open(script, arguments, kept):
     assert tyro.cli(script.Options, args=["m.keras", *arguments]).float_parts == kept
@@ -99,6 +98,7 @@ def test_parts_in_float_are_those_asked_for_or_none_or_left_open(script, argumen
     [
         ({"quantization": "int8"}, ("conv1", "pool1", "conv2", "transition2", "conv3")),
         ({"quantization": "int8", "float_parts": ()}, ()),
+        ({"quantization": "int8", "float_parts": ("none",)}, ()),
         ({"quantization": "int8", "float_parts": ("conv3",)}, ("conv3",)),
         ({"quantization": "int8", "integer_io": True}, ()),
         ({"quantization": "dynamic"}, ("conv1", "pool1", "conv2")),
@@ -131,14 +131,13 @@ def mean_colour(weights):
     return model
 
 
-def test_a_file_that_loses_too_much_is_refused_beside_its_certificate(script, market, monkeypatch, tmp_path, capsys):
-    # A converter that loses all blue: black is then nearer to blue than the darker blue is.
-    monkeypatch.setattr(script, "to_tflite", lambda model, path, **options: to_tflite(mean_colour((1, 1, 0)), path))
-    options = script.Options(
-        market / "model.keras", tmp_path / "m.tflite", certify=True, dataset="market1501", data_dir=market
-    )
+def test_a_file_that_loses_too_much_is_refused_beside_its_certificate(script, market, tmp_path, capsys):
+    options = script.Options(Path(), certify=True, dataset="market1501", data_dir=market)
+    # A file without blue: black is then nearer to blue than the darker blue is.
+    report = to_tflite(mean_colour((1, 1, 0)), tmp_path / "m.tflite")
+    test_set = load_test_set("market1501", market)
     with pytest.raises(SystemExit) as stopped:
-        script.main(options)
+        script.prove(mean_colour((1, 1, 1)), report, test_set, None, options)
     assert (
         stopped.value.code == "refused: R1 loses 50.00 points, mAP loses 25.00 points on market1501, the budget is 0.3"
     )
@@ -158,8 +157,8 @@ def test_rounding_is_fitted_to_the_training_side_where_no_folder_is_given(script
     files = sorted((market / "Market-1501-v15.09.15" / "bounding_box_train").iterdir())
     digests = [sha256(file.read_bytes()).hexdigest() for file in files]
     assert found["calibration"] == {
-        "pictures": 5,
-        "rule": "5 of the 5 training pictures of market1501, evenly spread in the dataset's order",
+        "images": 5,
+        "rule": "5 of the 5 training images of market1501, evenly spread in the dataset's order",
         "sha256": sha256("\n".join(digests).encode()).hexdigest(),
     }
     content = (tmp_path / "model.tflite").read_bytes()
@@ -174,12 +173,12 @@ def test_dynamic_of_another_network_is_not_fitted(script):
     assert script.calibration_of(options, object(), mean_colour((1, 1, 1))) == (None, [])
 
 
-def test_calibration_on_the_judges_pictures_ends_before_anything_is_written(script, market, tmp_path):
+def test_calibration_on_test_images_ends_before_anything_is_written(script, folder, market, tmp_path):
     options = script.Options(
-        market / "model.keras", tmp_path / "m.tflite", "int8", market / "Market-1501-v15.09.15", certify=True,
+        folder / "model.keras", tmp_path / "m.tflite", "int8", market / "Market-1501-v15.09.15", certify=True,
         dataset="market1501", data_dir=market,
     )  # fmt: skip
-    with pytest.raises(ValueError, match=r"none of the test pictures of market1501.* Received: 5 of 10"):
+    with pytest.raises(ValueError, match=r"none of the test images of market1501.* Received: 4 of 8"):
         script.main(options)
     assert not list(tmp_path.iterdir())
 
@@ -192,18 +191,18 @@ def test_calibration_on_the_judges_pictures_ends_before_anything_is_written(scri
         ({"certify": True, "dataset": "market"}, "`dataset` must be one of"),
     ],
 )
-def test_a_judge_and_the_wish_for_one_come_together(script, market, settings, message):
+def test_certify_and_dataset_come_together(script, market, settings, message):
     with pytest.raises(ValueError, match=message):
         script.main(script.Options(market / "model.keras", **settings))
 
 
-def test_a_file_with_the_preprocessing_inside_is_compared_on_whole_pictures(script, tmp_path, capsys):
+def test_a_file_with_the_preprocessing_inside_is_compared_on_whole_images(script, tmp_path, capsys):
     picture = keras.Input((20, 12, 3))
     keras.Model(picture, keras.layers.GlobalAveragePooling2D()(picture)).save(tmp_path / "model.keras")
     script.main(script.Options(tmp_path, pipeline=True))
     (compared,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("on "))
     assert re.fullmatch(
-        r"on 4 random pictures: largest difference .*, cosine of the features mean 1.0+, least (1|0.9999).*", compared
+        r"on 4 random images: largest difference .*, cosine of the features mean 1.0+, least (1|0.9999).*", compared
     )
 
 
@@ -213,7 +212,7 @@ def test_another_json_file_is_not_taken_for_an_old_certificate(script, market, t
     options = script.Options(
         market / "model.keras", tmp_path / "best.tflite", certify=True, dataset="market1501", data_dir=market
     )
-    with pytest.raises(ValueError, match=r"its certificate would take the place of .*best\.json"):
+    with pytest.raises(ValueError, match=r"its certificate would replace .*best\.json"):
         script.main(options)
     assert [path.name for path in tmp_path.iterdir()] == ["best.json"]
     script.main(replace(options, certify=False, dataset=None))
@@ -230,13 +229,54 @@ def test_a_file_made_anew_has_no_old_certificate(script, market, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"m.tflite"}
 
 
-@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
-def test_other_targets_are_written_by_their_ending_and_compared(script, folder, tmp_path, capsys, suffix):
-    pytest.importorskip({".onnx": "onnxruntime", ".xml": "openvino"}[suffix])
+@pytest.mark.parametrize("suffix", TARGETS)
+def test_every_target_is_written_by_its_ending_and_compared(script, folder, tmp_path, capsys, suffix):
+    for package in TARGETS[suffix].packages:
+        pytest.importorskip(package)
     options = script.Options(folder / "model.keras", tmp_path / f"m{suffix}")
     script.main(options)
     written, _, compared = capsys.readouterr().out.splitlines()
     assert written == f"{options.output}: {sum(path.stat().st_size for path in tmp_path.iterdir()):,} bytes, float32"
     assert float(re.search(r"largest difference from Keras (\S+),", compared)[1]) < 1e-4
-    with pytest.raises(ValueError, match=rf"\{suffix} files are float32 and take no other options"):
-        script.main(replace(options, quantization="float16"))
+    if suffix != ".tflite":
+        with pytest.raises(ValueError, match=rf"\{suffix} files are float32 and take no other options"):
+            script.main(replace(options, quantization="float16"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"output": "m.keras"}, r"--output must end in \.tflite, \.onnx, .* Received: .*m\.keras"),
+        ({"budget": float("nan")}, "`budget` must be 0 or more points"),
+        ({"budget": float("inf")}, "`budget` must be 0 or more points"),
+        ({"quantization": "int8", "calibration": "many", "float_parts": ("conv9",)}, "Received: 'conv9'"),
+        ({"quantization": "dynamic", "float_parts": ("conv1", "conv9")}, "Received: 'conv9'"),
+        ({"quantization": "int8", "calibration": "many", "images": -1}, "4 images or more.* --images -1"),
+        ({"quantization": "int8", "calibration": "many", "integer_io": True, "pipeline": True}, "`integer_io` is for"),
+    ],
+)
+def test_options_that_cannot_be_met_are_refused_before_any_work(script, folder, settings, message, tmp_path):
+    changed = {name: folder / value for name, value in settings.items() if name == "calibration"}
+    changed |= {"output": tmp_path / settings.get("output", "m.tflite")}
+    with pytest.raises(ValueError, match=message):
+        script.main(script.Options(folder / "model.keras", **{**settings, **changed}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_page_of_somebody_else_is_not_overwritten(script, market, tmp_path):
+    page = tmp_path / "m.html"
+    page.write_text("<h1>My page</h1>")
+    options = script.Options(market / "model.keras", tmp_path / "m.tflite", certify=True, dataset="market1501")
+    with pytest.raises(ValueError, match=r"its certificate would replace .*m\.html, which is no certificate"):
+        script.main(replace(options, data_dir=market))
+    assert [path.name for path in tmp_path.iterdir()] == ["m.html"]
+    script.main(replace(options, certify=False, dataset=None))
+    assert page.read_text() == "<h1>My page</h1>"
+
+
+def test_weights_of_somebody_else_are_not_overwritten_by_an_openvino_file(script, folder, tmp_path):
+    pytest.importorskip("openvino")
+    (tmp_path / "m.bin").write_bytes(b"weights")
+    with pytest.raises(ValueError, match=r"m\.bin belongs to another program"):
+        script.main(script.Options(folder / "model.keras", tmp_path / "m.xml"))
+    assert (tmp_path / "m.bin").read_bytes() == b"weights"

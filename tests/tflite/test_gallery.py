@@ -3,30 +3,22 @@
 import errno
 import io
 import os
+import socket
 import stat
+import subprocess
 import sys
+import time
 import zipfile
 from hashlib import sha256
-from importlib import util
 from pathlib import Path
 
+import gallery as gallery_module
 import numpy as np
 import pytest
+from gallery import Gallery
 
-SCRIPT = Path(__file__).resolve().parents[2] / "tflite" / "gallery.py"
+ROOT = Path(__file__).resolve().parents[2]
 MODEL = "ab" * 32
-
-
-def module():
-    specification = util.spec_from_file_location("tflite_gallery", SCRIPT)
-    loaded = util.module_from_spec(specification)
-    sys.modules[specification.name] = loaded
-    specification.loader.exec_module(loaded)
-    return loaded
-
-
-Gallery = module().Gallery
-gallery_module = sys.modules["tflite_gallery"]
 
 
 def people(path, features=((1, 0, 0), (0, 1, 0), (1, 1, 0)), names=("Ann", "Ann", "Bob")):
@@ -36,7 +28,7 @@ def people(path, features=((1, 0, 0), (0, 1, 0), (1, 1, 0)), names=("Ann", "Ann"
     return gallery
 
 
-def test_features_are_rounded_to_int8_with_the_scale_that_makes_them_one_long(tmp_path):
+def test_features_are_rounded_to_int8_with_the_scale_that_makes_their_length_1(tmp_path):
     features = np.random.default_rng(3).normal(size=(5, 7)) * [[1], [1e-3], [50], [1], [7]]
     gallery = people(tmp_path / "p.npz", features, "abcde")
     for row, feature in enumerate(features):
@@ -46,9 +38,7 @@ def test_features_are_rounded_to_int8_with_the_scale_that_makes_them_one_long(tm
         assert gallery.scales[row] == pytest.approx(sum(value * value for value in expected) ** -0.5, rel=1e-6)
 
 
-@pytest.mark.parametrize("block", [2, 4096])
-def test_the_search_gives_each_person_once_with_the_cosine_to_the_most_alike_feature(tmp_path, monkeypatch, block):
-    monkeypatch.setattr(gallery_module, "BLOCK", block)
+def test_the_search_returns_each_person_once_with_the_cosine_to_the_most_similar_feature(tmp_path):
     features = [(1, 0, 0), (0, 0, 5), (0, 3, 0), (-1, 0, 0), (2, 2, 0)]
     gallery = people(tmp_path / "p.npz", features, ["Ann", "Cid", "Ann", "Cid", "Bob"])
     found = gallery.search(np.array([0.0, 9, 0]), 3)
@@ -57,6 +47,22 @@ def test_the_search_gives_each_person_once_with_the_cosine_to_the_most_alike_fea
     assert [name for name, _ in gallery.search(np.array([-1.0, 0, 1]), 2)] == ["Cid", "Ann"]
     several = gallery.similarities([[0, 9, 0], [-1, 0, 0]])
     np.testing.assert_allclose(several, [[1, 2**-0.5, 0], [0, -(2**-0.5), 1]], atol=1e-6)
+
+
+def test_a_gallery_of_several_blocks_is_searched_as_a_plain_loop_does(tmp_path):
+    g = np.random.default_rng(5)
+    features, query = g.normal(size=(9001, 8)), g.normal(size=8)
+    names = [f"p{i % 700}" for i in range(len(features))]
+    gallery = Gallery(tmp_path / "p.npz", MODEL)
+    gallery.append(names, features)
+    best = {}
+    for name, feature in zip(names, features, strict=True):
+        cosine = feature @ query / np.linalg.norm(feature) / np.linalg.norm(query)
+        best[name] = max(cosine, best.get(name, -1))
+    found = dict(gallery.search(query, 700))
+    np.testing.assert_allclose([found[name] for name in best], list(best.values()), atol=0.02)
+    with pytest.raises(ValueError, match=r"`k` must be 1 or more. Received: k=-1"):
+        gallery.search(query, -1)
 
 
 def test_a_saved_gallery_is_an_ordinary_npz_and_loads_as_it_was(tmp_path):
@@ -108,8 +114,13 @@ def test_any_changed_byte_and_any_cut_is_refused_and_the_file_stays(tmp_path):
 
 def test_a_gallery_of_another_model_is_refused(tmp_path):
     people(tmp_path / "p.npz")
-    with pytest.raises(ValueError, match=r"another model \(SHA-256 abababababab\.\.\., not cdcdcdcdcdcd"):
-        Gallery.load(tmp_path / "p.npz", "cd" * 32)
+    message = r"another model: another file \(SHA-256 abababababab\.\.\.\).* those of new.tflite \(SHA-256 cdcdcdcdcdcd"
+    with pytest.raises(ValueError, match=message):
+        Gallery.load(tmp_path / "p.npz", "cd" * 32, "new.tflite")
+    with Gallery.changing(tmp_path / "q.npz", MODEL, "old.tflite", new=True) as gallery:
+        gallery.append(["Ann"], np.ones((1, 3)))
+    with pytest.raises(ValueError, match=r"another model: old\.tflite .* those of new\.tflite"):
+        Gallery.load(tmp_path / "q.npz", "cd" * 32, "new.tflite")
     with pytest.raises(FileNotFoundError, match=r"no gallery .*absent\.npz"):
         Gallery.load(tmp_path / "absent.npz", MODEL)
 
@@ -134,6 +145,18 @@ GOOD = {
         ({"scales": np.float32([0.2, 1.1])}, "length 1"),
         ({"names": np.array(["Ann", None])}, "is no gallery: Object arrays"),
         ({"scales": None}, "is no gallery"),
+        ({"scales": np.float32([0.2, np.nan])}, "length 1"),
+        ({"names": np.array(["Ann", "Bob\nCid"])}, r"p.npz: `name` must be printable.*'Bob\\nCid'"),
+        ({"names": np.array(["../Ann", "Bob"])}, r"p.npz: `name` must .* no path.*'\.\./Ann'"),
+        ({"names": np.array(["Ann", "C:\\Bob"])}, "p.npz: `name` must .* no path"),
+        ({"names": np.array(["..", "Bob"])}, "p.npz: `name` must .* no path"),
+        ({"names": np.array(["Ann", "B" * 256])}, "p.npz: `name` must .* at most 255 characters"),
+        ({"names": np.array(["Ann", "unknown"])}, "p.npz: `name` must .* not 'unknown'"),
+        ({"names": np.array(["Ann", "Jose\u0301"])}, "Unicode's composed form"),
+        (
+            {"names": np.array(["Ann", "Ann"]), "features": np.int8([[3, 4]] * 2), "scales": np.float32([0.2] * 2)},
+            "each feature of a person once",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_though_the_hash_does(tmp_path, change, message):
@@ -150,6 +173,54 @@ def test_arrays_that_do_not_fit_are_refused_though_the_hash_does(tmp_path, chang
         Gallery.load(path, MODEL)
 
 
+def test_a_compressed_gallery_is_refused_before_it_is_unpacked(tmp_path):
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **GOOD | {"features": np.zeros((10**6, 100), np.int8)})
+    with zipfile.ZipFile(buffer, "a") as container:
+        container.comment = b"0" * 64
+    body = buffer.getvalue()[:-64]
+    (tmp_path / "p.npz").write_bytes(body + sha256(body).hexdigest().encode())
+    with pytest.raises(ValueError, match=r"p\.npz is no gallery: it is compressed"):
+        Gallery.load(tmp_path / "p.npz", MODEL)
+
+
+def added_at_once(path, processes, count):
+    """Names in the gallery after several processes have each added `count` people."""
+    program = ROOT / "tests" / "programs" / "add_to_a_gallery.py"
+    running = [
+        subprocess.Popen([sys.executable, program, path, letter, str(count)]) for letter in "abcdefgh"[:processes]
+    ]
+    assert [process.wait() for process in running] == [0] * processes
+    return list(Gallery.load(path, MODEL).names)
+
+
+def test_people_whom_several_processes_add_at_once_are_all_there(tmp_path):
+    expected = sorted(f"{letter}{i}" for letter in "abc" for i in range(5))
+    assert added_at_once(tmp_path / "p.npz", 3, 5) == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".p.npz.lock", "p.npz"]
+
+
+def test_temporary_files_of_killed_programs_are_removed_by_the_next_writer(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host, ours, theirs = socket.gethostname(), os.getpid(), ended.pid
+    names = {f".p.npz.{host}.{process}.abcd.tmp": kept for process, kept in ((ours, True), (theirs, False))}
+    names |= {".p.npz.elsewhere.1.abcd.tmp": True, ".p.npz.elsewhere.1.old.tmp": False, "p.npz.tmp": True}
+    for name in names:
+        (tmp_path / name).touch()
+    os.utime(tmp_path / ".p.npz.elsewhere.1.old.tmp", (time.time() - 90_000,) * 2)
+    people(tmp_path / "p.npz")
+    assert {name: (tmp_path / name).exists() for name in names} == names
+
+
+def test_one_image_under_two_names_is_refused_by_both_names(tmp_path):
+    gallery = people(tmp_path / "p.npz")
+    for names, features in ((["Zoe"], [(0, 2, 0)]), (["Zoe", "Yan"], [(5, 5, 1), (5, 5, 1)])):
+        with pytest.raises(ValueError, match=r"one image of (Zoe and Ann|Yan and Zoe)"):
+            gallery.append(names, np.array(features, float))
+    assert gallery.append(["Ann"], np.array([(0, 2.0, 0)])) == 0
+
+
 @pytest.mark.parametrize(
     ("function", "error"), [("fsync", OSError(errno.ENOSPC, "No space left")), ("replace", KeyboardInterrupt())]
 )
@@ -164,7 +235,7 @@ def test_nothing_is_lost_where_writing_fails(tmp_path, monkeypatch, function, er
     monkeypatch.setattr(os, function, fail)
     with pytest.raises(type(error)):
         gallery.save()
-    assert [path.name for path in tmp_path.iterdir()] == ["p.npz"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".p.npz.lock", "p.npz"]
     assert gallery.path.read_bytes() == before
     monkeypatch.undo()
     gallery.save()  # and the change is not lost either
@@ -194,7 +265,7 @@ def test_a_file_that_only_its_owner_may_read_stays_so(tmp_path):
     assert stat.S_IMODE(gallery.path.stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "nul\0", "\udcff", "unknown"])
+@pytest.mark.parametrize("name", ["", "  ", "two\nlines", "nul\0", "\udcff", "unknown", "a/b", "..", "x" * 256])
 def test_a_name_that_cannot_stand_in_a_line_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match=r"`name` must be printable.*Received: name="):
         Gallery(tmp_path / "p.npz", MODEL).append([name], np.ones((1, 3)))
@@ -222,7 +293,7 @@ def test_a_folder_names_people_by_files_and_by_folders(tmp_path):
     for name in ("Ann/1.jpg", "Ann/2.PNG", "Ann/notes.txt", "Bob.jpg", "list.csv", ".trash/x.jpg", "Nobody/x.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = gallery_module.named_pictures(tmp_path, {".jpg", ".png"})
+    found = gallery_module.named_images(tmp_path, {".jpg", ".png"})
     assert [(name, str(path.relative_to(tmp_path))) for name, path in found] == [
         ("Ann", "Ann/1.jpg"),
         ("Ann", "Ann/2.PNG"),

@@ -2,21 +2,22 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib import util
 from pathlib import Path
 
+import keras
+import network
 import numpy as np
 import pytest
+import run as run_module
 import tensorflow as tf
 from PIL import Image
 
 from keras_osnet import FeatureExtractor, OSNet
+from keras_osnet.data import images
 from keras_osnet.export import run_tflite, to_tflite
+from keras_osnet.export.litert import TFLiteNetwork
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "tflite"
-SPECIFICATION = util.spec_from_file_location("tflite_run", SCRIPTS / "run.py")
-DEVICE = util.module_from_spec(SPECIFICATION)
-SPECIFICATION.loader.exec_module(DEVICE)
 
 
 def script(name, *arguments):
@@ -53,7 +54,7 @@ def test_run_ranks_the_folder_by_the_distance_of_keras_features(folder):
     assert [name for _, _, name in rows] == [files[i].name for i in np.argsort(expected)]
     assert rows[0][2] == "4.png"
     np.testing.assert_allclose([float(d) for _, d, _ in rows], np.sort(expected), atol=2e-3)
-    assert re.search(r"[\d.]+ ms a picture", done.stdout)
+    assert re.search(r"[\d.]+ ms per image", done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -62,9 +63,9 @@ def test_run_ranks_the_folder_by_the_distance_of_keras_features(folder):
         ("nothing.tflite", "query.png", "gallery", "nothing.tflite"),
         ("query.png", "query.png", "gallery", "is not a TFLite file"),
         ("model.tflite", "nobody.png", "gallery", "nobody.png"),
-        ("model.tflite", "model.keras", "gallery", "model.keras is no picture"),
+        ("model.tflite", "model.keras", "gallery", "model.keras cannot be read as an image"),
         ("model.tflite", "query.png", "nowhere", "nowhere"),
-        ("model.tflite", "query.png", "empty", "must hold pictures"),
+        ("model.tflite", "query.png", "empty", "must hold images"),
     ],
 )
 def test_run_says_what_is_wrong_in_one_line(folder, model, query, gallery, message):
@@ -176,8 +177,8 @@ def test_a_gallery_of_a_file_of_normalised_pictures_knows_them_again(people, tmp
 
 
 def test_a_file_of_several_outputs_gives_its_features_of_a_normalised_picture(people):
-    network = DEVICE.Network(people / "several.tflite", 1)
-    feature = network.run(network.prepare(Image.new("RGB", (5, 3), (102, 51, 255))))
+    device = network.Network(people / "several.tflite", 1)
+    feature = device.run(device.prepare(Image.new("RGB", (5, 3), (102, 51, 255))))
     np.testing.assert_allclose(feature, [(0.4 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225], atol=1e-6)
 
 
@@ -188,9 +189,9 @@ def test_a_file_of_int8_in_and_out_gives_the_feature_in_float(people):
     converter.representative_dataset = lambda: ([np.full((1, 6, 4, 3), level)] for level in levels)
     converter.inference_input_type = converter.inference_output_type = tf.int8
     (people / "int8.tflite").write_bytes(converter.convert())
-    network = DEVICE.Network(people / "int8.tflite", 1)
-    prepared = network.prepare(Image.new("RGB", (5, 3), (102, 51, 255)))
-    feature = network.run(prepared)
+    device = network.Network(people / "int8.tflite", 1)
+    prepared = device.prepare(Image.new("RGB", (5, 3), (102, 51, 255)))
+    feature = device.run(prepared)
     assert prepared.dtype == np.int8
     step = 4.9 / 255
     expected = [(0.4 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225]
@@ -199,9 +200,9 @@ def test_a_file_of_int8_in_and_out_gives_the_feature_in_float(people):
 
 def test_a_file_that_takes_something_else_is_refused(people):
     with pytest.raises(
-        ValueError, match=r"boxes\.tflite must have a signature `embed`, or take one float32 or int8 picture"
+        ValueError, match=r"boxes\.tflite must have a signature `embed`, or take one float32 or int8 image"
     ):
-        DEVICE.Network(people / "boxes.tflite", 1)
+        network.Network(people / "boxes.tflite", 1)
 
 
 def test_pictures_are_added_all_or_none(people, tmp_path):
@@ -210,7 +211,7 @@ def test_pictures_are_added_all_or_none(people, tmp_path):
     (tmp_path / "new" / "Bob.jpg").write_bytes(b"broken")
     done = script("run.py", people / "both.tflite", "--gallery", tmp_path / "p.npz", "--add", tmp_path / "new")
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert "Bob.jpg is no picture that can be read" in done.stderr
+    assert "Bob.jpg cannot be read as an image" in done.stderr
     assert not (tmp_path / "p.npz").exists()
 
 
@@ -240,6 +241,10 @@ def test_a_video_that_fails_writes_nothing(people, tmp_path):
     run(people / "embed.tflite", "--gallery", tmp_path / "p.npz", "--add", people / "people")
     (tmp_path / "boxes.csv").write_text("frame,left,top,right,bottom\n1,0,0,9,9\n2,50,0,60,9\n")
     video = "--gallery", tmp_path / "p.npz", "--video", people / "frames", "--boxes", tmp_path / "boxes.csv"
+    skipped = script("run.py", people / "embed.tflite", *video)
+    assert (skipped.returncode, len(skipped.stdout.splitlines())) == (0, 2)
+    assert "1 boxes skipped: 1 outside the frame" in skipped.stderr
+    video = *video, "--outside", "refuse", "--output", tmp_path / "seen.csv"
     done = script("run.py", people / "embed.tflite", *video)
     assert (done.returncode, done.stdout) == (1, "")
     assert "boxes.csv, row 3: the box (50.0, 0.0, 60.0, 9.0) of frame 2 has no pixel in the frame" in done.stderr
@@ -251,7 +256,7 @@ def test_a_video_that_fails_writes_nothing(people, tmp_path):
     video = "--gallery", tmp_path / "p.npz", "--video", tmp_path / "frames", "--boxes", tmp_path / "boxes.csv"
     done = script("run.py", people / "embed.tflite", *video, "--output", tmp_path / "seen.csv")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "2.png is no picture that can be read" in done.stderr
+    assert "2.png cannot be read as an image" in done.stderr
     assert not (tmp_path / "seen.csv").exists()
 
 
@@ -291,9 +296,9 @@ def test_run_imports_neither_tensorflow_nor_keras(people, arguments):
 def test_arguments_that_do_not_go_together_are_refused(monkeypatch, capsys, arguments):
     monkeypatch.setattr(sys, "argv", ["run.py", "model.tflite", *arguments])
     with pytest.raises(SystemExit) as ended:
-        DEVICE.arguments()
+        run_module.arguments()
     assert ended.value.code == 2
-    assert re.search(r"besides MODEL, give .* Received: |invalid positive value: '0'", capsys.readouterr().err)
+    assert re.search(r"besides MODEL, give .* Received: |must be 1 .. 1000000. Received: 0", capsys.readouterr().err)
 
 
 LYING = Image.Exif()
@@ -314,28 +319,129 @@ PICTURES = {  # file, picture, which colours hold LEVELS
 @pytest.mark.parametrize(("name", "picture", "colours"), PICTURES.values(), ids=PICTURES)
 def test_pictures_of_every_mode_are_read_as_rgb(tmp_path, name, picture, colours):
     picture.save(tmp_path / name)
-    found = DEVICE.read(tmp_path / name)
+    found = network.read(tmp_path / name)
     assert found.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(found), LEVELS[..., None] * colours)
 
 
 def test_a_picture_that_lies_on_its_side_is_turned_upright(tmp_path):
     Image.fromarray(np.uint8(LEVELS)).save(tmp_path / "a.png", exif=LYING)
-    found = np.asarray(DEVICE.read(tmp_path / "a.png"))[..., 0]
+    found = np.asarray(network.read(tmp_path / "a.png"))[..., 0]
     np.testing.assert_array_equal(found, [[51, 0], [52, 128], [254, 255]])
+
+
+def forms():
+    """Image files of many forms: name -> (suffix, image, options of `save`)."""
+    g = np.random.default_rng(3)
+    image = Image.fromarray(g.integers(0, 256, (6, 9, 3), dtype="uint8"))
+    grey, alpha = image.convert("L"), Image.fromarray(g.integers(0, 256, (6, 9), dtype="uint8"))
+    deep = Image.fromarray(g.integers(0, 2**16, (6, 9), dtype="uint16"))
+    exif = {turn: Image.Exif() for turn in range(1, 9)}
+    for turn, data in exif.items():
+        data[0x0112] = turn
+    yield from ((f"EXIF {turn}", (".png", image, {"exif": data})) for turn, data in exif.items())
+    yield from ((suffix, (suffix, image, {})) for suffix in (".jpg", ".jfif", ".bmp", ".webp", ".tif", ".gif", ".ppm"))
+    yield "palette, BMP", (".bmp", image.quantize(7), {})
+    yield "palette, transparent", (".png", image.quantize(7), {"transparency": 2})
+    yield "1 bit", (".bmp", grey.convert("1"), {})
+    yield "16 bits, PNG", (".png", deep, {})
+    yield "16 bits, TIFF", (".tif", deep, {})
+    yield "16 bits, PGM", (".pgm", deep, {})
+    yield "grey with transparency", (".png", Image.merge("LA", (grey, alpha)), {})
+    yield "CMYK", (".jpg", image.convert("CMYK"), {})
+    yield "JPEG, EXIF", (".jpg", image, {"exif": exif[6]})
+    yield "WebP, EXIF", (".webp", image, {"exif": exif[8], "lossless": True})
+    yield "damaged EXIF", (".png", image, {"exif": b"Exif\x00\x00MM\x00*\xff\xff\xff\xff"})
+
+
+FORMS = dict(forms())
+
+
+@pytest.mark.parametrize(("suffix", "image", "options"), FORMS.values(), ids=FORMS)
+def test_images_of_every_form_are_read_as_the_package_reads_them(tmp_path, suffix, image, options):
+    path = tmp_path / f"a{suffix}"
+    image.save(path, **options)
+    np.testing.assert_array_equal(np.asarray(network.read(path)), images.read(path))
+
+
+def test_names_and_limits_of_images_are_those_of_the_package():
+    assert (network.SUFFIXES, network.FORMATS) == (images.SUFFIXES, tuple(images.FORMATS))
+    assert (network.PIXELS, network.SIDE, network.BYTES) == (images.PIXELS, images.SIDE, images.BYTES)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tif", Image.fromarray(np.zeros((3, 4), "float32"))),
+        ("a.tif", Image.fromarray(np.zeros((3, 4), "int32"))),
+        ("wide.png", Image.new("1", (2**14 + 1, 1))),
+        ("large.png", Image.new("1", (2**13, 2**12 + 1))),
+        ("cut.jpg", b"\xff\xd8\xff\xe0\x00\x10JFIF"),
+        ("empty.png", b""),
+        ("a.svg", b"<svg/>"),
+    ],
+)
+def test_what_the_package_refuses_to_read_is_refused_by_name(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content) if isinstance(content, bytes) else content.save(path)
+    for read in (network.read, images.read):
+        with pytest.raises(ValueError, match=rf"{name} cannot be read as an image: "):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("query.png", "gallery", "--threads", "32768"), "must be 1 .. 256. Received: 32768"),
+        (("query.png", "gallery", "--top", "-3"), "must be 1 .. 1000000. Received: -3"),
+        (("--gallery", "p.npz", "--video", "f", "--boxes", "b.csv", "--threshold", "nan"), "-1 .. 1. Received: nan"),
+        (("--gallery", "p.npz", "--video", "f", "--boxes", "b.csv", "--threshold", "inf"), "-1 .. 1. Received: inf"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["run.py", "model.tflite", *arguments])
+    with pytest.raises(SystemExit):
+        run_module.arguments()
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("threads", [0, -1, 257, 32768])
+def test_numbers_of_threads_that_litert_cannot_have_are_refused(people, threads):
+    for open_file in (network.Network, TFLiteNetwork):
+        with pytest.raises(ValueError, match=rf"`threads` must be 1 \.\. 256. Received: threads={threads}"):
+            open_file(people / "both.tflite", threads)
+
+
+def test_features_that_are_not_finite_are_refused_by_name(people):
+    device, black = network.Network(people / "both.tflite", 1), Image.new("RGB", (9, 9))  # has no direction: 0 / 0
+    message = r"both\.tflite must compute features that are finite and not all zero"
+    with pytest.raises(ValueError, match=message):
+        device.run(device.prepare(black))
+    with pytest.raises(ValueError, match=message):
+        device.embed_boxes(black, [(0, 0, 3, 3)])
+
+
+def test_features_that_are_zero_are_refused_by_name(tmp_path):
+    image = keras.Input((6, 4, 3))
+    features = keras.layers.ReLU()(keras.layers.GlobalAveragePooling2D()(image))
+    path = to_tflite(keras.Model(image, features), tmp_path / "m.tflite").path
+    device = network.Network(path, 1)
+    assert device.run(device.prepare(Image.new("RGB", (3, 4), (255, 0, 0)))).any()
+    with pytest.raises(ValueError, match=r"m\.tflite must compute features that are finite and not all zero"):
+        device.run(device.prepare(Image.new("RGB", (3, 4))))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 8000), (8000, 600), (2048, 2047)])
 def test_pictures_from_one_pixel_to_thousands_go_into_either_kind_of_file(people, size):
     picture = Image.new("RGB", size, (30, 40, 0))
     picture.paste((0, 0, 0), (0, 0, size[0] // 2, size[1]))
-    network = DEVICE.Network(people / "both.tflite", 1)
-    prepared = network.prepare(picture)
+    device = network.Network(people / "both.tflite", 1)
+    prepared = device.prepare(picture)
     assert max(prepared.shape) < 2 * 1024
-    np.testing.assert_allclose(network.run(prepared), [0.6, 0.8, 0], atol=1e-4)
-    network = DEVICE.Network(people / "model.tflite", 1)
-    assert network.prepare(picture).shape == (1, 64, 32, 3)
-    assert network.run(network.prepare(picture)).shape == (512,)
+    np.testing.assert_allclose(device.run(prepared), [0.6, 0.8, 0], atol=1e-4)
+    device = network.Network(people / "model.tflite", 1)
+    assert device.prepare(picture).shape == (1, 64, 32, 3)
+    assert device.run(device.prepare(picture)).shape == (512,)
 
 
 def test_convert_writes_a_file_that_agrees_with_keras_and_says_little(folder, tmp_path):
@@ -347,9 +453,3 @@ def test_convert_writes_a_file_that_agrees_with_keras_and_says_little(folder, tm
     assert f"{(tmp_path / 'out.tflite').stat().st_size:,} bytes" in done.stdout
     assert len(done.stdout.splitlines()) == 3
     assert len(done.stderr.splitlines()) < 10  # TensorFlow's own start-up lines
-
-
-def test_convert_names_a_file_that_is_not_there(tmp_path):
-    done = script("convert.py", tmp_path / "absent.keras")
-    assert done.returncode == 1
-    assert "error: There is no weights file" in done.stderr

@@ -1,26 +1,15 @@
 """Boxes, frames and tracks; without a network and without OpenCV."""
 
 import sys
-from importlib import util
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import boxes as boxes_module
 import numpy as np
 import pytest
+import video
 from PIL import Image
-
-SCRIPTS = Path(__file__).resolve().parents[2] / "tflite"
-
-
-def module(name):
-    specification = util.spec_from_file_location(f"tflite_{name}", SCRIPTS / f"{name}.py")
-    loaded = util.module_from_spec(specification)
-    sys.modules[specification.name] = loaded
-    specification.loader.exec_module(loaded)
-    return loaded
-
-
-boxes_module, video = module("boxes"), module("video")
 
 # Who is who: red, green and blue boxes have cosine 1 to Red, Green and Blue and 0 to the others.
 PEOPLE = SimpleNamespace(
@@ -28,10 +17,10 @@ PEOPLE = SimpleNamespace(
 )
 
 
-def colours(picture, boxes):
+def colours(image, boxes):
     """Mean colour of each box, of length 1."""
     means = np.stack(
-        [np.asarray(picture, float)[top:bottom, left:right].mean((0, 1)) for left, top, right, bottom in boxes]
+        [np.asarray(image, float)[top:bottom, left:right].mean((0, 1)) for left, top, right, bottom in boxes]
     )
     return means / np.linalg.norm(means, axis=1, keepdims=True)
 
@@ -40,6 +29,10 @@ def read(tmp_path, text):
     path = tmp_path / "boxes.csv"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     return boxes_module.read_boxes(path)
+
+
+def tuples(boxes):
+    return {n: [(box.track, *box.edges) for box in of_frame] for n, of_frame in boxes.items()}
 
 
 @pytest.mark.parametrize(
@@ -56,8 +49,40 @@ def read(tmp_path, text):
     ],
 )
 def test_boxes_are_read_from_named_columns_and_as_the_mot_challenge_has_them(tmp_path, text, expected):
-    found = read(tmp_path, text)
-    assert {n: [(box.track, *box.edges) for box in boxes] for n, boxes in found.items()} == expected
+    found, skipped = read(tmp_path, text)
+    assert tuples(found) == expected
+    assert not skipped
+
+
+MOT = {1: [("3", 10, 20, 40, 60)], 2: [("3", 11, 20, 41, 60)]}
+
+
+@pytest.mark.parametrize("delimiter", [",", ", ", ";", "\t", " ", "   "])
+def test_values_may_be_separated_by_commas_semicolons_tabs_or_spaces(tmp_path, delimiter):
+    rows = [(1, 3, 11, 21, 30, 40), (2, 3, "1.2e1", 21, 30, 40)]
+    text = "".join(delimiter.join(map(str, row)) + "\n" for row in rows)
+    assert tuples(read(tmp_path, text)[0]) == MOT
+    named = delimiter.join(("frame", "left", "top", "right", "bottom")) + "\n" + delimiter.join("12345") + "\n"
+    assert tuples(read(tmp_path, named)[0]) == {1: [(None, 2, 3, 4, 5)]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected", "skipped"),
+    [
+        # Ground truth: frame, track, box, flag, class, visibility.
+        ("1,3,11,21,30,40,1,1,.9\n1,4,1,1,5,5,0,1,.5\n1,5,1,1,5,5,1,7,1\n1,6,1,1,5,5,1,7,1\n2,3,12,21,30,40,1,1,1\n",
+         MOT, {"flagged to be ignored": 1, "of class 7": 2}),
+        # Detections and results: frame, track, box, confidence, three coordinates that may be anything.
+        ("1,3,11,21,30,40,0,-1,-1,-1\n2,3,12,21,30,40,.5,7,2,0\n", MOT, {}),
+        ("1,3,11,21,30,40,0\n2,3,12,21,30,40,-2.5\n", MOT, {}),
+    ],
+)  # fmt: skip
+def test_rows_of_the_mot_challenge_that_are_no_people_to_find_are_skipped_and_counted(
+    tmp_path, rows, expected, skipped
+):
+    found, counted = read(tmp_path, rows)
+    assert tuples(found) == expected
+    assert counted == skipped
 
 
 HEAD = "frame,left,top,right,bottom,track\n1,0,0,2,2,a\n"
@@ -67,6 +92,7 @@ HEAD = "frame,left,top,right,bottom,track\n1,0,0,2,2,a\n"
     ("text", "message"),
     [
         ("", "must hold boxes"),
+        ("1,3,11,21,30,40,0,1,1\n", "must hold boxes of people. Received: 1 rows that are skipped"),
         ("frame,left,top,right,bottom\n", "must hold boxes"),
         ("frame,x,y,right,bottom\n1,2,3,4,5\n", "lacks left, top"),
         (HEAD + "2,0,0,two,2,a\n", "row 3: must hold numbers.*'two'"),
@@ -74,6 +100,7 @@ HEAD = "frame,left,top,right,bottom,track\n1,0,0,2,2,a\n"
         (HEAD + "2,0,0,nan,2,a\n", "row 3: must hold finite numbers"),
         (HEAD + "0,0,0,2,2,a\n", "row 3: frames are numbered 1, 2, 3.*Received: 0"),
         (HEAD + "1.5,0,0,2,2,a\n", "row 3: frames are numbered"),
+        (HEAD + "1e300,0,0,2,2,a\n", "row 3: frames are numbered"),
         (HEAD + "2,5,0,5,2,a\n", r"row 3: the box \(5.0, 0.0, 5.0, 2.0\) of frame 2 is empty"),
         (HEAD + "2,0,3,5,2,a\n", "row 3: .* of frame 2 is empty"),
         (HEAD + "1,0,0,2,2,a\n", "row 3: track a is twice in frame 1"),
@@ -88,11 +115,11 @@ def test_a_bad_row_is_named(tmp_path, text, message):
 
 
 def frame(path, colours, size=(60, 40)):
-    """A grey picture with boxes of colour, (left, top, right, bottom) -> colour."""
-    picture = Image.new("RGB", size, (90, 90, 90))
+    """A grey image with boxes of colour, (left, top, right, bottom) -> colour."""
+    image = Image.new("RGB", size, (90, 90, 90))
     for box, colour in colours.items():
-        picture.paste(colour, box)
-    picture.save(path)
+        image.paste(colour, box)
+    image.save(path)
 
 
 def in_frame(number, *edges, track=None):
@@ -111,7 +138,7 @@ def test_identities_follow_boxes_that_move_and_are_told_apart_from_strangers(tmp
         1: [in_frame(1, 0, 0, 10, 20), in_frame(1, 40, 5, 60, 40)],
         3: [in_frame(3, 43, 5, 80.2, 40), in_frame(3, 2, -5, 12, 20), in_frame(3, 20, 30, 24, 34)],
     }
-    seen = video.identities(video.FramePictures(tmp_path, {".png"}, Image.open), boxes, colours, PEOPLE, 0.65)
+    seen = video.identities(video.FrameImages(tmp_path, {".png"}, Image.open), boxes, colours, PEOPLE, 0.65)
     assert [(one.frame, one.track, one.box, one.name) for one in seen] == [
         (1, "1", (0, 0, 10, 20), "Red"),
         (1, "2", (40, 5, 60, 40), "Blue"),
@@ -157,38 +184,32 @@ def test_the_pair_that_overlaps_most_is_taken_first_and_a_track_lives_ten_frames
     assert see(26, (7, 0, 17, 10)) == ["4"]  # overlap 4 / 16
 
 
-@pytest.mark.parametrize(
-    ("box", "message"),
-    [
-        (in_frame(2, 60, 0, 70, 10), "boxes.csv, row 7: .* of frame 2 has no pixel in the frame of 60 x 40"),
-        (in_frame(2, -9, 0, 0.4, 10), "row 7: .* no pixel"),
-        (in_frame(2, 5, 40, 9, 50), "row 7: .* no pixel"),
-        (in_frame(2, 5, 5, 5.4, 9), "row 7: .* no pixel"),
-        (in_frame(4, 0, 0, 5, 5), "row 7: there is no frame 4, only 3"),
-        (in_frame(3, 0, 0, 5, 5), "f3.png is no picture that can be read"),
-    ],
-)
-def test_a_box_that_cannot_be_cut_out_is_refused_before_anything_is_computed(tmp_path, box, message):
+OUTSIDE = [(60, 0, 70, 10), (-9, 0, 0.4, 10), (5, 40, 9, 50), (5, 5, 5.4, 9)]
+
+
+@pytest.mark.parametrize("edges", OUTSIDE)
+def test_a_box_without_a_pixel_in_its_frame_is_skipped_and_counted_or_refused(tmp_path, edges):
     for n in (1, 2):
-        frame(tmp_path / f"f{n}.png", {})
-    (tmp_path / "f3.png").write_bytes(b"broken")
-    boxes = {1: [in_frame(1, 0, 0, 5, 5)], box.frame: [box]}
-    with pytest.raises(ValueError, match=message):
-        video.identities(video.FramePictures(tmp_path, {".png"}, Image.open), boxes, None, PEOPLE, 0.65)
+        frame(tmp_path / f"f{n}.png", {(0, 0, 10, 20): RED})
+    frames = video.FrameImages(tmp_path, {".png"}, Image.open)
+    red = [in_frame(n, 0, 0, 10, 20) for n in (1, 2)]
+    boxes, skipped = {1: [in_frame(1, *edges)], 2: [red[1], in_frame(2, *edges)]}, Counter()
+    seen = list(video.identities(frames, boxes, colours, PEOPLE, 0.65, skipped=skipped))
+    assert [(one.frame, one.box, one.name) for one in seen] == [(2, (0, 0, 10, 20), "Red")]
+    assert skipped == {"outside the frame": 2}
+    with pytest.raises(ValueError, match=r"boxes.csv, row 7: .* of frame 1 has no pixel in the frame of 60 x 40"):
+        list(video.identities(frames, boxes, colours, PEOPLE, 0.65))
 
 
-def test_a_frame_that_lies_on_its_side_is_checked_upright(tmp_path):
-    lying = Image.Exif()
-    lying[0x0112] = 6
-    Image.new("RGB", (60, 40)).save(tmp_path / "1.jpg", exif=lying)
-    frames = video.FramePictures(tmp_path, {".jpg"}, None)
-    frames.check({1: [in_frame(1, 30, 50, 40, 60)]})
-    with pytest.raises(ValueError, match="frame of 40 x 60"):
-        frames.check({1: [in_frame(1, 50, 30, 60, 40)]})
+def test_a_frame_that_is_not_there_is_named_before_anything_is_computed(tmp_path):
+    frame(tmp_path / "f1.png", {})
+    boxes = {1: [in_frame(1, 0, 0, 5, 5)], 4: [in_frame(4, 0, 0, 5, 5)]}
+    with pytest.raises(ValueError, match="row 7: there is no frame 4, only 1"):
+        next(video.identities(video.FrameImages(tmp_path, {".png"}, Image.open), boxes, None, PEOPLE, 0.65))
 
 
 class Capture:
-    """What OpenCV gives: arrays with blue first, and then nothing."""
+    """What OpenCV returns: arrays with blue first, and then nothing."""
 
     def __init__(self, source):
         self.left = {"film.mp4": 3, 0: 1}.get(source, 0)
@@ -205,7 +226,7 @@ def test_a_video_is_read_frame_by_frame_with_red_first(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture))
     boxes = {n: [in_frame(n, 0, 0, 60, 40)] for n in (1, 3)}
     frames = list(video.VideoFrames(Path("film.mp4")).frames(boxes))
-    assert [(n, picture.size, picture.getpixel((5, 5))) for n, picture in frames] == [
+    assert [(n, image.size, image.getpixel((5, 5))) for n, image in frames] == [
         (1, (60, 40), (20, 0, 255)),
         (3, (60, 40), (0, 0, 255)),
     ]
@@ -221,7 +242,12 @@ def test_a_video_is_read_frame_by_frame_with_red_first(monkeypatch):
             in_frame(1, 0, 0, 5, 5),
             "--video film.mp4 needs OpenCV: pip install opencv-python-headless",
         ),
-        (SimpleNamespace(VideoCapture=Capture), "text.txt", in_frame(1, 0, 0, 5, 5), "text.txt is nothing that OpenCV"),
+        (
+            SimpleNamespace(VideoCapture=Capture),
+            "text.txt",
+            in_frame(1, 0, 0, 5, 5),
+            "text.txt must be a video that OpenCV",
+        ),
         (
             SimpleNamespace(VideoCapture=Capture),
             "film.mp4",

@@ -1,0 +1,94 @@
+"""Files that several programs may write: locked, and replaced in one step, as those of keras_osnet.files."""
+
+import os
+import secrets
+import shutil
+import socket
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+WAIT = 60.0  # seconds for another program's lock
+DAY = 86_400  # seconds after which another machine's leftovers are removed
+
+
+@contextmanager
+def locked(path):
+    """Holds the lock of a file against other processes: the file `.NAME.lock` beside it.
+
+    Raises:
+        OSError: if another process still holds the lock after a minute.
+    """
+    path, end = Path(path).resolve(), time.monotonic() + WAIT
+    with open(path.with_name(f".{path.name}.lock"), "a+b") as file:
+        while not _lock(file):
+            if time.monotonic() > end:
+                raise TimeoutError(f"{path} is locked by another program, also after {WAIT:g} s")
+            time.sleep(0.02)
+        yield  # closing the file releases the lock
+
+
+@contextmanager
+def replacing(path, mode="wb", **options):
+    """Opens a file that replaces `path` in one step at the end. If that fails, `path` stays as it was.
+
+    Temporary files that killed programs left beside it are removed. The new file has the permissions of the old one.
+    """
+    path = Path(path).resolve()
+    _sweep(path)
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, mode.replace("w", "x"), **options) as file:
+            if path.exists():
+                shutil.copymode(path, temporary)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _lock(file):
+    """Whether the lock could be taken."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        file.seek(0)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _sweep(path):
+    """Removes the temporary files of processes that have ended; those of other machines after a day."""
+    start, host = f".{path.name}.", socket.gethostname()
+    for file in path.parent.iterdir():
+        if file.name.startswith(start) and file.name.endswith(".tmp"):
+            owner, _, process = file.name.removeprefix(start).rpartition(".")[0].rpartition(".")[0].rpartition(".")
+            try:
+                if time.time() - file.stat().st_mtime > DAY or (owner == host and _has_ended(process)):
+                    file.unlink()
+            except FileNotFoundError:
+                pass  # another program removed it
+
+
+def _has_ended(process):
+    if os.name != "posix" or not process.isdigit():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
