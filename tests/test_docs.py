@@ -66,6 +66,7 @@ def module_of(script):
     spec = importlib.util.spec_from_file_location(name, ROOT / script)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    sys.path.insert(0, str((ROOT / script).parent))  # as Python does for a script
     spec.loader.exec_module(module)
     return module
 
