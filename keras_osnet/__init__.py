@@ -7,12 +7,13 @@ from keras_osnet.complexity import complexity
 from keras_osnet.inference import AttributeRecogniser, FeatureExtractor
 from keras_osnet.models import VARIANTS, OSNet
 from keras_osnet.preprocessing import preprocess_input
-from keras_osnet.weights import load_torchreid_weights
+from keras_osnet.weights import PRESETS, load_torchreid_weights
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DATASETS",
+    "PRESETS",
     "VARIANTS",
     "AttributeRecogniser",
     "FeatureExtractor",

@@ -1,17 +1,20 @@
 """Files that are written whole or not at all, locked where two processes may write them, and read within bounds."""
 
+import errno
 import glob
 import json
 import os
 import secrets
 import socket
 import time
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 LARGEST_JSON = 64 * 2**20  # bytes
+LARGEST_ZIP_LIST = 4 * 2**20
 DAY = 86_400  # seconds
 
 
@@ -101,6 +104,56 @@ def locked(path, *, seconds=60.0):
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def reading(path, form, keep=()):
+    """Turns whatever a library raises about the content of `path` into one ValueError that names the file.
+
+    Libraries document few of their exceptions: a damaged archive alone raises BadZipFile, KeyError, TypeError and more.
+    Errors of the file system and MemoryError keep their type.
+
+    Args:
+        path: file to read.
+        form: what it must be, for the message: "a PyTorch checkpoint".
+        keep: exception types to pass on as they are.
+
+    Raises:
+        ValueError: if the content is not of that form.
+        OSError: if the file cannot be opened or read.
+    """
+    try:
+        yield
+    except (MemoryError, *keep):
+        raise
+    except Exception as error:
+        # For damaged content, h5py and Pillow raise OSError without a number, zipfile tries to seek before the start.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        what = str(error) or type(error).__name__
+        raise ValueError(f"`path` must be {form}. Received: path={path}, but {what}") from error
+
+
+def open_zip(file):
+    """Opens a zip archive whose list of entries takes at most 4 MB; `zipfile` reads lists of any size into memory.
+
+    Args:
+        file: binary file, open for reading.
+
+    Returns:
+        `zipfile.ZipFile`.
+
+    Raises:
+        ValueError: if the list is larger.
+        zipfile.BadZipFile: if it is no zip archive.
+    """
+    file.seek(max(file.seek(0, os.SEEK_END) - 2**16 - 22, 0))
+    tail = file.read()
+    end = tail.rfind(b"PK\x05\x06")
+    listed = tail[end + 12 : end + 16] if end >= 0 else b""
+    if int.from_bytes(listed, "little") > LARGEST_ZIP_LIST:
+        raise ValueError(f"its list of zip entries has more than {LARGEST_ZIP_LIST:,} bytes")
+    return zipfile.ZipFile(file)
 
 
 def _sweep(path):

@@ -1,18 +1,52 @@
 """From RGB levels to what the network was trained on."""
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
-from keras import ops
 
-# ImageNet's channel means and standard deviations, of levels scaled to 0..1.
-MEAN = np.array([0.485, 0.456, 0.406], "float32")
-STD = np.array([0.229, 0.224, 0.225], "float32")
+RESIZINGS = ("bilinear",)
 
 
-def preprocess_input(images):
-    """Normalises pictures: (x / 255 - mean) / std per channel, with ImageNet's mean and standard deviation.
+@dataclass(frozen=True)
+class Preprocessing:
+    """How RGB images become the input of a network: resized to its input size, then (x / scale - mean) / std.
+
+    Args:
+        mean, std: of each channel, of levels divided by `scale`. Default: ImageNet's.
+        scale: level that becomes 1. Default 255.
+        resizing: row of `RESIZINGS`, antialiased as Pillow does, rounded to whole levels.
+
+    Raises:
+        ValueError: if a number is not finite, `scale` or a value of `std` is not positive, or `resizing` is unknown.
+    """
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    scale: float = 255.0
+    resizing: str = "bilinear"
+
+    def __post_init__(self):
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
+            if len(getattr(self, name)) != 3 or not all(map(math.isfinite, getattr(self, name))):
+                raise ValueError(f"`{name}` must be three finite numbers. Received: {name}={getattr(self, name)}")
+        if not (0 < self.scale < math.inf and min(self.std) > 0):
+            raise ValueError(f"`scale` and `std` must be positive. Received: scale={self.scale}, std={self.std}")
+        if self.resizing not in RESIZINGS:
+            raise ValueError(f"`resizing` must be one of {RESIZINGS}. Received: resizing={self.resizing!r}")
+
+
+IMAGENET = Preprocessing()
+MEAN, STD = np.array(IMAGENET.mean, "float32"), np.array(IMAGENET.std, "float32")
+
+
+def preprocess_input(images, preprocessing=IMAGENET):
+    """Normalises images: (x / scale - mean) / std per channel, by default with ImageNet's mean and standard deviation.
 
     Args:
         images: (..., 3) RGB levels 0..255, NumPy or tensor, of any numeric type.
+        preprocessing: of the network, `model.preprocessing`.
 
     Returns:
         float32 of the same shape, NumPy for NumPy.
@@ -27,5 +61,8 @@ def preprocess_input(images):
     if isinstance(images, np.ndarray):
         images = images.astype("float32")
     elif str(images.dtype).rpartition(".")[2].strip("'>") != "float32":
+        from keras import ops  # for tensors only: arrays need no Keras
+
         images = ops.cast(images, "float32")
-    return (images - 255 * MEAN) * (1 / (255 * STD))
+    mean, std = (np.array(values, "float32") for values in (preprocessing.mean, preprocessing.std))
+    return (images - preprocessing.scale * mean) * (1 / (preprocessing.scale * std))

@@ -1,12 +1,14 @@
 """OSNet, the network."""
 
 import numbers
+from dataclasses import asdict
 
 import keras
 
 from keras_osnet.layers import ConvNorm, Stage
 from keras_osnet.models.heads import Embedding
 from keras_osnet.models.variants import VARIANTS
+from keras_osnet.preprocessing import Preprocessing
 
 CHANNELS = {"conv1": 64, "conv2": 256, "conv3": 384, "conv4": 512, "conv5": 512}
 # stem: kernel and stride of conv1, and whether a max pool follows. The paper does not give the stem for 32 x 32
@@ -18,6 +20,15 @@ POOLINGS = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.Glob
 def channels(width):
     """Channels of conv1 .. conv5 at a width multiplier: rounded down, as the reference does."""
     return {name: int(count * width) for name, count in CHANNELS.items()}
+
+
+class _Presets:
+    """`OSNet.presets`: the table of presets, which imports nothing before it is read."""
+
+    def __get__(self, instance, owner):
+        from keras_osnet.weights import PRESETS
+
+        return dict(PRESETS)
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
@@ -37,14 +48,18 @@ class OSNet(keras.Model):
         feature_dim: length of the embedding. Default 512.
         pooling: "avg" or "max" over the last map.
         classes: None for features, or how many logits.
-        weights: None, or a path to .weights.h5, .keras, or a torchreid .pth / .pth.tar. Not part of the config.
+        weights: None; the name of a preset of this width and variant, or of its training set ("msmt17"); a file of any
+            known form, a folder, "https://..." or "hf://...". Not part of the config.
         name: of the model. Default e.g. "osnet_x0_25".
+        preprocessing: `Preprocessing`, or its arguments as a dict. Default: that of the weights, or ImageNet's.
 
     Raises:
         ValueError: for a width that leaves a layer without channels, channels first, or an unknown row.
 
     Reference: Zhou et al., ICCV 2019, Table 1; Section 4.3 for depths (3, 8, 6).
     """
+
+    presets = _Presets()
 
     def __init__(
         self,
@@ -58,6 +73,7 @@ class OSNet(keras.Model):
         classes=None,
         weights=None,
         name=None,
+        preprocessing=None,
     ):
         input_shape, depths = tuple(input_shape), tuple(depths)
         _check(width, variant, input_shape, depths, stem, feature_dim, pooling, classes)
@@ -97,10 +113,13 @@ class OSNet(keras.Model):
         super().__init__(inputs, outputs, name=name or f"{variant}_x{width:g}".replace(".", "_"))
         self.width, self.variant, self.depths, self.stem = width, variant, depths, stem
         self.feature_dim, self.pooling, self.classes = feature_dim, pooling, classes
+        self.preprocessing, self.load_report = Preprocessing(), None
         if weights is not None:
             from keras_osnet.weights import load_weights
 
             load_weights(self, weights)
+        if preprocessing is not None:
+            self.preprocessing = Preprocessing(**preprocessing) if isinstance(preprocessing, dict) else preprocessing
 
     def get_config(self):
         return {
@@ -113,11 +132,48 @@ class OSNet(keras.Model):
             "pooling": self.pooling,
             "classes": self.classes,
             "name": self.name,
+            "preprocessing": asdict(self.preprocessing),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         return cls(**config)
+
+    @classmethod
+    def from_preset(cls, preset, *, classes=None, input_shape=None, name=None):
+        """The network of a preset, with its weights, width, variant and input size.
+
+        Args:
+            preset: as `weights`; the name of a training set stands for the preset of width 1.
+            classes: None for features, or how many logits. The classifier of the weights is taken where it has as many.
+            input_shape: default: the preset's, or (256, 128, 3) where the weights do not say it.
+            name: of the model.
+
+        Raises:
+            ValueError: if there is no such preset, with names that look alike, or the weights are not of an OSNet.
+            OSError: if the weights cannot be read or downloaded.
+        """
+        from keras_osnet.weights import load_network
+
+        changes = {"input_shape": input_shape, "name": name}
+        changes = {key: value for key, value in changes.items() if value is not None}
+        return load_network(preset, classes=classes, **changes)[0]
+
+    def save_to_preset(self, folder, *, card=None):
+        """Writes settings, weights, preprocessing and a model card into a folder that `from_preset` takes.
+
+        Args:
+            folder: is made where it is absent.
+            card: `keras_osnet.weights.Card` of what is known about the weights. Default: what was known when they were
+                loaded, unless they were trained since.
+
+        Raises:
+            ValueError: if the folder holds a config.json of another program.
+            OSError: if it cannot be written.
+        """
+        from keras_osnet.weights.folder import save_to_preset
+
+        save_to_preset(self, folder, card=card)
 
     def with_head(self, classes=None):
         """A new OSNet with the same settings and copied weights, and a fresh classifier of `classes` logits.

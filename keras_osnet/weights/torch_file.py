@@ -5,22 +5,24 @@ A checkpoint is a pickle (`torch_pickle`) whose tensors point into raw storages;
 
 import io
 import math
+import mmap
+import os
 import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+from keras_osnet.files import open_zip, reading
+from keras_osnet.weights.bounds import room
+from keras_osnet.weights.names import WRAPPERS, strip, unwrap
 from keras_osnet.weights.torch_pickle import Pickle, Storage, Tensor, UnsafeCheckpointError, show
 
 _ZIP_START = b"PK\x03\x04"
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of the older form
-_WRAPPING_KEYS = ("state_dict", "model")
-_PARALLEL_PREFIX = "module."  # put before every name by torch.nn.DataParallel
-
-# Views may repeat elements (stride 0), so a small file can ask for any amount of memory. Results may take this much.
-_FREE_BYTES, _BYTES_PER_FILE_BYTE = 2**26, 16
+_LARGEST_PICKLE = 2**24  # bytes; those of OSNet with an optimizer have 1 MB
 
 # NumPy lacks bfloat16, and a bool made of another byte than 0 and 1 is undefined.
 _RAW = {"bfloat16": "u2", "?": "u1"}
@@ -30,16 +32,16 @@ def _raw(block: Storage) -> np.dtype:
     return np.dtype(_RAW.get(block.dtype, block.dtype))
 
 
-def _open_zip(data: bytes) -> tuple[object, str, Callable[[Storage], bytes]]:
-    """Gives the object of the zip form (torch >= 1.6), its byte order, and what reads a storage."""
-    archive = zipfile.ZipFile(io.BytesIO(data))
+def _open_zip(file: BinaryIO, size: int) -> tuple[object, str, Callable[[Storage], bytes]]:
+    """Returns the object of the zip form (torch >= 1.6), its byte order, and a function that reads a storage."""
+    archive = open_zip(file)
     entries = {entry.filename: entry for entry in archive.infolist()}
     if any(name.endswith("/constants.pkl") for name in entries):
         raise ValueError("it is a TorchScript program; save its state_dict()")
     # PyTorch stores without compression; a compressed, repeated or overlapping entry can be a bomb.
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
         raise ValueError("its zip entries are compressed, which PyTorch never does")
-    if len(entries) < len(archive.infolist()) or sum(entry.file_size for entry in entries.values()) > len(data):
+    if len(entries) < len(archive.infolist()) or sum(entry.file_size for entry in entries.values()) > size:
         raise ValueError("its zip entries repeat or overlap")
     pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
@@ -55,15 +57,19 @@ def _open_zip(data: bytes) -> tuple[object, str, Callable[[Storage], bytes]]:
             raise ValueError(f"storage {show(block.key)} is missing")
         return archive.read(name)
 
-    content = archive.read(pickles[0])
-    value = Pickle(io.BytesIO(content), len(content)).load()
+    if entries[pickles[0]].file_size > _LARGEST_PICKLE:
+        raise ValueError(f"its pickle has more than {_LARGEST_PICKLE:,} bytes")
+    value = Pickle(io.BytesIO(archive.read(pickles[0]))).load()
     return value, "<" if byte_order == b"little" else ">", read
 
 
-def _open_older(data: bytes) -> tuple[object, str, Callable[[Storage], bytes]]:
-    """Gives the same of the older form: pickles, then the storages (count, little-endian values) end to end."""
-    stream = io.BytesIO(data)
-    pickle = Pickle(stream, len(data))
+def _open_older(file: BinaryIO, size: int) -> tuple[object, str, Callable[[Storage], bytes]]:
+    """The same for the older form: pickles, then the storages (count, little-endian values) end to end."""
+    if not size:
+        raise ValueError("it is neither a zip archive nor a PyTorch pickle, and empty")
+    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    stream = io.BytesIO(data[:_LARGEST_PICKLE])
+    pickle = Pickle(stream)
     try:
         magic = pickle.load()
     except UnsafeCheckpointError:
@@ -83,7 +89,7 @@ def _open_older(data: bytes) -> tuple[object, str, Callable[[Storage], bytes]]:
     for key in keys:
         block = pickle.storages[key]
         end = position + 8 + block.total * _raw(block).itemsize
-        if end > len(data):
+        if end > size:
             raise ValueError(f"storage {show(key)} is cut off")
         if struct.unpack_from("<q", data, position) != (block.total,):
             raise ValueError(f"storage {show(key)} has another number of elements than its tensors say")
@@ -99,26 +105,24 @@ def _open_older(data: bytes) -> tuple[object, str, Callable[[Storage], bytes]]:
     return value, "<", read
 
 
-def _state_dict(value: object) -> dict[str, Tensor]:
+def _state_dict(value: object) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors by name, and the keys of the dictionaries around them."""
+    value, wrappers = unwrap(value)
     if type(value) is not dict:
         raise ValueError(f"it holds a {type(value).__name__.lstrip('_')}, not a state dict")
-    value = next((value[key] for key in _WRAPPING_KEYS if type(value.get(key)) is dict), value)
     named, others = {}, []
     for name, tensor in value.items():
         name = name.decode("latin1") if type(name) is bytes else name  # Python 2
         if type(name) is not str or type(tensor) is not Tensor:
             others.append(f"{show(name) or type(name).__name__} ({type(tensor).__name__.lstrip('_')})")
-            continue
-        name = name.removeprefix(_PARALLEL_PREFIX)
-        if name in named:
-            raise ValueError(f"it names the tensor {show(name)} twice")
-        named[name] = tensor
+        else:
+            named[name] = tensor
     if others:
         listed = ", ".join(others[:10]) + (f" and {len(others) - 10} more" if len(others) > 10 else "")
-        raise ValueError(f"its state dict (at the top, or under {_WRAPPING_KEYS}) must hold tensors only, not {listed}")
+        raise ValueError(f"its state dict (at the top, or under {WRAPPERS}) must hold tensors only, not {listed}")
     if not named:
         raise ValueError("it holds no tensors")
-    return named
+    return named, wrappers
 
 
 def _array(tensor: Tensor, content: bytes, byte_order: str) -> np.ndarray:
@@ -142,32 +146,49 @@ def _array(tensor: Tensor, content: bytes, byte_order: str) -> np.ndarray:
     return np.asarray(values != 0) if block.dtype == "?" else values
 
 
-def _arrays(data: bytes) -> dict[str, np.ndarray]:
-    value, byte_order, read = (_open_zip if data.startswith(_ZIP_START) else _open_older)(data)
-    left, contents, arrays = _FREE_BYTES + _BYTES_PER_FILE_BYTE * len(data), {}, {}
-    for name, tensor in _state_dict(value).items():
+def _arrays(file: BinaryIO) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    start, size = file.read(16), file.seek(0, os.SEEK_END)
+    value, byte_order, read = (_open_zip if start.startswith(_ZIP_START) else _open_older)(file, size)
+    named, wrappers = _state_dict(value)
+    left, contents, arrays = room(size), {}, {}  # views may repeat elements (stride 0)
+    for name, tensor in named.items():
         block = tensor.storage
         left -= math.prod(max(size, 1) for size in tensor.shape) * _raw(block).itemsize
         if left < 0:
-            raise ValueError(f"its tensors, up to {show(name)}, repeat elements to a size no state dict has")
+            raise ValueError(f"its tensors, up to {show(name)}, are larger than those of any OSNet or repeat elements")
         if (block.key, block.dtype) not in contents:
             contents[block.key, block.dtype] = read(block)
         try:
             arrays[name] = _array(tensor, contents[block.key, block.dtype], byte_order)
         except ValueError as error:
             raise ValueError(f"of its tensor {show(name)}: {error}") from error
-    return arrays
+    return arrays, wrappers
+
+
+def read_torch_state(path: str | Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """`read_torch_file`, with what was stripped: keys of dictionaries and prefixes of names."""
+    try:
+        with reading(path, "a PyTorch checkpoint", keep=[UnsafeCheckpointError]), open(path, "rb") as file:
+            arrays, wrappers = _arrays(file)
+            arrays, prefixes = strip(arrays)
+    except UnsafeCheckpointError as error:
+        raise UnsafeCheckpointError(
+            f"`path` must hold tensors and plain values only (of a whole model, save its state_dict()). "
+            f"Received: path={path}, but {error}; nothing of it was run"
+        ) from error
+    return arrays, wrappers + prefixes
 
 
 def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a PyTorch state dict without PyTorch and without running anything the file names.
 
-    Reads the zip form (torch >= 1.6) and the older pickle form, also of Python 2. A dictionary that wraps the state
-    dict under "state_dict" or "model" is unwrapped, and the prefix "module." taken off the names.
+    Reads the zip form (torch >= 1.6) and the older pickle form, also of Python 2, whatever the file's name.
+    Dictionaries around the state dict ("state_dict", "model", "ema", ...; see `names`) are unwrapped, prefixes of names
+    ("module.", "_orig_mod.", "model.", "backbone.") are taken off, and counters of batches are left out.
 
     Args:
-        path: a .pth or .pth.tar file. Tensors of float16, float32, float64, int8, int16, int32, int64, uint8 and
-            bool keep their type; bfloat16 becomes float32.
+        path: the file. Tensors of float16, float32, float64, int8, int16, int32, int64, uint8 and bool keep their type;
+            bfloat16 becomes float32.
 
     Returns:
         The arrays by name, in the file's order, each with memory of its own.
@@ -176,19 +197,7 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
         FileNotFoundError: where there is no such file.
         UnsafeCheckpointError: where the file asks for more than tensors and plain values, as one that holds a whole
             model does; a ValueError too.
-        ValueError: where it is damaged, no checkpoint, without tensors, or with other entries among them.
+        ValueError: where it is damaged, no checkpoint, without tensors, with other entries among them, or larger than
+            any OSNet.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"`path` must be an existing file. Received: path={path}")
-    data = path.read_bytes()
-    try:
-        return _arrays(data)
-    except UnsafeCheckpointError as error:
-        raise UnsafeCheckpointError(
-            f"`path` must hold tensors and plain values only (of a whole model, save its state_dict()). "
-            f"Received: path={path}, but {error}; nothing of it was run"
-        ) from error
-    # zipfile's own: RuntimeError for what it does not support, OverflowError and the others for damage.
-    except (ValueError, zipfile.BadZipFile, RuntimeError, OverflowError, EOFError, struct.error) as error:
-        raise ValueError(f"`path` must be a PyTorch checkpoint. Received: path={path}, but {error}") from error
+    return read_torch_state(path)[0]

@@ -8,6 +8,8 @@ import io
 import pickletools
 from dataclasses import dataclass, replace
 
+MOST_STEPS = 2**19  # opcodes, and elements that calls copy; OSNet with an optimizer takes 100,000
+
 
 class UnsafeCheckpointError(ValueError):
     """The checkpoint asks for something other than tensors and plain values; nothing of it was run."""
@@ -110,7 +112,7 @@ _UNREAD = (
     "numpy.core.multiarray.scalar numpy._core.multiarray.scalar "
     "numpy.core.multiarray._reconstruct numpy._core.multiarray._reconstruct"
 ).split()
-# What each name a checkpoint may ask for does when called.
+# What each name that a checkpoint may ask for does when it is called.
 _GLOBALS = {
     **dict.fromkeys((*_STORAGES, *_UNREAD), lambda arguments: _Unread()),
     "collections.OrderedDict": _ordered_dict,
@@ -122,18 +124,19 @@ _GLOBALS = {
 
 
 class Pickle:
-    """Interprets the pickles of a stream of `size` bytes, one after another; `storages`: the blocks they point to."""
+    """Interprets the pickles of a stream, one after another; `storages`: the blocks they point to."""
 
-    def __init__(self, stream: io.BytesIO, size: int):
-        self.stream, self.left, self.storages = stream, size, {}
+    def __init__(self, stream: io.BytesIO):
+        self.stream, self.left, self.storages = stream, MOST_STEPS, {}
 
     def load(self) -> object:
-        """Gives the value of the next pickle, made of plain values and `Tensor`, or raises ValueError."""
+        """Returns the value of the next pickle, made of plain values and `Tensor`, or raises ValueError."""
         self.stack, self.marks, self.memo = [], [], {}
         try:
             for opcode, argument, _ in pickletools.genops(self.stream):
                 if opcode.name == "STOP":
                     return self.stack.pop()
+                self.spend(1)
                 if opcode.name not in _STEPS:
                     kind = UnsafeCheckpointError if opcode.name in _MAKERS else ValueError
                     raise kind(f"its pickle uses the opcode {opcode.name} {show(argument)}".rstrip())
@@ -141,6 +144,13 @@ class Pickle:
         except (IndexError, KeyError) as error:
             raise ValueError("its pickle is damaged: an opcode lacks its operands") from error
         raise ValueError("its pickle has no end")
+
+    def spend(self, steps: int) -> None:
+        # An empty dictionary takes 1 byte in the file and 64 in memory; a value used by reference costs nothing, but a
+        # call that copies it does.
+        self.left -= steps
+        if self.left < 0:
+            raise ValueError(f"its pickle makes more than {MOST_STEPS:,} values")
 
     def push(self, value: object) -> None:
         self.stack.append(value)
@@ -182,10 +192,7 @@ class Pickle:
         function, arguments = self.pop(2)
         if type(function) is not _Global or type(arguments) is not tuple:
             raise UnsafeCheckpointError(f"its pickle calls a {type(function).__name__}")
-        # A value used again and again by reference costs nothing; a call that copies it could fill the memory.
-        self.left -= sum(len(argument) for argument in arguments if type(argument) in (str, list, tuple))
-        if self.left < 0:
-            raise ValueError("its pickle makes more values than it has bytes")
+        self.spend(sum(len(argument) for argument in arguments if type(argument) in (str, list, tuple)))
         self.push(_GLOBALS[function.name](arguments))
 
     def build(self, _) -> None:

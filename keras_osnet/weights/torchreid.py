@@ -1,13 +1,18 @@
 """Checkpoints of torchreid's OSNets into ours, name by name."""
 
+import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+import keras
 import numpy as np
 
 from keras_osnet.layers import BatchNorm
-from keras_osnet.weights.torch_file import read_torch_file
+from keras_osnet.weights.bounds import refuse_oversized, refuse_unusable
+from keras_osnet.weights.forms import read_state
+from keras_osnet.weights.names import strip
+from keras_osnet.weights.presets import UNKNOWN, Card
 
 FAMILIES = ("osnet", "osnet_ibn", "osnet_ain")
 SHOWN = 5  # names listed of each kind of difference
@@ -15,10 +20,28 @@ SHOWN = 5  # names listed of each kind of difference
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a checkpoint brought: arrays assigned, and classifier names left out because they do not fit."""
+    """What a file brought, and what is known about it.
+
+    Args:
+        assigned: how many arrays.
+        dropped: names of a classifier that was left out because it does not fit.
+        stripped: dictionaries and prefixes that were taken off the names: ("state_dict", "module.").
+        preset: name of the preset, if the file is one.
+        card: what is known about the weights: their training set, scores, licences.
+        digest: of the weights below the classifier, if something is known about them: after a training it is another.
+    """
 
     assigned: int
     dropped: tuple[str, ...] = ()
+    stripped: tuple[str, ...] = ()
+    preset: str | None = None
+    card: Card = UNKNOWN
+    digest: str | None = None
+
+    @property
+    def training_set(self):
+        """Name of the dataset that the weights were trained on, None where nothing is known."""
+        return self.card.training_set
 
 
 @dataclass(frozen=True)
@@ -41,45 +64,50 @@ def settings_of(state):
     Raises:
         ValueError: if the names are not those of an OSNet.
     """
-    try:
-        width = state["conv1.conv.weight"].shape[0] / 64
-        feature_dim = state["fc.0.weight"].shape[0]
-        depths = tuple(1 + max(int(b) for b in _blocks(state, stage)) for stage in (2, 3, 4))
-    except (KeyError, ValueError):
-        raise ValueError(
-            "`source` must hold an OSNet of torchreid (conv1.conv.weight, fc.0.weight, conv2.0.conv1. ...). "
-            f"Received: {len(state)} names, the first: {list(state)[:SHOWN]}"
-        ) from None
     names = "\n".join(state)
     variant = "osnet_ain" if ".layers." in names else "osnet_ibn" if ".IN." in names else "osnet"
-    classes = state["classifier.weight"].shape[0] if "classifier.weight" in state else None
-    return CheckpointSettings(variant, width, depths, feature_dim, classes)
+    sides = {name: np.shape(state.get(name)) for name in ("conv1.conv.weight", "fc.0.weight", "classifier.weight")}
+    stem, feature, classifier = sides.values()
+    depths = tuple(_depth(state, stage) for stage in (2, 3, 4))
+    if not (stem and feature and all(depths)):
+        raise ValueError(
+            "it must hold an OSNet of torchreid (conv1.conv.weight, fc.0.weight, conv2.0.conv1. ...). "
+            f"Received: {len(state)} names, the first: {[name[:80] for name in list(state)[:SHOWN]]}"
+        )
+    settings = CheckpointSettings(variant, stem[0] / 64, depths, feature[0], classifier[0] if classifier else None)
+    refuse_oversized(asdict(settings), sum(np.size(array) for array in state.values()))
+    return settings
 
 
 def load_torchreid_weights(model, source):
     """Copies the weights of a torchreid OSNet into `model`; all of them, or none and an error.
 
     A classifier that `model` lacks, or of another number of identities, is dropped and named in the result (as is
-    one that only `model` has, which keeps its values). `num_batches_tracked` and a prefix `module.` are ignored.
+    one that only `model` has, which keeps its values). Counters of batches are ignored; dictionaries around the state
+    and prefixes of names ("module.", ...) are stripped and named in the result.
 
     Args:
         model: `OSNet` of the variant osnet, osnet_ibn or osnet_ain.
-        source: path to a .pth / .pth.tar file (PyTorch is not needed), or a mapping from name to array.
+        source: path of a PyTorch, safetensors or ONNX file (PyTorch is not needed), or a mapping from name to array.
 
     Returns:
         `LoadReport`.
 
     Raises:
         ValueError: if names are missing, extra or of other shapes: they are listed, with the variant and width that
-            the checkpoint looks like. `model` is left as it was.
+            the checkpoint looks like. Also if values are NaN or infinite. `model` is left as it was.
         UnsafeCheckpointError: if the file asks for anything but tensors and plain containers.
     """
+    state, stripped = strip(source) if isinstance(source, Mapping) else read_state(source)
+    return assign(model, state, stripped)
+
+
+def assign(model, state, stripped=()):
+    """`load_torchreid_weights` of a state whose names are plain."""
     variant = getattr(model, "variant", None)
     if variant not in FAMILIES:
         raise ValueError(f"`model` must be an OSNet of the variants {FAMILIES}. Received: variant={variant!r}")
-    state = dict(source) if isinstance(source, Mapping) else read_torch_file(source)
-    state = {name.removeprefix("module."): np.asarray(array) for name, array in state.items()}
-    state = {name: array for name, array in state.items() if not name.endswith("num_batches_tracked")}
+    state = {name: np.asarray(array) for name, array in state.items()}
     wanted = dict(_names(model))
     dropped = _unfit_classifier(state, wanted)
     state = {name: array for name, array in state.items() if name not in dropped}
@@ -89,13 +117,27 @@ def load_torchreid_weights(model, source):
     missing, extra = [n for n in wanted if n not in state], [n for n in state if n not in wanted]
     if missing or extra or misshaped:
         raise ValueError(_differences(model, state, arrays, wanted, missing, extra, misshaped))
+    arrays = {name: array.astype("float32") for name, array in arrays.items()}
+    refuse_unusable(arrays.items())
     for name, array in arrays.items():
         wanted[name].assign(array)
-    return LoadReport(len(arrays), tuple(sorted(dropped)))
+    return LoadReport(len(arrays), tuple(sorted(dropped)), tuple(stripped))
 
 
-def _blocks(state, stage):
-    return {m[1] for m in (re.match(rf"conv{stage}\.(\d+)\.conv1\.", name) for name in state) if m}
+def digest_of(model):
+    """SHA-256 of the weights below the classifier."""
+    digest = hashlib.sha256()
+    for layer in model.layers:
+        if layer.name != "classifier":
+            for weight in layer.weights:
+                digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)))
+    return digest.hexdigest()
+
+
+def _depth(state, stage):
+    """Blocks of a stage that follow each other from 0 on."""
+    blocks = {match[1] for match in (re.match(rf"conv{stage}\.(\d+)\.conv1\.", name) for name in state) if match}
+    return next(i for i in range(len(blocks) + 1) if str(i) not in blocks)
 
 
 def _unfit_classifier(state, wanted):
@@ -124,7 +166,7 @@ def _differences(model, state, arrays, wanted, missing, extra, misshaped):
     settings = {"variant": looks.variant, "width": looks.width, "depths": looks.depths}
     own = {"variant": model.variant, "width": model.width, "depths": model.depths}
     return (
-        f"`source` does not fit `model` {own}; it looks like {settings}. Nothing was loaded."
+        f"the weights do not fit `model` {own}; they look like {settings}. Nothing was loaded."
         + (listed("missing", missing) if missing else "")
         + (listed("extra", extra) if extra else "")
         + (listed("of another shape", shapes) if shapes else "")

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,13 @@ class Reader(NamedTuple):
 
     make: Callable[[Path], Path]
     read: Callable[[Path], object]
+
+
+@cache
+def small_network():
+    import keras_osnet
+
+    return keras_osnet.OSNet(0.25, input_shape=(32, 16, 3), depths=(1, 1, 1), classes=3)
 
 
 def small_state():
@@ -59,15 +67,47 @@ def make_torch_bare(folder):
     return write_checkpoint(folder / "network.pth", small_state(), "older", wrapper="state_dict")
 
 
+def make_keras(folder):
+    small_network().save(folder / "network.keras")
+    return folder / "network.keras"
+
+
+def make_h5(folder):
+    small_network().save_weights(folder / "network.weights.h5")
+    return folder / "network.weights.h5"
+
+
+def make_safetensors(folder):
+    from safetensors.numpy import save_file
+
+    save_file(small_state(), folder / "network.safetensors")
+    return folder / "network.safetensors"
+
+
 def read_torch(path):
     from keras_osnet.weights import read_torch_file
 
     return read_torch_file(path)
 
 
+def read_any(path):
+    from keras_osnet.weights import load_network
+
+    return load_network(path)
+
+
+def read_h5(path):
+    from keras_osnet.weights import load_weights
+
+    return load_weights(small_network(), path)
+
+
 READERS = {
     "torch zip": Reader(make_torch_zip, read_torch),
     "torch bare": Reader(make_torch_bare, read_torch),
+    "safetensors": Reader(make_safetensors, read_any),
+    "keras": Reader(make_keras, read_any),
+    "h5": Reader(make_h5, read_h5),
 }
 
 

@@ -122,6 +122,7 @@ def test_the_config_is_plain_and_holds_every_argument_but_weights():
         "pooling": "max",
         "classes": 3,
         "name": "mine",
+        "preprocessing": {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "scale": 1.0, "resizing": "bilinear"},
     }
     model = OSNet(**arguments)
     assert model.get_config() == arguments

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_osnet.weights.torch_file import UnsafeCheckpointError, read_torch_file
+from keras_osnet.weights.torch_file import UnsafeCheckpointError, read_torch_file, read_torch_state
 
 REAL = Path(__file__).parents[2] / ".." / "shared" / "weights"
 # PyTorch's storage -> NumPy's type on disk; bfloat16 has none
@@ -136,10 +136,12 @@ def test_views_into_a_shared_storage_are_copied_element_by_element(write, part, 
 
 
 @FORMS
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
-def test_a_wrapped_state_dict_of_a_parallel_model_is_unwrapped(write, prefix, wrapper, tmp_path):
-    state = {prefix + "conv1.weight": simple("0", (4, 6)), prefix + "module.weight": WHOLE}
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod.", "_orig_mod.module.model.backbone."])
+@pytest.mark.parametrize(
+    "wrapper", [(), ("state_dict",), ("model", "ema"), ("weights", "net_dict", "model_state_dict")]
+)
+def test_a_wrapped_state_dict_of_a_wrapped_model_is_unwrapped(write, prefix, wrapper, tmp_path):
+    state = {prefix + "conv1.weight": simple("0", (4, 6)), prefix + "fc.weight": WHOLE, "n_averaged": WHOLE}
     number = call(
         name_of("numpy.core.multiarray", "scalar"),
         Code(call(name_of("numpy", "dtype"), "f4", False, True) + code((3, "<", None, None, None, -1, -1, 0)) + b"b"),
@@ -148,9 +150,11 @@ def test_a_wrapped_state_dict_of_a_parallel_model_is_unwrapped(write, prefix, wr
     schedule = {"milestones": call(name_of("collections", "Counter"), {20: 1}), "base_lrs": [0.065]}
     optimizer = {"state": {0: {"momentum_buffer": WHOLE}}, "param_groups": [{"lr": 0.065, "params": [0]}]}
     extra = {"epoch": 3, "rank1": number, "optimizer": optimizer, "scheduler": schedule, "big": 2**70}
-    value = {**extra, wrapper: state} if wrapper else state
-    names = ["conv1.weight", "module.weight" if prefix else "weight"]  # taken off once
-    assert list(read_torch_file(write(tmp_path / "x.pth", value, BLOCKS))) == names
+    for key in reversed(wrapper):
+        state = {**extra, key: state}
+    path = write(tmp_path / "x.pth", state, BLOCKS)
+    assert list(read_torch_file(path)) == ["conv1.weight", "fc.weight"]
+    assert read_torch_state(path)[1] == (*wrapper, *([prefix] if prefix else []), "n_averaged")
 
 
 @FORMS
@@ -275,7 +279,7 @@ STRANGE = {
     # Sizes beyond the file, and deep nesting: refused at once, without the memory they ask for.
     "elements that repeat": (tensor(FLAT, 0, (2**40, 24), (0, 1)), "repeat"),
     "an empty tensor": (tensor(FLAT, 0, (0, 2**62, 2**62), (1, 1, 1)), "repeat"),
-    "a large storage": (simple("0", (2**60,), "DoubleStorage"), "cut off|to a size no state dict has"),
+    "a large storage": (simple("0", (2**60,), "DoubleStorage"), "cut off|larger than those of any OSNet"),
     "a memo's place": (Code(b"Nr\xff\xff\xff\xff"), "NoneType"),
     "a text": (Code(b"\x8d" + struct.pack("<Q", 2**62)), "4611686018427387904 bytes"),
     "a frame": (Code(b"\x95" + struct.pack("<Q", 2**62) + b"N"), "NoneType"),
@@ -283,8 +287,11 @@ STRANGE = {
     "marks nested deep": (Code(b"(" * 50_000 + b"N"), "operands"),
     "lists nested deep": (Code(b"]" * 50_000 + b"a" * (49_999)), "list"),
     "tuples doubled": (Code(b")" + b"q\x00h\x00\x86" * 10**4), "tuple"),
-    "a dictionary copied": (Code(b"(" + code([["a", 1]] * 2000) + b"q\x00" + COPY * 1000 + b"t"), "more values"),
-    "bytes copied": (Code(b"(" + code("x" * 10**4) + b"q\x00" + BYTES * 1000 + b"t"), "more values"),
+    "a dictionary copied": (
+        Code(b"(" + code([["a", 1]] * 2000) + b"q\x00" + COPY * 1000 + b"t"),
+        "makes more than 524,288 values",
+    ),
+    "bytes copied": (Code(b"(" + code("x" * 10**4) + b"q\x00" + BYTES * 1000 + b"t"), "makes more than 524,288 values"),
 }
 
 
@@ -300,13 +307,13 @@ def test_strange_tensors_storages_and_sizes_are_errors_that_say_why(write, value
     (WRITERS, [1], {}, "holds a list, not a state dict"),
     (WRITERS, None, {}, "not a state dict"),
     (WRITERS, {"state_dict": 3}, {}, r"state_dict \(int\)"),
-    (WRITERS, {"a": WHOLE, "module.a": WHOLE}, BLOCKS, "a twice"),
+    (WRITERS, {"a": WHOLE, "module.a": WHOLE}, BLOCKS, "'a' twice"),
     (WRITERS, {"w": WHOLE, "lr": 3, "n": {"v": 1}, 7: 7}, BLOCKS, r"lr \(int\), n \(dict\), int \(int\)"),
     (WRITERS, {"a": WHOLE, "b": simple("94856", (2, 3))}, BLOCKS, "storage 94856 is missing"),
     (WRITERS, {"a": WHOLE}, {"0": ("FloatStorage", b"")}, "storage 0"),
     (WRITERS, {"a": WHOLE}, {"0": ("FloatStorage", bytes(92))}, "storage 0"),
     (["older"], {"a": WHOLE, "b": simple("0", (24,), "IntStorage")}, BLOCKS, "two types"),
-    (WRITERS, {f"n{i}": tensor(FLAT, 0, (2**20, 2), (0, 1)) for i in range(20)}, BLOCKS, "repeat elements to a size"),
+    (WRITERS, {f"n{i}": tensor(FLAT, 0, (2**20, 2), (0, 1)) for i in range(20)}, BLOCKS, "repeat elements"),
     (["older"], {"a": WHOLE}, {"0": ("FloatStorage", bytes(128))}, "another number of elements"),
     (["older"], {"a": WHOLE}, BLOCKS | {"1": ("FloatStorage", bytes(8))}, "list of storages"),
 ])  # fmt: skip
@@ -383,9 +390,10 @@ def test_a_file_that_is_no_checkpoint_is_a_value_error_that_says_why(content, wh
 
 
 def test_a_missing_file_is_named(tmp_path):
-    for path in (tmp_path / "none.pth", tmp_path):
-        with pytest.raises(FileNotFoundError, match=re.escape(str(path))):
-            read_torch_file(str(path))
+    with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+        read_torch_file(str(tmp_path / "none.pth"))
+    with pytest.raises(IsADirectoryError):
+        read_torch_file(tmp_path)
 
 
 @pytest.mark.parametrize(("name", "identities"), [("market1501", 751), ("msmt17", 1041)])

@@ -1,0 +1,125 @@
+"""Folders of one network, as keras-hub writes them: settings, weights and a model card."""
+
+import tempfile
+from dataclasses import asdict, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from keras_osnet.files import read_json, reading, write_atomically, write_json
+from keras_osnet.preprocessing import Preprocessing
+from keras_osnet.weights.bounds import refuse_oversized, room
+from keras_osnet.weights.keras_file import fill_from_h5
+from keras_osnet.weights.locate import CONFIG, FOLDER_WEIGHTS
+from keras_osnet.weights.presets import TRAINING_SETS, UNKNOWN, Card, Score, Threshold
+from keras_osnet.weights.torchreid import digest_of
+
+FORMAT = 1  # of config.json: a reader refuses a higher one
+CARD_FILE = "README.md"
+
+
+def save_to_preset(model, folder, *, card=None):
+    """Writes a network so that `from_preset` of the folder returns the same one.
+
+    Args:
+        model: `OSNet`.
+        folder: is made where it is absent; files of another kind of config.json are not replaced.
+        card: what is known about the weights. Default: what was known when they were loaded, unless they were trained
+            since.
+
+    Raises:
+        ValueError: if the folder holds a config.json of another program.
+        OSError: if it cannot be written.
+    """
+    folder = Path(folder)
+    config = folder / CONFIG
+    if config.exists() and "network" not in _as_dict(read_json(config)):
+        raise ValueError(f"`folder` must not hold a config.json of another program. Received: {folder}")
+    report = model.load_report
+    if card is None:
+        card = report.card if report is not None and report.digest == digest_of(model) else UNKNOWN
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / FOLDER_WEIGHTS
+        model.save_weights(path)
+        write_atomically(folder / FOLDER_WEIGHTS, path.read_bytes())
+    network = {key: value for key, value in model.get_config().items() if key != "preprocessing"}
+    height, width = model.input_shape[1:3]
+    facts = {
+        "format": FORMAT,
+        "keras_osnet": _version(),
+        "network": network,
+        "preprocessing": {"height": height, "width": width, **asdict(model.preprocessing)},
+        "card": asdict(card),
+    }
+    write_atomically(folder / CARD_FILE, _markdown(model, card).encode())
+    write_json(config, facts)
+
+
+def load_folder(folder):
+    """The network of a folder that `save_to_preset` wrote, and its card.
+
+    Raises:
+        ValueError: if a file is damaged, or of a newer version.
+        OSError: if a file cannot be read.
+    """
+    from keras_osnet.models import OSNet
+
+    path, weights = Path(folder) / CONFIG, Path(folder) / FOLDER_WEIGHTS
+    with reading(path, "written by `save_to_preset`"):
+        facts = _as_dict(read_json(path))
+        if facts["format"] > FORMAT:
+            raise ValueError(f"keras_osnet {facts['keras_osnet']} wrote it, which is newer: upgrade keras_osnet")
+        settings = dict(facts["network"])
+        refuse_oversized(settings, room(weights.stat().st_size))
+        values = {key: value for key, value in facts["preprocessing"].items() if key not in ("height", "width")}
+        network = OSNet(**settings, preprocessing=Preprocessing(**values))
+        card = _card(facts["card"])
+    fill_from_h5(network, weights)
+    return network, card
+
+
+def _as_dict(value):
+    return value if isinstance(value, dict) else {}
+
+
+def _card(facts):
+    known = {field.name: facts[field.name] for field in fields(Card) if field.name in facts}
+    known["scores"] = tuple(Score(**row) for row in known.get("scores", ()))
+    known["thresholds"] = tuple(Threshold(**row) for row in known.get("thresholds", ()))
+    return Card(**known)
+
+
+def _version():
+    try:
+        return version("keras-osnet")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
+
+
+def _markdown(model, card):
+    """The model card, with the metadata that the Hugging Face Hub reads."""
+    height, width = model.input_shape[1:3]
+    rules = model.preprocessing
+    title = TRAINING_SETS.get(card.training_set, (card.training_set or "not stated",))[0]
+    lines = [
+        "---", "library_name: keras", "tags: [person-re-identification, osnet]", "---",
+        f"# {model.name}", "",
+        f"{model.variant} x{model.width:g} for Keras 3, {model.count_params():,} parameters: images of people -> "
+        + (f"{model.feature_dim} features." if model.classes is None else f"{model.classes} logits."), "",
+        "```py", "import keras_osnet", "", 'model = keras_osnet.OSNet.from_preset("FOLDER")',
+        'features = keras_osnet.FeatureExtractor(model)(["a.jpg", "b.jpg"])', "```", "",
+        f"- Training set: {title}",
+        f"- Licence of the weights: {card.weights_licence or 'not stated'}",
+        f"- Licence of the training images: {card.images_licence or 'not stated'}",
+        f"- Input: RGB, resized to {height} x {width} ({rules.resizing}), (x / {rules.scale:g} - mean) / std with mean "
+        f"{', '.join(map(str, rules.mean))} and std {', '.join(map(str, rules.std))}", "",
+    ]  # fmt: skip
+    if card.scores:
+        lines += ["| test set | distance | Rank-1 | mAP | source |", "|---|---|---|---|---|"]
+        lines += [f"| {s.dataset} | {s.metric} | {s.rank1:.1%} | {s.mAP:.1%} | {s.source} |" for s in card.scores]
+    else:
+        lines += ["Scores: not stated."]
+    if card.thresholds:
+        lines += ["", "| test set | false accept rate | distance |", "|---|---|---|"]
+        lines += [f"| {t.dataset} | {t.false_accept_rate:g} | {t.metric} {t.distance:.4f} |" for t in card.thresholds]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,196 @@
+"""Keras' own files, .keras and .weights.h5: their sizes are judged before anything is built."""
+
+import io
+import json
+import re
+import shutil
+import tempfile
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import keras
+
+from keras_osnet.files import open_zip, reading
+from keras_osnet.weights.bounds import SIZES, refuse_oversized, refuse_unusable, room
+
+LARGEST_CONFIG = 2**22  # bytes
+MOST_OBJECTS = 10_000  # of a config: layers, initializers, ...; MobileNetV2 has 900
+WEIGHTS_NAMES = ("model.weights.h5", "model.weights.npz")
+
+
+def load_keras(path):
+    """The network of a .keras file, whatever the file's name.
+
+    Raises:
+        ValueError: for any content that is not a network that Keras and this package can build and fill.
+        OSError: if the file cannot be read.
+    """
+    with reading(path, "a .keras file of a network"):
+        with open(path, "rb") as file:
+            _judge_archive(file)
+        with _with_suffix(path, ".keras") as named:
+            network = keras.saving.load_model(named, compile=False, safe_mode=True)
+        if not isinstance(network, keras.Model):
+            raise ValueError(f"it holds a {type(network).__name__}")
+        refuse_unusable(_named_weights(network))
+    return network
+
+
+def fill_from_h5(model, path):
+    """Fills a network from a .weights.h5 file. Keras leaves out, without an error, what is missing or too much.
+
+    Raises:
+        ValueError: if the file is of another network, or damaged. The model is left as it was.
+        OSError: if the file cannot be read.
+    """
+    before = model.get_weights()
+    try:
+        with reading(path, f"weights of {model.name}"):
+            with h5py.File(path) as arrays:
+                _refuse_others(model, shapes_of(arrays, room(Path(path).stat().st_size)))
+            with _with_suffix(path, ".weights.h5") as named:
+                model.load_weights(named)
+            refuse_unusable(_named_weights(model))
+    except BaseException:
+        model.set_weights(before)
+        raise
+
+
+def settings_of_h5(path):
+    """The settings of `OSNet` that the names and shapes of a .weights.h5 file tell: all but the pooling and input size.
+
+    Raises:
+        ValueError: if the file is damaged, or of another network.
+        OSError: if the file cannot be read.
+    """
+    with reading(path, "a .weights.h5 file of an OSNet"), h5py.File(path) as arrays:
+        size = Path(path).stat().st_size
+        settings = _settings(shapes_of(arrays, room(size)))
+        refuse_oversized(settings, size)
+    return settings
+
+
+def shapes_of(file, most):
+    """Shape of each array of an open HDF5 file, by path.
+
+    Raises:
+        ValueError: if the arrays take more than `most` bytes, or lie in another file.
+    """
+    shapes, left = {}, most
+
+    def note(name, item):
+        nonlocal left
+        if isinstance(item, h5py.Dataset):
+            if item.is_virtual or item.external:
+                raise ValueError(f"its array {name} lies in another file")
+            left -= item.nbytes
+            if left < 0:
+                raise ValueError(f"its arrays take more than {most:,} bytes")
+            shapes[name] = item.shape
+
+    file.visititems(note)
+    return shapes
+
+
+@contextmanager
+def _with_suffix(path, suffix):
+    """The path of a file, or of a copy with the suffix that Keras insists on."""
+    if str(path).endswith(suffix):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield shutil.copyfile(path, Path(folder) / f"network{suffix}")
+
+
+def _judge_archive(file):
+    """Raises ValueError if the archive lacks a part, or if its network is larger than its weights allow."""
+    archive = open_zip(file)
+    entries = {entry.filename: entry for entry in archive.infolist()}
+    if "config.json" not in entries:
+        raise ValueError("it has no config.json")
+    if entries["config.json"].file_size > LARGEST_CONFIG:
+        raise ValueError(f"its config.json has more than {LARGEST_CONFIG:,} bytes")
+    most = room(file.seek(0, io.SEEK_END))
+    if sum(entry.file_size for entry in entries.values()) > most:
+        raise ValueError(f"its parts take more than {most:,} bytes")
+    weights = next((name for name in WEIGHTS_NAMES if name in entries), None)
+    if weights is None:
+        raise ValueError(f"it has none of {WEIGHTS_NAMES}")
+    content = archive.read(weights)
+    if weights.endswith(".h5"):
+        with h5py.File(io.BytesIO(content)) as arrays:
+            shapes_of(arrays, most)
+    _judge_config(json.loads(archive.read("config.json")), len(content))
+
+
+def _judge_config(config, size):
+    """Raises ValueError if the layers of a config need more parameters than `size` bytes of weights can hold."""
+    waiting, objects, units = [config], 0, []
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += value.values()
+            settings = value.get("config")
+            if "class_name" not in value or not isinstance(settings, dict):
+                continue
+            objects += 1
+            if value["class_name"] == "OSNet" and "depths" in settings:
+                refuse_oversized({"feature_dim": 512, "classes": None} | settings, size)
+            units += [units for key, units in settings.items() if key in SIZES and isinstance(units, int | float)]
+    if objects > MOST_OBJECTS:
+        raise ValueError(f"its config.json has more than {MOST_OBJECTS:,} objects")
+    # No layer knows its input here: take the largest of all.
+    if sum(units) * max(units, default=0) > 16 * size + 2**20:
+        raise ValueError(f"its layers have up to {max(units):,} units, more than {size:,} bytes of weights can be for")
+
+
+def _named_weights(model):
+    return ((weight.path, keras.ops.convert_to_numpy(weight)) for weight in model.weights)
+
+
+def _refuse_others(model, shapes):
+    """Raises ValueError if a network has not the very arrays of a file."""
+    wanted, found = Counter(tuple(weight.shape) for weight in model.weights), Counter(shapes.values())
+    if wanted == found:
+        return
+    try:
+        theirs = _settings(shapes)
+    except ValueError:
+        theirs = {}
+    differences = [f"{k} {v!r}, not {getattr(model, k)!r}" for k, v in theirs.items() if v != getattr(model, k, v)]
+    if differences:
+        raise ValueError(f"it is of another network: {', '.join(differences)}")
+    counts = (found - wanted).total(), (wanted - found).total()
+    raise ValueError("{} of its arrays have no place, and {} are missing".format(*counts))
+
+
+def _settings(shapes):
+    """Settings of `OSNet` from the paths and shapes of its arrays."""
+
+    def shape(pattern):
+        return next((shape for name, shape in shapes.items() if re.fullmatch(pattern, name)), None)
+
+    stem, embedding = shape("layers/conv_norm/conv/vars/0"), shape("layers/embedding/dense/vars/0")
+    blocks = r"layers/{}/blocks/([^/]+)/conv1/conv/vars/0"
+    depths = [
+        sum(re.fullmatch(blocks.format(stage), name) is not None for name in shapes)
+        for stage in ("stage", "stage_1", "stage_2")
+    ]
+    if len(stem or ()) != 4 or len(embedding or ()) != 2 or not all(depths):
+        raise ValueError("its arrays are not those of an OSNet")
+    counts = [len({name for name in shapes if re.fullmatch(rf"layers/{part}/vars/\d", name)})
+              for part in ("conv_norm/norm", "stage/blocks/omni_scale_block/conv3/norm")]  # fmt: skip
+    variant = {(2, 2): "osnet_ain", (2, 4): "osnet_ibn"}.get(tuple(counts), "osnet")
+    classifier = shape("layers/dense/vars/0")
+    return {
+        "width": stem[3] / 64,
+        "variant": variant,
+        "depths": tuple(depths),
+        "stem": "reid" if stem[0] == 7 else "cifar",
+        "feature_dim": embedding[1],
+        "classes": classifier and classifier[1],
+    }

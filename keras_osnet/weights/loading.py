@@ -1,0 +1,177 @@
+"""Weights from any source into our networks."""
+
+from dataclasses import asdict, replace
+
+from keras_osnet.files import reading
+from keras_osnet.weights.folder import load_folder
+from keras_osnet.weights.forms import STATES
+from keras_osnet.weights.keras_file import fill_from_h5, load_keras, settings_of_h5
+from keras_osnet.weights.locate import locate
+from keras_osnet.weights.presets import PRESETS
+from keras_osnet.weights.torchreid import LoadReport, assign, digest_of, settings_of
+
+# What two networks must have in common to take each other's weights.
+ARCHITECTURE = ("width", "variant", "depths", "stem", "feature_dim", "pooling")
+
+
+def load_weights(model, weights):
+    """Copies weights into an `OSNet`; all of them, or none and an error.
+
+    Args:
+        model: the OSNet.
+        weights: anything that `locate` knows: a preset, a training set, a file, a folder, an address. A .weights.h5
+            file must be of the very same network; in other forms the classifier may differ or be absent.
+
+    Returns:
+        `LoadReport`, which `model.load_report` keeps.
+
+    Raises:
+        ValueError: if the weights are of another network, or of no known form.
+        OSError: if they cannot be read or downloaded.
+    """
+    source = locate(weights, width=model.width, variant=model.variant)
+    _refuse_other_preset(source, model.width, model.variant)
+    if source.form in STATES:
+        report = _assign(model, source, *STATES[source.form](source.path))
+    elif source.form == "h5":
+        fill_from_h5(model, source.path)
+        report = LoadReport(len(model.weights))
+    else:
+        other, card = load_folder(source.path) if source.form == "folder" else (load_keras(source.path), source.card)
+        _refuse_foreign(other, source)
+        report, source = _copy(model, other, source), replace(source, card=card)
+    return _kept(model, report, source)
+
+
+def load_network(weights, *, width=None, variant=None, resolution=1.0, **changes):
+    """The network of weights, by default the one that returns features, without a classifier.
+
+    Args:
+        weights: anything that `locate` knows. A .keras file may hold another network than an OSNet, which is returned
+            as it is.
+        width, variant: an error where the weights have others. Default: as the weights say. Only a .weights.h5 does not
+            say which row of the paper's Table 5 it is.
+        resolution: multiplier of the input size, where the weights do not say it.
+        changes: arguments of `OSNet` that are not as in the weights: classes, input_shape, name.
+
+    Returns:
+        the network and a `LoadReport`.
+
+    Raises:
+        ValueError: if the weights are of another width or variant, or of no known form.
+        OSError: if they cannot be read or downloaded.
+    """
+    from keras_osnet.models import OSNet
+
+    asked = {name: value for name, value in (("width", width), ("variant", variant)) if value is not None}
+    source = locate(weights, **asked)
+    height, length, _ = PRESETS[source.preset].input_shape if source.preset else (256, 128, 3)
+    size = {"input_shape": (round(height * resolution), round(length * resolution), 3)}
+    if source.form in STATES:
+        state, stripped = STATES[source.form](source.path)
+        with reading(source.path, "an OSNet"):
+            settings = asdict(settings_of(state))
+        _refuse_asked(asked, settings, source)
+        network = OSNet(**size | settings | {"classes": None} | changes)
+        return network, _kept(network, _assign(network, source, state, stripped), source)
+    if source.form == "h5":
+        settings = settings_of_h5(source.path)
+        _refuse_asked({"width": width} if width else {}, settings, source)
+        filled = OSNet(**size | settings | asked)
+        fill_from_h5(filled, source.path)
+        return _with_changes(filled, changes, source)
+    if source.form == "folder":
+        filled, card = load_folder(source.path)
+        source = replace(source, card=card)
+    else:
+        filled = load_keras(source.path)
+    if not isinstance(filled, OSNet):
+        if asked or changes:
+            _refuse_foreign(filled, source)
+        return filled, replace(LoadReport(len(filled.weights)), card=source.card)
+    _refuse_asked(asked, filled.get_config(), source)
+    return _with_changes(filled, changes, source)
+
+
+def network_of(weights):
+    """The arguments of `OSNet` that weights fit: variant, width, depths, feature_dim, classes, and what they say else.
+
+    Raises:
+        ValueError: if they are not of an OSNet.
+        OSError: if they cannot be read or downloaded.
+    """
+    source = locate(weights)
+    if source.form in STATES:
+        with reading(source.path, "an OSNet"):
+            return asdict(settings_of(STATES[source.form](source.path)[0]))
+    if source.form == "h5":
+        return settings_of_h5(source.path)
+    network = load_folder(source.path)[0] if source.form == "folder" else load_keras(source.path)
+    _refuse_foreign(network, source)
+    return network.get_config()
+
+
+def _kept(model, report, source):
+    known = source.preset is not None or source.card.training_set is not None
+    digest = digest_of(model) if known else None
+    model.load_report = replace(report, preset=source.preset, card=source.card, digest=digest)
+    return model.load_report
+
+
+def _assign(model, source, state, stripped):
+    with reading(source.path, f"weights of {model.name}"):
+        return assign(model, state, stripped)
+
+
+def _with_changes(network, changes, source):
+    """The network that returns features, or as the changes say, and the report."""
+    changes = {"classes": None} | changes
+    if all(network.get_config()[name] == value for name, value in changes.items()):
+        return network, _kept(network, LoadReport(len(network.weights)), source)
+    made = network.with_head(None) if changes == {"classes": None} else type(network)(**network.get_config() | changes)
+    return made, _kept(made, _copy(made, network, source), source)
+
+
+def _copy(model, other, source):
+    own, theirs = model.get_config(), other.get_config()
+    different = [f"{k} {theirs[k]!r} instead of {own[k]!r}" for k in ARCHITECTURE if own[k] != theirs[k]]
+    if different:
+        raise ValueError(
+            f"`weights` must be of the same network. Received: {source.path}, of another one: {'; '.join(different)}"
+        )
+    dropped = () if model.classes == other.classes else ("classifier",)
+    assigned = 0
+    for layer in model.layers:
+        if layer.name not in dropped and layer.weights:
+            layer.set_weights(other.get_layer(layer.name).get_weights())
+            assigned += len(layer.weights)
+    model.preprocessing = other.preprocessing
+    return LoadReport(assigned, dropped)
+
+
+def _refuse_foreign(network, source):
+    from keras_osnet.models import OSNet
+
+    if not isinstance(network, OSNet):
+        raise ValueError(
+            f"`weights` must hold an OSNet, which alone has a width and variant. Received: {type(network).__name__} in "
+            f"{source.path}"
+        )
+
+
+def _refuse_asked(asked, settings, source):
+    if source.preset is not None:
+        _refuse_other_preset(source, asked.get("width"), asked.get("variant"))
+    for name, value in asked.items():
+        if value != settings[name]:
+            raise ValueError(f"`{name}` must be {settings[name]!r}, as in {source.path}. Received: {name}={value!r}")
+
+
+def _refuse_other_preset(source, width, variant):
+    row = PRESETS.get(source.preset)
+    for name, value in (("width", width), ("variant", variant)):
+        if row is not None and value not in (None, getattr(row, name)):
+            raise ValueError(
+                f"`{name}` must be {getattr(row, name)!r} for the weights {row.name}; OSNet.from_preset({row.name!r}) "
+                f"takes it from the preset. Received: {name}={value!r}"
+            )

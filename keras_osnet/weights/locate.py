@@ -1,0 +1,146 @@
+"""What a user may name as weights, and the file on this machine that it stands for."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_osnet.files import read_json
+from keras_osnet.weights.download import fetch, fetch_url, file_sha256, mirrored
+from keras_osnet.weights.forms import STATES, form_of
+from keras_osnet.weights.presets import PACKAGED, PRESETS, TRAINING_SETS, UNKNOWN, Card, nearest, preset_trained_on
+from keras_osnet.weights.torchreid import settings_of
+
+CONFIG = "config.json"
+FOLDER_WEIGHTS = "model.weights.h5"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A weights file on this machine.
+
+    Args:
+        path: the file, or the folder that `save_to_preset` wrote.
+        form: "torch", "safetensors", "onnx", "keras", "h5" or "folder".
+        preset: name of the preset that it is, or None.
+        card: what is known about the weights.
+    """
+
+    path: Path
+    form: str
+    preset: str | None = None
+    card: Card = UNKNOWN
+
+
+def locate(weights, *, width=None, variant=None):
+    """Finds weights, and downloads them where they are not on this machine.
+
+    Args:
+        weights: name of a preset; name of a training set, which stands for the preset of `width` and `variant`; path of
+            a file of any known form; folder written by `save_to_preset`, or work dir of a training;
+            "https://..."; "hf://user/repository[/file]".
+        width, variant: of the network that takes the weights, for the name of a training set. Default 1.0, "osnet".
+
+    Returns:
+        `Source`.
+
+    Raises:
+        ValueError: if it is none of these. Names that look alike are offered.
+        FileNotFoundError: if a path does not exist.
+        OSError: if a download fails.
+        ImportError: for hf:// where huggingface_hub is not installed.
+    """
+    text = os.fspath(weights)
+    if not text:
+        raise ValueError("`weights` must not be empty.")
+    known = isinstance(weights, str) or not Path(text).exists()
+    if known and text in PRESETS:
+        return preset_source(PRESETS[text])
+    if known and text in TRAINING_SETS:
+        return preset_source(preset_trained_on(text, width or 1.0, variant or "osnet"))
+    if text.startswith("hf://"):
+        return _local(_from_hugging_face(text))
+    if text.startswith(("https://", "http://")):
+        return _local(fetch_url(text, check=form_of))
+    return _local(Path(text).expanduser())
+
+
+def preset_source(preset):
+    """The file of a preset, downloaded where it is not in the cache folder."""
+    path = PACKAGED / preset.file
+    if preset.addresses:
+        names = (preset.file, preset.name + Path(preset.file).suffix, preset.name)
+
+        def check(path):
+            _refuse_another(path, preset)
+
+        addresses = mirrored(preset.addresses, *names)
+        path = fetch(preset.file, addresses, sha256=preset.sha256, size=preset.size, check=check)
+    return Source(path, form_of(path), preset.name, preset.card)
+
+
+def _refuse_another(path, preset):
+    """Raises ValueError if a file cannot be a preset's: its hash is not known."""
+    form = form_of(path)
+    if form not in STATES:
+        raise ValueError(f"a {form} file")
+    found = settings_of(STATES[form](path)[0])
+    for name in ("width", "variant"):
+        if getattr(found, name) != getattr(preset, name):
+            raise ValueError(f"its {name} is {getattr(found, name)}, not {getattr(preset, name)}")
+
+
+def _local(path):
+    if path.is_dir():
+        return _folder(path)
+    if not path.exists():
+        raise _not_found(path)
+    digest = file_sha256(path)
+    preset = next((row for row in PRESETS.values() if row.sha256 == digest), None)
+    return Source(path, form_of(path), preset.name, preset.card) if preset else Source(path, form_of(path))
+
+
+def _folder(path):
+    """A folder that `save_to_preset` wrote, or the work dir of a training."""
+    config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
+    if isinstance(config, dict) and "network" in config:
+        return Source(path, "folder")
+    model = path / "model.keras"
+    if not model.is_file():
+        what = "it holds neither config.json with a network nor model.keras"
+        raise ValueError(f"`weights` must be a folder of `save_to_preset` or a work dir. Received: {path}, but {what}")
+    # An evaluation leaves a config.json too, whose dataset is not the one that the weights were trained on.
+    trained = isinstance(config, dict) and "epochs" in config and isinstance(config.get("dataset"), str)
+    return Source(model, form_of(model), None, Card(config["dataset"]) if trained else UNKNOWN)
+
+
+def _not_found(path):
+    """The error for a name that is none, with names that look alike."""
+    close = nearest(path.stem if path.suffix else path.name)
+    offered = f" Did you mean the preset {' or '.join(close)}?" if close else ""
+    if path.suffix or len(path.parts) > 1:
+        return FileNotFoundError(f"There is no weights file {path}.{offered}")
+    return ValueError(
+        "`weights` must be a preset (keras_osnet.PRESETS), a training set, a file, a folder, https://... or hf://... . "
+        f"Received: {str(path)!r}.{offered or f' Training sets: {list(TRAINING_SETS)}.'}"
+    )
+
+
+def _from_hugging_face(address):
+    """A file of a repository, or the folder of its files that `save_to_preset` writes."""
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise ImportError(
+            "hf:// needs huggingface_hub: pip install keras-osnet[hub]", name="huggingface_hub"
+        ) from error
+    user, _, rest = address.removeprefix("hf://").partition("/")
+    name, _, file = rest.partition("/")
+    if not (user and name):
+        raise ValueError(f"`weights` must be hf://user/repository[/file]. Received: {address!r}")
+    try:
+        if file:
+            return Path(hf_hub_download(f"{user}/{name}", file))
+        paths = [Path(hf_hub_download(f"{user}/{name}", part)) for part in (CONFIG, FOLDER_WEIGHTS)]
+    except Exception as error:  # of several HTTP libraries
+        raise OSError(f"{address} cannot be downloaded: {type(error).__name__}: {error}") from error
+    return paths[0].parent

@@ -1,0 +1,60 @@
+"""What training programs put around the names of a network: dictionaries, prefixes, counters."""
+
+import re
+
+# Keys under which a checkpoint keeps its state dict, in the order of preference.
+WRAPPERS = ("state_dict", "model_state_dict", "net_dict", "model", "ema", "weights", "module")
+# torch.nn.DataParallel, torch.compile, wrappers of a backbone.
+PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
+# Counters beside the weights: of BatchNorm and of torch.optim.swa_utils.AveragedModel.
+COUNTERS = ("num_batches_tracked", "n_averaged")
+
+DEEPEST = 10  # dictionaries within each other
+_PREFIX = re.compile(f"(?:{'|'.join(map(re.escape, PREFIXES))})+")
+
+
+def unwrap(value):
+    """The innermost dictionary below the keys of `WRAPPERS`.
+
+    Returns:
+        that dictionary, and the keys that led to it, with those of other candidates: ("model", "not ema").
+
+    Raises:
+        ValueError: if the dictionaries do not end, as one that holds itself.
+    """
+    keys = []
+    for _ in range(DEEPEST):
+        inner = [key for key in WRAPPERS if type(value) is dict and type(value.get(key)) is dict]
+        if not inner:
+            return value, tuple(keys)
+        keys += [inner[0], *(f"not {key}" for key in inner[1:])]
+        value = value[inner[0]]
+    raise ValueError(f"its dictionaries are nested more than {DEEPEST} deep")
+
+
+def strip(arrays):
+    """Takes the prefixes off the names, and the counters out.
+
+    Args:
+        arrays: mapping from name to array.
+
+    Returns:
+        the mapping with plain names, and what was stripped: prefixes, and "n_averaged" if it was there.
+
+    Raises:
+        ValueError: if two names become the same.
+    """
+    plain, stripped = {}, {}
+    for name, array in arrays.items():
+        prefix = _PREFIX.match(name)
+        bare = name[prefix.end() :] if prefix else name
+        if prefix:
+            stripped[prefix[0]] = None
+        if bare.rpartition(".")[2] in COUNTERS:
+            if not bare.endswith(COUNTERS[0]):
+                stripped[bare] = None
+        elif bare in plain:
+            raise ValueError(f"it names the tensor {bare[:80]!r} twice, with other prefixes")
+        else:
+            plain[bare] = array
+    return plain, tuple(stripped)
