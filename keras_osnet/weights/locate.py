@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_osnet.files import read_json
-from keras_osnet.weights.download import fetch, fetch_url, file_sha256, mirrored
+from keras_osnet.weights.download import cache_folder, fetch, fetch_url, file_sha256, mirrored
 from keras_osnet.weights.forms import STATES, form_of
 from keras_osnet.weights.presets import PACKAGED, PRESETS, TRAINING_SETS, UNKNOWN, Card, nearest, preset_trained_on
 from keras_osnet.weights.torchreid import settings_of
@@ -137,10 +137,10 @@ def _from_hugging_face(address):
     name, _, file = rest.partition("/")
     if not (user and name):
         raise ValueError(f"`weights` must be hf://user/repository[/file]. Received: {address!r}")
+    places = {"cache_dir": cache_folder() / "hub", "endpoint": os.environ.get("HF_ENDPOINT")}
     try:
-        if file:
-            return Path(hf_hub_download(f"{user}/{name}", file))
-        paths = [Path(hf_hub_download(f"{user}/{name}", part)) for part in (CONFIG, FOLDER_WEIGHTS)]
+        files = [file] if file else [CONFIG, FOLDER_WEIGHTS]
+        paths = [Path(hf_hub_download(f"{user}/{name}", part, **places)) for part in files]
     except Exception as error:  # of several HTTP libraries
         raise OSError(f"{address} cannot be downloaded: {type(error).__name__}: {error}") from error
-    return paths[0].parent
+    return paths[0] if file else paths[0].parent

@@ -162,8 +162,11 @@ def _differences(model, state, arrays, wanted, missing, extra, misshaped):
         return f"\n  {title} ({len(names)}): {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
 
     shapes = [f"{n} {arrays[n].shape} instead of {tuple(wanted[n].shape)}" for n in misshaped]
-    looks = settings_of(state)
-    settings = {"variant": looks.variant, "width": looks.width, "depths": looks.depths}
+    try:
+        looks = settings_of(state)
+        settings = {"variant": looks.variant, "width": looks.width, "depths": looks.depths}
+    except ValueError:
+        settings = "no whole OSNet"
     own = {"variant": model.variant, "width": model.width, "depths": model.depths}
     return (
         f"the weights do not fit `model` {own}; they look like {settings}. Nothing was loaded."

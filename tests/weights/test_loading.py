@@ -1,0 +1,395 @@
+"""Weights from files of every form into networks."""
+
+import json
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from safetensors.numpy import save_file
+
+from keras_osnet import OSNet, load_torchreid_weights
+from keras_osnet.weights import load_network, load_weights, network_of
+from tests.weights.checkpoints import small_state, write_checkpoint
+from tests.weights.networks import LIGHT, SMALL, assert_untouched, same_weights, wiped
+
+REAL = Path(__file__).parents[3] / "shared" / "weights"
+
+
+@pytest.fixture(scope="module")
+def state():
+    return small_state(0.25, classes=5)
+
+
+@pytest.fixture(scope="module")
+def network(state):
+    model = OSNet(**SMALL, classes=5)
+    load_torchreid_weights(model, state)
+    return model
+
+
+@pytest.fixture(scope="module")
+def bare():
+    """The network without a classifier."""
+    return OSNet(**SMALL)
+
+
+@pytest.fixture(scope="module")
+def light():
+    """A network with few layers for our own kinds of files, which do not depend on the variant."""
+    model = OSNet(**LIGHT, classes=5)
+    rng = np.random.default_rng(3)
+    model.set_weights([rng.uniform(0.1, 0.7, w.shape) for w in model.get_weights()])
+    return model
+
+
+@pytest.fixture(scope="module")
+def files(network, light, state, tmp_path_factory):
+    """By suffix, a file of each kind and the network whose weights it holds."""
+    folder = tmp_path_factory.mktemp("weights")
+    light.save(folder / "light.keras")
+    light.save_weights(folder / "light.weights.h5")
+    write_checkpoint(folder / "network.pth", state)
+    write_checkpoint(folder / "network.pth.tar", state, "older", wrapper="state_dict")
+    names = {"light": (".keras", ".weights.h5"), "network": (".pth", ".pth.tar")}
+    models = {"light": light, "network": network}
+    return {
+        suffix: (folder / f"{name}{suffix}", models[name]) for name, suffixes in names.items() for suffix in suffixes
+    }
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".pth", ".pth.tar"])
+def test_a_file_tells_its_network(suffix, files):
+    path, network = files[suffix]
+    found, expected = network_of(path), network.get_config()
+    assert set(found) >= {"variant", "width", "depths", "feature_dim", "classes"}
+    assert found == {name: expected[name] for name in found}
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".pth", ".pth.tar"])
+def test_weights_come_from_every_kind_of_file(suffix, files):
+    path, network = files[suffix]
+    expected = network.get_weights()
+    report = load_weights(wiped(network), path)
+    assert (report.assigned, report.dropped) == (len(expected), ())
+    assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), expected, strict=True))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".pth"])
+def test_the_network_takes_its_weights_from_a_path(suffix, files):
+    path, network = files[suffix]
+    arguments = network.get_config()
+    made = OSNet(**arguments, weights=str(path))
+    assert same_weights(made, network)
+    assert made.get_config() == arguments
+
+
+def test_a_keras_file_with_a_classifier_fits_a_network_without_and_the_other_way_round(files, tmp_path):
+    path, light = files[".keras"]
+    bare = wiped(OSNet(**LIGHT))
+    report = load_weights(bare, path)
+    assert (report.assigned, report.dropped) == (len(bare.weights), ("classifier",))
+    assert all(np.array_equal(a, b) for a, b in zip(bare.get_weights(), light.get_weights()[:-2], strict=True))
+    bare.save(tmp_path / "bare.keras")
+    other = wiped(OSNet(**{**LIGHT, "input_shape": (48, 32, 3)}, classes=3))
+    report = load_weights(other, tmp_path / "bare.keras")
+    assert (report.assigned, report.dropped) == (len(bare.weights), ("classifier",))
+    assert all(np.array_equal(a, b) for a, b in zip(other.get_weights()[:-2], bare.get_weights(), strict=True))
+    assert all((w == 0.75).all() for w in other.get_weights()[-2:])
+
+
+# What the model that reads has otherwise than the one that was saved, and words of the error. A shallower model, one
+# of fewer streams and one without gates hold nothing that the file lacks: they must be refused all the same.
+OTHERS = {
+    "width": ({"width": 0.5}, {}, ["width 0.25 instead of 0.5"]),
+    "streams": ({}, {"variant": "osnet_t2"}, ["variant 'osnet_t2' instead of 'osnet_t1'"]),
+    "fusion": ({"variant": "osnet_add"}, {"variant": "osnet"}, ["variant 'osnet' instead of 'osnet_add'"]),
+    "deeper": ({"depths": (1, 2, 1)}, {}, ["depths (1, 1, 1) instead of (1, 2, 1)"]),
+    "shallower": ({}, {"depths": (1, 2, 1)}, ["depths (1, 2, 1) instead of (1, 1, 1)"]),
+    "pooling": ({"pooling": "max"}, {}, ["pooling 'avg' instead of 'max'"]),
+}
+H5_CANNOT_TELL = ("pooling",)  # no weight depends on it
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def other(request, light, tmp_path_factory):
+    """A model, the folder of files that it must refuse, and what the refusal must say."""
+    settings, saved, words = OTHERS[request.param]
+    folder, source = tmp_path_factory.mktemp("other"), OSNet(**{**LIGHT, **saved}, classes=5) if saved else light
+    source.save(folder / "other.keras")
+    source.save_weights(folder / "other.weights.h5")
+    model = OSNet(**{**LIGHT, **settings}, classes=5)
+    return SimpleNamespace(row=request.param, model=model, folder=folder, words=words)
+
+
+def test_a_keras_file_of_another_network_is_refused_saying_what_differs(other):
+    with pytest.raises(ValueError, match="`weights` must be of the same network") as error:
+        load_weights(wiped(other.model), other.folder / "other.keras")
+    assert all(word in str(error.value) for word in other.words)
+    assert_untouched(other.model)
+
+
+REFUSED = r"(?s)`path` .*weights\.h5"
+
+
+def test_a_weights_h5_file_of_another_network_is_refused(other):
+    if other.row in H5_CANNOT_TELL:
+        pytest.skip("the weights are the same ones: .weights.h5 holds no settings")
+    with pytest.raises(ValueError, match=REFUSED):
+        load_weights(wiped(other.model), other.folder / "other.weights.h5")
+    assert_untouched(other.model)
+
+
+def test_a_weights_h5_file_with_a_classifier_is_refused_by_a_network_without(files):
+    model = wiped(OSNet(**LIGHT))
+    with pytest.raises(ValueError, match=REFUSED):
+        load_weights(model, files[".weights.h5"][0])
+    assert_untouched(model)
+
+
+def test_a_weights_h5_file_without_a_classifier_is_refused_by_a_network_with(tmp_path):
+    OSNet(**LIGHT).save_weights(tmp_path / "bare.weights.h5")
+    model = wiped(OSNet(**LIGHT, classes=5))
+    with pytest.raises(ValueError, match=REFUSED):
+        load_weights(model, tmp_path / "bare.weights.h5")
+    assert_untouched(model)
+
+
+@pytest.mark.parametrize("name", ["network.onnx", "network.h5", "network"])
+def test_files_of_another_kind_are_refused(name, bare, tmp_path):
+    (tmp_path / name).write_bytes(b"x")
+    for function in (network_of, lambda path: load_weights(bare, path)):
+        with pytest.raises(
+            ValueError, match=rf"must be a weights file .*Received: path=.*{name}, but it begins with b'x'"
+        ):
+            function(tmp_path / name)
+
+
+def test_weights_h5_files_tell_their_network(files):
+    path, network = files[".weights.h5"]
+    config = network.get_config()
+    found = network_of(path)
+    # Neither the number of streams nor the pooling leaves a trace in the names that Keras gives to arrays.
+    assert found.pop("variant") == "osnet"
+    assert found == {name: config[name] for name in ("width", "depths", "stem", "feature_dim", "classes")}
+
+
+@pytest.mark.parametrize("name", ["none.keras", "none.pth", "none.pth.tar", "none.weights.h5"])
+def test_a_missing_file_is_named(name, bare, tmp_path):
+    for function in (network_of, lambda path: load_weights(bare, path)):
+        with pytest.raises(FileNotFoundError, match=name):
+            function(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"none\.pth"):
+        load_torchreid_weights(bare, tmp_path / "none.pth")
+
+
+def test_a_keras_file_of_another_model_is_refused(bare, tmp_path):
+    inputs = keras.Input((4,))
+    keras.Model(inputs, keras.layers.Dense(3)(inputs)).save(tmp_path / "other.keras")
+    for function in (network_of, lambda path: load_weights(bare, path)):
+        with pytest.raises(ValueError, match=r"`weights` must hold an OSNet.* Received: Functional in .*other.keras"):
+            function(tmp_path / "other.keras")
+
+
+def test_a_damaged_weights_h5_file_is_refused(bare, tmp_path):
+    (tmp_path / "damaged.weights.h5").write_bytes(b"no HDF5")
+    with pytest.raises(ValueError, match=r"`path` must be a weights file.* Received: path=.*damaged"):
+        load_weights(wiped(bare), tmp_path / "damaged.weights.h5")
+    assert_untouched(bare)
+
+
+# Names that torchreid's save_checkpoint writes, that others write, and that mislead.
+NAMES = (
+    "model.pth.tar-60",
+    "model.pth.tar-1",
+    "model-best.pth.tar",
+    "m.pt",
+    "m.pyth",
+    "m.ckpt",
+    "m.bin",
+    "m",
+    "m.keras",
+)
+
+
+@pytest.mark.parametrize("form", ["zip", "older"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_is_read_under_any_name(name, form, state, network, bare, tmp_path):
+    path = write_checkpoint(tmp_path / name, state, form, wrapper="state_dict")
+    report = load_weights(wiped(bare), path)
+    assert report.dropped == ("classifier.bias", "classifier.weight")
+    assert (report.stripped, report.preset, report.training_set) == (("state_dict",), None, None)
+    assert bare.load_report is report
+    assert all(np.array_equal(a, b) for a, b in zip(bare.get_weights(), network.get_weights()[:-2], strict=True))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_our_own_files_are_read_under_any_name(suffix, files, tmp_path):
+    path, network = files[suffix]
+    moved = tmp_path / "model.pth"
+    moved.write_bytes(path.read_bytes())
+    expected = network.get_weights()
+    load_weights(wiped(network), moved)
+    assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), expected, strict=True))
+
+
+SAFETENSORS = {"float32": "f4", "float16": "f2", "float64": "f8"}
+
+
+@pytest.mark.parametrize("dtype", SAFETENSORS)
+def test_safetensors_are_read_with_every_prefix(dtype, state, bare, tmp_path):
+    rounded = {name: array.astype(SAFETENSORS[dtype]) for name, array in state.items()}
+    prefixed = {f"module.backbone.{name}": array for name, array in rounded.items()}
+    save_file(prefixed | {"n_averaged": np.array(3)}, tmp_path / "w.safetensors", {"format": "pt"})
+    report = load_weights(wiped(bare), tmp_path / "w.safetensors")
+    assert report.stripped == ("module.backbone.", "n_averaged")
+    kernel = rounded["conv5.conv.weight"].astype("float32").transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(bare.get_layer("conv5").conv.kernel, kernel)
+
+
+def test_bfloat16_safetensors_are_read(state, bare, tmp_path):
+    upper = {name: (array.view("u4") >> 16).astype("u2") for name, array in state.items()}
+    (tmp_path / "w").write_bytes(bfloat16(upper))
+    load_weights(wiped(bare), tmp_path / "w")
+    expected = (upper["fc.0.weight"].astype("u4") << 16).view("f4").T
+    np.testing.assert_array_equal(bare.get_layer("embedding").dense.kernel, expected)
+
+
+def bfloat16(upper):
+    """A safetensors file of the upper halves of float32 numbers, by the format's definition."""
+    header, offset = {}, 0
+    for name, array in upper.items():
+        header[name] = {"dtype": "BF16", "shape": array.shape, "data_offsets": (offset, offset + array.nbytes)}
+        offset += array.nbytes
+    head = json.dumps(header).encode()
+    return struct.pack("<Q", len(head)) + head + b"".join(array.tobytes() for array in upper.values())
+
+
+def test_safetensors_with_half_the_arrays_are_refused(state, bare, tmp_path):
+    half = dict(list(state.items())[::2])
+    save_file(half, tmp_path / "half.safetensors")
+    with pytest.raises(ValueError, match=r"(?s)half\.safetensors.*missing \("):
+        load_weights(wiped(bare), tmp_path / "half.safetensors")
+    assert_untouched(bare)
+
+
+WRITERS = {
+    "zip": lambda path, state: write_checkpoint(path, state, "zip"),
+    "older": lambda path, state: write_checkpoint(path, state, "older"),
+    "safetensors": lambda path, state: save_file(state, path),
+}
+
+
+@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize(("name", "value", "word"), [
+    ("conv5.conv.weight", np.nan, "NaN or infinite"), ("fc.1.bias", -np.inf, "NaN or infinite"),
+    ("conv2.0.conv3.bn.running_var", -0.1, "negative"),
+])  # fmt: skip
+def test_values_that_are_no_weights_are_refused_and_their_arrays_named(form, name, value, word, state, bare, tmp_path):
+    array = state[name].copy()
+    array.flat[-1] = value
+    WRITERS[form](tmp_path / "bad", state | {name: array})
+    for function in (lambda path: load_weights(wiped(bare), path), load_network):
+        with pytest.raises(ValueError, match=rf"bad.*{name} \({word}\)"):
+            function(tmp_path / "bad")
+    assert_untouched(bare)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+@pytest.mark.parametrize(("layer", "part", "value"), [
+    ("conv5", "conv.kernel", np.nan), ("embedding", "norm.moving_variance", -1.0), ("embedding", "dense.bias", np.inf)
+])  # fmt: skip
+def test_values_that_are_no_weights_are_refused_in_our_own_files_too(suffix, layer, part, value, tmp_path):
+    model = OSNet(**LIGHT)
+    variable = model.get_layer(layer)
+    for name in part.split("."):
+        variable = getattr(variable, name)
+    array = ops.convert_to_numpy(variable).copy()
+    array.flat[0] = value
+    variable.assign(array)
+    path = tmp_path / f"bad{suffix}"
+    model.save(path) if suffix == ".keras" else model.save_weights(path)
+    with pytest.raises(ValueError, match=rf"bad.*{part.split('.')[-1]} \((NaN or infinite|negative)\)"):
+        load_weights(wiped(model), path)
+    assert_untouched(model)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".pth"])
+def test_another_width_than_that_of_the_weights_is_one_clear_sentence(suffix, files):
+    with pytest.raises(ValueError, match=r"`width` must be 0\.25, as in .*Received: width=0\.5") as error:
+        load_network(files[suffix][0], width=0.5)
+    assert len(str(error.value)) < 300
+
+
+def test_a_weights_h5_file_of_another_width_is_refused_with_its_width(files):
+    model = wiped(OSNet(**{**LIGHT, "width": 0.5}, classes=5))
+    with pytest.raises(ValueError, match=r"it is of another network: width 0\.25, not 0\.5$"):
+        load_weights(model, files[".weights.h5"][0])
+    assert_untouched(model)
+
+
+def test_another_variant_than_that_of_the_weights_is_an_error(files):
+    with pytest.raises(ValueError, match="`variant` must be 'osnet_t1'"):
+        load_network(files[".keras"][0], variant="osnet")
+    with pytest.raises(ValueError, match="`variant` must be 'osnet'"):
+        load_network(files[".pth"][0], variant="osnet_ain")
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    """A .keras file of a network that is no OSNet."""
+    inputs = keras.Input((8, 6, 3))
+    path = tmp_path_factory.mktemp("foreign") / "other.keras"
+    keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs), name="other").save(path)
+    return path
+
+
+def test_a_network_that_is_no_osnet_is_returned_as_it_is(foreign):
+    network, report = load_network(foreign)
+    assert (network.name, report.assigned, report.training_set) == ("other", 0, None)
+
+
+@pytest.mark.parametrize("asked", [{"width": 0.5}, {"variant": "osnet"}, {"width": 1.0}])
+def test_a_width_or_variant_of_a_network_that_is_no_osnet_is_an_error(asked, foreign):
+    with pytest.raises(ValueError, match=r"must hold an OSNet, which alone has a width and variant.*other\.keras"):
+        load_network(foreign, **asked)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".pth", ".pth.tar"])
+def test_the_network_of_weights_returns_features(suffix, files):
+    path, network = files[suffix]
+    variant = {} if suffix != ".weights.h5" else {"variant": network.variant}
+    found, report = load_network(path, resolution=0.125, **variant)
+    assert found.output_shape == (None, 512)
+    assert report.assigned == len(found.weights) == len(network.weights) - 2
+    assert found.input_shape[1:] == (network.input_shape[1:] if suffix == ".keras" else (32, 16, 3))
+    assert all(np.array_equal(a, b) for a, b in zip(found.get_weights(), network.get_weights()[:-2], strict=True))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".pth"])
+def test_from_preset_takes_a_file_and_keeps_a_classifier_of_the_same_size(suffix, files):
+    path, network = files[suffix]
+    made = OSNet.from_preset(path, classes=5, input_shape=(40, 24, 3), name="mine")
+    assert (made.name, made.input_shape, made.classes) == ("mine", (None, 40, 24, 3), 5)
+    assert same_weights(made, network)
+    assert made.load_report.dropped == ()
+    assert OSNet.from_preset(path, classes=7).load_report.dropped
+
+
+@pytest.mark.parametrize(("dataset", "identities"), [("market1501", 751), ("msmt17", 1041)])
+def test_the_authors_checkpoints_load(dataset, identities):
+    path = REAL / f"osnet_x0_25_{dataset}.pth"
+    if not path.is_file():
+        pytest.skip(f"the authors' file {path.name} is not here: research data, not part of the project")
+    settings = {"variant": "osnet", "width": 0.25, "depths": (2, 2, 2), "feature_dim": 512, "classes": identities}
+    assert network_of(path) == settings
+    model = wiped(OSNet(**{**settings, "input_shape": (64, 48, 3), "classes": 751}))
+    report = load_weights(model, path)
+    fits = identities == 751
+    assert report.assigned == len(model.weights) - (0 if fits else 2)
+    assert report.dropped == (() if fits else ("classifier.bias", "classifier.weight"))
+    assert all((ops.convert_to_numpy(v.value) >= 0).all() for v in model.weights if v.name == "moving_variance")
+    assert all(np.isfinite(w).all() and not (w == 0.75).all() for w in model.get_weights()[: -2 if not fits else None])
