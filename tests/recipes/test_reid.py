@@ -106,7 +106,7 @@ def test_weights_of_another_width_are_an_error_in_one_line(trained):
     options = ("--dataset", "market1501", "--data-dir", folder, "--width", "0.25", "--work-dir", folder / "other")
     done = in_a_process_of_its_own("evaluate", "--weights", folder / "run" / "model.keras", *options)
     assert done.returncode == 1
-    assert "of another one: width 0.0625 instead of 0.25" in done.stderr
+    assert "error: `width` must be 0.0625, as in " in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "other").exists()
 
