@@ -18,6 +18,7 @@ from keras_osnet.data.datasets import (
 )
 from keras_osnet.data.drawn import synthetic
 from keras_osnet.data.records import AttributeSplits, Record, Splits
+from keras_osnet.data.rendered import dataset as rendered
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Dataset:
 
 DATASETS = {
     "synthetic": Dataset(synthetic.load, synthetic.EXPECTED_TREE),
+    "people": Dataset(rendered.load, rendered.EXPECTED_TREE),
     "market1501": Dataset(market1501.load, market1501.EXPECTED_TREE, (751, 750, 751), (12936, 3368, 15913)),
     "market1501_attributes": Dataset(
         market1501_attributes.load, market1501_attributes.EXPECTED_TREE, (751, 750, 751), (12936, 3368, 15913)
@@ -99,7 +101,7 @@ def load_splits(name, root):
 
 
 # Attributes: name -> loader of `AttributeSplits`, or None for a row of `DATASETS` whose records have attributes.
-ATTRIBUTE_DATASETS = {"synthetic": None, "market1501_attributes": None, "pa100k": pa100k.load}
+ATTRIBUTE_DATASETS = {"synthetic": None, "people": None, "market1501_attributes": None, "pa100k": pa100k.load}
 
 
 def load_attributes(name, root, val_identities=0):
