@@ -1,6 +1,7 @@
 """Optimisers and schedules with PyTorch's arithmetic, which the paper's numbers were made with."""
 
 import math
+from functools import partial
 
 import keras
 from keras import ops
@@ -117,7 +118,7 @@ class AMSGrad(keras.optimizers.Adam):
         return {**super().get_config(), "l2": self.l2}
 
 
-OPTIMIZERS = {"sgd": SGD, "amsgrad": AMSGrad}
+OPTIMIZERS = {"sgd": SGD, "nesterov": partial(SGD, nesterov=True), "amsgrad": AMSGrad}
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")

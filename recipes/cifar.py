@@ -4,22 +4,18 @@
     python recipes/cifar.py train cifar10 --data-dir D       78 layers; error 4.41 % in the paper
     python recipes/cifar.py train cifar100_210 --data-dir D  210 layers; error 18.88 % in the paper
     python recipes/cifar.py evaluate --weights FILE --dataset cifar10 --data-dir D
+    python recipes/cifar.py check cifar10 --data-dir D       counts images and classes
 
 `--data-dir` is the folder that holds the official folder, of the binary or the python version.
 Times and errors: recipes/README.md.
 """
 
-import json
-import os
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-# As in reid.py: before TensorFlow is imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
-import keras
+import app  # first: it sets what TensorFlow reads when it is imported
 import numpy as np
 import tensorflow as tf
 import tyro
@@ -28,79 +24,69 @@ from keras_osnet import OSNet, complexity, preprocess_input
 from keras_osnet.complexity import depth
 from keras_osnet.data import arrays
 from keras_osnet.data.datasets import cifar
-from keras_osnet.files import write_atomically
 from keras_osnet.losses import LabelSmoothedCrossEntropy
-from keras_osnet.optimizers import SGD, StepSchedule
-from keras_osnet.training.callbacks import Watching, watchers
-from keras_osnet.training.checkpoints import save_model
-from keras_osnet.training.execution import Execution, begin, claim, made_ready, synchronize_norms
-from keras_osnet.training.loop import Stopped, others_gone, train
+from keras_osnet.training.execution import make_optimizer
+from keras_osnet.training.fit import Plan, fit, started, write_metrics
 from keras_osnet.training.replicas import gathered, own_share, predictor, share_statistics
-from keras_osnet.training.report import write_run_report
-from keras_osnet.training.strategies import is_chief
+from keras_osnet.training.settings import Numerics, Optimization
 
 DATASETS = {
-    "cifar10": lambda root: cifar.load("cifar10", root),
-    "cifar100": lambda root: cifar.load("cifar100", root),
+    "cifar10": partial(cifar.load, "cifar10"),
+    "cifar100": partial(cifar.load, "cifar100"),
     "shapes": lambda root: cifar.shapes(),
 }
 
 
-@dataclass(frozen=True)
-class Settings(Execution):
-    """What makes two runs the same."""
+@dataclass(frozen=True, kw_only=True)
+class Settings(Numerics, Optimization):
+    """Settings that identify a run."""
 
     dataset: str
-    """cifar10, cifar100 or shapes."""
     variant: str = "osnet"
     """Row of keras_osnet.VARIANTS."""
     width: float = 1.0
     depths: tuple[int, int, int] = (2, 2, 2)
     """Blocks of conv2, conv3, conv4."""
+    optimizer: Literal["sgd", "nesterov", "amsgrad"] = "nesterov"
     epochs: int = 200
     batch_size: int = 128
     """Over all replicas."""
     learning_rate: float = 0.1
-    l2: float = 5e-4
     milestones: tuple[int, ...] = (60, 120, 160)
-    """Epochs after which the learning rate falls to a fifth."""
-    warmup_epochs: float = 0.0
+    """Epochs after which the learning rate falls."""
+    decay: float = 0.2
+    """The factor by which it falls."""
     pad: int = 4
-    """Pixels around a picture, before it is cropped at random."""
-    pictures: int = 0
-    """Train on the first so many only. 0: all."""
+    """Pixels around an image, before it is cropped at random."""
+    images: int = 0
+    """Train on this many images only, the first ones. 0: all."""
     seed: int = 0
-    evaluate_every: int = 0
-    """Score after every so many epochs too."""
 
 
 DEEP = {"depths": (3, 8, 6)}
 ROWS = {
     # Table 8: error 4.41 / 4.18 on CIFAR-10, 19.21 / 18.88 on CIFAR-100.
-    "cifar10": Settings("cifar10"),
-    "cifar10_210": Settings("cifar10", **DEEP),
-    "cifar100": Settings("cifar100"),
-    "cifar100_210": Settings("cifar100", **DEEP),
+    "cifar10": Settings(dataset="cifar10"),
+    "cifar10_210": Settings(dataset="cifar10", **DEEP),
+    "cifar100": Settings(dataset="cifar100"),
+    "cifar100_210": Settings(dataset="cifar100", **DEEP),
     # Table 9: one stream; four added; four with the unified gate are the rows above.
     **{
-        f"{name}_{short}": Settings(name, variant=f"osnet_{short}")
+        f"{name}_{short}": Settings(dataset=name, variant=f"osnet_{short}")
         for name in ("cifar10", "cifar100")
         for short in ("t1", "add")
     },
     # For a first look: a drawn set, a narrow network, few epochs.
-    "shapes": Settings("shapes", width=0.125, depths=(1, 1, 1), epochs=6, milestones=(4,), warmup_epochs=1),
+    "shapes": Settings(dataset="shapes", width=0.125, depths=(1, 1, 1), epochs=6, milestones=(4,), warmup_epochs=1),
 }
 
 
 @dataclass(frozen=True)
-class Run(Watching):
-    """Settings and folders."""
-
+class Run(app.Run):
     settings: tyro.conf.OmitArgPrefixes[Settings]
-    data_dir: Path
-    """Folder that holds the dataset's official folder."""
-    work_dir: Path
-    """Where everything goes. Run again with the same one, an interrupted training goes on."""
+
+
+RUNS = app.runs(ROWS, Run, built_in={"shapes"})
 
 
 def read(name, data_dir):
@@ -109,129 +95,95 @@ def read(name, data_dir):
     return DATASETS[name](data_dir)
 
 
-def error(model, pictures, labels, strategy):
-    """The share of pictures whose largest logit is another class's; each worker and replica computes its part."""
-    share_statistics(model)
-    logits_of, share = predictor(model, strategy), own_share(strategy, len(pictures))
-    pictures, own, wrong = pictures[share], labels[share], [np.zeros(0, bool)]
-    for i in range(0, len(pictures), 250):
-        logits = logits_of(preprocess_input(pictures[i : i + 250]))
-        wrong.append(logits.argmax(axis=1) != own[i : i + 250])
-    return float(gathered(strategy, np.concatenate(wrong)).mean())
-
-
-def training(run):
-    """Trains, scores on the test pictures, saves."""
-    settings, work_dir = run.settings, run.work_dir
-    data = read(settings.dataset, run.data_dir)
-    pictures, labels = (part[: settings.pictures or None] for part in (data.train, data.train_labels))
-    steps = len(pictures) // settings.batch_size
-    if not steps:
-        raise ValueError(f"`batch_size` must not exceed the {len(pictures)} pictures. Received: {settings.batch_size}")
-    keras.utils.set_random_seed(settings.seed)
-    strategy = begin(settings, settings.batch_size)
-    with strategy.scope():
-        model = OSNet(
-            settings.width, settings.variant, data.train.shape[1:], settings.depths, "cifar", classes=len(data.classes)
-        )
-        rate = StepSchedule(settings.learning_rate, steps, settings.milestones, 0.2, settings.warmup_epochs)
-        optimizer = made_ready(settings, SGD, rate, l2=settings.l2, nesterov=True)
+def plan_of(settings, data, steps):
+    """The network to train, its loss and the optimizer."""
+    s = settings
+    model = OSNet(s.width, s.variant, data.train.shape[1:], s.depths, "cifar", classes=len(data.classes))
     cost = complexity(model)
     print(
         f"{model.name}: {depth(model)} layers, {cost.params:,} parameters, {cost.mult_adds / 1e6:.1f}M mult-adds; "
-        f"{len(pictures)} pictures of {len(data.classes)} classes, {steps} steps an epoch"
+        f"{len(data.classes)} classes, {steps} steps an epoch"
     )
-
-    def batches(first_step, shard=(0, 1)):
-        return arrays.training_batches(
-            pictures,
-            labels,
-            batch_size=settings.batch_size,
-            pad=settings.pad,
-            seed=settings.seed,
-            epochs=settings.epochs,
-            first_step=first_step,
-            shard=shard,
-        )
-
-    watching = watchers(run, work_dir, batches, strategy)
-    claim(work_dir, asdict(settings), strategy)
-    if settings.synchronize_norms:
-        synchronize_norms(model)
-    history = train(
-        model,
-        batches,
-        loss=LabelSmoothedCrossEntropy(0.0),
-        optimizer=optimizer,
-        epochs=settings.epochs,
-        steps_per_epoch=steps,
-        work_dir=work_dir,
-        strategy=strategy,
-        execution=settings,
-        evaluate=lambda: {"error": error(model, data.test, data.test_labels, strategy)},
-        evaluate_every=settings.evaluate_every,
-        callbacks=watching,
-    )
-    print(f"{len(history)} epochs took {sum(line['seconds'] for line in history) / 60:.1f} minutes")
-    save_model(model, work_dir / "model.keras", strategy)
-    write_run_report(work_dir, history, strategy)
-    found = error(model, data.test, data.test_labels, strategy)
-    print(f"error {100 * found:.2f} % of {len(data.test)} test pictures; {scale(data)}")
-    if is_chief(strategy):
-        write_atomically(work_dir / "metrics.json", json.dumps({"error": found}).encode() + b"\n")
+    return Plan(model, model, LabelSmoothedCrossEntropy(0.0), make_optimizer(s, steps))
 
 
-def scale(data):
-    """What the error is to be compared with."""
-    most = np.bincount(data.train_labels, minlength=len(data.classes)).argmax()
-    return f"by always saying {data.classes[most]}, {100 * (data.test_labels != most).mean():.2f} %"
+def error(model, data, strategy):
+    """The fraction of test images whose largest logit is not their class. Each worker and replica computes its part."""
+    share_statistics(model)
+    logits_of, part = predictor(model, strategy), own_share(strategy, len(data.test))
+    images, labels, wrong = data.test[part], data.test_labels[part], [np.zeros(0, bool)]
+    for i in range(0, len(images), 250):
+        logits = logits_of(preprocess_input(images[i : i + 250]))
+        wrong.append(logits.argmax(axis=1) != labels[i : i + 250])
+    return float(gathered(strategy, np.concatenate(wrong)).mean())
 
 
-def evaluate(weights: Path, dataset: str, data_dir: Path):
-    """Scores a trained network on the test side.
+def describe(found, data):
+    """The error as text, beside that of the largest class."""
+    largest = np.bincount(data.train_labels, minlength=len(data.classes)).argmax()
+    baseline = f"if always {data.classes[largest]}, {100 * (data.test_labels != largest).mean():.2f} %"
+    return f"error {100 * found:.2f} % of {len(data.test)} test images; {baseline}"
+
+
+def train(run):
+    """Trains, scores on the test images, saves."""
+    settings, data = run.settings, read(run.settings.dataset, run.data_dir)
+    images, labels = (part[: settings.images or None] for part in (data.train, data.train_labels))
+    steps = len(images) // settings.batch_size
+    batches = app.feed(
+        arrays.training_batches, images, labels,
+        batch_size=settings.batch_size, pad=settings.pad, seed=settings.seed, epochs=settings.epochs,
+    )  # fmt: skip
+    with started(settings, run, run.work_dir) as strategy:
+        fitted = fit(
+            settings, run, run.work_dir, strategy, build=lambda: plan_of(settings, data, steps), batches=batches,
+            steps_per_epoch=steps, score=lambda model: {"accuracy_test": 1 - error(model, data, strategy)},
+            best="accuracy_test",
+        )  # fmt: skip
+        found = error(fitted.network, data, strategy)
+        print(f"{app.shown(fitted.history)}\n{describe(found, data)}")
+        write_metrics(run.work_dir, {"error": found}, strategy)
+
+
+def evaluate(weights: Path, dataset: str, data_dir: Path, work_dir: Path | None = None):
+    """Scores a trained network on the test images.
 
     Args:
         weights: .keras file of this recipe.
         dataset: cifar10, cifar100 or shapes.
         data_dir: folder that holds the dataset's official folder.
+        work_dir: folder for metrics.json. Default: one below runs/ for these settings.
     """
-    if not weights.is_file():
-        raise FileNotFoundError(f"There is no weights file {weights}")
-    data, model = read(dataset, data_dir), keras.models.load_model(weights, compile=False)
+    data, model = read(dataset, data_dir), app.classifier(weights)
     expected = ((None, *data.test.shape[1:]), (None, len(data.classes)))
     if (model.input_shape, model.output_shape) != expected:
         raise ValueError(
             f"`weights` must be of a network from {expected[0]} to {expected[1]}. "
             f"Received: one from {model.input_shape} to {model.output_shape}"
         )
-    found = error(model, data.test, data.test_labels, tf.distribute.get_strategy())
-    print(f"error {100 * found:.2f} % of {len(data.test)} test pictures; {scale(data)}")
+    with app.evaluation({"weights": str(weights), "dataset": dataset}, work_dir) as folder:
+        found = error(model, data, tf.distribute.get_strategy())
+        print(describe(found, data))
+        write_metrics(folder, {"error": found})
+
+
+def check(dataset: tyro.conf.Positional[str], data_dir: Path):
+    """Counts images and classes.
+
+    Args:
+        dataset: cifar10, cifar100 or shapes.
+        data_dir: folder that holds the dataset's official folder.
+    """
+    data = read(dataset, data_dir)
+    for name, labels in (("train", data.train_labels), ("test", data.test_labels)):
+        each = np.bincount(labels, minlength=len(data.classes))
+        print(f"{name}: {len(labels)} images of {len(data.classes)} classes, {each.min()} to {each.max()} of each")
+    print("nothing wrong found")
 
 
 def main():
-    if len(sys.argv) == 1:
-        return training(Run(ROWS["shapes"], Path("runs/data"), Path("runs/shapes")))
-    app = tyro.extras.SubcommandApp()
-    rows = {
-        name: Run(row, Path("runs/data") if name == "shapes" else tyro.MISSING, Path("runs") / name)
-        for name, row in ROWS.items()
-    }
-    Row = tyro.extras.subcommand_type_from_defaults(rows, prefix_names=False)
-
-    @app.command(name="train")
-    def _(run: tyro.conf.OmitArgPrefixes[Row]):
-        """Trains a row, scores it, and saves it."""
-        training(run)
-
-    app.command(evaluate)
-    app.cli(prog="cifar.py", description=__doc__)
+    app.main(__doc__, train, RUNS, (evaluate, check), lambda: train(RUNS["shapes"]))
 
 
 if __name__ == "__main__":
-    try:
-        with others_gone():
-            main()
-    except Stopped as notice:
-        print(notice)
-    except (ValueError, OSError, FloatingPointError) as problem:
-        sys.exit(f"error: {problem}")
+    main()

@@ -1,17 +1,15 @@
-"""What looks on while a network trains: progress in the terminal, the best network, curves and pictures."""
+"""Callbacks of the training loop: progress in the terminal, the best network, curves and images for TensorBoard."""
 
 import importlib.util
-import json
 import math
 import sys
 import time
-from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_osnet.files import write_atomically
+from keras_osnet.files import read_json, write_json
 from keras_osnet.preprocessing import MEAN, STD
 from keras_osnet.training.checkpoints import save_model
 from keras_osnet.training.replicas import gathered
@@ -19,10 +17,10 @@ from keras_osnet.training.strategies import is_chief
 
 
 class Progress(keras.callbacks.Callback):
-    """Writes loss, accuracy, images/s and the time left: a line per epoch, and on a terminal one that moves.
+    """Writes loss, accuracy, images/s and the time left: a line per epoch, and a moving line on a terminal.
 
     Args:
-        stream: where to. Default standard output.
+        stream: text file. Default standard output.
         seconds: between updates of the moving line. Default 1.
     """
 
@@ -59,7 +57,7 @@ class Progress(keras.callbacks.Callback):
         )
 
     def _write(self, line, end=""):
-        # On a terminal: from the line's start, and with nothing left of what stood there.
+        # On a terminal: from the start of the line, whose previous text is erased.
         self.stream.write((f"\r{line}\x1b[K" if self.stream.isatty() else line) + end)
         self.stream.flush()
 
@@ -68,12 +66,15 @@ class KeepBest(keras.callbacks.Callback):
     """Keeps the network of the epoch with the highest score in a file, also over an interruption.
 
     Args:
-        path: .keras file; beside it a .json file tells epoch and score.
+        path: .keras file; a .json file beside it holds epoch and score.
         network: what to save.
         name: of the score.
-        score: function without arguments that gives a dict of scores, called after every epoch. Default: the scores
-            that `train` takes; epochs without them are passed over.
+        score: function without arguments that returns a dict of scores, called after every epoch. Default: the scores
+            in the logs of the epoch; epochs without them are skipped.
         strategy: `tf.distribute.Strategy` of the training.
+
+    Raises:
+        ValueError: if the .json file of an earlier run holds no such score.
     """
 
     def __init__(self, path, network, name, *, strategy, score=None):
@@ -82,8 +83,19 @@ class KeepBest(keras.callbacks.Callback):
         self.note = path.with_suffix(".json")
 
     def on_train_begin(self, logs=None):
-        # Now, when no worker has written yet: all are to agree on what is better.
-        self.best = json.loads(self.note.read_text())[self.name] if self.note.exists() else -math.inf
+        # At this point no worker has written yet: all of them must agree on the best score.
+        self.best = self.chosen()[1] if self.note.exists() else -math.inf
+
+    def chosen(self):
+        """Returns the epoch, from 1, and its score, of the network in the file."""
+        found = read_json(self.note)
+        try:
+            epoch, score = int(found["epoch"]), float(found[self.name])
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
+            raise ValueError(f"{self.note} must hold epoch and {self.name}. Received: {found}") from error
+        if not math.isfinite(score):
+            raise ValueError(f"{self.note} must hold a finite {self.name}. Received: {score}")
+        return epoch, score
 
     def on_epoch_end(self, epoch, logs=None):
         scores = self.score() if self.score else logs
@@ -94,53 +106,43 @@ class KeepBest(keras.callbacks.Callback):
             self.best = value
             save_model(self.network, self.path, self.strategy)
             if is_chief(self.strategy):
-                write_atomically(self.note, json.dumps({"epoch": epoch + 1, self.name: value}).encode())
+                write_json(self.note, {"epoch": epoch + 1, self.name: value})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Watching:
-    """How one looks on; it makes no difference to the run."""
-
-    tensorboard: bool = False
-    """Write curves and pictures of a batch for TensorBoard, into the folder tensorboard of the work dir."""
-    profile: bool = False
-    """Write a trace of steps 11 to 20 there too."""
-
-
-def watchers(watching, work_dir, batches, strategy):
-    """The callbacks by which a recipe is looked at.
+def watchers(execution, work_dir, batches, strategy):
+    """Returns the callbacks that show a training: progress, and TensorBoard where it is asked for.
 
     Args:
-        watching: `Watching`.
+        execution: `Execution`; of it `tensorboard` and `profile`.
         work_dir: folder of the run.
-        batches: function of a step number that gives a tf.data.Dataset, as `train` takes it.
+        batches: function of a step number that returns a tf.data.Dataset, as `train` takes it.
         strategy: `tf.distribute.Strategy` of the training; workers other than the chief write nothing.
 
     Raises:
-        ValueError: if TensorBoard is asked for and not installed.
+        ImportError: if TensorBoard is asked for and not installed.
     """
-    if not (watching.tensorboard or watching.profile):
+    if not (execution.tensorboard or execution.profile):
         return [Progress()]
     if importlib.util.find_spec("tensorboard") is None:
-        raise ValueError("`tensorboard` and `profile` need the package tensorboard: pip install tensorboard")
+        raise ImportError("`tensorboard` and `profile` need the package tensorboard: pip install tensorboard")
     if not is_chief(strategy):
         return [Progress()]
     folder = work_dir / "tensorboard"
-    steps = (11, 20) if watching.profile else 0
+    steps = (11, 20) if execution.profile else 0
     return [
         Progress(),
         keras.callbacks.TensorBoard(folder, write_graph=False, profile_batch=steps),
-        _Pictures(folder, batches),
+        _Images(folder, batches),
     ]
 
 
-class _Pictures(keras.callbacks.Callback):
+class _Images(keras.callbacks.Callback):
     def __init__(self, folder, batches):
         super().__init__()
         self.folder, self.batches = str(folder), batches
 
     def on_train_begin(self, logs=None):
-        pictures, _ = next(iter(self.batches(0)))
-        shown = tf.clip_by_value(pictures[:16] * STD + MEAN, 0, 1)
+        images, _ = next(iter(self.batches(0)))
+        shown = tf.clip_by_value(images[:16] * STD + MEAN, 0, 1)
         with tf.summary.create_file_writer(self.folder).as_default():
             tf.summary.image("first batch", shown, step=0, max_outputs=16)

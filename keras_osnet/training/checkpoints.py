@@ -1,23 +1,27 @@
-"""Where a training stands, in one file that is whole or not there."""
+"""The checkpoint of a training, one .npz file that is complete or absent, and the network that it leaves."""
 
-import os
 import tempfile
+import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from numpy.lib import format as npy
 
 from keras_osnet.files import writing_atomically
 from keras_osnet.training.strategies import is_chief
 
-# What an epoch has summed up so far.
+# The sums over the steps of an epoch that has begun.
 SUMS = ("loss", "accuracy", "images", "seconds", "waiting")
+MOST_REPLICAS = 65_536  # of a checkpoint; it bounds what is read
+POSITION = {"epoch": ((),), "step": ((),), "steps_per_epoch": ((),), "sums": ((len(SUMS),),)}
 
 
 @dataclass(frozen=True)
-class Place:
-    """How far a training is: finished epochs, steps of the next one, and the sums over these."""
+class Position:
+    """How far a training is: finished epochs, steps of the next one, and the sums over these steps."""
 
     epoch: int = 0
     step: int = 0
@@ -25,14 +29,14 @@ class Place:
 
 
 def checkpointer(path, model, optimizer, strategy, steps_per_epoch):
-    """Makes the function that writes all variables of a model and its optimiser, and a `Place`, to one .npz file.
+    """Makes the function that writes all variables of a model and its optimizer, and a `Position`, to one .npz file.
 
-    Every worker has to call it; the chief writes. What replicas have of their own, the running statistics of batch
-    norms, is written replica by replica, so that a training goes on as if it had not stopped.
+    All workers call it; the chief writes. Variables of which each replica has its own value, the running statistics
+    of batch norms, are written for each replica, so that a resumed training equals one that was never stopped.
 
     Returns:
-        function of a `Place`. It raises a FloatingPointError if a number is not finite, and an OSError if the file
-        cannot be written, as on a full disk; the file before stays.
+        function of a `Position`. It raises a FloatingPointError if a variable is not finite, and an OSError if the
+        file cannot be written, for example on a full disk. The previous checkpoint is kept.
     """
     state, own = _state(model, optimizer), _of_replicas(model) if strategy.num_replicas_in_sync > 1 else {}
     shapes = [variable.shape for variable in own.values()]
@@ -40,7 +44,7 @@ def checkpointer(path, model, optimizer, strategy, steps_per_epoch):
 
     @tf.function(autograph=False)
     def read():
-        """(replicas, numbers of all these variables); all in one exchange."""
+        """(replicas, values of all these variables); all in one exchange."""
 
         def rows():
             row = tf.concat([tf.reshape(variable.value, (1, -1)) for variable in own.values()], 1)
@@ -48,96 +52,131 @@ def checkpointer(path, model, optimizer, strategy, steps_per_epoch):
 
         return strategy.run(rows)
 
-    def save(place):
+    def save(position):
         arrays = {name: np.asarray(variable) for name, variable in state.items() if name not in own}
         if own:
             parts = np.split(strategy.experimental_local_results(read())[0].numpy(), ends, axis=1)
             arrays |= {name: part.reshape(-1, *shape) for name, part, shape in zip(own, parts, shapes, strict=True)}
-        broken = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+        broken = _not_finite(arrays)
         if broken:
-            when = f"step {place.step} of epoch {place.epoch + 1}" if place.step else f"epoch {place.epoch}"
+            step, epoch = position.step, position.epoch
+            when = f"step {step} of epoch {epoch + 1}" if step else f"epoch {epoch}"
             raise FloatingPointError(
-                f"{len(broken)} variables are not finite after {when}, the first: {broken[0]}. The checkpoint before "
+                f"{len(broken)} variables are not finite after {when}, the first: {broken[0]}. The previous checkpoint "
                 "is kept. A lower learning rate or a warm-up may help."
             )
         if is_chief(strategy):
             with writing_atomically(path) as file:
-                where = {"epoch": place.epoch, "step": place.step, "steps_per_epoch": steps_per_epoch}
-                np.savez(file, **where, sums=np.array(place.sums), **arrays)
+                where = {"epoch": position.epoch, "step": position.step, "steps_per_epoch": steps_per_epoch}
+                np.savez(file, **where, sums=np.array(position.sums), **arrays)
 
     return save
 
 
 def restore_checkpoint(path, model, optimizer, strategy, steps_per_epoch):
-    """Puts a checkpoint's numbers in place, if there is one.
+    """Assigns the values of a checkpoint, if there is one.
 
-    It may be of another number of replicas; each then begins with the mean of their running statistics.
+    The checkpoint may be of another number of replicas. Each replica then starts with the mean of their running
+    statistics.
 
     Returns:
-        `Place`.
+        `Position`.
 
     Raises:
-        ValueError: if the file is of another network or optimiser, of other steps per epoch, as other pictures make
-            them, or is broken. Nothing is changed.
+        ValueError: if the file is of another network or optimizer, of another number of steps per epoch, or damaged.
+            Nothing is changed.
     """
     if not path.exists():
-        return Place()
-    try:
-        with np.load(path) as file:
-            arrays = dict(file)
-        place = Place(int(arrays.pop("epoch")), int(arrays.pop("step")), tuple(arrays.pop("sums").tolist()))
-        steps = int(arrays.pop("steps_per_epoch", steps_per_epoch))
-    except Exception as error:  # NumPy and zipfile have a dozen of them
-        raise ValueError(f"{path} is no checkpoint, or a broken one: {error}") from error
+        return Position()
+    state, own, replicas = _state(model, optimizer), _of_replicas(model), strategy.num_replicas_in_sync
+    shapes = {name: (tuple(variable.shape),) for name, variable in state.items()} | POSITION
+    arrays = _read(path, shapes, own)
+    steps = int(arrays.pop("steps_per_epoch", steps_per_epoch))
+    position = Position(int(arrays.pop("epoch")), int(arrays.pop("step")), tuple(arrays.pop("sums").tolist()))
     if steps != steps_per_epoch:
         raise ValueError(
-            f"`work_dir` must be of a run on as many pictures. Received: {path}, which has {steps} steps an epoch, not "
+            f"`work_dir` must be of a run on as many images. Received: {path}, which has {steps} steps an epoch, not "
             f"{steps_per_epoch}"
         )
-    state, own, replicas = _state(model, optimizer), _of_replicas(model), strategy.num_replicas_in_sync
-    several = {name for name in own.keys() & arrays.keys() if arrays[name].ndim == len(own[name].shape) + 1}
-    wrong = sorted(arrays.keys() ^ state.keys()) or [
-        f"{name} {arrays[name].shape} instead of {tuple(variable.shape)}"
-        for name, variable in state.items()
-        if arrays[name].shape[name in several :] != tuple(variable.shape)
-    ]
-    if wrong:
+    broken = _not_finite({**arrays, "sums": np.array(position.sums)})
+    if position.epoch < 0 or not 0 <= position.step <= steps or broken:
         raise ValueError(
-            "`work_dir` must not hold the checkpoint of another network or optimiser. "
-            f"Received: {path}, which differs in {len(wrong)} variables, the first: {', '.join(wrong[:3])}"
+            f"{path} is no checkpoint, or a damaged one: epoch {position.epoch}, step {position.step}, "
+            f"{len(broken)} arrays that are not finite"
         )
-    as_it_was = [name for name in several if len(arrays[name]) == replicas > 1]
+    several = {name for name in own if arrays[name].ndim == len(own[name].shape) + 1}
+    unchanged = [name for name in several if len(arrays[name]) == replicas > 1]
     for name, variable in state.items():
-        if name not in as_it_was:
+        if name not in unchanged:
             variable.assign(arrays[name].mean(axis=0) if name in several else arrays[name])
-    if as_it_was:
-        _write(strategy, [own[name] for name in as_it_was], [arrays[name] for name in as_it_was])
-    return place
+    if unchanged:
+        _write(strategy, [own[name] for name in unchanged], [arrays[name] for name in unchanged])
+    return position
 
 
 def save_model(model, path, strategy):
-    """Saves a model to a .keras file, which is whole or not there. Every worker has to call it; the chief writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        chief = is_chief(strategy)
-        temporary = path.with_name(f"{path.stem}.tmp.keras") if chief else Path(folder) / path.name
-        try:
-            model.save(temporary)  # reads what replicas have of their own, with the help of all
-            if chief:
-                with open(temporary, "rb") as file:
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    """Saves a model without its optimizer to a .keras file, atomically. All workers call it; the chief writes."""
+    with tempfile.TemporaryDirectory() as folder, _without_optimizer(model):
+        file = Path(folder) / path.name
+        model.save(file)  # reads the values that replicas have of their own, with the help of all workers
+        if is_chief(strategy):
+            with writing_atomically(path) as target:
+                target.write(file.read_bytes())
+
+
+@contextmanager
+def _without_optimizer(model):
+    optimizer = getattr(model, "optimizer", None)
+    model.optimizer = None
+    try:
+        yield
+    finally:
+        model.optimizer = optimizer
+
+
+def _read(path, shapes, own):
+    """Reads the arrays of a checkpoint after their headers: a foreign file is refused before it takes memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = {name.removesuffix(".npy"): _shape(archive, name) for name in archive.namelist()}
+        wrong = sorted((found.keys() | {"steps_per_epoch"}) ^ shapes.keys()) or [
+            f"{name} {shape} instead of {shapes[name][0]}"
+            for name, shape in found.items()
+            if shape not in shapes[name]
+            and not (name in own and shape[1:] in shapes[name] and 0 < shape[0] <= MOST_REPLICAS)
+        ]
+        if not wrong:
+            with np.load(path) as file:
+                return dict(file)
+    except Exception as error:  # NumPy and zipfile have a dozen kinds
+        raise ValueError(f"{path} is no checkpoint, or a damaged one: {error}") from error
+    raise ValueError(
+        "`work_dir` must not hold the checkpoint of another network or optimizer. "
+        f"Received: {path}, which differs in {len(wrong)} variables, the first: {', '.join(wrong[:3])}"
+    )
+
+
+def _shape(archive, name):
+    with archive.open(name) as file:
+        version = npy.read_magic(file)
+        shape, _, kind = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version](file)
+    if kind.kind not in "fiub":
+        raise ValueError(f"{name} holds no numbers")
+    return shape
+
+
+def _not_finite(arrays):
+    return [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
 
 
 def _state(model, optimizer):
-    """All variables by a name of their own; those of the optimiser are numbered, as their paths may repeat."""
+    """All variables by a unique name. Those of the optimizer are numbered, as their paths may repeat."""
     state = {f"model/{variable.path}": variable for variable in model.variables}
     return state | {f"optimizer/{i}/{variable.path}": variable for i, variable in enumerate(optimizer.variables)}
 
 
 def _of_replicas(model):
-    """The variables of which each replica has values of its own."""
+    """The variables of which each replica has its own value."""
     return {f"model/{v.path}": v for v in model.variables if v.synchronization == "on_read"}
 
 

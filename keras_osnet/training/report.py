@@ -1,6 +1,5 @@
-"""What a finished training tells about itself."""
+"""The report of a finished training: report.json and its curves."""
 
-import json
 import os
 import platform
 import resource
@@ -11,7 +10,7 @@ from statistics import median
 
 import tensorflow as tf
 
-from keras_osnet.files import write_atomically, writing_atomically
+from keras_osnet.files import write_json, writing_atomically
 from keras_osnet.training.strategies import is_chief
 from keras_osnet.training.work_dir import about
 
@@ -19,13 +18,12 @@ from keras_osnet.training.work_dir import about
 def write_run_report(work_dir, history, strategy):
     """Writes report.json (command, versions, machine, commit, time, speed, peak memory) and training.png (curves).
 
-    The chief writes; other workers may call it. Of no epoch there is nothing to tell.
+    The chief writes; other workers may call it. Nothing is written if no epoch is finished.
 
     Args:
         work_dir: the folder of the run.
-        history: what `train` gives: dicts, one per epoch.
+        history: what `train` returns: dicts, one per epoch.
         strategy: `tf.distribute.Strategy` of the training.
-
     """
     if not is_chief(strategy) or not history:
         return
@@ -45,13 +43,13 @@ def write_run_report(work_dir, history, strategy):
         "peak_memory_bytes": peak_memory(),
         "last_epoch": history[-1],
     }
-    write_atomically(Path(work_dir) / "report.json", json.dumps(found, indent=2).encode() + b"\n")
+    write_json(Path(work_dir) / "report.json", found)
     with writing_atomically(Path(work_dir) / "training.png") as file:
         training_figure(history).savefig(file, format="png", dpi=150)
 
 
 def peak_memory():
-    """Bytes: of each GPU, or, where there is none, the largest resident set of this process."""
+    """Returns bytes: of each GPU, or, where there is none, the largest resident set of this process."""
     gpus = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
     if gpus:
         return {name: tf.config.experimental.get_memory_info(name)["peak"] for name in gpus}
@@ -66,7 +64,7 @@ def _processor():
 
 
 def _commit():
-    """Of the checkout that this file is in, with a + for changes in it; None without git or a checkout."""
+    """Returns the commit of the checkout that this file is in, with a + if it has changes; None without a checkout."""
     answers = []
     for command in ("ls-files --error-unmatch report.py", "rev-parse HEAD", "status --porcelain -uno"):
         try:

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 
 import tensorflow as tf
 
@@ -14,21 +15,21 @@ NEEDED = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker",
 
 
 def make_strategy(name="auto", replicas=0, *, wait=600.0):
-    """Makes the strategy that trains on the given devices. To be called before TensorFlow has made a tensor.
+    """Makes the strategy that trains on the given devices. Call it before TensorFlow makes a tensor.
 
     Args:
         name: row of `STRATEGIES`. "one": one device, without `tf.distribute`'s overhead. "mirrored": the GPUs of this
             machine. "multiworker": those of all machines that the environment variable TF_CONFIG, or SLURM's, names.
             "tpu": the TPU that TPU_NAME names, or this machine's. "auto": "mirrored" for several replicas, else "one".
         replicas: GPUs of each machine to use; where there is no GPU, logical CPUs of "mirrored", which bring no speed
-            but let one try that everything works. 0: all GPUs; without one, 2 logical CPUs ("mirrored") or the CPU
+            but show that everything works. 0: all GPUs; without one, 2 logical CPUs ("mirrored") or the CPU
             ("multiworker").
         wait: seconds that "multiworker" waits for the other workers. Default 600.
 
     Raises:
         ValueError: for an unknown name, too many replicas, or a TF_CONFIG that names no cluster with this worker.
         OSError: if the port of this worker is in use.
-        TimeoutError: if a worker does not come; it is named with its address.
+        TimeoutError: if a worker does not answer; the error names it with its address.
         RuntimeError: if TensorFlow has started already, too late for logical CPUs.
 
     Reference: https://www.tensorflow.org/guide/distributed_training
@@ -41,7 +42,7 @@ def make_strategy(name="auto", replicas=0, *, wait=600.0):
 
 
 def worker_of(strategy):
-    """(index, count) of this process among the workers. Number 0 is the chief."""
+    """Returns (index, count) of this process among the workers. Worker 0 is the chief."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return 0, 1
     resolver = strategy.cluster_resolver
@@ -51,8 +52,21 @@ def worker_of(strategy):
 
 
 def is_chief(strategy):
-    """Whether this process is the worker that writes files."""
+    """Returns whether this process is the worker that writes files."""
     return worker_of(strategy)[0] == 0
+
+
+@contextmanager
+def missing_workers_named():
+    """Turns TensorFlow's errors about a worker that is gone into a ConnectionError that names it."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
+        lines = str(error).splitlines()
+        reason = next((line for line in lines if "/task:" in line), lines[0])
+        raise ConnectionError(
+            f"Another worker is gone: {reason.strip()}. Start all workers again; they resume from the checkpoint."
+        ) from error
 
 
 def _auto(replicas, wait):
@@ -69,7 +83,7 @@ def _mirrored(replicas, wait):
 
 def _multiworker(replicas, wait):
     config = cluster(os.environ)
-    devices = _devices(replicas, without_gpu=1)  # an error now rather than when the others are there
+    devices = _devices(replicas, without_gpu=1)  # an error now rather than when all workers are there
     if len(devices) > 1 and devices[0].startswith("CPU"):
         raise ValueError(
             "`replicas` must be 0 or 1 with strategy multiworker where there is no GPU: of each machine TensorFlow "
@@ -85,6 +99,10 @@ def _multiworker(replicas, wait):
 
 
 def _tpu(replicas, wait):
+    if replicas:
+        raise ValueError(
+            f"`replicas` must be 0 with strategy tpu, which takes all cores. Received: replicas={replicas}"
+        )
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(os.environ.get("TPU_NAME", "local"))
     except (ValueError, tf.errors.OpError) as error:
@@ -109,7 +127,7 @@ def _devices(replicas, without_gpu):
 
 
 def cluster(environment):
-    """The workers and which of them this process is, in the form of TF_CONFIG.
+    """Returns the workers, and which of them this process is, in the form of TF_CONFIG.
 
     Args:
         environment: mapping, with TF_CONFIG or with the variables of a SLURM step of one task per machine.
@@ -142,7 +160,7 @@ def cluster(environment):
 
 
 def addresses_of(config):
-    """All "host:port" of a TF_CONFIG, the chief's first."""
+    """Returns all "host:port" of a TF_CONFIG, the chief's first."""
     return [*config["cluster"].get("chief", ()), *config["cluster"]["worker"]]
 
 
@@ -156,7 +174,7 @@ def _of_slurm(environment):
     if not re.fullmatch(r"1(\(x\d+\))?", environment["SLURM_STEP_TASKS_PER_NODE"]):
         tasks = environment["SLURM_STEP_TASKS_PER_NODE"]
         raise ValueError(f"SLURM must start one task per machine (--ntasks-per-node=1). Received: {tasks}")
-    # TensorFlow's own SlurmClusterResolver sorts the machines, n10 before n9, and so gives tasks the wrong addresses.
+    # TensorFlow's own SlurmClusterResolver sorts n10 before n9, and assigns wrong addresses to the tasks.
     command = ["scontrol", "show", "hostnames", environment["SLURM_STEP_NODELIST"]]
     machines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     workers = [f"{machine}:{PORT}" for machine in machines]
@@ -164,10 +182,10 @@ def _of_slurm(environment):
 
 
 def meet(config, wait):
-    """Returns once every worker answers at its address, so that nobody waits in vain within TensorFlow.
+    """Waits until every worker answers at its address. TensorFlow would wait without a limit.
 
     Raises:
-        OSError: if the own port is in use.
+        OSError: if the port of this worker is in use.
         TimeoutError: if a worker does not answer within `wait` seconds.
     """
     addresses, task = addresses_of(config), config["task"]

@@ -1,0 +1,51 @@
+"""Scores of an attribute network as dicts and as tables of text."""
+
+import numpy as np
+
+from keras_osnet.metrics import attribute_scores, attribute_table
+
+SCORES = ("mA", "accuracy", "precision", "recall", "f1")
+FEWEST = 5  # images with the attribute, and without it, for the attribute to count in `mA_common`
+
+
+def labels_of(records):
+    """Returns the attributes of records: (N, attributes) int32, 0 or 1."""
+    return np.array([record.attributes for record in records], "int32")
+
+
+def summarize(probabilities, labels, threshold=0.5):
+    """Returns a dict of fractions, and `empty_predictions`: the number of images without a predicted attribute.
+
+    `mA_common` is the mean accuracy over the attributes that at least `FEWEST` images have and as many lack; None if
+    there is no such attribute.
+    """
+    scores = attribute_scores(probabilities, labels, threshold)
+    common = (labels.sum(axis=0) >= FEWEST) & ((1 - labels).sum(axis=0) >= FEWEST)
+    found = {name: float(getattr(scores, name)) for name in SCORES}
+    found["mA_common"] = float(scores.mA_per_attribute[common].mean()) if common.any() else None
+    return found | {"empty_predictions": scores.empty_predictions}
+
+
+def majority(train_labels, test_labels):
+    """Returns the scores of the baseline that predicts for every image what most training images have."""
+    predicted = np.broadcast_to(train_labels.mean(axis=0) >= 0.5, test_labels.shape)
+    return summarize(predicted.astype("float32"), test_labels)
+
+
+def table(rows, count):
+    """Returns a table of scores in per cent as text: a line per name of `summarize`'s dicts."""
+    lines = [f"  {'%':24s}{'mA':>8s}{'mA*':>8s}{'acc':>8s}{'prec':>8s}{'rec':>8s}{'F1':>8s}  nothing predicted"]
+    for name, row in rows.items():
+        values = (row[key] for key in ("mA", "mA_common", *SCORES[1:]))
+        cells = "".join(f"{'-':>8s}" if value is None else f"{100 * value:8.2f}" for value in values)
+        lines.append(f"  {name:24s}{cells}  {row['empty_predictions']} of {count}")
+    return "\n".join([*lines, f"  mA*: over the attributes that at least {FEWEST} images have, and lack"])
+
+
+def details(probabilities, labels, names, threshold):
+    """Returns a table of every attribute as text: positives, true positive and negative rates, average precision."""
+    lines = [f"  {'attribute':28s}{'positives':>10s}{'TPR':>8s}{'TNR':>8s}{'AP':>8s}"]
+    for row in attribute_table(probabilities, labels, names, threshold):
+        rates = "".join(f"{100 * value:8.1f}" for value in (row.tpr, row.tnr, row.average_precision))
+        lines.append(f"  {row.name:28s}{row.positives:10d}{rates}")
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""How a training hears SIGTERM, Ctrl-C and SIGHUP: it writes a checkpoint, and stops."""
+
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import numpy as np
+
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+
+
+class Stopped(Exception):
+    """A signal stopped the training, which wrote a checkpoint first; the same command resumes it.
+
+    Attributes:
+        signal: number of the signal, or 0 where another worker received it.
+    """
+
+    def __init__(self, message, signal=0):
+        super().__init__(message)
+        self.signal = signal
+
+
+class _Requests:
+    """What this worker asks of all: [save?, stop?]. The chief's clock asks for checkpoints, a signal for the stop."""
+
+    def __init__(self, minutes, chief):
+        self.minutes, self.chief, self.saved, self.signal = minutes, chief, time.monotonic(), 0
+
+    def __call__(self):
+        due = self.chief and time.monotonic() - self.saved > 60 * self.minutes
+        if due:
+            self.saved = time.monotonic()
+        return np.array([due, self.signal > 0], "float64")
+
+    def stopped(self, when):
+        return Stopped(f"Stopped {when}; the checkpoint is written. The same command resumes the run.", self.signal)
+
+
+@contextmanager
+def stop_requests(minutes, chief):
+    """Handles the signals within a block, and yields a function that returns [save?, stop?] of this worker.
+
+    Args:
+        minutes: between checkpoints within an epoch.
+        chief: whether this worker is the chief, whose clock counts.
+    """
+    requests, before = _Requests(minutes, chief), {}
+
+    def receive(number, frame):
+        requests.signal = number
+        if signal.SIGINT in before:  # a second Ctrl-C stops at once
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    # Python allows no handler elsewhere; who ignores a signal (nohup) goes on ignoring it.
+    if threading.current_thread() is threading.main_thread():
+        before |= {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, receive)
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
