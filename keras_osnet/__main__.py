@@ -1,0 +1,88 @@
+"""The console command `keras-osnet`: runs a script of recipes/ or tflite/ by its name, or copies it to be edited."""
+
+import argparse
+import ast
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+# name -> the script, and what it is for. A wheel carries the scripts as files in keras_osnet/scripts.
+SCRIPTS = {
+    "reid": ("recipes/reid.py", "person re-identification: train, evaluate, check, extract, search"),
+    "pa100k": ("recipes/pa100k.py", "attributes of people: train, evaluate, check"),
+    "cifar": ("recipes/cifar.py", "CIFAR-10 and CIFAR-100: train, evaluate, check"),
+    "imagenet": ("recipes/imagenet.py", "pre-training on ImageNet: train, evaluate, check"),
+    "ablation": ("recipes/ablation.py", "the paper's Tables 5 and 6"),
+    "report": ("recipes/report.py", "a page about a network on a test side"),
+    "demo": ("recipes/demo.py", "a page that ranks a gallery for an image"),
+    "convert": ("tflite/convert.py", "a network to TFLite, ONNX or OpenVINO, with a certificate"),
+    "run": ("tflite/run.py", "features, galleries and videos with a TFLite file"),
+    "benchmark": ("tflite/benchmark.py", "latency of TFLite files"),
+}
+
+
+def root():
+    """Returns the folder that holds recipes/ and tflite/: of the wheel, or of the checkout."""
+    here = Path(__file__).resolve().parent
+    return here / "scripts" if (here / "scripts").is_dir() else here.parent
+
+
+def parts_of(script):
+    """Returns a script and the scripts beside it that it imports, directly or not."""
+    found, waiting = [], [script]
+    while waiting:
+        path = waiting.pop()
+        found.append(path)
+        names = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module)
+        waiting += [file for name in sorted(names) if (file := path.with_name(f"{name}.py")).exists()
+                    and file not in (*found, *waiting)]  # fmt: skip
+    return found
+
+
+def copy(script):
+    """Copies a script, and what it imports of its folder, to the current folder.
+
+    Raises:
+        FileExistsError: if one of the files is there already. Nothing is copied.
+    """
+    parts = parts_of(script)
+    present = [part.name for part in parts if Path(part.name).exists()]
+    if present:
+        raise FileExistsError(f"Files of the current folder are not overwritten: {', '.join(present)}")
+    for part in parts:
+        shutil.copyfile(part, part.name)
+    print(f"Copied {', '.join(part.name for part in parts)}. Run: python {script.name}")
+
+
+def main():
+    width = max(map(len, SCRIPTS))
+    names = "\n".join(f"  {name:{width}s}  {purpose}" for name, (_, purpose) in SCRIPTS.items())
+    parser = argparse.ArgumentParser(
+        "keras-osnet",
+        description=f"{__doc__}\n\nscripts:\n{names}\n\nkeras-osnet NAME --help describes the options of a script.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", choices=[*SCRIPTS, "copy"], metavar="NAME", help="a script, or copy")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the script; after copy: the script's name")
+    options = parser.parse_args()
+    if options.name == "copy":
+        if len(options.arguments) != 1 or options.arguments[0] not in SCRIPTS:
+            parser.error(f"copy takes the name of a script: {', '.join(SCRIPTS)}")
+        try:
+            return copy(root() / SCRIPTS[options.arguments[0]][0])
+        except OSError as error:
+            sys.exit(f"error: {error}")
+    script = root() / SCRIPTS[options.name][0]
+    sys.argv = [str(script), *options.arguments]
+    sys.path.insert(0, str(script.parent))  # as Python does for a script
+    runpy.run_path(str(script), run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

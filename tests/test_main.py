@@ -1,0 +1,63 @@
+"""The console command: it runs every script of recipes/ and tflite/, and copies one with what it imports."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_osnet import __main__ as command
+
+ROOT = Path(__file__).parents[1]
+PARTS = {"app.py", "first_look.py", "boxes.py", "gallery.py", "video.py"}  # imported by scripts, no commands
+
+
+def call(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["keras-osnet", *arguments])
+    command.main()
+
+
+def test_every_script_has_a_name():
+    files = {str(path.relative_to(ROOT)) for folder in ("recipes", "tflite") for path in (ROOT / folder).glob("*.py")}
+    assert {path for path, _ in command.SCRIPTS.values()} == {f for f in files if Path(f).name not in PARTS}
+
+
+def test_a_script_gets_its_arguments_and_its_own_folder(monkeypatch, capsys):
+    path = list(sys.path)
+    with pytest.raises(SystemExit) as end:
+        call(monkeypatch, "benchmark", "--help")
+    monkeypatch.setattr(sys, "path", path)
+    assert end.value.code == 0
+    assert "usage: benchmark.py" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [(), ("train",), ("copy",), ("copy", "app"), ("copy", "reid", "run")])
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones(monkeypatch, capsys, arguments):
+    with pytest.raises(SystemExit) as end:
+        call(monkeypatch, *arguments)
+    assert end.value.code == 2
+    assert arguments[:1] == () or "reid" in capsys.readouterr().err
+
+
+def test_a_copy_runs_where_it_lies(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    call(monkeypatch, "copy", "cifar")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app.py", "cifar.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "cifar.py", "check", "shapes", "--data-dir", "."],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "nothing wrong found"
+    assert done.stderr == ""
+
+
+def test_a_file_that_is_there_is_not_overwritten(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("app.py").write_text("mine")
+    with pytest.raises(SystemExit, match=r"not overwritten: app\.py"):
+        call(monkeypatch, "copy", "reid")
+    assert [path.name for path in tmp_path.iterdir()] == ["app.py"]
+    assert Path("app.py").read_text() == "mine"
