@@ -24,9 +24,10 @@ from keras_osnet import OSNet, complexity, preprocess_input
 from keras_osnet.complexity import depth
 from keras_osnet.data import arrays
 from keras_osnet.data.datasets import cifar
+from keras_osnet.files import write_json
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.training.execution import make_optimizer
-from keras_osnet.training.fit import Plan, fit, started, write_metrics
+from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.training.replicas import gathered, own_share, predictor, share_statistics
 from keras_osnet.training.settings import Numerics, Optimization
 
@@ -134,15 +135,18 @@ def train(run):
         arrays.training_batches, images, labels,
         batch_size=settings.batch_size, pad=settings.pad, seed=settings.seed, epochs=settings.epochs,
     )  # fmt: skip
-    with started(settings, run, run.work_dir) as strategy:
-        fitted = fit(
-            settings, run, run.work_dir, strategy, build=lambda: plan_of(settings, data, steps), batches=batches,
-            steps_per_epoch=steps, score=lambda model: {"accuracy_test": 1 - error(model, data, strategy)},
-            best="accuracy_test",
-        )  # fmt: skip
-        found = error(fitted.network, data, strategy)
-        print(f"{app.shown(fitted.history)}\n{describe(found, data)}")
-        write_metrics(run.work_dir, {"error": found}, strategy)
+
+    def score(model, strategy):
+        found = error(model, data, strategy)
+        return {"error": found, "accuracy_test": 1 - found}
+
+    def finish(model, before, history, strategy):
+        found = error(model, data, strategy)
+        print(f"{app.shown(history)}\n{describe(found, data)}")
+        return {"error": found}
+
+    build = partial(plan_of, settings, data, steps)
+    fit(settings, run, run.work_dir, [Training(build, batches, steps, finish, score, best="accuracy_test")])
 
 
 def evaluate(weights: Path, dataset: str, data_dir: Path, work_dir: Path | None = None):
@@ -164,7 +168,7 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, work_dir: Path | None 
     with app.evaluation({"weights": str(weights), "dataset": dataset}, work_dir) as folder:
         found = error(model, data, tf.distribute.get_strategy())
         print(describe(found, data))
-        write_metrics(folder, {"error": found})
+        write_json(folder / "metrics.json", {"error": found})
 
 
 def check(dataset: tyro.conf.Positional[str], data_dir: Path):

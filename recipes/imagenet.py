@@ -10,6 +10,7 @@ Not run: ImageNet and the GPU days it takes were not at hand. The paper gives no
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,9 +22,10 @@ import tyro
 from keras_osnet import OSNet
 from keras_osnet.data import resized_crops
 from keras_osnet.data.datasets import class_folders, prepared
+from keras_osnet.files import write_json
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.training.execution import make_optimizer
-from keras_osnet.training.fit import Plan, fit, started, write_metrics
+from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.training.replicas import gathered, predictor, share_statistics
 from keras_osnet.training.settings import Numerics, Optimization
 from keras_osnet.training.strategies import worker_of
@@ -109,15 +111,19 @@ def train(run):
         resized_crops.training_batches, part, size=settings.size, batch_size=settings.batch_size,
         seed=settings.seed, epochs=settings.epochs,
     )  # fmt: skip
-    with started(settings, run, run.work_dir) as strategy, part.naming_unreadable():
-        fitted = fit(
-            settings, run, run.work_dir, strategy, build=lambda: plan_of(settings, part, steps), batches=batches,
-            steps_per_epoch=steps, score=lambda model: {"accuracy_val": 1 - errors(model, val, strategy)["error"]},
-            best="accuracy_val",
-        )  # fmt: skip
-        found = errors(fitted.network, val, strategy)
-        print(f"{app.shown(fitted.history)}\n{describe(found, val)}")
-        write_metrics(run.work_dir, found, strategy)
+
+    def score(model, strategy):
+        found = errors(model, val, strategy)
+        return {**found, "accuracy_val": 1 - found["error"]}
+
+    def finish(model, before, history, strategy):
+        found = errors(model, val, strategy)
+        print(f"{app.shown(history)}\n{describe(found, val)}")
+        return found
+
+    build, reading = partial(plan_of, settings, part, steps), part.naming_unreadable()
+    training = Training(build, batches, steps, finish, score, best="accuracy_val", reading=reading)
+    fit(settings, run, run.work_dir, [training])
 
 
 def evaluate(weights: Path, data_dir: Path, work_dir: Path | None = None):
@@ -134,7 +140,7 @@ def evaluate(weights: Path, data_dir: Path, work_dir: Path | None = None):
     with app.evaluation({"weights": str(weights), "dataset": "imagenet"}, work_dir) as folder:
         found = errors(model, val, tf.distribute.get_strategy())
         print(describe(found, val))
-        write_metrics(folder, found)
+        write_json(folder / "metrics.json", found)
 
 
 def check(data_dir: Path):

@@ -26,6 +26,7 @@ import tyro
 from keras_osnet import AttributeRecogniser, FeatureExtractor, OSNet
 from keras_osnet.data import DATASETS, load, load_attributes, pipeline
 from keras_osnet.data.augment import Augmentation
+from keras_osnet.files import write_json
 from keras_osnet.inference import scores
 from keras_osnet.inference.attribute_scores import details, labels_of, majority, summarize, table
 from keras_osnet.losses import LabelColumns, LabelSmoothedCrossEntropy, WeightedBinaryCrossentropy, WeightedSum
@@ -33,7 +34,7 @@ from keras_osnet.losses.objective import _dense
 from keras_osnet.metrics import choose_thresholds
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.training.execution import make_optimizer
-from keras_osnet.training.fit import Plan, fit, started, write_metrics
+from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.training.settings import Numerics, Optimization
 
 
@@ -132,36 +133,37 @@ def train(run):
         pipeline.training_batches, paths, labels, size=settings.size, batch_size=settings.batch_size,
         augmentation=settings, seed=settings.seed, epochs=settings.epochs, cache=run.cache,
     )  # fmt: skip
-    with started(settings, run, run.work_dir) as strategy, pipeline.naming_unreadable(paths):
 
-        def probabilities_of(network, records):
-            return AttributeRecogniser(network, strategy=strategy).probabilities([record.path for record in records])
+    def probabilities_of(network, strategy, records):
+        return AttributeRecogniser(network, strategy=strategy).probabilities([record.path for record in records])
 
-        def mean_accuracy(records, network):
-            return {"mA": summarize(probabilities_of(network, records), labels_of(records))["mA"]}
+    def mean_accuracy(records, network, strategy):
+        return {"mA": summarize(probabilities_of(network, strategy, records), labels_of(records))["mA"]}
 
-        fitted = fit(
-            settings, run, run.work_dir, strategy, best="mA",
-            build=lambda: plan_of(settings, splits.names, attributes.mean(axis=0), len(people), steps),
-            batches=batches, steps_per_epoch=steps, score=partial(mean_accuracy, splits.test),
-            select=partial(mean_accuracy, splits.val) if splits.val else None,
-        )  # fmt: skip
-        print(app.shown(fitted.history))
+    def finish(network, before, history, strategy):
+        print(app.shown(history))
         threshold = 0.5
         if settings.own_thresholds:
-            threshold = choose_thresholds(probabilities_of(fitted.network, splits.val), labels_of(splits.val))
-        found = report(probabilities_of(fitted.network, splits.test), splits, threshold)
-        tested = [line["mA"] for line in fitted.history if "mA" in line]  # with --evaluate-every
+            threshold = choose_thresholds(probabilities_of(network, strategy, splits.val), labels_of(splits.val))
+        found = report(probabilities_of(network, strategy, splits.test), splits, threshold)
+        tested = [line["mA"] for line in history if "mA" in line]  # with --evaluate-every
         if tested:
-            found["mA_test_chosen"] = max(found["mA"], *tested)
-            print(f"  epoch chosen on the test images, as other codebases do: mA {100 * found['mA_test_chosen']:.2f}")
+            most = found["mA_test_chosen"] = max(found["mA"], *tested)
+            print(f"  the epoch chosen on the test images, as other codebases report: mA {100 * most:.2f}")
         if settings.identity:
-            network = keras.Model(fitted.network.input, fitted.network.output["features"])
-            extractor, side = FeatureExtractor(network, strategy=strategy), load(settings.dataset, run.data_dir)
+            features = keras.Model(network.input, network.output["features"])
+            extractor, side = FeatureExtractor(features, strategy=strategy), load(settings.dataset, run.data_dir)
             identity = scores.score_splits(extractor, side, protocol=DATASETS[settings.dataset].protocol)
             print(scores.table({"identity": identity}))
             found |= identity
-        write_metrics(run.work_dir, found, strategy)
+        return found
+
+    training = Training(
+        lambda: plan_of(settings, splits.names, attributes.mean(axis=0), len(people), steps), batches, steps, finish,
+        score=partial(mean_accuracy, splits.test), select=partial(mean_accuracy, splits.val) if splits.val else None,
+        best="mA", reading=pipeline.naming_unreadable(paths),
+    )  # fmt: skip
+    fit(settings, run, run.work_dir, [training])
 
 
 def report(probabilities, splits, threshold):
@@ -191,7 +193,7 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5
         )
     with app.evaluation({"weights": str(weights), "dataset": dataset, "threshold": threshold}, work_dir) as folder:
         found = report(recogniser.probabilities([record.path for record in splits.test]), splits, threshold)
-        write_metrics(folder, found)
+        write_json(folder / "metrics.json", found)
 
 
 def counts(splits):

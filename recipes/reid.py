@@ -28,14 +28,13 @@ from keras_osnet.data import load, load_splits, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.check import check as check_splits
 from keras_osnet.data.sampling import identity_batches, short_identities
+from keras_osnet.files import write_json
 from keras_osnet.inference import scores
 from keras_osnet.losses.objective import with_objective
 from keras_osnet.models.baselines import BASELINES
-from keras_osnet.training.checkpoints import save_model
 from keras_osnet.training.execution import make_optimizer
-from keras_osnet.training.fit import Plan, fit, started, write_metrics
+from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.training.settings import Numerics, Optimization
-from keras_osnet.training.work_dir import claim
 from keras_osnet.weights import load_network
 
 Metric = app.Metric
@@ -200,60 +199,62 @@ def by_training_set(folds):
 
 def train(run):
     """Trains on each training set of the dataset, scores, saves. Returns the work dir and the first test side."""
-    settings, work_dir = run.settings, run.work_dir
+    settings = run.settings
     groups = by_training_set(load_splits(settings.dataset, run.data_dir))
     names = settings.targets.split(",") if settings.targets else [settings.dataset]
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
     targets = [{name: others.get(name, splits) for name in names} for splits in groups.values()]
-    # What cannot be scored is an error before the training.
-    texts = [[scores.describe(side, DATASETS[n].protocol) for n in names for side in sides[n]] for sides in targets]
     ranked = {r.path for sides in targets for name in names for s in sides[name] for r in s.query + s.gallery}
     pipeline.refuse_unreadable(sorted(ranked))
-    found = []
-    with started(settings, run, work_dir) as strategy:
-        for trial, (records, sides) in enumerate(zip(groups, targets, strict=True)):
-            folder = work_dir / f"trial{trial}" if len(groups) > 1 else work_dir
-
-            def score(network, name=names[0], sides=sides):
-                extractor = FeatureExtractor(network, strategy=strategy)
-                return scores.score_sides(extractor, sides[name], settings.metric, DATASETS[name].protocol)
-
-            fitted = fit_records(run, records, folder, strategy, score)
-            found.append({name: score(fitted.network, name) for name in names})
-            rows = found[-1] if len(names) > 1 else {"trained": found[-1][names[0]]}
-            if fitted.before:
-                histograms = scores.score_sides(scores.colour_histograms, sides[names[0]])
-                start = "before fine-tuning" if settings.weights else "untrained network"
-                rows = {**rows, start: fitted.before, "colour histograms": histograms}
-            print(f"{app.shown(fitted.history)}\n{texts[trial][0]}\n{scores.table(rows)}")
-        means = {name: scores.mean([row[name] for row in found]) for name in names}
-        if len(groups) > 1:
-            claim(work_dir, asdict(settings), strategy)
-            print(f"means over {len(groups)} trials\n{scores.table(means)}")
-            save_model(fitted.network, work_dir / "model.keras", strategy)
-        write_metrics(work_dir, means[names[0]] | ({"targets": means} if len(names) > 1 else {}), strategy)
-    return work_dir, targets[-1][names[0]][0]
+    trainings = [training_of(run, records, sides) for records, sides in zip(groups, targets, strict=True)]
+    fit(settings, run, run.work_dir, trainings, summarize=summary)
+    return run.work_dir, targets[0][names[0]][0]
 
 
-def fit_records(run, records, work_dir, strategy, score):
-    """Trains one network on records."""
+def training_of(run, records, sides):
+    """The training on records; `sides` are the test sides of each target."""
     settings = run.settings
     people = sorted({record.identity for record in records})[: settings.identities or None]
     index = {identity: i for i, identity in enumerate(people)}
     records = [record for record in records if record.identity in index]
     paths, labels = [r.path for r in records], np.array([index[r.identity] for r in records])
     steps = len(paths) // settings.batch_size
+    first, *_ = sides
+    # What cannot be scored is an error before the training.
+    texts = [scores.describe(side, DATASETS[name].protocol) for name in sides for side in sides[name]]
+
+    def score(network, strategy, name=first):
+        extractor = FeatureExtractor(network, strategy=strategy)
+        return scores.score_sides(extractor, sides[name], settings.metric, DATASETS[name].protocol)
+
+    def finish(network, before, history, strategy):
+        found = {name: score(network, strategy, name) for name in sides}
+        rows = found if len(sides) > 1 else {"trained": found[first]}
+        if before:
+            histograms = scores.score_sides(scores.colour_histograms, sides[first])
+            start = "before fine-tuning" if settings.weights else "untrained network"
+            rows = {**rows, start: before, "colour histograms": histograms}
+        print("\n".join([app.shown(history), *texts, scores.table(rows)]))
+        return found
+
     print(
         f"{settings.network} at {settings.size[0]} x {settings.size[1]} on {len(paths)} images of {len(people)} "
         f"identities; {steps} steps an epoch"
     )
-    with pipeline.naming_unreadable(paths):
-        return fit(
-            settings, run, work_dir, strategy,
-            build=lambda: plan_of(settings, len(people), steps),
-            batches=batches_of(settings, paths, labels, steps, run.cache),
-            steps_per_epoch=steps, score=score, score_before=settings.baselines, best="mAP",
-        )  # fmt: skip
+    batches = batches_of(settings, paths, labels, steps, run.cache)
+    return Training(
+        lambda: plan_of(settings, len(people), steps), batches, steps, finish, score,
+        score_before=settings.baselines, best="mAP", reading=pipeline.naming_unreadable(paths),
+    )  # fmt: skip
+
+
+def summary(trials):
+    """The metrics of a run: of the first target, the mean over all trainings."""
+    means = {name: scores.mean([trial[name] for trial in trials]) for name in trials[0]}
+    if len(trials) > 1:
+        print(f"means over {len(trials)} trials\n{scores.table(means)}")
+    first, *_ = means
+    return means[first] | ({"targets": means} if len(means) > 1 else {})
 
 
 @dataclass(frozen=True)
@@ -324,7 +325,8 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
                 verified[name] = scores.verification_rows(verification)
         network.save(work_dir / "model.keras")
         more = {"rows": rows} if len(ways) > 1 or len(names) > 1 else {}
-        write_metrics(work_dir, rows[o.dataset][o.metric] | more | ({"verification": verified} if verified else {}))
+        metrics = rows[o.dataset][o.metric] | more | ({"verification": verified} if verified else {})
+        write_json(work_dir / "metrics.json", metrics)
 
 
 def check(dataset: tyro.conf.Positional[str], data_dir: Path, split: int = 0):

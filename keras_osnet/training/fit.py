@@ -1,10 +1,10 @@
-"""One training from start to finish, the same for every recipe: set up, seed, claim, build, train, save, report."""
+"""A run from start to finish, the same for every recipe: set up, seed, claim, build, train, save, report, score."""
 
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 
@@ -42,87 +42,101 @@ class Plan:
     accuracy: Callable = correct_class
 
 
-class Fitted(NamedTuple):
-    """A finished training: the network with its final weights, the scores before, the lines of metrics.jsonl."""
+@dataclass(frozen=True)
+class Training:
+    """One training of a run, as functions of a recipe. Most runs have one; VIPeR's ten splits have one each.
 
-    network: keras.Model
-    before: dict | None
-    history: list
-
-
-@contextmanager
-def started(settings, execution, work_dir):
-    """Sets up devices and precision, and locks the work dir. Call it before TensorFlow makes a tensor.
-
-    Args:
-        settings: dataclass that identifies the run: a `Numerics` with `batch_size`.
-        execution: `Execution`.
-        work_dir: folder of the run.
-
-    Yields:
-        `tf.distribute.Strategy`.
-
-    Raises:
-        ValueError: if the folder is in use or of a run with other settings, or the settings do not fit together.
-        OSError: if the folder cannot be made.
+    Attributes:
+        build: function without arguments that returns a `Plan`.
+        batches: function of a step number that returns a tf.data.Dataset; see `train`.
+        steps_per_epoch: batches per epoch.
+        finish: function of (network, scores before or None, history, strategy) that scores the trained network, prints
+            what it finds, and returns the metrics of this training.
+        score: function of (network, strategy) that returns a dict of scores, for `Execution.evaluate_every`.
+        score_before: whether to score the network before the training too.
+        select: function of (network, strategy) that returns a dict of scores, called after every epoch. The epoch with
+            the highest score `best` is the one that is saved at the end. Default: the last epoch.
+        best: name of the score by which best.keras is kept, of `select` or `score`.
+        reading: context in which files are read, for errors that name them.
     """
-    check_settings(work_dir, asdict(settings))
-    strategy = set_up(settings, execution, settings.batch_size)
-    with held(work_dir, strategy):
-        yield strategy
+
+    build: Callable
+    batches: Callable
+    steps_per_epoch: int
+    finish: Callable
+    score: Callable | None = None
+    score_before: bool = False
+    select: Callable | None = None
+    best: str | None = None
+    reading: AbstractContextManager = nullcontext()  # noqa: RUF009
 
 
-def fit(
-    settings, execution, work_dir, strategy, *, build, batches, steps_per_epoch,
-    score=None, score_before=False, select=None, best=None,
-):  # fmt: skip
-    """Trains one network, or resumes its training, and writes config.json, the checkpoint, curves and model.keras.
+def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: metrics[0]):
+    """Carries out the trainings of a run, or resumes them, and writes config.json, model.keras and metrics.json.
+
+    Call it before TensorFlow makes a tensor. Several trainings have a folder trial0, trial1, ... each.
 
     Args:
         settings: dataclass that identifies the run: a `Numerics` with `seed`, `epochs` and `batch_size`.
         execution: `Execution`.
-        work_dir: folder of the run.
-        strategy: as `started` yields it.
-        build: function without arguments that returns a `Plan`.
-        batches: function of a step number that returns a tf.data.Dataset; see `train`.
-        steps_per_epoch: batches per epoch.
-        score: function of the network that returns a dict of scores, for `Execution.evaluate_every`.
-        score_before: whether to score the network before the training too.
-        select: function of the network that returns a dict of scores, called after every epoch. The epoch with the
-            highest score `best` is the one that is saved at the end. Default: the last epoch.
-        best: name of the score by which best.keras is kept, of `select` or `score`.
+        work_dir: folder of the run. It is locked meanwhile.
+        trainings: list of `Training`.
+        summarize: function of the metrics of all trainings that returns those of the run. Default: the first.
 
     Returns:
-        `Fitted`.
+        dict of metrics, as in metrics.json.
 
     Raises:
-        ValueError: as `train`; if the settings do not fit together; if the workers' settings differ.
+        ValueError: if the folder is in use or of a run with other settings, if the settings do not fit together, if
+            the workers' settings differ; and as `train`.
+        OSError: if the folder cannot be written.
     """
-    work_dir = Path(work_dir)
-    if steps_per_epoch < 1:
+    work_dir, identity = Path(work_dir), asdict(settings)
+    if any(training.steps_per_epoch < 1 for training in trainings):
         raise ValueError(
             f"`batch_size` must not exceed the number of training images. Received: batch_size={settings.batch_size}"
         )
+    check_settings(work_dir, identity)
+    strategy = set_up(settings, execution, settings.batch_size)
+    metrics = []
+    with held(work_dir, strategy):
+        for number, training in enumerate(trainings):
+            folder = work_dir / f"trial{number}" if len(trainings) > 1 else work_dir
+            with training.reading:
+                network, before, history = _fit(training, settings, execution, folder, strategy)
+                metrics.append(training.finish(network, before, history, strategy))
+        if len(trainings) > 1:
+            claim(work_dir, identity, strategy)
+            save_model(network, work_dir / "model.keras", strategy)
+        found = summarize(metrics)
+        if is_chief(strategy):
+            write_json(work_dir / "metrics.json", found)
+    return found
+
+
+def _fit(training, settings, execution, work_dir, strategy):
+    """One training. Returns the network, its scores before, and the lines of metrics.jsonl."""
     keras.utils.set_random_seed(settings.seed)
     with strategy.scope():
-        plan = build()
+        plan = training.build()
     check_loss(plan.loss, strategy, settings, execution)
-    callbacks = watchers(execution, work_dir, batches, strategy)
+    callbacks = watchers(execution, work_dir, training.batches, strategy)
     claim(work_dir, asdict(settings), strategy)
     if settings.synchronize_norms:
         synchronize_norms(plan.model)
-    before = score(plan.network) if score_before else None
-    keep = KeepBest(
-        work_dir / "best.keras", plan.model if select else plan.network, best,
-        strategy=strategy, score=(lambda: select(plan.network)) if select else None,
-    ) if select or (best and execution.evaluate_every) else None  # fmt: skip
+    score = partial(training.score, plan.network, strategy) if training.score else None
+    select = partial(training.select, plan.network, strategy) if training.select else None
+    before = score() if training.score_before else None
+    if select or (training.best and execution.evaluate_every):
+        kept = plan.model if select else plan.network
+        callbacks.append(KeepBest(work_dir / "best.keras", kept, training.best, strategy=strategy, score=select))
     history = train(
         plan.model,
-        batches,
+        training.batches,
         loss=plan.loss,
         optimizer=plan.optimizer,
         epochs=settings.epochs,
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=training.steps_per_epoch,
         work_dir=work_dir,
         strategy=strategy,
         numerics=settings,
@@ -130,17 +144,11 @@ def fit(
         frozen_epochs=plan.frozen_epochs,
         head=plan.head,
         accuracy=plan.accuracy,
-        evaluate=(lambda: score(plan.network)) if score else None,
-        callbacks=[*callbacks, keep] if keep else callbacks,
+        evaluate=score,
+        callbacks=callbacks,
     )
     if select:
-        plan.model.set_weights(keras.models.load_model(keep.path, compile=False).get_weights())
+        plan.model.set_weights(keras.models.load_model(work_dir / "best.keras", compile=False).get_weights())
     save_model(plan.network, work_dir / "model.keras", strategy)
     write_run_report(work_dir, history, strategy)
-    return Fitted(plan.network, before, history)
-
-
-def write_metrics(work_dir, metrics, strategy=None):
-    """Writes metrics.json. All workers of a strategy may call it; the chief writes."""
-    if strategy is None or is_chief(strategy):
-        write_json(Path(work_dir) / "metrics.json", metrics)
+    return plan.network, before, history
