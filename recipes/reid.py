@@ -30,6 +30,7 @@ from keras_osnet.data.check import check as check_splits
 from keras_osnet.data.sampling import identity_batches, short_identities
 from keras_osnet.files import write_json
 from keras_osnet.inference import scores
+from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_sides, score_sides
 from keras_osnet.losses.objective import with_objective
 from keras_osnet.models.baselines import BASELINES
 from keras_osnet.training.execution import make_optimizer
@@ -225,13 +226,13 @@ def training_of(run, records, sides):
 
     def score(network, strategy, name=first):
         extractor = FeatureExtractor(network, strategy=strategy)
-        return scores.score_sides(extractor, sides[name], settings.metric, DATASETS[name].protocol)
+        return score_sides(extractor, sides[name], settings.metric, DATASETS[name].protocol)
 
     def finish(network, before, history, strategy):
         found = {name: score(network, strategy, name) for name in sides}
         rows = found if len(sides) > 1 else {"trained": found[first]}
         if before:
-            histograms = scores.score_sides(scores.colour_histograms, sides[first])
+            histograms = score_sides(scores.colour_histograms, sides[first])
             start = "before fine-tuning" if settings.weights else "untrained network"
             rows = {**rows, start: before, "colour histograms": histograms}
         print("\n".join([app.shown(history), *texts, scores.table(rows)]))
@@ -257,8 +258,8 @@ def summary(trials):
     return means[first] | ({"targets": means} if len(means) > 1 else {})
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Scoring):
     """Scores weights on the test side of a dataset."""
 
     weights: str
@@ -270,63 +271,38 @@ class Evaluation:
     work_dir: Path | None = None
     """Folder for metrics.json and model.keras. Default: one below runs/ for these settings."""
     width: float | None = None
-    """Default: as the weights say."""
+    """Default, also of variant: as the weights say."""
     variant: str | None = None
-    """Default: as the weights say."""
     resolution: float = 1.0
     """Of 256 x 128, where the weights do not say."""
-    metric: Metric = "euclidean"
-    """Distance between features."""
     targets: str = ""
     """More datasets to score on, a,b,c."""
-    flip: bool = False
-    """Average the features of each image and its mirror image."""
-    expand: int = 0
-    """Average each query with this many neighbours, as one more row."""
-    rerank: bool = False
-    """Re-rank by k-reciprocal neighbours, as one more row."""
-    k1: int = 20
-    """Of re-ranking, neighbours that may be reciprocal."""
-    k2: int = 6
-    """Of re-ranking, images that are averaged."""
-    lambda_value: float = 0.3
-    """Of re-ranking, weight of the original distance."""
-    verification: bool = False
-    """True accept rates at given false accept rates, with their thresholds."""
 
 
 def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
     """Scores weights on the test side of a dataset."""
-    o = options
-    names = [o.dataset, *(name for name in o.targets.split(",") if name not in ("", o.dataset))]
-    sides = {name: load_splits(name, o.data_dir) for name in names}
-    for option, k in (("expand", o.expand), ("k1", o.k1 * o.rerank)):
-        for name in names:
-            smallest = min(len(side.gallery) for side in sides[name])
-            if k > smallest:
-                raise ValueError(f"`{option}` must be at most {smallest}, {name}'s gallery. Received: {option}={k}")
-    network, report = load_network(o.weights, width=o.width, variant=o.variant, resolution=o.resolution)
-    settings = {name: value for name, value in asdict(o).items() if name not in ("data_dir", "work_dir")}
-    ways = {o.metric: {}}
-    ways |= {f"{o.metric}, {o.expand} neighbours": {"expand": o.expand}} if o.expand else {}
-    rerank = {"k1": o.k1, "k2": o.k2, "lambda_value": o.lambda_value}
-    ways |= {f"{o.metric}, re-ranked": {"reranked": rerank}} if o.rerank else {}
-    with app.evaluation({**settings, "network": network.get_config()}, o.work_dir) as work_dir:
-        print(
-            f"{network.name}: {report.assigned} arrays from {o.weights}" + ", without classifier" * bool(report.dropped)
-        )
-        extractor, rows, verified = FeatureExtractor(network, flip=o.flip), {}, {}
+    names = dict.fromkeys([options.dataset, *filter(None, options.targets.split(","))])
+    sides = {name: load_splits(name, options.data_dir) for name in names}
+    for name in names:
+        check_scoring(options, sides[name], name)
+    network, report = load_network(
+        options.weights, width=options.width, variant=options.variant, resolution=options.resolution
+    )
+    settings = {name: value for name, value in asdict(options).items() if name not in ("data_dir", "work_dir")}
+    with app.evaluation({**settings, "network": network.get_config()}, options.work_dir) as work_dir:
+        extractor, rows, verified = FeatureExtractor(network, flip=options.flip), {}, {}
+        print(f"{network.name}: {report.assigned} arrays from {options.weights}")
         for name in names:
             protocol = DATASETS[name].protocol
-            rows[name], verification = scores.evaluate_sides(extractor, sides[name], o.metric, protocol, ways)
+            rows[name], verification = evaluate_sides(extractor, sides[name], options, protocol)
             print(f"{name}: {scores.describe(sides[name][0], protocol)}\n{scores.table(rows[name])}")
-            if o.verification:
+            if verification:
                 print(scores.verification_table(verification))
                 verified[name] = scores.verification_rows(verification)
         network.save(work_dir / "model.keras")
-        more = {"rows": rows} if len(ways) > 1 or len(names) > 1 else {}
-        metrics = rows[o.dataset][o.metric] | more | ({"verification": verified} if verified else {})
-        write_json(work_dir / "metrics.json", metrics)
+        more = {"rows": rows} if len(rows) > 1 or len(options.ways()) > 1 else {}
+        more |= {"verification": verified} if verified else {}
+        write_json(work_dir / "metrics.json", rows[options.dataset][options.metric] | more)
 
 
 def check(dataset: tyro.conf.Positional[str], data_dir: Path, split: int = 0):

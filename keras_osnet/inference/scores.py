@@ -60,36 +60,6 @@ def score_splits(features_of, splits, **options):
     return score_features(*features_of_splits(features_of, splits), splits, **options)
 
 
-def score_sides(features_of, sides, metric="euclidean", protocol="market1501"):
-    """Returns the mean scores over several test sides, a list of `Splits`."""
-    return mean([score_splits(features_of, side, metric=metric, protocol=protocol) for side in sides])
-
-
-def evaluate_sides(features_of, sides, metric, protocol, ways):
-    """Scores several test sides in several ways from the same features.
-
-    Args:
-        features_of: as for `features_of_splits`.
-        sides: list of `Splits`.
-        metric, protocol: as for `score_features`.
-        ways: name -> further options of `score_features`.
-
-    Returns:
-        name of a way -> mean scores, and the `VerificationScores` of the first side.
-    """
-    features = [features_of_splits(features_of, side) for side in sides]
-    rows = {
-        name: mean(
-            [
-                score_features(*found, side, metric=metric, protocol=protocol, **options)
-                for found, side in zip(features, sides, strict=True)
-            ]
-        )
-        for name, options in ways.items()
-    }
-    return rows, verify(*features[0], sides[0], metric)
-
-
 def identities_and_cameras(records, unknown=-1):
     """Two (N,) integer arrays; `unknown` stands for a camera that is None."""
     cameras = [unknown if r.camera is None else r.camera for r in records]

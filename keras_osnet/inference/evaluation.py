@@ -1,0 +1,80 @@
+"""Several test sides of a dataset scored in several ways from the same features."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from keras_osnet.inference.scores import features_of_splits, mean, score_features, score_splits, verify
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How features are scored."""
+
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+    """Distance between features."""
+    flip: bool = False
+    """Average the features of each image and its mirror image."""
+    expand: int = 0
+    """Average each query with this many neighbours, as one more row."""
+    rerank: bool = False
+    """Re-rank by k-reciprocal neighbours, as one more row."""
+    k1: int = 20
+    """Of re-ranking, neighbours that may be reciprocal."""
+    k2: int = 6
+    """Of re-ranking, images that are averaged."""
+    lambda_value: float = 0.3
+    """Of re-ranking, weight of the original distance."""
+    verification: bool = False
+    """True accept rates at given false accept rates, with their thresholds."""
+
+    def ways(self):
+        """Returns the rows of the table: name -> options of `score_features`."""
+        rows = {self.metric: {}}
+        if self.expand:
+            rows[f"{self.metric}, {self.expand} neighbours"] = {"expand": self.expand}
+        if self.rerank:
+            options = {"k1": self.k1, "k2": self.k2, "lambda_value": self.lambda_value}
+            rows[f"{self.metric}, re-ranked"] = {"reranked": options}
+        return rows
+
+
+def check_scoring(scoring, sides, name):
+    """Refuses numbers of neighbours that a gallery does not have.
+
+    Args:
+        scoring: `Scoring`.
+        sides: list of `Splits`.
+        name: of the dataset, for the error.
+
+    Raises:
+        ValueError: if `expand` or `k1` exceeds the smallest gallery.
+    """
+    smallest = min(len(side.gallery) for side in sides)
+    for option, k in (("expand", scoring.expand), ("k1", scoring.k1 * scoring.rerank)):
+        if not 0 <= k <= smallest:
+            raise ValueError(f"`{option}` must be 0 to {smallest}, the gallery of {name}. Received: {option}={k}")
+
+
+def score_sides(features_of, sides, metric="euclidean", protocol="market1501"):
+    """Returns the mean scores over several test sides, a list of `Splits`."""
+    return mean([score_splits(features_of, side, metric=metric, protocol=protocol) for side in sides])
+
+
+def evaluate_sides(features_of, sides, scoring, protocol="market1501"):
+    """Scores several test sides in several ways.
+
+    Args:
+        features_of: as for `features_of_splits`.
+        sides: list of `Splits`.
+        scoring: `Scoring`.
+        protocol: as for `score_features`.
+
+    Returns:
+        name of a way -> mean scores, and the `VerificationScores` of the first side, None if it is not asked for.
+    """
+    found = [(*features_of_splits(features_of, side), side) for side in sides]
+    rows = {
+        name: mean([score_features(*f, metric=scoring.metric, protocol=protocol, **options) for f in found])
+        for name, options in scoring.ways().items()
+    }
+    return rows, verify(*found[0], scoring.metric) if scoring.verification else None
