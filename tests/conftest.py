@@ -1,7 +1,9 @@
-"""Fixtures for all tests: scripts as modules."""
+"""Scripts as modules, for all tests. Test files that import what is not installed are left out, and counted."""
 
+import ast
 import importlib.util
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,55 @@ def run_script():
             module.main()
 
     return run
+
+
+@cache
+def imports_of(path):
+    """Names of the modules that a file imports when it is imported, those of `if`, `try` and functions aside."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def files_of(name):
+    """The files of this package that importing a dotted name runs."""
+    parts = name.split(".")
+    places = [ROOT.joinpath(*parts[:length]) for length in range(1, len(parts) + 1)]
+    files = [file for place in places for file in (place / "__init__.py", place.with_suffix(".py"))]
+    return [file for file in files if file.exists()]
+
+
+def missing(path):
+    """The packages that importing a test file takes and that are not installed."""
+    found, seen, waiting = set(), set(), [path]
+    while waiting:
+        file = waiting.pop()
+        seen.add(file)
+        for name in imports_of(file):
+            first = name.split(".")[0]
+            if first == "keras_osnet":
+                waiting += [other for other in files_of(name) if other not in seen]
+            elif importlib.util.find_spec(first) is None:
+                found.add(first)
+    return found
+
+
+def needed_by(test):
+    """The packages that a test file, or the part of the package that it is about, lacks here."""
+    part = test.relative_to(ROOT / "tests").parts[0].removeprefix("test_").removesuffix(".py")
+    about = files_of(f"keras_osnet.{part}")[1:]
+    scripts = {"tensorflow"} if not about and importlib.util.find_spec("tensorflow") is None else set()
+    return missing(test) | scripts | set().union(*map(missing, about))
+
+
+LEFT_OUT = {path: needed_by(path) for path in sorted((ROOT / "tests").rglob("test_*.py"))}
+collect_ignore = [str(path) for path, packages in LEFT_OUT.items() if packages]
+
+
+def pytest_report_header():
+    packages = sorted(set().union(*LEFT_OUT.values()))
+    return f"{len(collect_ignore)} test files left out for lack of {', '.join(packages)}" if packages else None
