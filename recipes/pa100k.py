@@ -24,7 +24,7 @@ import tensorflow as tf
 import tyro
 
 from keras_osnet import AttributeRecogniser, FeatureExtractor, OSNet
-from keras_osnet.data import DATASETS, load, load_attributes, pipeline
+from keras_osnet.data import DATASETS, images, load, load_attributes, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.files import write_json
 from keras_osnet.inference import scores
@@ -161,7 +161,7 @@ def train(run):
     training = Training(
         lambda: plan_of(settings, splits.names, attributes.mean(axis=0), len(people), steps), batches, steps, finish,
         score=partial(mean_accuracy, splits.test), select=partial(mean_accuracy, splits.val) if splits.val else None,
-        best="mA", reading=pipeline.naming_unreadable(paths),
+        best="mA", reading=images.naming_unreadable(paths),
     )  # fmt: skip
     fit(settings, run, run.work_dir, [training])
 
@@ -212,7 +212,7 @@ def check(dataset: tyro.conf.Positional[str], data_dir: Path):
     for name, part in parts.items():
         rates = zip(splits.names, labels_of(part).mean(axis=0), strict=True)
         print(f"{name}: {len(part)} images; " + ", ".join(f"{n} {100 * p:.1f} %" for n, p in rates))
-    pipeline.refuse_unreadable([record.path for part in parts.values() for record in part])
+    images.refuse_unreadable([record.path for part in parts.values() for record in part])
     print("nothing wrong found")
 
 

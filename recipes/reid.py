@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
-from keras_osnet.data import load, load_splits, pipeline
+from keras_osnet.data import images, load, load_splits, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.check import check as check_splits
 from keras_osnet.data.sampling import identity_batches, short_identities
@@ -206,7 +206,7 @@ def train(run):
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
     targets = [{name: others.get(name, splits) for name in names} for splits in groups.values()]
     ranked = {r.path for sides in targets for name in names for s in sides[name] for r in s.query + s.gallery}
-    pipeline.refuse_unreadable(sorted(ranked))
+    images.require_files(sorted(ranked))
     trainings = [training_of(run, records, sides) for records, sides in zip(groups, targets, strict=True)]
     fit(settings, run, run.work_dir, trainings, summarize=summary)
     return run.work_dir, targets[0][names[0]][0]
@@ -245,7 +245,7 @@ def training_of(run, records, sides):
     batches = batches_of(settings, paths, labels, steps, run.cache)
     return Training(
         lambda: plan_of(settings, len(people), steps), batches, steps, finish, score,
-        score_before=settings.baselines, best="mAP", reading=pipeline.naming_unreadable(paths),
+        score_before=settings.baselines, best="mAP", reading=images.naming_unreadable(paths),
     )  # fmt: skip
 
 
