@@ -15,6 +15,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial, wraps
 from pathlib import Path
 from typing import Literal
 
@@ -92,8 +93,8 @@ def runs(rows, make, built_in=(), **execution):
     }
 
 
-def main(description, train, runs, verbs=(), default=None):
-    """Reads the command line of a recipe and calls what it names. Every error is one line, and the exit status not 0.
+def parse(description, train, runs, verbs=(), default=None):
+    """Reads the command line of a recipe. Returns a function without arguments that does what it says.
 
     Args:
         description: docstring of the recipe.
@@ -102,21 +103,34 @@ def main(description, train, runs, verbs=(), default=None):
         verbs: functions, each a subcommand by its name.
         default: function without arguments for a command line without arguments.
     """
+    if len(sys.argv) == 1 and default:
+        return default
+    app = tyro.extras.SubcommandApp()
+    Row = tyro.extras.subcommand_type_from_defaults(runs, prefix_names=False)
+
+    def train_row(run: tyro.conf.OmitArgPrefixes[Row]):
+        """Trains a row, scores it, and saves it."""
+        train(run)
+
+    for name, function in {"train": train_row, **{verb.__name__: verb for verb in verbs}}.items():
+        app.command(_later(function), name=name)
+    return app.cli(prog=Path(sys.argv[0]).name, description=description)
+
+
+def _later(function):
+    """Returns a function with the same arguments that returns the call, and does not make it."""
+    return wraps(function)(lambda *args, **kwargs: partial(function, *args, **kwargs))
+
+
+def main(parse):
+    """Does what a command line says. Every error is one line, and the exit status not 0.
+
+    Args:
+        parse: function without arguments that reads the command line and returns a function to call.
+    """
     try:
         with missing_workers_named():
-            if len(sys.argv) == 1 and default:
-                return default()
-            app = tyro.extras.SubcommandApp()
-            Row = tyro.extras.subcommand_type_from_defaults(runs, prefix_names=False)
-
-            @app.command(name="train")
-            def _(run: tyro.conf.OmitArgPrefixes[Row]):
-                """Trains a row, scores it, and saves it."""
-                train(run)
-
-            for verb in verbs:
-                app.command(verb)
-            app.cli(prog=Path(sys.argv[0]).name, description=description)
+            parse()()
     except Stopped as notice:
         print(notice)
         sys.exit(128 + notice.signal)
@@ -132,7 +146,7 @@ def evaluation(settings, work_dir=None):
     """Yields the folder of an evaluation, which holds its config.json and is locked.
 
     Args:
-        settings: dict of plain values: all that changes the numbers, `dataset` and `weights` among them.
+        settings: dict of plain values: all that changes the scores, `dataset`, `data_dir` and `weights` among them.
         work_dir: the folder. Default: one below runs/ with a name of its own for these settings.
 
     Raises:

@@ -165,7 +165,7 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, work_dir: Path | None 
             f"`weights` must be of a network from {expected[0]} to {expected[1]}. "
             f"Received: one from {model.input_shape} to {model.output_shape}"
         )
-    with app.evaluation({"weights": str(weights), "dataset": dataset}, work_dir) as folder:
+    with app.evaluation({"weights": str(weights), "dataset": dataset, "data_dir": str(data_dir)}, work_dir) as folder:
         found = error(model, data, tf.distribute.get_strategy())
         print(describe(found, data))
         write_json(folder / "metrics.json", {"error": found})
@@ -185,8 +185,12 @@ def check(dataset: tyro.conf.Positional[str], data_dir: Path):
     print("nothing wrong found")
 
 
+def parse():
+    return app.parse(__doc__, train, RUNS, (evaluate, check), lambda: train(RUNS["shapes"]))
+
+
 def main():
-    app.main(__doc__, train, RUNS, (evaluate, check), lambda: train(RUNS["shapes"]))
+    app.main(parse)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `python recipes/reid.py` does without arguments: the whole path on the built-in set, images to TFLite file."""
+"""The whole path on the built-in set, from images to a TFLite file: `python recipes/reid.py` without arguments."""
 
 import subprocess
 import sys

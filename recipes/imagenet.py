@@ -104,6 +104,8 @@ def describe(found, part):
 
 def train(run):
     """Trains, scores on the validation part, saves the network that the ReID recipes fine-tune from."""
+    if run.cache:
+        raise ValueError("`cache` must be False for imagenet.py, which reads each image anew.")
     settings, (part, val) = run.settings, parts(run.data_dir)
     steps = part.count // settings.batch_size
     print(f"{settings.variant} on {part.count} images of {part.classes} classes; {steps} steps an epoch")
@@ -137,7 +139,9 @@ def evaluate(weights: Path, data_dir: Path, work_dir: Path | None = None):
     (_, val), model = parts(data_dir), app.classifier(weights)
     if model.output_shape != (None, val.classes):
         raise ValueError(f"`weights` must have {val.classes} classes. Received: outputs of shape {model.output_shape}")
-    with app.evaluation({"weights": str(weights), "dataset": "imagenet"}, work_dir) as folder:
+    with app.evaluation(
+        {"weights": str(weights), "dataset": "imagenet", "data_dir": str(data_dir)}, work_dir
+    ) as folder:
         found = errors(model, val, tf.distribute.get_strategy())
         print(describe(found, val))
         write_json(folder / "metrics.json", found)
@@ -157,8 +161,12 @@ def check(data_dir: Path):
     print("nothing wrong found")
 
 
+def parse():
+    return app.parse(__doc__, train, RUNS, (evaluate, check))
+
+
 def main():
-    app.main(__doc__, train, RUNS, (evaluate, check))
+    app.main(parse)
 
 
 if __name__ == "__main__":

@@ -191,7 +191,8 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5
             f"`weights` must recognise the attributes of {dataset}: {', '.join(splits.names)}. "
             f"Received: {', '.join(recogniser.names)}"
         )
-    with app.evaluation({"weights": str(weights), "dataset": dataset, "threshold": threshold}, work_dir) as folder:
+    settings = {"weights": str(weights), "dataset": dataset, "data_dir": str(data_dir), "threshold": threshold}
+    with app.evaluation(settings, work_dir) as folder:
         found = report(recogniser.probabilities([record.path for record in splits.test]), splits, threshold)
         write_json(folder / "metrics.json", found)
 
@@ -216,8 +217,12 @@ def check(dataset: tyro.conf.Positional[str], data_dir: Path):
     print("nothing wrong found")
 
 
+def parse():
+    return app.parse(__doc__, train, RUNS, (evaluate, check), lambda: train(RUNS["synthetic"]))
+
+
 def main():
-    app.main(__doc__, train, RUNS, (evaluate, check), lambda: train(RUNS["synthetic"]))
+    app.main(parse)
 
 
 if __name__ == "__main__":

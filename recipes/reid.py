@@ -288,8 +288,9 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
     network, report = load_network(
         options.weights, width=options.width, variant=options.variant, resolution=options.resolution
     )
-    settings = {name: value for name, value in asdict(options).items() if name not in ("data_dir", "work_dir")}
-    with app.evaluation({**settings, "network": network.get_config()}, options.work_dir) as work_dir:
+    settings = {**asdict(options), "data_dir": str(options.data_dir), "network": network.get_config()}
+    del settings["work_dir"]
+    with app.evaluation(settings, options.work_dir) as work_dir:
         extractor, rows, verified = FeatureExtractor(network, flip=options.flip), {}, {}
         print(f"{network.name}: {report.assigned} arrays from {options.weights}")
         for name in names:
@@ -320,8 +321,14 @@ def check(dataset: tyro.conf.Positional[str], data_dir: Path, split: int = 0):
     sys.exit(1 if report.problems else 0)
 
 
+def parse():
+    return app.parse(
+        __doc__, train, RUNS, (evaluate, check, app.extract, app.search), lambda: first_look.show(train, RUNS)
+    )
+
+
 def main():
-    app.main(__doc__, train, RUNS, (evaluate, check, app.extract, app.search), lambda: first_look.show(train, RUNS))
+    app.main(parse)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,15 @@ class Progress(keras.callbacks.Callback):
     Args:
         stream: text file. Default standard output.
         seconds: between updates of the moving line. Default 1.
+        clock: function without arguments that returns seconds.
     """
 
-    def __init__(self, stream=None, seconds=1.0):
+    def __init__(self, stream=None, seconds=1.0, clock=time.perf_counter):
         super().__init__()
-        self.stream, self.seconds = stream or sys.stdout, seconds
+        self.stream, self.seconds, self.clock = stream or sys.stdout, seconds, clock
 
     def on_train_begin(self, logs=None):
-        self.began = self.shown = time.perf_counter()
+        self.began = self.shown = self.clock()
         self.done = 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -39,7 +40,7 @@ class Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.done += 1
         self.left = self.after + self.params["steps"] - batch - 1
-        now = time.perf_counter()
+        now = self.clock()
         if self.stream.isatty() and now - self.shown > self.seconds:
             self.shown = now
             self._write(f"{self._line(logs)}  step {batch + 1}/{self.params['steps']}")
@@ -49,7 +50,7 @@ class Progress(keras.callbacks.Callback):
         self._write(f"{self._line(logs)}{scores}", end="\n")
 
     def _line(self, logs):
-        left = (time.perf_counter() - self.began) / max(self.done, 1) * self.left
+        left = (self.clock() - self.began) / max(self.done, 1) * self.left
         return (
             f"epoch {self.epoch + 1:3d}/{self.params['epochs']}  loss {logs['loss']:.3f}  "
             f"accuracy {100 * logs['accuracy']:5.1f} %  {logs['images_per_second']:.0f} images/s  "

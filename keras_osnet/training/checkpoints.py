@@ -1,11 +1,13 @@
 """The checkpoint of a training, one .npz file that is complete or absent, and the network that it leaves."""
 
+import math
 import tempfile
 import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.lib import format as npy
@@ -15,8 +17,8 @@ from keras_osnet.training.strategies import is_chief
 
 # The sums over the steps of an epoch that has begun.
 SUMS = ("loss", "accuracy", "images", "seconds", "waiting")
-MOST_REPLICAS = 65_536  # of a checkpoint; it bounds what is read
-POSITION = {"epoch": ((),), "step": ((),), "steps_per_epoch": ((),), "sums": ((len(SUMS),),)}
+# What a checkpoint holds beside variables: name -> type and shape.
+POSITION = {name: ("int64", ()) for name in ("epoch", "step", "steps_per_epoch")} | {"sums": ("float64", (len(SUMS),))}
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def checkpointer(path, model, optimizer, strategy, steps_per_epoch):
     return save
 
 
-def restore_checkpoint(path, model, optimizer, strategy, steps_per_epoch):
+def restore_checkpoint(path, model, optimizer, strategy, epochs, steps_per_epoch):
     """Assigns the values of a checkpoint, if there is one.
 
     The checkpoint may be of another number of replicas. Each replica then starts with the mean of their running
@@ -83,14 +85,16 @@ def restore_checkpoint(path, model, optimizer, strategy, steps_per_epoch):
         `Position`.
 
     Raises:
-        ValueError: if the file is of another network or optimizer, of another number of steps per epoch, or damaged.
-            Nothing is changed.
+        ValueError: if the file is of another network or optimizer, of another number of steps per epoch, of more
+            epochs, or damaged. Nothing is changed.
     """
     if not path.exists():
         return Position()
     state, own, replicas = _state(model, optimizer), _of_replicas(model), strategy.num_replicas_in_sync
-    shapes = {name: (tuple(variable.shape),) for name, variable in state.items()} | POSITION
-    arrays = _read(path, shapes, own)
+    expected = {
+        name: (keras.backend.standardize_dtype(v.dtype), tuple(v.shape)) for name, v in state.items()
+    } | POSITION
+    arrays = _read(path, expected, own)
     steps = int(arrays.pop("steps_per_epoch", steps_per_epoch))
     position = Position(int(arrays.pop("epoch")), int(arrays.pop("step")), tuple(arrays.pop("sums").tolist()))
     if steps != steps_per_epoch:
@@ -98,10 +102,12 @@ def restore_checkpoint(path, model, optimizer, strategy, steps_per_epoch):
             f"`work_dir` must be of a run on as many images. Received: {path}, which has {steps} steps an epoch, not "
             f"{steps_per_epoch}"
         )
+    if position.epoch > epochs:
+        raise ValueError(f"`epochs` must count the {position.epoch} epochs of {path} too. Received: epochs={epochs}")
     broken = _not_finite({**arrays, "sums": np.array(position.sums)})
     if position.epoch < 0 or not 0 <= position.step <= steps or broken:
         raise ValueError(
-            f"{path} is no checkpoint, or a damaged one: epoch {position.epoch}, step {position.step}, "
+            f"{path} must be a whole checkpoint. Received: epoch {position.epoch}, step {position.step}, "
             f"{len(broken)} arrays that are not finite"
         )
     several = {name for name in own if arrays[name].ndim == len(own[name].shape) + 1}
@@ -134,35 +140,38 @@ def _without_optimizer(model):
         model.optimizer = optimizer
 
 
-def _read(path, shapes, own):
+def _read(path, expected, own):
     """Reads the arrays of a checkpoint after their headers: a foreign file is refused before it takes memory."""
     try:
         with zipfile.ZipFile(path) as archive:
-            found = {name.removesuffix(".npy"): _shape(archive, name) for name in archive.namelist()}
-        wrong = sorted((found.keys() | {"steps_per_epoch"}) ^ shapes.keys()) or [
-            f"{name} {shape} instead of {shapes[name][0]}"
-            for name, shape in found.items()
-            if shape not in shapes[name]
-            and not (name in own and shape[1:] in shapes[name] and 0 < shape[0] <= MOST_REPLICAS)
+            found = {info.filename.removesuffix(".npy"): _header(archive, info) for info in archive.infolist()}
+        wrong = sorted((found.keys() | {"steps_per_epoch"}) ^ expected.keys()) or [
+            f"{name} {kind} {shape} instead of {' '.join(map(str, expected[name]))}"
+            for name, (kind, shape) in found.items()
+            if (kind, shape) != expected[name]
+            and not (name in own and (kind, shape[1:]) == expected[name] and shape[0] > 0)
         ]
         if not wrong:
             with np.load(path) as file:
                 return dict(file)
     except Exception as error:  # NumPy and zipfile have a dozen kinds
-        raise ValueError(f"{path} is no checkpoint, or a damaged one: {error}") from error
+        raise ValueError(f"{path} must be a whole checkpoint. Received: {type(error).__name__}: {error}") from error
     raise ValueError(
         "`work_dir` must not hold the checkpoint of another network or optimizer. "
         f"Received: {path}, which differs in {len(wrong)} variables, the first: {', '.join(wrong[:3])}"
     )
 
 
-def _shape(archive, name):
-    with archive.open(name) as file:
+def _header(archive, info):
+    """(type, shape) of an array. None is compressed, so that all of them are no larger than the file."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{info.filename} is compressed")
+    with archive.open(info) as file:
         version = npy.read_magic(file)
         shape, _, kind = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version](file)
-    if kind.kind not in "fiub":
-        raise ValueError(f"{name} holds no numbers")
-    return shape
+        if info.file_size - file.tell() != kind.itemsize * math.prod(shape):
+            raise ValueError(f"{info.filename} is not as long as its header says")
+    return str(kind), shape
 
 
 def _not_finite(arrays):

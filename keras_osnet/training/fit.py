@@ -147,7 +147,7 @@ def _fit(training, settings, execution, work_dir, strategy):
         evaluate=score,
         callbacks=callbacks,
     )
-    if select:
+    if select and history:
         plan.model.set_weights(keras.models.load_model(work_dir / "best.keras", compile=False).get_weights())
     save_model(plan.network, work_dir / "model.keras", strategy)
     write_run_report(work_dir, history, strategy)

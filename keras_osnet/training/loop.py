@@ -1,6 +1,7 @@
 """The training loop: one for every `tf.distribute` strategy, resumable at any step."""
 
 import json
+import math
 import time
 import warnings
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from keras_osnet.training.step import correct_class, quick_start, train_step_fun
 from keras_osnet.training.strategies import is_chief, missing_workers_named, worker_of
 
 CHECKPOINT, HISTORY = "checkpoint.npz", "metrics.jsonl"
+LINE = {"epoch", "images_per_second", "seconds"}  # what every line of the history has, beside others
 
 
 def train(
@@ -77,8 +79,9 @@ def train(
         list of dicts, one per epoch of all runs: the lines of metrics.jsonl.
 
     Raises:
-        ValueError: if the checkpoint in `work_dir` is of another network, optimizer or number of steps per epoch, or
-            not every worker sees it; or if under several replicas a norm is Keras' own, and not synchronised.
+        ValueError: if the checkpoint in `work_dir` is of another network, optimizer or number of steps per epoch, of
+            more epochs, or not every worker sees it; or if under several replicas a norm is Keras' own, and not
+            synchronised.
         FloatingPointError: if the loss or a weight is not finite; the previous checkpoint is kept.
         OSError: if the checkpoint cannot be written, for example on a full disk; the previous one is kept.
         ConnectionError: if another worker is gone; the checkpoint is kept.
@@ -92,7 +95,7 @@ def train(
     work_dir.mkdir(parents=True, exist_ok=True)
     with strategy.scope():
         optimizer.build(model.trainable_variables)
-    position = restore_checkpoint(work_dir / CHECKPOINT, model, optimizer, strategy, steps_per_epoch)
+    position = restore_checkpoint(work_dir / CHECKPOINT, model, optimizer, strategy, epochs, steps_per_epoch)
     positions = gathered(strategy, np.array([[position.epoch, position.step]]))
     if (positions != positions[0]).any():
         raise ValueError(
@@ -235,10 +238,11 @@ def _read_history(path, epochs):
     for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), 1):
         try:
             found = json.loads(line)
-            epoch, *_ = (float(found[name]) for name in ("epoch", "images_per_second", "seconds"))
-            if (history[-1]["epoch"] if history else 0) < epoch <= epochs:  # else its checkpoint was not written
+            if not (found.keys() >= LINE and all(math.isfinite(value) for value in found.values())):
+                raise ValueError
+            if (history[-1]["epoch"] if history else 0) < found["epoch"] <= epochs:  # else its checkpoint is missing
                 history.append(found)
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             damaged.append(number)
     if damaged:
         warnings.warn(f"{path} is damaged in lines {damaged}. They are left out.", stacklevel=3)

@@ -14,12 +14,12 @@ class Stopped(Exception):
     """A signal stopped the training, which wrote a checkpoint first; the same command resumes it.
 
     Attributes:
-        signal: number of the signal, or 0 where another worker received it.
+        signal: number of the signal. Where only another worker received one, SIGTERM's.
     """
 
-    def __init__(self, message, signal=0):
+    def __init__(self, message, signal=signal.SIGTERM):
         super().__init__(message)
-        self.signal = signal
+        self.signal = int(signal)
 
 
 class _Requests:
@@ -35,7 +35,8 @@ class _Requests:
         return np.array([due, self.signal > 0], "float64")
 
     def stopped(self, when):
-        return Stopped(f"Stopped {when}; the checkpoint is written. The same command resumes the run.", self.signal)
+        message = f"Stopped {when}; the checkpoint is written. The same command resumes the run."
+        return Stopped(message, self.signal or signal.SIGTERM)
 
 
 @contextmanager

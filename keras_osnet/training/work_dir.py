@@ -7,7 +7,7 @@ import platform
 import socket
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -88,14 +88,14 @@ def claim(work_dir, settings, strategy):
 def held(work_dir, strategy):
     """Keeps other runs out of a folder while this one works in it. All workers call it; the chief holds the lock.
 
-    The lock goes with the process. A folder that did not exist and stays empty is removed again.
+    The lock goes with the process. A folder that did not exist and stays empty is removed again, with its parents.
 
     Raises:
         ValueError: if another process works in the folder. The error names it.
         OSError: if the folder cannot be made or written.
     """
     work_dir, chief = Path(work_dir), is_chief(strategy)
-    new, holder = not work_dir.exists(), work_dir / HOLDER
+    new, holder = [folder for folder in (work_dir, *work_dir.parents) if not folder.exists()], work_dir / HOLDER
     lock = FileLock(work_dir / LOCK, thread_local=False)
     refused = False
     if chief:
@@ -118,7 +118,9 @@ def held(work_dir, strategy):
             holder.unlink(missing_ok=True)
             if new and [path.name for path in work_dir.iterdir()] == [LOCK]:
                 (work_dir / LOCK).unlink()
-                work_dir.rmdir()
+                with suppress(OSError):  # another run may be in a parent by now
+                    for folder in new:
+                        folder.rmdir()
             lock.release()
 
 

@@ -1,9 +1,4 @@
-"""recipes/cifar.py from its command line, on a drawn set."""
-
-import importlib.util
-import json
-import sys
-from pathlib import Path
+"""recipes/cifar.py from its command line, on tiny sets; test_every_recipe.py has what all recipes do alike."""
 
 import keras
 import numpy as np
@@ -11,52 +6,43 @@ import pytest
 
 from keras_osnet import preprocess_input
 from keras_osnet.data.datasets import cifar
-
-SCRIPT = Path(__file__).parents[2] / "recipes" / "cifar.py"
-TINY = ("--width", "0.0625", "--variant", "osnet_t1", "--depths", "1", "1", "1", "--epochs", "1", "--batch-size", "8")
-DRAWN = cifar.shapes(train=24, test=30)
+from tests.recipes.tiny import cifar10, command, read
 
 
-@pytest.fixture
-def recipe(monkeypatch):
-    spec = importlib.util.spec_from_file_location("cifar_recipe", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(cifar, "shapes", lambda: DRAWN)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
-        module.main()
-
-    return run
+def test_the_error_is_the_fraction_of_wrong_predictions(trained):
+    folder = trained("cifar")
+    model, data = keras.models.load_model(folder / "run" / "model.keras", compile=False), cifar.load("cifar10", folder)
+    logits = model.predict(preprocess_input(data.test), verbose=0)
+    wrong = sum(int(np.argmax(row)) != label for row, label in zip(logits, data.test_labels, strict=True))
+    assert read(folder / "run" / "metrics.json") == {"error": wrong / 30}
 
 
-def test_a_run_leaves_its_error_and_evaluate_finds_the_same(recipe, tmp_path, capsys):
-    recipe("train", "shapes", "--work-dir", tmp_path, *TINY)
-    printed = capsys.readouterr().out
-    assert "30 layers" not in printed  # three blocks of four layers, and six
-    assert "18 layers" in printed
-    model = keras.models.load_model(tmp_path / "model.keras", compile=False)
-    logits = model.predict(preprocess_input(DRAWN.test), verbose=0)
-    wrong = sum(int(np.argmax(row)) != label for row, label in zip(logits, DRAWN.test_labels, strict=True))
-    assert json.loads((tmp_path / "metrics.json").read_text()) == {"error": wrong / 30}
-    recipe("evaluate", "--weights", tmp_path / "model.keras", "--dataset", "shapes", "--data-dir", tmp_path)
-    assert f"error {100 * wrong / 30:.2f} % of 30 test pictures" in capsys.readouterr().out
+def test_the_size_of_the_network_is_printed(trained, run_script, capsys):
+    folder = trained("cifar")
+    capsys.readouterr()
+    run_script(*command("cifar", folder, folder / "run"))
+    assert "18 layers" in capsys.readouterr().out  # three blocks of four layers, and six
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("options", "message"),
     [
-        (("train", "cifar10", "--data-dir", "D"), "(?s)must hold one of.*cifar-10-batches-bin"),
-        (("train", "shapes", "--batch-size", "25"), "`batch_size` must not exceed the 24 pictures. Received: 25"),
-        (("train", "shapes", "--batch-size", "9", "--replicas", "2"), "multiple of 2: 2 replicas.*batch_size=9"),
-        (("evaluate", "--weights", "no.keras", "--dataset", "shapes", "--data-dir", "D"), "no weights file no.keras"),
-        (("train", "shapes", "--dataset", "mnist"), r"one of \['cifar10', 'cifar100', 'shapes'\]"),
+        (("--dataset", "cifar100"), "(?s)must hold one of.*cifar-100-binary"),
+        (("--batch-size", "9", "--replicas", "2"), "multiple of 2: 2 replicas.*batch_size=9"),
+        (("--dataset", "mnist"), r"one of \['cifar10', 'cifar100', 'shapes'\]"),
     ],
 )
-def test_bad_input_is_an_error_before_training(recipe, tmp_path, arguments, message):
-    work_dir = ("--work-dir", tmp_path / "run") if arguments[0] == "train" else ()
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        recipe(*(tmp_path if argument == "D" else argument for argument in arguments), *work_dir)
+def test_bad_input_is_an_error_before_training(trained, run_script, tmp_path, options, message):
+    with pytest.raises(SystemExit, match=message):
+        run_script(*command("cifar", trained("cifar"), tmp_path / "run", *options))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_file_ends_the_check_with_exit_status_1(tmp_path, run_script, capsys):
+    root = cifar10(tmp_path)
+    run_script("recipes/cifar.py", "check", "cifar10", "--data-dir", tmp_path)
+    assert "train: 25 images of 10 classes" in capsys.readouterr().out
+    path = root / "test_batch.bin"
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(SystemExit, match=r"error: .*test_batch\.bin must be records of 3073 bytes"):
+        run_script("recipes/cifar.py", "check", "cifar10", "--data-dir", tmp_path)

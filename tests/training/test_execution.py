@@ -1,6 +1,6 @@
-"""Ways to carry out a training: that they change neither its steps nor its weights, or as their equation says."""
+"""Ways to carry out a training: each takes the steps of its equation, and what does not fit together is refused."""
 
-import json
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -8,20 +8,22 @@ import pytest
 import tensorflow as tf
 
 from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum
-from keras_osnet.optimizers import SGD
-from keras_osnet.training.execution import Execution, begin, claim, made_ready
+from keras_osnet.optimizers import SGD, AMSGrad
+from keras_osnet.training.execution import SCHEDULES, make_optimizer, set_up
+from keras_osnet.training.fit import started
 from keras_osnet.training.loop import train
-from keras_osnet.training.step import train_step_function
+from keras_osnet.training.settings import Execution, Numerics, Optimization
+from keras_osnet.training.step import check_loss, train_step_function
 
 SHAPE, CLASSES, BATCH, STEPS, RATE = (6, 5, 3), 4, 6, 4, 0.1
 rng = np.random.default_rng(0)
-PICTURES = rng.normal(size=(BATCH * STEPS, *SHAPE)).astype("float32")
+IMAGES = rng.normal(size=(BATCH * STEPS, *SHAPE)).astype("float32")
 LABELS = (np.arange(BATCH * STEPS) % CLASSES).astype("int32")
-INPUTS = PICTURES.reshape(len(PICTURES), -1).astype("float64")
+INPUTS = IMAGES.reshape(len(IMAGES), -1).astype("float64")
 
 
 def batches(step):
-    return tf.data.Dataset.from_tensor_slices((PICTURES, LABELS)).batch(BATCH, drop_remainder=True).skip(step)
+    return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(BATCH, drop_remainder=True).skip(step)
 
 
 def linear(dtype=None):
@@ -31,12 +33,17 @@ def linear(dtype=None):
     return keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), classifier], name="linear")
 
 
-def trained(folder, model=None, *, execution, epochs=1, **options):
+def optimizer_of(numerics, **options):
+    averages = {"use_ema": True, "ema_momentum": numerics.ema} if numerics.ema else {}
+    optimizer = SGD(RATE, l2=0.0, **options, **averages)
+    return keras.optimizers.LossScaleOptimizer(optimizer) if numerics.precision == "mixed_float16" else optimizer
+
+
+def trained(folder, model=None, *, numerics=Numerics(), execution=Execution(), epochs=1, **options):  # noqa: B008
     model = model or linear()
-    optimizer = made_ready(execution, SGD, RATE, momentum=0.0, l2=0.0)
     history = train(
-        model, batches, loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=epochs,
-        steps_per_epoch=STEPS, work_dir=folder, execution=execution, **options,
+        model, batches, loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer_of(numerics, momentum=0.0),
+        epochs=epochs, steps_per_epoch=STEPS, work_dir=folder, numerics=numerics, execution=execution, **options,
     )  # fmt: skip
     return [np.asarray(weight, "float64") for weight in model.get_weights()], history
 
@@ -63,42 +70,39 @@ def assert_close(weights, expected, tolerance=1e-5):
         np.testing.assert_allclose(ours, theirs, atol=tolerance)
 
 
-@pytest.mark.parametrize("execution", [
-    Execution(), Execution(accumulate=2), Execution(accumulate=6),
-    Execution(jit=True), Execution(jit=True, accumulate=3),
-], ids=str)  # fmt: skip
-def test_a_batch_in_parts_or_compiled_gives_the_steps_of_the_mean_loss(tmp_path, execution):
-    weights, history = trained(tmp_path, execution=execution)
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("accumulate", [1, 2, 6])
+def test_a_batch_in_pieces_or_compiled_takes_the_steps_of_the_mean_loss(tmp_path, accumulate, jit):
+    numerics, execution = Numerics(accumulate=accumulate), Execution(jit=jit)
+    weights, history = trained(tmp_path, numerics=numerics, execution=execution)
     assert_close(weights, by_hand()[-1])
     assert history[0]["images_per_second"] > 0
 
 
-def test_the_loss_and_accuracy_of_a_batch_in_parts_are_those_of_the_whole(tmp_path):
-    whole = trained(tmp_path / "whole", execution=Execution())[1][0]
-    parts = trained(tmp_path / "parts", execution=Execution(accumulate=3))[1][0]
-    assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-6)
-    assert parts["accuracy"] == whole["accuracy"]
+def test_the_loss_and_accuracy_of_a_batch_in_pieces_are_those_of_the_whole(tmp_path):
+    whole = trained(tmp_path / "whole")[1][0]
+    pieces = trained(tmp_path / "pieces", numerics=Numerics(accumulate=3))[1][0]
+    assert pieces["loss"] == pytest.approx(whole["loss"], rel=1e-6)
+    assert pieces["accuracy"] == whole["accuracy"]
 
 
 @pytest.mark.parametrize("clip", [0.5, 2.0, 1e6])
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_a_gradient_beyond_the_norm_is_scaled_down_to_it(tmp_path, clip, precision):
     """Loss scaling, which float16 brings, must not count."""
-    execution = Execution(clip_norm=clip, precision=precision)
-    assert_close(trained(tmp_path, linear("float32"), execution=execution)[0], by_hand(clip)[-1])
+    numerics = Numerics(clip_norm=clip, precision=precision)
+    assert_close(trained(tmp_path, linear("float32"), numerics=numerics)[0], by_hand(clip)[-1])
 
 
-def test_scores_and_the_network_left_are_of_the_averages_but_training_goes_on_with_the_weights(tmp_path):
+def test_the_averages_are_scored_and_left_while_training_continues_with_the_weights(tmp_path):
     """a <- .6 a + .4 w after each step, from the weights after the first one on."""
     path, seen = by_hand(), []
     average = path[1]
     for weights in path[2:]:
         average = [0.6 * a + 0.4 * w for a, w in zip(average, weights, strict=True)]
-    model, execution = linear(), Execution(ema=0.6)
-    weights, _ = trained(
-        tmp_path, model, execution=execution, epochs=1,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(model.get_weights()))],
-    )  # fmt: skip
+    model = linear()
+    look = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: seen.append(model.get_weights()))
+    weights, _ = trained(tmp_path, model, numerics=Numerics(ema=0.6), callbacks=[look])
     assert_close(weights, average)
     assert_close(seen[0], average)
     assert np.abs(average[0] - path[-1][0]).max() > 1e-3
@@ -107,13 +111,13 @@ def test_scores_and_the_network_left_are_of_the_averages_but_training_goes_on_wi
 
 
 def test_a_resumed_run_has_the_same_averages(tmp_path):
-    execution, twice = Execution(ema=0.6), lambda step: batches(0).repeat(2).skip(step)
+    numerics, twice = Numerics(ema=0.6), lambda step: batches(0).repeat(2).skip(step)
 
     def run(folder, epochs):
-        model, optimizer = linear(), made_ready(execution, SGD, RATE, l2=0.0)
+        model = linear()
         train(
-            model, twice, loss=LabelSmoothedCrossEntropy(), optimizer=optimizer, epochs=epochs,
-            steps_per_epoch=STEPS, work_dir=folder, execution=execution,
+            model, twice, loss=LabelSmoothedCrossEntropy(), optimizer=optimizer_of(numerics), epochs=epochs,
+            steps_per_epoch=STEPS, work_dir=folder, numerics=numerics,
         )  # fmt: skip
         return model.get_weights()
 
@@ -122,23 +126,23 @@ def test_a_resumed_run_has_the_same_averages(tmp_path):
     assert_close(run(tmp_path / "parts", 2), whole, 1e-6)
 
 
-def test_float16_leaves_out_a_step_whose_gradient_overflows_and_halves_the_scale(tmp_path):
-    execution = Execution(precision="mixed_float16")
-    model, optimizer = linear("float32"), made_ready(execution, SGD, RATE, momentum=0.0, l2=0.0)
+def test_float16_leaves_out_a_step_whose_gradient_overflows_and_halves_the_scale():
+    numerics = Numerics(precision="mixed_float16")
+    model, optimizer = linear("float32"), optimizer_of(numerics, momentum=0.0)
     optimizer.build(model.trainable_variables)
     before, scale = model.get_weights(), float(np.asarray(optimizer.dynamic_scale))
     strategy = tf.distribute.get_strategy()
-    step = train_step_function(model, LabelSmoothedCrossEntropy(), optimizer, strategy, execution=execution)
+    step = train_step_function(model, LabelSmoothedCrossEntropy(), optimizer, strategy, numerics=numerics)
     step(tf.fill((2, *SHAPE), 1e37), tf.constant([0, 1]), np.zeros(2))
     assert_close(model.get_weights(), before, 0)
     assert float(np.asarray(optimizer.dynamic_scale)) == scale / 2
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_layers_made_after_begin_compute_in_its_precision_and_keep_float32_weights(precision):
+def test_layers_made_after_set_up_compute_in_its_precision_and_keep_float32_weights(precision):
     before = keras.config.dtype_policy()
     try:
-        begin(Execution(precision=precision), 2)
+        set_up(Numerics(precision=precision), Execution(), 2)
         layer = keras.layers.Dense(2)
         layer.build((None, 3))
     finally:
@@ -147,44 +151,81 @@ def test_layers_made_after_begin_compute_in_its_precision_and_keep_float32_weigh
     assert {str(weight.dtype) for weight in layer.weights} == {"float32"}
 
 
-@pytest.mark.parametrize(("execution", "batch_size", "message"), [
-    (Execution(accumulate=0), 4, "`accumulate` must be at least 1"),
-    (Execution(accumulate=3), 4, "`batch_size` must be a positive multiple of 3.*taken in 3 parts.*batch_size=4"),
-    (Execution(replicas=3), 4, "`batch_size` must be a positive multiple of 3: 3 replicas.*batch_size=4"),
-    (Execution(), 0, "`batch_size` must be a positive multiple of 1.*batch_size=0"),
-    (Execution(ema=1.0), 4, "`ema` must be at least 0 and less than 1"),
-    (Execution(clip_norm=-1.0), 4, "`clip_norm` must be at least 0"),
-    (Execution(clip_norm=float("nan")), 4, "`clip_norm` must be at least 0"),
-    (Execution(strategy="cloud"), 4, r"`strategy` must be one of \['auto', 'one', 'mirrored', 'multiworker', 'tpu'\]"),
+@pytest.mark.parametrize(("changed", "batch_size", "message"), [
+    ({"accumulate": 0}, 4, "`accumulate` must be at least 1"),
+    ({"accumulate": 3}, 4, "`batch_size` must be a positive multiple of 3.*taken in 3 pieces.*batch_size=4"),
+    ({"replicas": 3}, 4, "`batch_size` must be a positive multiple of 3: 3 replicas.*batch_size=4"),
+    ({}, 0, "`batch_size` must be a positive multiple of 1.*batch_size=0"),
+    ({"ema": 1.0}, 4, "`ema` must be at least 0 and less than 1"),
+    ({"clip_norm": -1.0}, 4, "`clip_norm` must be at least 0"),
+    ({"clip_norm": float("nan")}, 4, "`clip_norm` must be at least 0"),
+    ({"clip_norm": float("inf")}, 4, "`clip_norm` must be at least 0 and less than inf"),
+    ({"checkpoint_minutes": float("nan")}, 4, "`checkpoint_minutes` must be at least 0"),
+    ({"evaluate_every": -1}, 4, "`evaluate_every` must be at least 0"),
+    ({"strategy": "cloud"}, 4, r"`strategy` must be one of \['auto', 'one', 'mirrored', 'multiworker', 'tpu'\]"),
+    ({"strategy": "tpu", "replicas": 2}, 4, "`replicas` must be 0 with strategy tpu.*Received: replicas=2"),
 ])  # fmt: skip
-def test_what_cannot_be_carried_out_is_an_error_that_names_it(execution, batch_size, message):
+def test_what_cannot_be_carried_out_is_an_error_that_names_it(changed, batch_size, message):
+    numerics, execution = (
+        kind(**{name: value for name, value in changed.items() if hasattr(kind, name)})
+        for kind in (Numerics, Execution)
+    )
     with pytest.raises(ValueError, match=message):
-        begin(execution, batch_size)
+        set_up(numerics, execution, batch_size)
 
 
-def test_a_loss_that_mines_the_whole_batch_is_not_taken_in_parts():
-    loss = WeightedSum([(1.0, BatchHardTriplet(0.3), "features")])
-    strategy = tf.distribute.get_strategy()
-    with pytest.raises(ValueError, match="`accumulate` must be 1 for a loss that mines the whole batch"):
-        train_step_function(linear(), loss, SGD(), strategy, execution=Execution(accumulate=2))
+class Two:
+    num_replicas_in_sync = 2
 
 
-def test_workers_of_other_settings_are_refused_before_anything_is_written(tmp_path, monkeypatch):
-    one = tf.distribute.get_strategy()
-    claim(tmp_path / "alone", {"epochs": 3}, one)
-    assert json.loads((tmp_path / "alone" / "config.json").read_text())["settings"] == {"epochs": 3}
-
-    def gathered(strategy, rows):
-        return np.concatenate([rows, rows + 1])
-
-    monkeypatch.setattr("keras_osnet.training.execution.gathered", gathered)
-    with pytest.raises(ValueError, match=r"All workers must have the same settings. Received: workers \[1\] differ"):
-        claim(tmp_path / "two", {"epochs": 3}, one)
-    assert not (tmp_path / "two").exists()
+MINES = WeightedSum([(1.0, BatchHardTriplet(0.3), "features")])
 
 
-def test_a_worker_that_does_not_see_the_chiefs_folder_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_osnet.training.execution.gathered", lambda strategy, rows: np.concatenate([rows, rows]))
-    monkeypatch.setattr("keras_osnet.training.execution.is_chief", lambda strategy: False)
-    with pytest.raises(ValueError, match="`work_dir` must be one folder that all workers see"):
-        claim(tmp_path / "mine", {"epochs": 3}, tf.distribute.get_strategy())
+@pytest.mark.parametrize(("strategy", "numerics", "execution", "message"), [
+    (tf.distribute.get_strategy(), Numerics(accumulate=2), Execution(), "`accumulate` must be 1 for a loss that mines"),
+    (Two(), Numerics(), Execution(jit=True), "`jit` must be False for a loss that mines the whole batch over several"),
+])  # fmt: skip
+def test_a_loss_that_mines_the_whole_batch_needs_it_whole(strategy, numerics, execution, message):
+    with pytest.raises(ValueError, match=message):
+        check_loss(MINES, strategy, numerics, execution)
+    with pytest.raises(ValueError, match=message):
+        train_step_function(linear(), MINES, SGD(), strategy, numerics=numerics, execution=execution)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Numerics, Optimization):
+    batch_size: int = 5
+    epochs: int = 90
+
+
+@pytest.mark.parametrize(("changed", "kind", "has"), [
+    ({"optimizer": "sgd"}, SGD, {"nesterov": False, "l2": 5e-4, "use_ema": False}),
+    ({"optimizer": "nesterov", "l2": 0.25}, SGD, {"nesterov": True, "l2": 0.25}),
+    ({"optimizer": "amsgrad", "ema": 0.9}, AMSGrad, {"use_ema": True, "ema_momentum": 0.9}),
+])  # fmt: skip
+def test_the_optimizer_is_that_of_the_settings(changed, kind, has):
+    optimizer = make_optimizer(Settings(**changed), 5)
+    assert type(optimizer) is kind
+    assert {name: getattr(optimizer, name) for name in has} == has
+    scaled = make_optimizer(Settings(**changed, precision="mixed_float16"), 5)
+    assert type(scaled.inner_optimizer) is kind
+
+
+@pytest.mark.parametrize(("changed", "rates"), [
+    ({"schedule": "multi_step", "milestones": (30, 60), "decay": 0.5}, {0: 1, 29: 1, 30: 0.5, 60: 0.25, 89: 0.25}),
+    ({"schedule": "single_step", "step_epochs": 40}, {0: 1, 39: 1, 40: 0.1, 79: 0.1, 80: 0.01}),
+    ({"schedule": "cosine"}, {0: 1, 30: 0.75, 45: 0.5, 60: 0.25, 90: 0}),
+    ({"schedule": "cosine", "warmup_epochs": 10}, {0: 1 / 70, 5: 36 / 70 * np.cos(np.pi / 36) ** 2, 45: 0.5}),
+])  # fmt: skip
+def test_the_learning_rate_follows_the_schedule_by_epochs(changed, rates):
+    settings, steps = Settings(learning_rate=0.5, **changed), 7
+    rate = SCHEDULES[settings.schedule](settings, steps)
+    for epoch, factor in rates.items():
+        assert float(rate(steps * epoch)) == pytest.approx(0.5 * factor, abs=1e-6)
+
+
+def test_what_cannot_be_set_up_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="multiple of 2: 2 replicas"):
+        with started(Settings(), Execution(replicas=2), tmp_path / "run"):
+            pass
+    assert not (tmp_path / "run").exists()

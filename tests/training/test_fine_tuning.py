@@ -13,11 +13,11 @@ from keras_osnet.training.loop import train
 SHAPE, CLASSES, BATCH, STEPS = (8, 6, 3), 3, 6, 2
 GENERATOR = np.random.default_rng(0)
 LABELS = (np.arange(BATCH * STEPS) % CLASSES).astype("int32")
-PICTURES = (GENERATOR.normal(size=(len(LABELS), *SHAPE)) + np.eye(3)[LABELS][:, None, None]).astype("float32")
+IMAGES = (GENERATOR.normal(size=(len(LABELS), *SHAPE)) + np.eye(3)[LABELS][:, None, None]).astype("float32")
 
 
 def batches(step):
-    return tf.data.Dataset.from_tensor_slices((PICTURES, LABELS)).batch(BATCH).repeat().skip(step)
+    return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(BATCH).repeat().skip(step)
 
 
 def network():
@@ -65,7 +65,7 @@ def test_in_frozen_epochs_the_classifier_learns_from_the_features_of_inference(t
     rng = np.random.default_rng(1)
     model.get_layer("base").set_weights([rng.uniform(0.5, 1.5, w.shape) for w in weights_of(model, "base")])
     kernel, bias = weights_of(model, "classifier")
-    features = np.array(model(PICTURES, training=False)["features"], "float64")
+    features = np.array(model(IMAGES, training=False)["features"], "float64")
     for first in range(0, len(LABELS), BATCH):
         slope, offset = 0, 0
         for x, label in zip(features[first : first + BATCH], LABELS[first : first + BATCH], strict=True):
@@ -79,7 +79,7 @@ def test_in_frozen_epochs_the_classifier_learns_from_the_features_of_inference(t
 
 
 @pytest.mark.parametrize("stop", [1, 2])
-def test_a_fine_tuning_that_was_stopped_goes_on_where_it_was(tmp_path, stop):
+def test_a_fine_tuning_that_was_stopped_is_resumed(tmp_path, stop):
     whole, parts = network(), network()
     run(tmp_path / "whole", whole, 3, frozen_epochs=2, optimizer=AMSGrad(0.01))
     run(tmp_path / "parts", network(), stop, frozen_epochs=2, optimizer=AMSGrad(0.01))
@@ -90,7 +90,7 @@ def test_a_fine_tuning_that_was_stopped_goes_on_where_it_was(tmp_path, stop):
 
 def test_the_loss_of_several_outputs_is_their_weighted_sum(tmp_path):
     model = network()
-    outputs = {name: np.array(value, "float64") for name, value in model(PICTURES, training=False).items()}
+    outputs = {name: np.array(value, "float64") for name, value in model(IMAGES, training=False).items()}
     expected = []
     for first in range(0, len(LABELS), BATCH):
         features, labels = (a[first : first + BATCH] for a in (outputs["features"], LABELS))
@@ -104,5 +104,5 @@ def test_the_loss_of_several_outputs_is_their_weighted_sum(tmp_path):
     frozen = SGD(1e-12, momentum=0.0, l2=0.0)  # so that the second step sees the same network
     (line,) = run(tmp_path, model, 1, frozen_epochs=1, optimizer=frozen, loss=loss)
     assert line["loss"] == pytest.approx(np.mean(expected), rel=1e-5)
-    right = np.mean(outputs["logits"].argmax(1) == LABELS)
-    assert line["accuracy"] == pytest.approx(right)
+    correct = np.mean(outputs["logits"].argmax(1) == LABELS)
+    assert line["accuracy"] == pytest.approx(correct)

@@ -1,4 +1,4 @@
-"""What a finished training leaves: report.json and training.png."""
+"""The report of a finished training: report.json and training.png."""
 
 import json
 
@@ -17,23 +17,21 @@ HISTORY = [
 ]  # fmt: skip
 
 
-def test_it_tells_command_versions_machine_time_speed_and_memory(tmp_path):
+def test_it_holds_command_versions_machine_time_speed_and_memory(tmp_path):
     write_run_report(tmp_path, HISTORY, ONE)
     found = json.loads((tmp_path / "report.json").read_text())
-    told = {name: found[name] for name in ("epochs", "minutes", "images_per_second", "waiting_for_data", "replicas")}
-    assert told == {"epochs": 3, "minutes": 3.0, "images_per_second": 20.0, "waiting_for_data": 0.1, "replicas": 1}
+    counted = {name: found[name] for name in ("epochs", "minutes", "images_per_second", "waiting_for_data", "replicas")}
+    assert counted == {"epochs": 3, "minutes": 3.0, "images_per_second": 20.0, "waiting_for_data": 0.1, "replicas": 1}
     assert found["last_epoch"] == HISTORY[-1]
     assert found["tensorflow"] == tf.__version__
     assert found["command"].startswith("python ")
     assert set(found["machine"]) == {"system", "processor", "cores"}
     assert found["commit"] is None or len(found["commit"].rstrip("+")) == 40
     assert 2**20 < found["peak_memory_bytes"] <= peak_memory()
-    with Image.open(tmp_path / "training.png") as picture:
-        assert picture.size > (200, 200)
+    with Image.open(tmp_path / "training.png") as image:
+        assert image.size > (200, 200)
 
 
-def test_of_no_epoch_there_is_nothing_to_tell_and_other_workers_leave_it_to_the_chief(tmp_path, monkeypatch):
+def test_a_run_without_a_finished_epoch_writes_nothing(tmp_path):
     write_run_report(tmp_path, [], ONE)
-    monkeypatch.setattr("keras_osnet.training.report.is_chief", lambda strategy: False)
-    write_run_report(tmp_path, HISTORY, ONE)
     assert not list(tmp_path.iterdir())

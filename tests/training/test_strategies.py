@@ -1,4 +1,4 @@
-"""Which workers there are, that they wait for each other, and what a wrong cluster is told."""
+"""Strategies: which workers there are, how they wait for each other, and errors of a wrong cluster."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def test_a_cluster_is_what_tf_config_says_even_within_slurm(config):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "expected"),
     [
         ("worker a:1, index 0", "is not JSON"),
         ("[]", "the task is one of the cluster"),
@@ -43,11 +43,11 @@ def test_a_cluster_is_what_tf_config_says_even_within_slurm(config):
         (text(0, chief=["a:1"], worker=["a:1", "b:1"]), "each address once"),
     ],
 )
-def test_a_wrong_tf_config_is_quoted_with_what_is_wrong_and_what_is_right(wrong, told):
+def test_a_wrong_tf_config_is_quoted_with_what_is_wrong_and_what_is_right(wrong, expected):
     with pytest.raises(ValueError, match="TF_CONFIG must be") as error:
         cluster({"TF_CONFIG": wrong})
     message = str(error.value)
-    assert told in message
+    assert expected in message
     assert message.endswith(f"Received: TF_CONFIG={wrong}")
     assert '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}' in message
 
@@ -151,7 +151,7 @@ def test_a_port_that_is_in_use_is_named(other):
 
 
 @pytest.mark.parametrize(
-    ("name", "replicas", "told"),
+    ("name", "replicas", "expected"),
     [
         ("horovod", 0, r"`strategy` must be one of \['auto', 'one', .*Received: strategy='horovod'"),
         ("auto", -1, "`replicas` must be 0 or more.*Received: -1"),
@@ -159,9 +159,9 @@ def test_a_port_that_is_in_use_is_named(other):
         ("mirrored", 3, "`replicas` must not exceed the 2 GPUs.*Received: replicas=3"),
     ],
 )
-def test_a_strategy_that_cannot_be_is_refused(monkeypatch, name, replicas, told):
+def test_a_strategy_that_is_not_possible_is_refused(monkeypatch, name, replicas, expected):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [f"{kind}:0", f"{kind}:1"])
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=expected):
         make_strategy(name, replicas)
 
 

@@ -1,0 +1,84 @@
+"""Trains in float64 on one device, four replicas or two workers, so that only rounding of 1e-16 tells them apart.
+
+    python exact_training.py WORK_DIR one|four|workers EPOCHS OUTPUT.npz
+
+Two workers also try what they must agree on, and write OUTPUT.json: the errors and the files of each.
+"""
+
+# ruff: noqa: E402 (TensorFlow is set up before the package is imported)
+
+import json
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+keras.config.set_floatx("float64")
+
+from keras_osnet import OSNet
+from keras_osnet.losses import LabelSmoothedCrossEntropy
+from keras_osnet.optimizers import SGD
+from keras_osnet.training.callbacks import watchers
+from keras_osnet.training.execution import set_up, synchronize_norms
+from keras_osnet.training.loop import train
+from keras_osnet.training.report import write_run_report
+from keras_osnet.training.settings import Execution, Numerics
+from keras_osnet.training.strategies import worker_of
+from keras_osnet.training.work_dir import claim, held
+
+work_dir, mode, epochs, output = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
+MODES = {"one": {}, "four": {"replicas": 4}, "workers": {"strategy": "multiworker"}}
+numerics, execution = Numerics(clip_norm=0.05), Execution(**MODES[mode], tensorboard=True)
+strategy = set_up(numerics, execution, 8, wait=90)
+keras.config.set_dtype_policy("float64")
+keras.utils.set_random_seed(1)
+with strategy.scope():
+    model = OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1), classes=3)
+    optimizer = SGD(0.02, l2=5e-4)
+synchronize_norms(model)
+random, labels = np.random.default_rng(0), (np.arange(24) % 3).astype("int32")
+images = random.normal(size=(24, 32, 16, 3)) + 2 * np.eye(3)[labels][:, None, None]
+
+
+def batches(step, shard=(0, 1)):
+    index, count = shard
+    each = 8 // count
+    whole = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8, drop_remainder=True).repeat().skip(step)
+    return whole.unbatch().batch(each, drop_remainder=True).shard(count, index)
+
+
+def error_of(call, *arguments):
+    try:
+        call(*arguments)
+    except ValueError as error:
+        return str(error)
+
+
+def hold(folder):
+    with held(folder, strategy):
+        raise RuntimeError("the folder is held already")
+
+
+history = train(
+    model, batches, loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=epochs, steps_per_epoch=3,
+    work_dir=work_dir, strategy=strategy, numerics=numerics, execution=execution,
+)  # fmt: skip
+np.savez(output, *[np.asarray(variable) for variable in [*model.variables, *optimizer.variables]])
+
+if mode == "workers":
+    index, _ = worker_of(strategy)
+    here = work_dir.parent / f"worker{index}"  # a folder that the other worker does not see
+    with held(work_dir, strategy):
+        in_use = error_of(hold, work_dir)
+    found = {
+        "other settings": error_of(claim, work_dir.parent / "claimed", {"epochs": index}, strategy),
+        "claimed": (work_dir.parent / "claimed").exists(),
+        "folder of its own": error_of(claim, here, {"epochs": epochs}, strategy),  # the chief makes its own
+        "callbacks": [type(callback).__name__ for callback in watchers(execution, here, batches, strategy)],
+        "in use": in_use,
+    }
+    write_run_report(here, history, strategy)  # in the folder that the other worker lacks
+    found["reported"] = (here / "report.json").exists()
+    output.with_suffix(".json").write_text(json.dumps(found))
