@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum
 from keras_osnet.optimizers import SGD, AMSGrad
 from keras_osnet.training.execution import SCHEDULES, make_optimizer, set_up
-from keras_osnet.training.fit import started
+from keras_osnet.training.fit import Training, fit
 from keras_osnet.training.loop import train
 from keras_osnet.training.settings import Execution, Numerics, Optimization
 from keras_osnet.training.step import check_loss, train_step_function
@@ -225,7 +225,14 @@ def test_the_learning_rate_follows_the_schedule_by_epochs(changed, rates):
 
 
 def test_what_cannot_be_set_up_leaves_no_folder(tmp_path):
+    training = Training(build=None, batches=None, steps_per_epoch=1, finish=None)
     with pytest.raises(ValueError, match="multiple of 2: 2 replicas"):
-        with started(Settings(), Execution(replicas=2), tmp_path / "run"):
-            pass
+        fit(Settings(), Execution(replicas=2), tmp_path / "run", [training])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_larger_than_the_dataset_is_refused_before_anything_is_made(tmp_path):
+    training = Training(build=None, batches=None, steps_per_epoch=0, finish=None)
+    with pytest.raises(ValueError, match="`batch_size` must not exceed the number of training images"):
+        fit(Settings(), Execution(), tmp_path / "run", [training])
     assert not (tmp_path / "run").exists()
