@@ -30,7 +30,6 @@ def load_weights(model, weights):
         OSError: if they cannot be read or downloaded.
     """
     source = locate(weights, width=model.width, variant=model.variant)
-    _refuse_other_preset(source, model.width, model.variant)
     if source.form in STATES:
         report = _assign(model, source, *STATES[source.form](source.path))
     elif source.form == "h5":
@@ -160,18 +159,6 @@ def _refuse_foreign(network, source):
 
 
 def _refuse_asked(asked, settings, source):
-    if source.preset is not None:
-        _refuse_other_preset(source, asked.get("width"), asked.get("variant"))
     for name, value in asked.items():
         if value != settings[name]:
             raise ValueError(f"`{name}` must be {settings[name]!r}, as in {source.path}. Received: {name}={value!r}")
-
-
-def _refuse_other_preset(source, width, variant):
-    row = PRESETS.get(source.preset)
-    for name, value in (("width", width), ("variant", variant)):
-        if row is not None and value not in (None, getattr(row, name)):
-            raise ValueError(
-                f"`{name}` must be {getattr(row, name)!r} for the weights {row.name}; OSNet.from_preset({row.name!r}) "
-                f"takes it from the preset. Received: {name}={value!r}"
-            )

@@ -38,7 +38,8 @@ def locate(weights, *, width=None, variant=None):
         weights: name of a preset; name of a training set, which stands for the preset of `width` and `variant`; path of
             a file of any known form; folder written by `save_to_preset`, or work dir of a training;
             "https://..."; "hf://user/repository[/file]".
-        width, variant: of the network that takes the weights, for the name of a training set. Default 1.0, "osnet".
+        width, variant: of the network that takes the weights. A preset of others is an error, before its download; for
+            the name of a training set they default to 1.0 and "osnet".
 
     Returns:
         `Source`.
@@ -54,6 +55,7 @@ def locate(weights, *, width=None, variant=None):
         raise ValueError("`weights` must not be empty.")
     known = isinstance(weights, str) or not Path(text).exists()
     if known and text in PRESETS:
+        _refuse_another_network(PRESETS[text], width, variant)
         return preset_source(PRESETS[text])
     if known and text in TRAINING_SETS:
         return preset_source(preset_trained_on(text, width or 1.0, variant or "osnet"))
@@ -62,6 +64,15 @@ def locate(weights, *, width=None, variant=None):
     if text.startswith(("https://", "http://")):
         return _local(fetch_url(text, check=form_of))
     return _local(Path(text).expanduser())
+
+
+def _refuse_another_network(preset, width, variant):
+    for name, value in (("width", width), ("variant", variant)):
+        if value not in (None, getattr(preset, name)):
+            raise ValueError(
+                f"`{name}` must be {getattr(preset, name)!r} for the weights {preset.name}; "
+                f"OSNet.from_preset({preset.name!r}) takes it from the preset. Received: {name}={value!r}"
+            )
 
 
 def preset_source(preset):

@@ -1,12 +1,16 @@
 """Writes PyTorch checkpoints of float32 tensors, opcode by opcode after PyTorch's two formats: no PyTorch is needed."""
 
+import json
 import math
 import pickle
 import struct
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
+
+FOLDER = Path(__file__).parent / "golden"
 
 
 def state_by_rule(names, shapes):
@@ -23,6 +27,12 @@ def state_by_rule(names, shapes):
             array = g.normal(0, math.sqrt(1 / math.prod(shape[1:])), shape)
         state[name] = array.astype("float32")
     return state
+
+
+def golden_state(name):
+    """The state of a network whose outputs are stored in golden/."""
+    stored = np.load(FOLDER / f"{name}.npz")
+    return state_by_rule([str(key) for key in stored["keys"]], [json.loads(shape) for shape in stored["shapes"]])
 
 
 def text(value):

@@ -1,16 +1,14 @@
 """ONNX files of OSNet into our network; ONNX Runtime says what they compute."""
 
-import json
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from keras_osnet import OSNet, load_torchreid_weights
 from keras_osnet.weights import load_network, load_weights
-from tests.weights.checkpoints import small_state, state_by_rule
+from tests.weights.checkpoints import golden_state, small_state, state_by_rule
 from tests.weights.networks import SMALL, assert_untouched, wiped
 
 onnx = pytest.importorskip("onnx")
@@ -78,9 +76,7 @@ def test_a_classifier_comes_along(state, tmp_path):
 
 
 def test_a_file_of_several_blocks_is_read(tmp_path):
-    golden = np.load(Path(__file__).parent / "golden" / "osnet_x0_25.npz")
-    names, shapes = [str(name) for name in golden["keys"]], [json.loads(shape) for shape in golden["shapes"]]
-    path = write_onnx(tmp_path / "network.onnx", state_by_rule(names, shapes), (256, 128), depth=2)
+    path = write_onnx(tmp_path / "network.onnx", golden_state("osnet_x0_25"), (256, 128), depth=2)
     images = np.random.default_rng(4).normal(size=(1, 3, 256, 128)).astype("float32")
     (expected,) = runtime.InferenceSession(path).run(None, {"images": images})
     network, _ = load_network(path)

@@ -1,7 +1,6 @@
 """Weights from files. What torchreid's networks give is stored in golden/; their weights are made by a rule from their
 names, so none is stored."""
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +13,10 @@ from keras import ops
 
 from keras_osnet import VARIANTS, OSNet, load_torchreid_weights
 from keras_osnet.weights import settings_of
-from tests.weights.checkpoints import state_by_rule, write_checkpoint
+from tests.weights.checkpoints import golden_state, write_checkpoint
 from tests.weights.networks import SMALL, assert_untouched, same_weights, wiped
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent / "golden"
 TORCHREID = ("osnet", "osnet_ibn", "osnet_ain")
 # Stored outputs: variant and width, and the form of file that the weights are read from.
 GOLDEN = {
@@ -37,10 +36,6 @@ TAPS = {
 }
 
 
-def golden_state(stored):
-    return state_by_rule([str(name) for name in stored["keys"]], [json.loads(shape) for shape in stored["shapes"]])
-
-
 def golden_input(batch, channels, height, width):
     shape = (batch, channels, height, width)
     n, c, i, j = np.ogrid[:batch, :channels, :height, :width]
@@ -52,8 +47,8 @@ def golden_input(batch, channels, height, width):
 def golden(request):
     """A stored network: its outputs and state, our model with that state, and the report of loading it."""
     variant, width, form = GOLDEN[request.param]
-    stored = dict(np.load(HERE / "golden" / f"{request.param}.npz"))
-    model, state = wiped(OSNet(width, variant, classes=751)), golden_state(stored)
+    stored = dict(np.load(FOLDER / f"{request.param}.npz"))
+    model, state = wiped(OSNet(width, variant, classes=751)), golden_state(request.param)
     report = load_torchreid_weights(model, state)
     return SimpleNamespace(stored=stored, state=state, model=model, report=report, form=form)
 
@@ -61,7 +56,7 @@ def golden(request):
 @pytest.fixture(scope="module")
 def deep_state():
     """The x0.25 network's state, 751 identities."""
-    return golden_state(np.load(HERE / "golden" / "osnet_x0_25.npz"))
+    return golden_state("osnet_x0_25")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,150 @@
+"""Folders that `save_to_preset` writes."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from keras_osnet import OSNet
+from keras_osnet.preprocessing import Preprocessing
+from keras_osnet.weights import Card, Score, Threshold, load_network, load_weights
+from tests.weights.networks import LIGHT, same_weights, wiped
+
+RULES = Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), scale=128.0)
+SCORES, THRESHOLDS = (Score("market1501", 0.61, 0.33, source="measured"),), (Threshold("market1501", 1e-3, 12.5),)
+CARD = Card("msmt17", SCORES, THRESHOLDS, "MIT", "research only")
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = OSNet(**LIGHT, classes=5, name="mine", preprocessing=RULES)
+    rng = np.random.default_rng(3)
+    model.set_weights([rng.uniform(0.1, 0.7, w.shape) for w in model.get_weights()])
+    return model
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    model.save_to_preset(tmp_path / "a" / "folder", card=CARD)
+    return tmp_path / "a" / "folder"
+
+
+def test_a_folder_gives_the_same_network_to_the_bit(model, folder):
+    images = np.random.default_rng(4).normal(size=(3, 32, 16, 3)).astype("float32")
+    again = OSNet.from_preset(folder, classes=5)
+    assert again.get_config() == model.get_config()
+    np.testing.assert_array_equal(again.predict_on_batch(images), model.predict_on_batch(images))
+    features = OSNet.from_preset(str(folder))
+    assert features.classes is None
+    assert features.preprocessing == RULES
+    assert all(np.array_equal(a, b) for a, b in zip(features.get_weights(), model.get_weights()[:-2], strict=True))
+
+
+def test_the_card_comes_along_until_the_weights_change(folder, tmp_path):
+    network, report = load_network(folder)
+    assert (report.card, report.training_set) == (CARD, "msmt17")
+    network.save_to_preset(tmp_path / "again")
+    assert load_network(tmp_path / "again")[1].card == CARD
+    network.get_layer("conv5").conv.kernel.assign_add(network.get_layer("conv5").conv.kernel * 0.1)
+    network.save_to_preset(tmp_path / "trained")
+    assert load_network(tmp_path / "trained")[1].card == Card()
+
+
+def test_the_card_is_a_page_that_says_what_is_known(folder, tmp_path):
+    page = (folder / "README.md").read_text()
+    words = (
+        "MSMT17, training images",
+        "| market1501 | euclidean | 61.0% | 33.0% | measured |",
+        "0.001",
+        "12.5000",
+        "MIT",
+    )
+    assert all(word in page for word in (*words, "research only", "32 x 16", "128", "0.5, 0.4, 0.3"))
+    OSNet(**LIGHT).save_to_preset(tmp_path / "unknown")
+    page = (tmp_path / "unknown" / "README.md").read_text()
+    assert "Training set: not stated" in page
+    assert "Scores: not stated" in page
+    assert "%" not in page
+
+
+def test_the_preprocessing_is_written_with_the_size(folder):
+    facts = json.loads((folder / "config.json").read_text())
+    expected = {"height": 32, "width": 16, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "scale": 128.0}
+    assert facts["preprocessing"] == {**expected, "resizing": "bilinear"}
+
+
+def test_keras_files_carry_the_preprocessing_and_old_ones_load(model, tmp_path):
+    model.save(tmp_path / "new.keras")
+    network, _ = load_network(tmp_path / "new.keras")
+    assert network.preprocessing == RULES
+    fresh = OSNet(**LIGHT)
+    load_weights(fresh, tmp_path / "new.keras")
+    assert fresh.preprocessing == RULES
+    assert (
+        OSNet(**LIGHT, weights=tmp_path / "new.keras", preprocessing=Preprocessing()).preprocessing == Preprocessing()
+    )
+    config = {key: value for key, value in model.get_config().items() if key != "preprocessing"}
+    assert OSNet.from_config(config).preprocessing == Preprocessing()
+
+
+def changed(folder, change):
+    facts = json.loads((folder / "config.json").read_text())
+    change(facts)
+    (folder / "config.json").write_text(json.dumps(facts))
+
+
+CHANGES = {
+    "newer": (lambda facts: facts.update(format=2, keras_osnet="9.9"), r"keras_osnet 9\.9 wrote it, which is newer"),
+    "large": (lambda facts: facts["network"].update(classes=10**9), "needs at least"),
+    "address": (lambda facts: facts["network"].update(weights="https://127.0.0.1:9/x"), "name other weights"),
+    "argument": (lambda facts: facts["network"].update(colour="red"), "colour"),
+    "rules": (lambda facts: facts["preprocessing"].update(std=[0, 1, 1]), "must be positive"),
+    "no format": (lambda facts: facts.pop("format"), "format"),
+    "width": (lambda facts: facts["network"].update(width=0.5), r"width 0\.25, not 0\.5"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_folder_that_does_not_fit_is_a_value_error(change, folder):
+    apply, words = CHANGES[change]
+    changed(folder, apply)
+    with pytest.raises(ValueError, match=words) as error:
+        OSNet.from_preset(folder)
+    assert str(folder) in str(error.value)
+
+
+def test_a_folder_without_its_weights_is_an_error(folder):
+    (folder / "model.weights.h5").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model\.weights\.h5"):
+        OSNet.from_preset(folder)
+
+
+def test_the_config_of_another_program_is_not_replaced(model, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match=r"config\.json of another program"):
+        model.save_to_preset(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    model.save_to_preset(tmp_path / "sub")
+    model.save_to_preset(tmp_path / "sub")  # its own is
+
+
+def test_another_network_does_not_take_a_folder(folder):
+    other = wiped(OSNet(**{**LIGHT, "width": 0.5}))
+    with pytest.raises(ValueError, match=r"`weights` must be of the same network.*width 0\.25 instead of 0\.5"):
+        load_weights(other, folder)
+    assert same_weights(OSNet(**LIGHT, classes=5, weights=folder), OSNet.from_preset(folder, classes=5))
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ({"mean": (1, 2)}, "`mean` must be three finite numbers"),
+    ({"std": (1, 2, float("nan"))}, "`std` must be three finite numbers"),
+    ({"std": (1, 2, 0)}, "must be positive"),
+    ({"scale": 0}, "must be positive"),
+    ({"scale": float("inf")}, "must be positive"),
+    ({"resizing": "nearest"}, "`resizing` must be one of"),
+])  # fmt: skip
+def test_preprocessing_that_cannot_be_is_an_error(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        Preprocessing(**arguments)
+    assert Preprocessing(**asdict(RULES)) == RULES
