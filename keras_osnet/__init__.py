@@ -1,16 +1,21 @@
 """OSNet for Keras 3: omni-scale feature learning for person re-identification."""
 
 from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from keras_osnet import layers, losses, metrics, optimizers
-from keras_osnet.complexity import complexity
-from keras_osnet.inference import AttributeRecogniser, FeatureExtractor
-from keras_osnet.models import VARIANTS, OSNet
-from keras_osnet.preprocessing import preprocess_input
-from keras_osnet.weights import PRESETS, load_torchreid_weights
+if TYPE_CHECKING:
+    from keras_osnet.complexity import complexity
+    from keras_osnet.data import DATASETS
+    from keras_osnet.inference import AttributeRecogniser, FeatureExtractor
+    from keras_osnet.models import VARIANTS, OSNet
+    from keras_osnet.preprocessing import preprocess_input
+    from keras_osnet.weights import PRESETS, load_torchreid_weights
 
 __version__ = "0.1.0"
 
+# Everything loads on first use, so that nothing is imported that is not needed: neither TensorFlow nor, for .tflite and
+# .onnx files, Keras.
 __all__ = [
     "DATASETS",
     "PRESETS",
@@ -21,22 +26,60 @@ __all__ = [
     "complexity",
     "data",
     "export",
+    "inference",
     "layers",
     "load_torchreid_weights",
     "losses",
     "metrics",
+    "models",
     "optimizers",
     "preprocess_input",
     "report",
     "training",
     "visual",
+    "weights",
 ]
+# The modules of the names that are not modules themselves.
+_HOMES = {
+    "DATASETS": "data",
+    "PRESETS": "weights",
+    "VARIANTS": "models",
+    "AttributeRecogniser": "inference",
+    "FeatureExtractor": "inference",
+    "OSNet": "models",
+    "complexity": "complexity",
+    "load_torchreid_weights": "weights",
+    "preprocess_input": "preprocessing",
+}
 
 
 def __getattr__(name):
-    # These need TensorFlow, which the network itself does not: they load on first use.
-    if name in ("data", "export", "report", "training", "visual"):
-        return import_module(f"keras_osnet.{name}")
-    if name == "DATASETS":
-        return import_module("keras_osnet.data").DATASETS
-    raise AttributeError(f"module 'keras_osnet' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'keras_osnet' has no attribute {name!r}")
+    try:
+        module = import_module(f"keras_osnet.{_HOMES.get(name, name)}")
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"keras_osnet.{name} needs {error.name}, which is not installed: pip install {error.name}", name=error.name
+        ) from error
+    globals()[name] = value = getattr(module, name) if name in _HOMES else module
+    return value
+
+
+def __dir__():
+    return [*globals(), *__all__]
+
+
+def _register():
+    """Registers the layers, models, losses and optimizers with Keras, so that `keras.saving.load_model` finds them."""
+    try:
+        import keras  # noqa: F401
+    except ImportError:  # no backend: what needs Keras raises this error again
+        return
+    for module in ("layers", "losses", "models.attribute_head", "models.baselines", "optimizers"):
+        import_module(f"keras_osnet.{module}")
+    __getattr__("complexity")  # the function, which has the name of its module
+
+
+if find_spec("keras"):
+    _register()

@@ -30,8 +30,8 @@ import tyro
 from PIL import Image, ImageOps
 
 from keras_osnet import FeatureExtractor, preprocess_input
+from keras_osnet.data.images import list_images
 from keras_osnet.inference.attributes import attribute_heads
-from keras_osnet.inference.features import pictures_in
 from keras_osnet.metrics.search import search
 from keras_osnet.visual.network import exponent_shares, gate_network, maps_of, overlay
 from keras_osnet.weights import load_network
@@ -110,7 +110,7 @@ def read(path, name=None):
 
 def prepare(settings):
     """A network that gives all that is shown, and the gallery; says how far it is."""
-    paths, began = pictures_in(settings.gallery), time.perf_counter()
+    paths, began = list_images(settings.gallery), time.perf_counter()
     model, _ = load_network(settings.weights)
     extractor, heads = FeatureExtractor(model), attribute_heads(model)
 

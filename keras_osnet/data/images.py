@@ -175,7 +175,7 @@ def read_bytes(path):
         raise ValueError(f"{path} {UNREADABLE}: not a regular file")
     try:
         with open(path, "rb") as file:
-            return file.read(BYTES + 1)
+            return file.read(min(os.fstat(file.fileno()).st_size, BYTES) + 1)  # `read(n)` allocates n bytes
     except OSError as error:
         raise ValueError(f"{path} {UNREADABLE}: {error.strerror}") from error
 

@@ -1,19 +1,24 @@
-"""A network, or a baseline, scored on the test side of a dataset."""
+"""Scores of a network, or of a baseline, on the test side of a dataset, as numbers and as texts."""
 
 import time
 
 import numpy as np
-from PIL import Image
 
+from keras_osnet.data import images
 from keras_osnet.data.check import CAMERAS_UNKNOWN
+from keras_osnet.inference.predictor import Predictor
 from keras_osnet.metrics import evaluate_distances, evaluate_retrieval, expand_queries, rerank, verification_scores
+from keras_osnet.metrics.arguments import encode_labels
+from keras_osnet.metrics.distances import lengths
+
+STRIP = 2**16  # pixels that are counted at a time
 
 
 def features_of_splits(features_of, splits):
-    """Features of query and gallery.
+    """Computes the features of query and gallery.
 
     Args:
-        features_of: function from a list of picture files to (N, D) features: a `FeatureExtractor`, or
+        features_of: function from a list of image files to (N, D) features: a `FeatureExtractor`, or
             `colour_histograms`.
         splits: `Splits`.
 
@@ -25,29 +30,29 @@ def features_of_splits(features_of, splits):
 
 
 def score_features(query, gallery, splits, *, metric="euclidean", protocol="market1501", expand=0, reranked=None):
-    """Scores features of query and gallery, matched across cameras where these are known.
+    """Scores features of query and gallery. Pairs with the same identity and camera are excluded.
 
     Args:
-        query, gallery: (Q, D) and (G, D) features, as `features_of_splits` gives them.
+        query, gallery: (Q, D) and (G, D) features, as `features_of_splits` returns them.
         splits: `Splits` that they belong to.
         metric: "euclidean" or "cosine".
         protocol: row of `keras_osnet.metrics.ranking.PROTOCOLS`.
-        expand: neighbours that each query is averaged with first (`expand_queries`, with this metric). 0: none.
-        reranked: None, or the options of `rerank`, a dict that may be empty: by k-reciprocal neighbours then (with
-            "cosine" of the normalised features).
+        expand: number of neighbours that each query is averaged with first (`expand_queries`). 0: none.
+        reranked: None, or a dict of options of `rerank`, by whose distances is ranked then; of normalised features with
+            "cosine".
 
     Returns:
         dict of fractions: rank1, rank5, rank10, mAP, mINP.
 
     Raises:
-        ValueError: if no query has a match left, or an argument does not hold to the above.
+        ValueError: if no query has a match left, or an argument is not as described.
     """
-    labels = (*identities_and_cameras(splits.query), *identities_and_cameras(splits.gallery, unknown=-2))
+    labels = labels_of(splits)
     if expand:
         query = expand_queries(query, gallery, k=expand, metric=metric)
     if reranked is not None:
         if metric == "cosine":
-            query, gallery = (f / np.maximum(np.linalg.norm(f, axis=1, keepdims=True), 1e-12) for f in (query, gallery))
+            query, gallery = (f / lengths((f**2).sum(axis=1, keepdims=True)) for f in (query, gallery))
         scores = evaluate_distances(rerank(query, gallery, **reranked), *labels, protocol=protocol)
     else:
         scores = evaluate_retrieval(query, *labels[:2], gallery, *labels[2:], metric=metric, protocol=protocol)
@@ -56,91 +61,107 @@ def score_features(query, gallery, splits, *, metric="euclidean", protocol="mark
 
 
 def score_splits(features_of, splits, **options):
-    """Both of the above; `options` are those of `score_features`."""
+    """Computes features and scores them; `options` are those of `score_features`."""
     return score_features(*features_of_splits(features_of, splits), splits, **options)
 
 
-def identities_and_cameras(records, unknown=-1):
-    """Two (N,) integer arrays; `unknown` stands for a camera that is None."""
-    cameras = [unknown if r.camera is None else r.camera for r in records]
-    return np.array([r.identity for r in records]), np.array(cameras)
+def identities_and_cameras(records):
+    """The labels of records as the metrics take them: two lists. A camera is None where it is unknown."""
+    return [record.identity for record in records], [record.camera for record in records]
+
+
+def labels_of(splits):
+    """Query identities and cameras, gallery identities and cameras."""
+    return *identities_and_cameras(splits.query), *identities_and_cameras(splits.gallery)
 
 
 def chance_of_rank1(splits, protocol="market1501"):
-    """Rank-1 of a random order: mean over queries of matches / gallery pictures, both after the camera rule.
+    """Rank-1 of a random order: mean over queries of matches / gallery images, without those of the query's camera.
 
-    With the protocol "cuhk03", which draws a picture of each gallery identity, it is 1 / gallery identities.
+    With the protocol "cuhk03", which draws an image of each gallery identity, it is 1 / gallery identities.
 
     Raises:
-        ValueError: if query or gallery is empty, or no query has a match that the camera rule leaves.
+        ValueError: if query or gallery is empty, or no query has a match under another camera.
     """
     _refuse_empty(splits)
-    identities, cameras = identities_and_cameras(splits.gallery, unknown=-2)
-    shares = []
-    for query in splits.query:
-        same = identities == query.identity
-        left = ~(same & (cameras == query.camera))
+    labels = encode_labels(*labels_of(splits), ("query", len(splits.query)), ("gallery", len(splits.gallery)))
+    chances = []
+    for identity, camera in zip(labels.query_ids, labels.query_cameras, strict=True):
+        same = labels.gallery_ids == identity
+        left = ~(same & (labels.gallery_cameras == camera))
         if (same & left).any():
             one_each = protocol == "cuhk03"
-            shares.append(1 / len(np.unique(identities)) if one_each else (same & left).sum() / left.sum())
-    if not shares:
+            chances.append(1 / len(np.unique(labels.gallery_ids)) if one_each else (same & left).sum() / left.sum())
+    if not chances:
         raise ValueError(
-            "`splits` must have a match under another camera for some query. "
-            f"Received: {len(splits.query)} queries and {len(splits.gallery)} gallery pictures without one"
+            "`splits` must have a match under another camera for at least one query. "
+            f"Received: {len(splits.query)} queries and {len(splits.gallery)} gallery images without one"
         )
-    return float(np.mean(shares))
+    return float(np.mean(chances))
 
 
 def _refuse_empty(splits):
     for part in ("query", "gallery"):
         if not getattr(splits, part):
-            raise ValueError(f"`splits` must have pictures in query and gallery. Received: an empty {part}")
+            raise ValueError(f"`splits` must have images in query and gallery. Received: an empty {part}")
 
 
 def colour_histograms(paths):
-    """Share of each picture's pixels in 8 x 8 x 8 cells of RGB: (N, 512) float32. The baseline that knows no shapes."""
+    """Fractions of each image's pixels in 8 x 8 x 8 cells of RGB: (N, 512) float32. A baseline that knows no shapes."""
 
     def histogram(path):
-        cells = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3) // 32
-        return np.bincount(cells @ [64, 8, 1], minlength=512) / len(cells)
+        pixels, counts = images.read(path).reshape(-1, 3), np.zeros(512, np.int64)
+        for start in range(0, len(pixels), STRIP):
+            cells = pixels[start : start + STRIP].astype(np.intp) // 32
+            counts += np.bincount(cells @ [64, 8, 1], minlength=512)
+        return counts / len(pixels)
 
     return np.stack([histogram(path) for path in paths]).astype("float32")
 
 
 def mean(rows):
-    """Score by score, the mean of several dicts of scores."""
+    """The mean of several dicts of scores, score by score."""
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 def table(rows):
-    """Text: a line per name of scores, in per cent."""
+    """A table of scores in per cent: a line for each name in a dict of scores."""
     lines = [f"  {'%':24s}{'R1':>8s}{'R5':>8s}{'R10':>8s}{'mAP':>8s}{'mINP':>8s}"]
     lines += [f"  {name:24s}" + "".join(f"{100 * value:8.2f}" for value in row.values()) for name, row in rows.items()]
     return "\n".join(lines)
 
 
-def describe(splits, protocol="market1501"):
-    """Text: what is ranked, under which camera rule, and what chance gives. Raises as `chance_of_rank1`."""
-    people = len({r.identity for r in splits.query})
-    cameras = [r.camera for r in splits.query + splits.gallery]
+def describe(splits, protocol="market1501", *, unseen=False):
+    """Describes a test side: its images and identities, its cameras, and Rank-1 by chance.
+
+    Args:
+        splits: `Splits`.
+        protocol: row of `keras_osnet.metrics.ranking.PROTOCOLS`.
+        unseen: whether it is known that no identity of query and gallery was in the training set.
+
+    Raises:
+        ValueError: as `chance_of_rank1`.
+    """
+    people = len({record.identity for record in splits.query})
+    cameras = [record.camera for record in splits.query + splits.gallery]
     unknown = cameras.count(None)
     views = f"{len(set(cameras))} cameras, matched only across cameras"
     if unknown:
-        views = CAMERAS_UNKNOWN + f" for {unknown} of {len(cameras)} pictures" * (unknown < len(cameras))
+        views = CAMERAS_UNKNOWN + f" for {unknown} of {len(cameras)} images" * (unknown < len(cameras))
     return (
-        f"{len(splits.query)} queries of {people} identities never seen in training, {len(splits.gallery)} gallery "
-        f"pictures, {views}; by chance R1 {100 * chance_of_rank1(splits, protocol):.2f}"
+        f"{len(splits.query)} queries of {people} identities{' never seen in training' * unseen}, "
+        f"{len(splits.gallery)} gallery images, {views}; by chance R1 {100 * chance_of_rank1(splits, protocol):.2f}"
     )
 
 
 def verify(query, gallery, splits, metric):
     """`verification_scores` at false accept rates of 1e-4 .. .1."""
-    labels = identities_and_cameras(splits.query), identities_and_cameras(splits.gallery, unknown=-2)
-    return verification_scores(query, *labels[0], gallery, *labels[1], metric=metric)
+    query_labels, gallery_labels = labels_of(splits)[:2], labels_of(splits)[2:]
+    return verification_scores(query, *query_labels, gallery, *gallery_labels, metric=metric)
 
 
 def verification_rows(scores):
-    """A dict for JSON of each false accept rate; the distance is None where no pair at all may be accepted."""
+    """A dict for JSON for each false accept rate. The distance is None if no pair may be accepted."""
     columns = scores.far, scores.tar, scores.threshold, scores.below_one_impostor
     return [
         {
@@ -154,7 +175,7 @@ def verification_rows(scores):
 
 
 def verification_table(scores):
-    """Text: true accept rates at false accept rates, and the distances to accept at."""
+    """A table of true accept rates at false accept rates, and of the distances to accept at."""
     lines = [f"  {'false accept rate':>20s}{'true accept rate':>20s}{'at distance':>16s}"]
     for row in verification_rows(scores):
         distance = "none" if row["distance"] is None else f"{row['distance']:.4f}"
@@ -164,12 +185,12 @@ def verification_table(scores):
 
 
 def milliseconds(network, repeats=20):
-    """Median time of one picture of zeros through a network, as compiled by Keras, on this machine."""
-    picture = np.zeros((1, *network.input_shape[1:]), "float32")
-    network.predict_on_batch(picture)
+    """Median time of one image through a network on this machine, as a `Predictor` runs it."""
+    predictor, image = Predictor(network), np.zeros((1, *network.input_shape[1:]), "float32")
+    predictor.predict(image)
     times = []
     for _ in range(repeats):
-        began = time.perf_counter()
-        network.predict_on_batch(picture)
-        times.append(time.perf_counter() - began)
+        start = time.perf_counter()
+        predictor.predict(image)
+        times.append(time.perf_counter() - start)
     return 1e3 * float(np.median(times))

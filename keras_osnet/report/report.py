@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_limits
 from keras_osnet.complexity import complexity
 from keras_osnet.files import write_atomically
 from keras_osnet.inference.features import FeatureExtractor
-from keras_osnet.inference.scores import features_of_splits, identities_and_cameras, milliseconds
+from keras_osnet.inference.scores import features_of_splits, labels_of, milliseconds
 from keras_osnet.metrics import evaluate_retrieval, verification_scores
+from keras_osnet.metrics.arguments import encode_labels
 from keras_osnet.metrics.ranking import PROTOCOLS, row_of
 from keras_osnet.metrics.retrieval import METRICS
 from keras_osnet.report import panels as show
@@ -155,8 +156,8 @@ def _check_parts(networks, network, layer, block):
 
 
 def _subject(splits, features, metric):
-    labels = identities_and_cameras(splits.query), identities_and_cameras(splits.gallery, unknown=-2)
-    identities, cameras = (np.concatenate(sides) for sides in zip(*labels, strict=True))
+    labels = encode_labels(*labels_of(splits), ("query", len(splits.query)), ("gallery", len(splits.gallery)))
+    identities, cameras = np.concatenate([labels[0], labels[2]]), np.concatenate([labels[1], labels[3]])
     records = splits.query + splits.gallery
     return show.Subject(records, np.concatenate(features), identities, cameras, len(splits.query), metric)
 

@@ -1,13 +1,16 @@
-"""What is said of a test side, and how its features are scored, on numbers small enough to reckon by hand."""
+"""Scores of test sides and their texts, on numbers small enough to compute by hand."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_osnet.data import Record, Splits
 from keras_osnet.inference.scores import (
     chance_of_rank1,
+    colour_histograms,
     describe,
     score_features,
     verification_rows,
@@ -27,21 +30,21 @@ SIDE = Splits(
 )
 
 
-def test_chance_is_the_share_of_matches_or_of_identities_by_the_protocol():
-    """Of the first query's four pictures left one matches, of the second's five one; of three identities one."""
+def test_chance_is_the_fraction_of_matches_or_of_identities_by_the_protocol():
+    """Of the first query's four images left one matches, of the second's five one; of three identities one."""
     assert chance_of_rank1(SIDE) == pytest.approx((1 / 4 + 1 / 5) / 2)
     assert chance_of_rank1(SIDE, "cuhk03") == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(
-    ("gallery", "told"),
+    ("gallery", "text"),
     [
         (SIDE.gallery, "2 cameras, matched only across cameras"),
-        ((*SIDE.gallery[:-1], Record("x.jpg", 3, None)), "the same-camera rule is off for 1 of 7 pictures"),
+        ((*SIDE.gallery[:-1], Record("x.jpg", 3, None)), "the same-camera rule is off for 1 of 7 images"),
     ],
 )
-def test_the_camera_rule_is_told_by_what_is_ranked_and_not_by_training_pictures(gallery, told):
-    assert told in describe(Splits(SIDE.train, SIDE.query, gallery))
+def test_the_camera_rule_is_described_by_what_is_ranked_and_not_by_training_images(gallery, text):
+    assert text in describe(Splits(SIDE.train, SIDE.query, gallery))
 
 
 def test_without_any_camera_the_rule_is_off():
@@ -83,3 +86,42 @@ def test_rates_that_the_impostors_are_too_few_for_are_marked():
     none = verify(query, gallery - 0.99 * np.array([[0], [0], [2.0]]), side, "euclidean")
     assert json.loads(json.dumps(verification_rows(none), allow_nan=False))[0]["distance"] is None
     assert "none" in verification_table(none)
+
+
+def test_identities_are_called_unseen_only_where_that_is_known():
+    assert "2 queries of 2 identities, 5 gallery images" in describe(SIDE)
+    assert "2 queries of 2 identities never seen in training, 5 gallery images" in describe(SIDE, unseen=True)
+
+
+def test_unknown_cameras_exclude_no_pair():
+    """The query's nearest match has the query's camera, and is excluded if that camera is known."""
+    query, gallery = np.array([[0.0]]), np.array([[1.0], [2.0], [3.0]])
+    for camera, rank1, chance in ((1, 0.0, 1 / 2), (None, 1.0, 2 / 3)):
+        side = Splits((), records((7, camera)), records((7, camera), (8, 2), (7, 3)))
+        assert score_features(query, gallery, side)["rank1"] == rank1
+        assert chance_of_rank1(side) == pytest.approx(chance)
+        assert verify(query, gallery, side, "euclidean").genuine == (1 if camera else 2)
+
+
+def test_colour_histograms_count_pixels_in_cells(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (13, 7, 3), dtype=np.uint8)
+    image[:, :3] = (31, 32, 255)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    counts = np.zeros(512)
+    for red, green, blue in image.reshape(-1, 3).tolist():
+        counts[red // 32 * 64 + green // 32 * 8 + blue // 32] += 1 / (13 * 7)
+    got = colour_histograms([tmp_path / "image.png", str(tmp_path / "image.png")])
+    assert (got.shape, got.dtype) == ((2, 512), np.float32)
+    np.testing.assert_allclose(got, [counts, counts], rtol=1e-6)
+
+
+def test_colour_histograms_of_large_images_need_little_more_than_the_image(tmp_path):
+    Image.new("RGB", (3000, 2000), (1, 99, 200)).save(tmp_path / "image.png")
+    tracemalloc.start()
+    try:
+        (got,) = colour_histograms([tmp_path / "image.png"])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert got[99 // 32 * 8 + 200 // 32] == 1
+    assert peak < 60_000_000, "the image has 18 MB, as int64 144 MB"

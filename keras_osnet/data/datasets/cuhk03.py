@@ -6,7 +6,6 @@ import shutil
 import uuid
 from pathlib import Path
 
-import h5py
 import numpy as np
 from PIL import Image
 
@@ -140,6 +139,8 @@ def pictures_in(path, boxes):
     MATLAB's arrays come transposed: `detected` and `labeled` are (1, pairs) references to (10, people) references to
     (3, w, h) pictures. Of the ten, the first five are of the pair's first camera; empty cells are not 3-D.
     """
+    import h5py
+
     count = 0
     try:
         with h5py.File(path) as file:
@@ -182,6 +183,8 @@ def _new_protocol(path):
 
 def _test_people(path, split):
     """(pair, person) of a test set: `testsets` is (1, 20) references to (2, 100) numbers."""
+    import h5py
+
     try:
         with h5py.File(path) as file:
             pairs, people = file[file["testsets"][()].ravel()[split]][()]

@@ -5,8 +5,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
 from keras_osnet.data.datasets.market1501 import records_of, require
 from keras_osnet.data.records import Splits
@@ -22,7 +20,7 @@ REQUIRED = (f"{FOLDER}/probe", f"{FOLDER}/gallery", PARTITIONS)
 NAME = re.compile(r"(\d+)_(\d+)_.+\.jpeg")
 EXAMPLE = "0001_1_25004_107_32_106_221.jpeg (identity, camera, frame, box)"
 # What scipy raises for files that are cut short, no MATLAB files, or of version 7.3.
-UNREADABLE = (OSError, ValueError, TypeError, LookupError, NotImplementedError, zlib.error, MatReadError)
+UNREADABLE = (OSError, ValueError, TypeError, LookupError, NotImplementedError, zlib.error)
 
 
 def load(root, split):
@@ -63,9 +61,12 @@ def matlab_arrays(path, names):
     Raises:
         ValueError: naming the file, if it is cut short, of another kind, or lacks one of `names`.
     """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
     try:
         arrays = loadmat(path, variable_names=list(names))
-    except UNREADABLE as error:
+    except (*UNREADABLE, MatReadError) as error:
         raise ValueError(
             f"{path} must be a whole MATLAB file of version 5. Received: {type(error).__name__}: {error}"
         ) from error

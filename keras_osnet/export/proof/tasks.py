@@ -9,8 +9,7 @@ import numpy as np
 from keras_osnet.inference.attributes import AttributeRecogniser
 from keras_osnet.inference.features import FeatureExtractor
 from keras_osnet.inference.scores import identities_and_cameras, score_features
-from keras_osnet.metrics import attribute_scores
-from keras_osnet.metrics.distances import METRICS
+from keras_osnet.metrics import attribute_scores, evaluate_retrieval
 
 BATCH = 64
 
@@ -50,18 +49,9 @@ def first_hits(query, gallery, splits, metric):
         boolean array, one entry for each query that has a match under another camera. Pairs with the same identity and
         camera are excluded. Of equally near images, the earlier counts.
     """
-    identities, cameras = identities_and_cameras(splits.query)
-    others, views = identities_and_cameras(splits.gallery, unknown=-2)
-    metric = METRICS[metric]
-    terms, correct = metric.term((gallery**2).sum(1)), []
-    for start in range(0, len(query), BATCH):
-        rows = slice(start, start + BATCH)
-        same = identities[rows, None] == others
-        excluded = same & (cameras[rows, None] == views)
-        distances = np.where(excluded, np.inf, metric.combine(metric.factor * (query[rows] @ gallery.T), terms))
-        hits = np.take_along_axis(same, distances.argmin(1)[:, None], axis=1)[:, 0]
-        correct.append(hits[(same & ~excluded).any(1)])
-    return np.concatenate(correct)
+    labels = identities_and_cameras(splits.query), identities_and_cameras(splits.gallery)
+    first = evaluate_retrieval(query, *labels[0], gallery, *labels[1], metric=metric).first_match
+    return first[first > 0] == 1
 
 
 def _probabilities_of(model, test_set):

@@ -1,0 +1,201 @@
+"""A network in inference: batches in, outputs by name out. All predictors of a network share one compiled function."""
+
+from os import PathLike
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from keras_osnet.inference.runtimes import RUNTIMES
+from keras_osnet.preprocessing import preprocess_input
+
+# Network -> {strategy: compiled function}. The functions hold the network's layers, not the network.
+_COMPILED = WeakKeyDictionary()
+
+
+def predictor_of(model, *, strategy=None):
+    """The predictor of a network, or of a file that another runtime runs.
+
+    Args:
+        model: `keras.Model`; a .tflite or .onnx file; or anything else that `load_network` takes.
+        strategy: as for `Predictor`.
+
+    Returns:
+        `Predictor`, or a class of `RUNTIMES` with the same attributes.
+    """
+    if isinstance(model, (str, PathLike)):
+        runtime = RUNTIMES.get(Path(model).suffix.lower())
+        if runtime is not None:
+            if strategy is not None:
+                raise ValueError(f"`strategy` must be None for a {Path(model).suffix} file. Received: {strategy}")
+            return runtime(model)
+        try:
+            import keras  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                f"{model} needs Keras and one of its backends: pip install keras, and jax, tensorflow or torch. "
+                f"Without them, {' and '.join(RUNTIMES)} files can be run. Received: {error}",
+                name=error.name,
+            ) from error
+        from keras_osnet.weights import load_network
+
+        model, _ = load_network(model)
+    return Predictor(model, strategy=strategy)
+
+
+class Predictor:
+    """Computes the outputs of a Keras network for batches of images.
+
+    Outputs have names: those of the model's dict of outputs. A single output is called "attributes" of a network with
+    an `AttributeHead`, "logits" of an `OSNet` with classes, else "features". If it is not "features", the output of a
+    layer `embedding` is. The weights may change between calls: the current values are used.
+
+    Args:
+        model: built `keras.Model` with one input (B, height, width, 3) and one output or a dict of them.
+        strategy: `tf.distribute.Strategy` in whose scope the model was made. Each batch is spread over its replicas.
+            Every worker then has to call the same methods. Default: one device.
+
+    Attributes:
+        size: (height, width) of the images.
+        outputs: name -> length of each output (B, length).
+
+    Raises:
+        ValueError: if the model is none as described.
+    """
+
+    def __init__(self, model, *, strategy=None):
+        tensors = named_outputs(model)
+        self.size = tuple(model.inputs[0].shape[1:3])
+        self.outputs = {name: tensor.shape[1] for name, tensor in tensors.items() if len(tensor.shape) == 2}
+        self.strategy = strategy if strategy is not None and strategy.num_replicas_in_sync > 1 else None
+        self._preprocessing = [model.preprocessing] if hasattr(model, "preprocessing") else []
+        functions = _COMPILED.setdefault(model, {})
+        if self.strategy not in functions:
+            import keras
+
+            network = keras.Model(model.inputs[0], tensors, name=model.name)
+            functions[self.strategy] = _compiled(network, self.strategy)
+        self._network, self._compute = functions[self.strategy]
+
+    def normalise(self, images):
+        """(n, height, width, 3) uint8 RGB -> the float32 that the network takes."""
+        return preprocess_input(images, *self._preprocessing)
+
+    def predict(self, batch):
+        """Computes the outputs of a batch.
+
+        Args:
+            batch: (n, height, width, 3) normalised float32, n >= 1.
+
+        Returns:
+            dict of NumPy arrays (n, length) by the names in `outputs`.
+        """
+        return self._compute(np.asarray(batch, "float32"))
+
+    def network_of(self, output):
+        """A `keras.Model` from normalised images to one output."""
+        import keras
+
+        return keras.Model(self._network.inputs[0], self._network.output[output], name=self._network.name)
+
+    def synchronize(self):
+        """Averages the running statistics of all replicas, as a saved network has them. To be called once before the
+        batches of an evaluation, by every worker: workers differ in their number of batches."""
+        if self.strategy is not None:
+            from keras_osnet.training.replicas import average_statistics
+
+            average_statistics(self._network)
+
+    def own_part(self, count):
+        """The slice of `count` images that this worker computes. The slices of all workers in order are all images."""
+        if self.strategy is None:
+            return slice(0, count)
+        from keras_osnet.training.replicas import own_slice
+
+        return own_slice(self.strategy, count)
+
+    def gather(self, rows):
+        """The rows (n, ...) of all workers in order, from each worker's own. To be called by every worker."""
+        if self.strategy is None:
+            return rows
+        from keras_osnet.training.replicas import gathered
+
+        return gathered(self.strategy, rows)
+
+
+def named_outputs(model):
+    """The outputs of a network as tensors by name, as `Predictor` describes them."""
+    import keras
+
+    inputs = getattr(model, "inputs", None) or ()
+    if not isinstance(model, keras.Model) or [len(tensor.shape) for tensor in inputs] != [4]:
+        raise ValueError(
+            f"`model` must be a built network with one input, (B, height, width, 3). Received: {type(model).__name__}"
+        )
+    if None in model.inputs[0].shape[1:3]:
+        raise ValueError(f"`model` must have a fixed input size. Received: input_shape={tuple(model.inputs[0].shape)}")
+    heads = attribute_heads(model)
+    # A Sequential model has `outputs` only.
+    if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
+        tensors = dict(model.output)
+    elif len(model.outputs) == 1:
+        name = "attributes" if heads else "logits" if getattr(model, "classes", None) else "features"
+        tensors = {name: model.outputs[0]}
+    else:
+        raise ValueError(f"`model` must have one output, or a dict of them. Received: {len(model.outputs)}")
+    if len(heads) == 1:
+        tensors["attributes"] = heads[0].output
+    if "features" not in tensors and "embedding" in {layer.name for layer in model.layers}:
+        tensors["features"] = model.get_layer("embedding").output
+    return tensors
+
+
+def attribute_heads(model):
+    """The `AttributeHead` layers of a model."""
+    from keras_osnet.models.attribute_head import AttributeHead
+
+    return [layer for layer in getattr(model, "layers", ()) if isinstance(layer, AttributeHead)]
+
+
+def _compiled(network, strategy):
+    """The network, and a function of a batch that computes its outputs."""
+    import keras
+
+    if strategy is not None:
+        from keras_osnet.training.replicas import compile_on_replicas
+
+        return network, compile_on_replicas(network, strategy)
+    return network, BACKENDS.get(keras.backend.backend(), _by_keras)(network)
+
+
+def _by_tensorflow(network):
+    """Two functions, traced when first used: one for a single image, which layers may compute in another way."""
+    import tensorflow as tf
+
+    def compute(images):
+        return network(images, training=False)
+
+    shape = network.inputs[0].shape[1:]
+    one, many = (
+        tf.function(compute, autograph=False, input_signature=[tf.TensorSpec((count, *shape))]) for count in (1, None)
+    )
+    return lambda batch: {k: t.numpy() for k, t in (one if len(batch) == 1 else many)(tf.constant(batch)).items()}
+
+
+def _by_jax(network):
+    """Every batch size is compiled anew, for seconds: batches are padded to powers of two."""
+
+    def predict(batch):
+        count = len(batch)
+        padding = np.zeros(((1 << (count - 1).bit_length()) - count, *batch.shape[1:]), batch.dtype)
+        outputs = network.predict_on_batch(np.concatenate([batch, padding]))
+        return {name: rows[:count] for name, rows in outputs.items()}
+
+    return predict
+
+
+def _by_keras(network):
+    return network.predict_on_batch
+
+
+BACKENDS = {"tensorflow": _by_tensorflow, "jax": _by_jax}

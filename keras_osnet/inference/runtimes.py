@@ -1,0 +1,178 @@
+"""Networks in files that run without Keras: .tflite by LiteRT, .onnx by ONNX Runtime.
+
+Both classes have the attributes and methods of a `Predictor` that a `FeatureExtractor` uses.
+"""
+
+import json
+import os
+from dataclasses import fields
+from importlib import import_module
+
+import numpy as np
+
+from keras_osnet.preprocessing import Preprocessing, preprocess_input
+
+METADATA = b"keras_osnet"  # name of the metadata entry of our .tflite files
+TYPES = {"float32", "int8", "uint8"}  # that a .tflite file may take
+
+
+class _File:
+    """What a `Predictor` with one device does."""
+
+    strategy = None
+
+    def synchronize(self):
+        pass
+
+    def own_part(self, count):
+        return slice(0, count)
+
+    def gather(self, rows):
+        return rows
+
+    def network_of(self, output):
+        raise ValueError("`model` must be a Keras network. Received: a file that another runtime runs")
+
+
+class LiteRTFile(_File):
+    """A .tflite file that takes a normalised image (1, height, width, 3), float32 or int8, or uint8 images of any size.
+
+    A file of the latter kind returns features of length 1. It is given images of the network's size.
+    """
+
+    def __init__(self, path):
+        interpreter = _needed("ai_edge_litert.interpreter", "ai-edge-litert", path).Interpreter
+        self._interpreter = _reading(path, interpreter, model_path=os.fspath(path), num_threads=os.cpu_count())
+        facts, self._runner = _reading(path, _tflite_metadata, path), None
+        self._normalise = _normalisation(facts)
+        inputs, outputs = self._details()
+        if [details["dtype"] for details in inputs.values()] == [np.uint8]:
+            self._runner = self._interpreter.get_signature_runner("embed")
+            self.size = facts.get("height"), facts.get("width")
+        else:
+            _reading(path, self._interpreter.allocate_tensors)
+            self.size = tuple(int(side) for side in next(iter(inputs.values()))["shape"][1:3])
+        types = {np.dtype(details["dtype"]).name for details in inputs.values()}
+        if len(inputs) != 1 or len(outputs) != 1 or len(self.size) != 2 or None in self.size or not types <= TYPES:
+            raise ValueError(
+                f"{path} must take one image, (1, height, width, 3), and return features. Received: inputs "
+                f"{[details['shape'].tolist() for details in inputs.values()]} of {', '.join(types)}, outputs of "
+                f"features: {len(outputs)}"
+            )
+        ((self._name, self._input),), ((self._key, self._output),) = inputs.items(), outputs.items()
+        self.outputs = {"features": int(self._output["shape"][-1])}
+
+    def _details(self):
+        """LiteRT's details of the inputs, and of the outputs that hold features, by name. Old files name none."""
+        for name, named in self._interpreter.get_signature_list().items():
+            if {"features", "feature"} & set(named["outputs"]):
+                runner = self._interpreter.get_signature_runner(name)  # kept, it would forbid to set tensors
+                outputs = runner.get_output_details()
+                return runner.get_input_details(), {key: outputs[key] for key in outputs if key.startswith("feature")}
+        unnamed = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        return tuple(dict(enumerate([] if self._interpreter.get_signature_list() else details)) for details in unnamed)
+
+    def normalise(self, images):
+        if self._runner is not None:
+            return images
+        values = self._normalise(images)
+        if self._input["dtype"] == np.float32:
+            return values
+        scale, zero = self._input["quantization"]
+        return np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
+
+    def predict(self, batch):
+        features = np.empty((len(batch), self.outputs["features"]), np.float32)
+        for image, row in zip(batch, features, strict=True):
+            if self._runner is not None:
+                row[:] = self._runner(**{self._name: image})[self._key]
+                continue
+            self._interpreter.set_tensor(self._input["index"], image[None])
+            self._interpreter.invoke()
+            row[:] = self._interpreter.get_tensor(self._output["index"])[0]
+        if self._output["dtype"] == np.int8:
+            scale, zero = self._output["quantization"]
+            features = np.float32(scale) * (features - np.float32(zero))
+        return {"features": features}
+
+
+class OnnxFile(_File):
+    """An .onnx file with one float32 input, (B, height, width, 3) or (B, 3, height, width); B may be fixed."""
+
+    def __init__(self, path):
+        runtime = _needed("onnxruntime", "onnxruntime", path)
+        self._session = _reading(path, runtime.InferenceSession, os.fspath(path), providers=["CPUExecutionProvider"])
+        self._normalise = _normalisation(self._session.get_modelmeta().custom_metadata_map)
+        inputs, outputs = self._session.get_inputs(), {out.name: out for out in self._session.get_outputs()}
+        names = [name for name in outputs if name == "features" or len(outputs) == 1]
+        shape = inputs[0].shape
+        self._channels_first = len(shape) == 4 and shape[1] == 3
+        sides = shape[2:] if self._channels_first else shape[1:3]
+        if len(inputs) != 1 or len(shape) != 4 or not all(isinstance(side, int) for side in sides) or not names:
+            raise ValueError(
+                f"{path} must take images of one size, (B, height, width, 3) or (B, 3, height, width), and return "
+                f"features. Received: inputs of shape {[one.shape for one in inputs]}, outputs {list(outputs)}"
+            )
+        self._input, self._output = inputs[0].name, names[0]
+        self._batch = shape[0] if isinstance(shape[0], int) else None
+        self.size, self.outputs = tuple(sides), {"features": outputs[names[0]].shape[-1]}
+
+    def normalise(self, images):
+        values = self._normalise(images)
+        return values.transpose(0, 3, 1, 2) if self._channels_first else values
+
+    def predict(self, batch):
+        batch, count = np.ascontiguousarray(batch), len(batch)
+        if self._batch:  # fixed in the file
+            padding = np.zeros((-count % self._batch, *batch.shape[1:]), batch.dtype)
+            parts = np.split(np.concatenate([batch, padding]), (count + len(padding)) // self._batch)
+        else:
+            parts = [batch]
+        rows = [self._session.run([self._output], {self._input: part})[0] for part in parts]
+        return {"features": np.concatenate(rows)[:count]}
+
+
+RUNTIMES = {".tflite": LiteRTFile, ".onnx": OnnxFile}
+
+
+def _normalisation(facts):
+    """A function that normalises images as the metadata say: names -> values, or text in JSON. Default: ImageNet's."""
+    names = {field.name for field in fields(Preprocessing)} & set(facts)
+    values = {name: facts[name] for name in names}
+    for name in names - {"resizing"}:
+        values[name] = json.loads(values[name]) if isinstance(values[name], str) else values[name]
+    preprocessing = Preprocessing(**values)
+    return lambda images: preprocess_input(images, preprocessing)
+
+
+def _tflite_metadata(path):
+    """The metadata of a file that `keras_osnet.export.to_tflite` wrote, {} of another file."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    with open(path, "rb") as file:
+        content = file.read()
+    if content[4:8] != b"TFL3":
+        raise ValueError("no TFLite file")
+    model = schema.Model.GetRootAs(content, 0)
+    for i in range(model.MetadataLength()):
+        if model.Metadata(i).Name() == METADATA:
+            return json.loads(model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy().tobytes())
+    return {}
+
+
+def _needed(module, package, path):
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{path} needs {package}: pip install {package}", name=package) from error
+
+
+def _reading(path, function, *arguments, **options):
+    """Calls a function that reads a file. What it raises on a damaged file becomes a ValueError that names the file."""
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no file {path}")
+    try:
+        return function(*arguments, **options)
+    # LiteRT and ONNX Runtime raise RuntimeError, ValueError and their own exceptions; the schema struct.error.
+    except Exception as error:
+        raise ValueError(f"{path} cannot be run: {error}") from error

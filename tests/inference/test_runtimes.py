@@ -1,0 +1,134 @@
+"""FeatureExtractor on .tflite and .onnx files against the Keras network that they were written from."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+keras = pytest.importorskip("keras")
+pytest.importorskip("ai_edge_litert", reason="needs LiteRT")
+pytest.importorskip("onnxruntime", reason="needs ONNX Runtime")
+pytest.importorskip("tensorflow", reason="to_tflite needs TensorFlow")
+
+from keras_osnet import FeatureExtractor, OSNet  # noqa: E402
+from keras_osnet.export import to_onnx, to_tflite  # noqa: E402
+from keras_osnet.models.attribute_head import AttributeHead  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+SIZE, DIM = (32, 16), 24
+
+
+def images():
+    rng = np.random.default_rng(0)
+    sizes = ((90, 41), (20, 11), (32, 16), (64, 32), (25, 60))
+    coarse = [Image.fromarray(rng.integers(0, 256, (6, 3, 3), dtype=np.uint8)) for _ in sizes]
+    return [np.asarray(c.resize((w, h), Image.BICUBIC)) for c, (h, w) in zip(coarse, sizes, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(0)
+    model = OSNet(0.0625, "osnet_t1", input_shape=(*SIZE, 3), depths=(1, 1, 1), feature_dim=DIM)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.path.endswith(("gamma", "moving_variance")):
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+        elif weight.path.startswith("embedding") and weight.path.endswith("kernel"):
+            weight.assign(rng.normal(0, 0.3, weight.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def expected(network):
+    return FeatureExtractor(network)(images())
+
+
+WRITERS = {
+    "plain.tflite": lambda model, path: to_tflite(model, path),
+    "nhwc.onnx": lambda model, path: to_onnx(model, path),
+    "nchw.onnx": lambda model, path: to_onnx(model, path, layout="NCHW"),
+    "fixed.onnx": lambda model, path: to_onnx(model, path, batch_size=2),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_features_of_a_file_are_those_of_the_network(network, expected, tmp_path, name):
+    WRITERS[name](network, tmp_path / name)
+    for path in (tmp_path / name, str(tmp_path / name)):
+        extractor = FeatureExtractor(path, batch_size=3)
+        assert (extractor.size, extractor.feature_dim) == (SIZE, DIM)
+        features = extractor(images())
+        assert features.dtype == np.float32
+        np.testing.assert_allclose(features, expected, atol=1e-5 * expected.max())
+    frames, boxes = images()[:1], [[(3, 5, 30, 80)]]
+    np.testing.assert_allclose(
+        extractor.crops(frames, boxes), FeatureExtractor(network).crops(frames, boxes), atol=1e-5 * expected.max()
+    )
+
+
+@pytest.mark.parametrize("name", ["plain.tflite", "nhwc.onnx"])
+def test_features_are_found_among_several_outputs_of_a_file(network, expected, tmp_path, name):
+    head = AttributeHead(("hat", "bag"), name="attributes")
+    both = keras.Model(network.input, {"attributes": head(network.output), "features": network.output})
+    WRITERS[name](both, tmp_path / name)
+    np.testing.assert_allclose(FeatureExtractor(tmp_path / name)(images()), expected, atol=1e-5 * expected.max())
+
+
+def test_an_int8_file_is_fed_and_read_in_its_scales(network, expected, tmp_path):
+    path = tmp_path / "int8.tflite"
+    calibration = np.random.default_rng(1).normal(size=(20, *SIZE, 3)).astype("float32")
+    to_tflite(network, path, quantization="int8", calibration=calibration, integer_io=True)
+    features = FeatureExtractor(path)(images())
+    cosines = (features * expected).sum(1) / np.linalg.norm(features, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosines.min() > 0.95
+
+
+def test_a_file_that_resizes_itself_returns_features_of_length_one(network, expected, tmp_path):
+    path = tmp_path / "any.tflite"
+    to_tflite(network, path, pipeline=True)
+    unit = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(FeatureExtractor(path)(images()), unit, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+@pytest.mark.parametrize("content", [b"", b"no network", bytes(range(256)) * 40])
+def test_a_damaged_file_is_a_value_error_that_names_it(tmp_path, suffix, content):
+    path = tmp_path / f"damaged{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged\.\w+ cannot be run: "):
+        FeatureExtractor(path)
+
+
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_a_missing_file_is_named(tmp_path, suffix):
+    with pytest.raises(FileNotFoundError, match=f"There is no file .*absent{suffix}"):
+        FeatureExtractor(tmp_path / f"absent{suffix}")
+
+
+def test_files_work_where_keras_is_not_installed(network, expected, tmp_path):
+    to_tflite(network, tmp_path / "model.tflite")
+    to_onnx(network, tmp_path / "model.onnx")
+    (tmp_path / "people").mkdir()
+    for number, image in enumerate(images()):
+        Image.fromarray(image).save(tmp_path / "people" / f"{number}.png")
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests/programs/features_without_keras.py", "people", "model.tflite", "model.onnx"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found, levels, score, *errors = done.stdout.splitlines()
+    assert found == "0 1 2 3 4"
+    np.testing.assert_allclose(
+        [float(value) for value in levels.split()], (0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225), rtol=1e-5
+    )
+    assert score == "1.0"
+    assert errors[0].startswith("keras_osnet.OSNet needs keras, which is not installed")
+    assert errors[1].startswith("model.keras needs Keras and one of its backends")
+    assert len(errors) == 2
+    with np.load(tmp_path / "people" / "features.npz") as features:
+        for name in features.files:
+            np.testing.assert_allclose(features[name], expected, atol=1e-5 * expected.max())
