@@ -11,8 +11,6 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 LARGEST_JSON = 64 * 2**20  # bytes
 LARGEST_ZIP_LIST = 4 * 2**20
 DAY = 86_400  # seconds
@@ -94,6 +92,8 @@ def locked(path, *, seconds=60.0):
     Raises:
         TimeoutError: if another process still holds the lock after `seconds`.
     """
+    from filelock import FileLock, Timeout  # here: reading an image or running a .tflite file needs no locks
+
     path = Path(path)
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:

@@ -1,10 +1,15 @@
-"""Weights by name, and from files of any known form."""
+"""Weights by name, and from files of any known form. Only what puts them into a network imports Keras."""
 
-from keras_osnet.weights.loading import load_network, load_weights, network_of
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from keras_osnet.weights.locate import locate
 from keras_osnet.weights.presets import PRESETS, Card, Preset, Score, Threshold
 from keras_osnet.weights.torch_file import UnsafeCheckpointError, read_torch_file
 from keras_osnet.weights.torchreid import LoadReport, load_torchreid_weights, settings_of
+
+if TYPE_CHECKING:
+    from keras_osnet.weights.loading import load_network, load_weights, network_of
 
 __all__ = [
     "PRESETS",
@@ -22,3 +27,9 @@ __all__ = [
     "read_torch_file",
     "settings_of",
 ]
+
+
+def __getattr__(name):
+    if name in ("load_network", "load_weights", "network_of"):
+        return getattr(import_module("keras_osnet.weights.loading"), name)
+    raise AttributeError(f"module 'keras_osnet.weights' has no attribute {name!r}")

@@ -5,10 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import keras
 import numpy as np
 
-from keras_osnet.layers import BatchNorm
 from keras_osnet.weights.bounds import refuse_oversized, refuse_unusable
 from keras_osnet.weights.forms import read_state
 from keras_osnet.weights.names import strip
@@ -130,7 +128,7 @@ def digest_of(model):
     for layer in model.layers:
         if layer.name != "classifier":
             for weight in layer.weights:
-                digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)))
+                digest.update(np.ascontiguousarray(weight.numpy()))
     return digest.hexdigest()
 
 
@@ -232,6 +230,6 @@ def _dense(prefix, layer):
 def _norm(prefix, layer):
     yield f"{prefix}.weight", layer.gamma
     yield f"{prefix}.bias", layer.beta
-    if isinstance(layer, BatchNorm):
+    if hasattr(layer, "moving_mean"):
         yield f"{prefix}.running_mean", layer.moving_mean
         yield f"{prefix}.running_var", layer.moving_variance

@@ -120,12 +120,12 @@ def test_files_work_where_keras_is_not_installed(network, expected, tmp_path):
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    found, levels, score, *errors = done.stdout.splitlines()
+    found, levels, known, score, *errors = done.stdout.splitlines()
     assert found == "0 1 2 3 4"
     np.testing.assert_allclose(
         [float(value) for value in levels.split()], (0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225), rtol=1e-5
     )
-    assert score == "1.0"
+    assert (known, score) == ("True", "1.0")
     assert errors[0].startswith("keras_osnet.OSNet needs keras, which is not installed")
     assert errors[1].startswith("model.keras needs Keras and one of its backends")
     assert len(errors) == 2

@@ -21,6 +21,7 @@ np.savez(f"{folder}/features.npz", *features)
 indices, _ = search(features[0], features[1], k=1)
 print(*indices[:, 0])
 print(*keras_osnet.preprocess_input(np.full((1, 3), 255, "uint8"))[0])
+print("osnet_x1_0_msmt17" in keras_osnet.PRESETS)
 print(keras_osnet.metrics.evaluate_retrieval(np.eye(2), ["a", "b"], None, np.eye(2), ["a", "b"], None).mAP)
 for use in (lambda: keras_osnet.OSNet, lambda: keras_osnet.FeatureExtractor("model.keras")):
     try:
