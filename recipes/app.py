@@ -47,8 +47,9 @@ with _without_notices():
     import keras
     import tensorflow as tf
 
+from keras_osnet.data.images import list_images
 from keras_osnet.files import writing_atomically
-from keras_osnet.inference import FeatureExtractor, pictures_in
+from keras_osnet.inference import FeatureExtractor
 from keras_osnet.metrics.search import search as nearest
 from keras_osnet.training.settings import Execution
 from keras_osnet.training.signals import Stopped
@@ -176,7 +177,7 @@ def extract(weights: str, images: Path, output: Path, resolution: float = 1.0, f
     """
     if output.suffix != ".npz" or not output.parent.is_dir():
         raise ValueError(f"`output` must be an .npz file in a folder that exists. Received: {output}")
-    paths = pictures_in(images)
+    paths = list_images(images)
     extractor = FeatureExtractor(load_network(weights, resolution=resolution)[0], flip=flip)
     bar = keras.utils.Progbar(len(paths), unit_name="batch", verbose=int(sys.stdout.isatty()))
     features = extractor(paths, progress=lambda done, total: bar.update(done))
@@ -198,7 +199,7 @@ def search(
         metric: distance between features.
         resolution: of 256 x 128, where the weights do not say.
     """
-    paths = pictures_in(gallery)
+    paths = list_images(gallery)
     extractor = FeatureExtractor(load_network(weights, resolution=resolution)[0])
     found, distances = nearest(extractor([query]), extractor(paths), k=min(k, len(paths)), metric=metric)
     for rank, (index, distance) in enumerate(zip(found[0], distances[0], strict=True), 1):

@@ -25,10 +25,10 @@ from keras_osnet.complexity import depth
 from keras_osnet.data import arrays
 from keras_osnet.data.datasets import cifar
 from keras_osnet.files import write_json
+from keras_osnet.inference import Predictor
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
-from keras_osnet.training.replicas import gathered, own_share, predictor, share_statistics
 from keras_osnet.training.settings import Numerics, Optimization
 
 DATASETS = {
@@ -110,13 +110,14 @@ def plan_of(settings, data, steps):
 
 def error(model, data, strategy):
     """The fraction of test images whose largest logit is not their class. Each worker and replica computes its part."""
-    share_statistics(model)
-    logits_of, part = predictor(model, strategy), own_share(strategy, len(data.test))
-    images, labels, wrong = data.test[part], data.test_labels[part], [np.zeros(0, bool)]
+    predictor, wrong = Predictor(model, strategy=strategy), [np.zeros(0, bool)]
+    predictor.synchronize()
+    part = predictor.own_part(len(data.test))
+    images, labels = data.test[part], data.test_labels[part]
     for i in range(0, len(images), 250):
-        logits = logits_of(preprocess_input(images[i : i + 250]))
+        logits = predictor.predict(preprocess_input(images[i : i + 250]))["logits"]
         wrong.append(logits.argmax(axis=1) != labels[i : i + 250])
-    return float(gathered(strategy, np.concatenate(wrong)).mean())
+    return float(predictor.gather(np.concatenate(wrong)).mean())
 
 
 def describe(found, data):

@@ -23,10 +23,10 @@ from keras_osnet import OSNet
 from keras_osnet.data import resized_crops
 from keras_osnet.data.datasets import class_folders, prepared
 from keras_osnet.files import write_json
+from keras_osnet.inference import Predictor
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
-from keras_osnet.training.replicas import gathered, predictor, share_statistics
 from keras_osnet.training.settings import Numerics, Optimization
 from keras_osnet.training.strategies import worker_of
 
@@ -88,13 +88,13 @@ def plan_of(settings, part, steps):
 def errors(model, part, strategy):
     """The fractions of images whose class is not the first, and not among the first five."""
     batches = resized_crops.central_batches(part, size=model.input_shape[1:3], shard=worker_of(strategy))
-    share_statistics(model)
-    logits_of, better = predictor(model, strategy), [np.zeros(0, int)]
+    predictor, better = Predictor(model, strategy=strategy), [np.zeros(0, int)]
+    predictor.synchronize()
     with part.naming_unreadable():
         for images, labels in batches.as_numpy_iterator():
-            logits = logits_of(images)
+            logits = predictor.predict(images)["logits"]
             better.append((logits > np.take_along_axis(logits, labels[:, None], axis=1)).sum(axis=1))
-    better = gathered(strategy, np.concatenate(better))
+    better = predictor.gather(np.concatenate(better))
     return {"error": float((better > 0).mean()), "error5": float((better > 4).mean())}
 
 

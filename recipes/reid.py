@@ -221,8 +221,9 @@ def training_of(run, records, sides):
     paths, labels = [r.path for r in records], np.array([index[r.identity] for r in records])
     steps = len(paths) // settings.batch_size
     first, *_ = sides
-    # What cannot be scored is an error before the training.
-    texts = [scores.describe(side, DATASETS[name].protocol) for name in sides for side in sides[name]]
+    # What cannot be scored is an error before the training. Given weights may have been trained on the test identities.
+    unseen = () if settings.weights else (settings.dataset,)
+    texts = [scores.describe(s, DATASETS[name].protocol, unseen=name in unseen) for name in sides for s in sides[name]]
 
     def score(network, strategy, name=first):
         extractor = FeatureExtractor(network, strategy=strategy)

@@ -1,8 +1,7 @@
 """A trained network in use: features and attributes of images, and scores on a test side."""
 
-from keras_osnet.data.images import list_images as pictures_in
 from keras_osnet.inference.attributes import AttributeRecogniser
 from keras_osnet.inference.features import FeatureExtractor
 from keras_osnet.inference.predictor import Predictor
 
-__all__ = ["AttributeRecogniser", "FeatureExtractor", "Predictor", "pictures_in"]
+__all__ = ["AttributeRecogniser", "FeatureExtractor", "Predictor"]

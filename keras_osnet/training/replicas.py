@@ -66,6 +66,3 @@ def compile_on_replicas(network, strategy):
         return tf.nest.map_structure(gathered_here, compute(values))
 
     return predict
-
-
-own_share, share_statistics, predictor = own_slice, average_statistics, compile_on_replicas
