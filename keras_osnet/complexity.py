@@ -1,13 +1,12 @@
 """Parameters and mult-adds, counted as the paper counts them."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
-from unittest import mock
+from math import prod
 
 import keras
-import numpy as np
 
-from keras_osnet.models import VARIANTS
+from keras_osnet.layers import Stage, sublayers
+from keras_osnet.layers.composite import Composite
 
 COUNTED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 STATISTICS = ("moving_mean", "moving_variance")
@@ -15,7 +14,7 @@ STATISTICS = ("moving_mean", "moving_variance")
 
 @dataclass(frozen=True)
 class Complexity:
-    """`params`: learnt numbers, each shared one once. `mult_adds`: multiply-adds for one picture."""
+    """`params`: learnt numbers, each shared one once. `mult_adds`: multiply-adds for one image."""
 
     params: int
     mult_adds: int
@@ -29,53 +28,72 @@ def complexity(model):
     count nothing. Running statistics are no parameters.
 
     Args:
-        model: a built `keras.Model` with one picture-like input; sides that are None count as the default 256 x 128.
+        model: a functional or sequential model with one input, an image; sides that are None count as the default
+            256 x 128.
 
     Returns:
         `Complexity` with `.params` and `.mult_adds`.
 
+    Raises:
+        ValueError: for another model, or a layer that holds convolutions or dense layers and is no `Composite`.
+
     Reference: paper, Tables 1 and 6 (width 1.0 at 256 x 128: 2.2M, 978.9M).
     """
     default = (256, 128, 3)
-    shape = [side or default[i] for i, side in enumerate(model.input_shape[1:])]
-    total = 0
-
-    def recorded(layer):
-        call = layer.call
-
-        def record(*args, **kwargs):
-            nonlocal total
-            outputs = call(*args, **kwargs)
-            kernel, size = layer.kernel.shape, int(np.prod(outputs.shape))
-            # A depthwise kernel (k, k, C, 1) makes C outputs per position, any other one its last side.
-            made = kernel[-1] * kernel[-2] if isinstance(layer, keras.layers.DepthwiseConv2D) else kernel[-1]
-            total += size // made * int(np.prod(kernel)) + layer.use_bias * size
-            return outputs
-
-        return record
-
-    with ExitStack() as stack:
-        # Keras has no public way to walk nested layers.
-        for layer in model._flatten_layers(include_self=False):
-            if isinstance(layer, COUNTED):
-                stack.enter_context(mock.patch.object(layer, "call", recorded(layer)))
-        model(np.zeros((1, *shape), "float32"), training=False)
-    params = sum(int(np.prod(w.shape)) for w in model.weights if w.name not in STATISTICS)
-    return Complexity(params, total)
+    image = keras.Input([side or default[i] for i, side in enumerate(model.input_shape[1:])], 1)
+    params = sum(prod(weight.shape) for weight in model.weights if weight.name not in STATISTICS)
+    return Complexity(params, _mult_adds(model, image))
 
 
 def depth(model):
-    """Layers of an `OSNet` on its longest way, counted as the paper does.
+    """Layers with weights on the longest way through an `OSNet`, as the paper counts them.
 
-    2 + 2 T + 2 for each block (conv1, conv3; two convolutions for each Lite 3x3 of the longest stream, one for a full
-    3x3; the two dense layers of an input-dependent gate), and conv1, two transitions, conv5, fc, classifier.
+    The stages count themselves; conv1, two transitions, conv5, fc and classifier are 6 more.
 
     Args:
         model: the OSNet, with or without classifier.
 
     Reference: paper, Section 4.3: 78 layers at depths (2, 2, 2), 210 at (3, 8, 6).
     """
-    row = VARIANTS[model.variant]
-    stream = max(row.exponents) * (1 if row.convolution == "full" else 2)
-    gate = 2 if row.fusion in ("unified_gate", "separate_gates", "streamwise_gate") else 0
-    return sum(model.depths) * (2 + stream + gate) + 6
+    return sum(layer.depth for layer in model.layers if isinstance(layer, Stage)) + 6
+
+
+class _Counter(keras.layers.Layer):
+    """Stands in for a layer: has its outputs, which are symbolic, and adds its mult-adds to a list at each call."""
+
+    def __init__(self, layer, counts):
+        super().__init__(name=layer.name)
+        self.count = lambda *inputs, **options: _count(layer, counts, *inputs, **options)
+
+    def compute_output_spec(self, *inputs, **options):
+        return self.count(*inputs, **options)
+
+
+def _mult_adds(model, image):
+    counts = []
+
+    def stand_in(operation):
+        return _Counter(operation, counts) if isinstance(operation, keras.layers.Layer) else operation
+
+    keras.models.clone_model(model, image, clone_function=stand_in)
+    return sum(counts)
+
+
+def _count(layer, counts, *inputs, **options):
+    """The symbolic outputs of a layer, whose mult-adds are appended to `counts`."""
+    if isinstance(layer, Composite):
+        return layer.flow(*inputs, lambda part, x: _count(part, counts, x))
+    outputs = layer.compute_output_spec(*inputs, **options)
+    if isinstance(layer, keras.Model):
+        counts.append(_mult_adds(layer, keras.Input(inputs[0].shape[1:], inputs[0].shape[0])))
+    elif isinstance(layer, COUNTED):
+        kernel, size = layer.kernel.shape, prod(outputs.shape)
+        # A depthwise kernel (k, k, C, 1) makes C outputs per position, any other one its last side.
+        made = kernel[-1] * kernel[-2] if isinstance(layer, keras.layers.DepthwiseConv2D) else kernel[-1]
+        counts.append(size // made * prod(kernel) + layer.use_bias * size)
+    elif any(isinstance(part, COUNTED) for part in sublayers(layer)):
+        raise ValueError(
+            "`model` must have no layers that hold others, but for models and `keras_osnet.layers.Composite`s. "
+            f"Received: a {type(layer).__name__} named {layer.name!r}"
+        )
+    return outputs

@@ -1,10 +1,37 @@
-"""Optimisers and schedules with PyTorch's arithmetic, which the paper's numbers were made with."""
+"""Optimisers and schedules with PyTorch's arithmetic, with which the paper's networks were trained."""
 
 import math
 from functools import partial
 
 import keras
 from keras import ops
+
+from keras_osnet.layers.checks import count, flag, number
+
+
+def _rate(value):
+    return (
+        value if callable(value) else number("learning_rate", value, "a positive number or a schedule", lambda r: r > 0)
+    )
+
+
+def _decay(name, value):
+    return number(name, value, "in 0 .. 1, 1 excluded", lambda d: 0 <= d < 1)
+
+
+def _l2(value):
+    return number("l2", value, "a number of at least 0", lambda w: w >= 0)
+
+
+def _indices(variables):
+    """id -> index of each variable, in every form in which `update_step` may receive it."""
+    if keras.backend.backend() != "tensorflow":
+        return {id(variable): index for index, variable in enumerate(variables)}
+    import tensorflow as tf
+
+    replicas = tf.distribute.get_strategy().experimental_local_results
+    values = [variable.value if isinstance(variable, keras.Variable) else variable for variable in variables]
+    return {id(form): index for index, value in enumerate(values) for form in (value, *replicas(value))}
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
@@ -18,7 +45,7 @@ class SGD(keras.optimizers.SGD):
 
     Args:
         learning_rate: positive number or a schedule. Default .065.
-        momentum: 0 to 1. Default .9.
+        momentum: 0 up to 1. Default .9.
         l2: weight decay, on every trainable weight. Default 5e-4.
         nesterov: look ahead. Default False.
 
@@ -26,9 +53,15 @@ class SGD(keras.optimizers.SGD):
     """
 
     def __init__(self, learning_rate=0.065, momentum=0.9, l2=5e-4, nesterov=False, name="sgd", **kwargs):
-        super().__init__(learning_rate, momentum=float(momentum), nesterov=nesterov, name=name, **kwargs)
-        self.l2 = l2
+        settings = {"momentum": _decay("momentum", momentum), "nesterov": flag("nesterov", nesterov)}
+        super().__init__(_rate(learning_rate), **settings, name=name, **kwargs)
+        self.l2 = _l2(l2)
         self._numbers = {}
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self._indices = _indices(variables)
 
     def apply(self, grads, trainable_variables=None):
         self._numbers = {}
@@ -41,7 +74,7 @@ class SGD(keras.optimizers.SGD):
         learning_rate = ops.cast(learning_rate, variable.dtype)
         step = ops.cast(gradient, variable.dtype) + self.l2 * variable
         if self.momentum:
-            velocity = self.momentums[self._get_variable_index(variable)]
+            velocity = self.momentums[self._indices[id(variable)]]
             moved = self.momentum * velocity + step
             self.assign(velocity, moved)
             step = step + self.momentum * moved if self.nesterov else moved
@@ -52,12 +85,12 @@ class SGD(keras.optimizers.SGD):
         import tensorflow as tf
 
         if variable.dtype not in self._numbers:  # the same three tensors for all variables of a call of `apply`
-            numbers = learning_rate, self.momentum, self.l2
-            self._numbers[variable.dtype] = [ops.cast(number, variable.dtype) for number in numbers]
+            settings = learning_rate, self.momentum, self.l2
+            self._numbers[variable.dtype] = [ops.cast(setting, variable.dtype) for setting in settings]
         learning_rate, momentum, l2 = self._numbers[variable.dtype]
         tf.raw_ops.ResourceApplyMomentum(
             var=variable.handle,
-            accum=self.momentums[self._get_variable_index(variable)].value.handle,
+            accum=self.momentums[self._indices[id(variable)]].value.handle,
             lr=learning_rate,
             grad=tf.cast(gradient, variable.dtype) + l2 * variable,
             momentum=momentum,
@@ -75,12 +108,12 @@ class AMSGrad(keras.optimizers.Adam):
     g = gradient + l2 w;  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  u <- max(u, v);
     w <- w - lr / (1 - b1^t) . m / (sqrt(u / (1 - b2^t)) + epsilon)
 
-    t counts the weight's own steps, as in PyTorch: a layer that was frozen at first starts from 1 like any other,
-    where Keras' count of all steps would triple its first ones.
+    t counts the weight's own steps, as in PyTorch: a layer that was frozen at first starts from 1 like any other. With
+    Keras' count of all steps its first ones would be three times as large.
 
     Args:
         learning_rate: positive number or a schedule. Default .0015.
-        beta_1, beta_2: decay of the moments. Default .9 and .999.
+        beta_1, beta_2: decay of the moments, 0 up to 1. Default .9 and .999.
         epsilon: added to the root. Default 1e-8.
         l2: weight decay, on every trainable weight. Default 5e-4.
 
@@ -88,28 +121,32 @@ class AMSGrad(keras.optimizers.Adam):
     """
 
     def __init__(self, learning_rate=0.0015, beta_1=0.9, beta_2=0.999, epsilon=1e-8, l2=5e-4, name="amsgrad", **kwargs):
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, **{**kwargs, "amsgrad": True}, name=name)
-        self.l2 = l2
+        betas = _decay("beta_1", beta_1), _decay("beta_2", beta_2)
+        epsilon = number("epsilon", epsilon, "a positive number", lambda e: e > 0)
+        super().__init__(_rate(learning_rate), *betas, epsilon, **{**kwargs, "amsgrad": True}, name=name)
+        self.l2 = _l2(l2)
 
     def build(self, variables):
         if self.built:
             return
-        super().build(variables)
-        self._steps = [self.add_variable((), dtype=variable.dtype, name="steps") for variable in variables]
+        keras.optimizers.Optimizer.build(self, variables)  # Adam's own keeps its slots to itself
+        self.momentums, self.velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
+        self.largest_velocities = self.add_optimizer_variables(variables, "velocity_hat")
+        self.steps = [self.add_variable((), dtype=variable.dtype, name="steps") for variable in variables]
+        self._indices = _indices(variables)
 
     def update_step(self, gradient, variable, learning_rate):
         dtype = variable.dtype
-        index = self._get_variable_index(variable)
-        momentum, velocity = self._momentums[index], self._velocities[index]
-        largest = self._velocity_hats[index]
-        time = self._steps[index] + 1
+        index = self._indices[id(variable)]
+        momentum, velocity, largest = self.momentums[index], self.velocities[index], self.largest_velocities[index]
+        time = self.steps[index] + 1
         correction_1 = 1 - ops.power(ops.cast(self.beta_1, dtype), time)
         correction_2 = 1 - ops.power(ops.cast(self.beta_2, dtype), time)
         g = ops.cast(gradient, dtype) + self.l2 * variable
         m = self.beta_1 * momentum + (1 - self.beta_1) * g
         v = self.beta_2 * velocity + (1 - self.beta_2) * ops.square(g)
         u = ops.maximum(largest, v)
-        for slot, value in ((momentum, m), (velocity, v), (largest, u), (self._steps[index], time)):
+        for slot, value in ((momentum, m), (velocity, v), (largest, u), (self.steps[index], time)):
             self.assign(slot, value)
         learning_rate = ops.cast(learning_rate, dtype) / correction_1
         self.assign_sub(variable, learning_rate * m / (ops.sqrt(u / correction_2) + self.epsilon))
@@ -138,13 +175,12 @@ class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, learning_rate, steps_per_epoch, milestones=(), factor=0.1, warmup_epochs=0.0):
-        if steps_per_epoch < 1:
-            raise ValueError(f"`steps_per_epoch` must be positive. Received: steps_per_epoch={steps_per_epoch}")
-        if list(milestones) != sorted(milestones):
-            raise ValueError(f"`milestones` must be in order. Received: milestones={tuple(milestones)}")
-        _check_warmup(warmup_epochs)
-        self.learning_rate, self.steps_per_epoch = learning_rate, steps_per_epoch
-        self.milestones, self.factor, self.warmup_epochs = tuple(milestones), factor, warmup_epochs
+        milestones = [number("milestones", m, "numbers of at least 0, in order", lambda m: m >= 0) for m in milestones]
+        if milestones != sorted(milestones):
+            raise ValueError(f"`milestones` must be numbers of at least 0, in order. Received: milestones={milestones}")
+        self.learning_rate, self.steps_per_epoch = _base(learning_rate), count("steps_per_epoch", steps_per_epoch)
+        self.milestones, self.warmup_epochs = tuple(milestones), _warmup(warmup_epochs)
+        self.factor = number("factor", factor, "a positive number", lambda f: f > 0)
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
@@ -182,12 +218,8 @@ class CosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, learning_rate, steps_per_epoch, epochs, warmup_epochs=0.0):
-        for name, value in (("steps_per_epoch", steps_per_epoch), ("epochs", epochs)):
-            if value < 1:
-                raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
-        _check_warmup(warmup_epochs)
-        self.learning_rate, self.steps_per_epoch = learning_rate, steps_per_epoch
-        self.epochs, self.warmup_epochs = epochs, warmup_epochs
+        self.learning_rate, self.steps_per_epoch = _base(learning_rate), count("steps_per_epoch", steps_per_epoch)
+        self.epochs, self.warmup_epochs = count("epochs", epochs), _warmup(warmup_epochs)
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
@@ -206,6 +238,9 @@ class CosineSchedule(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-def _check_warmup(epochs):
-    if not epochs >= 0:
-        raise ValueError(f"`warmup_epochs` must be at least 0. Received: warmup_epochs={epochs}")
+def _base(rate):
+    return number("learning_rate", rate, "a positive number", lambda r: r > 0)
+
+
+def _warmup(epochs):
+    return number("warmup_epochs", epochs, "a number of at least 0", lambda e: e >= 0)

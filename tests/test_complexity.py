@@ -8,7 +8,7 @@ from keras_osnet import OSNet, complexity
 from keras_osnet.complexity import depth
 
 PARAMETERS = {1.0: 2_169_508, 0.75: 1_285_754, 0.5: 630_034, 0.25: 201_864}
-# Paper, Table 6: width, then the height and width of the picture, then mult-adds in millions.
+# Paper, Table 6: width, then the height and width of the image, then mult-adds in millions.
 TABLE_6 = {
     1.0: {(256, 128): 978.9, (192, 96): 550.7, (128, 64): 244.9, (64, 32): 61.5},
     0.75: {(256, 128): 571.8, (192, 96): 321.7, (128, 64): 143.1, (64, 32): 35.9},
@@ -44,8 +44,8 @@ def test_every_cell_of_table_6_is_reproduced(width):
     model = OSNet(width, input_shape=(None, None, 3))  # open sides count as 256 x 128
     found = {(256, 128): complexity(model)}
     for sides in list(TABLE_6[width])[1:]:
-        picture = keras.Input((*sides, 3))
-        found[sides] = complexity(keras.Model(picture, model(picture)))
+        image = keras.Input((*sides, 3))
+        found[sides] = complexity(keras.Model(image, model(image)))
     assert {c.params for c in found.values()} == {PARAMETERS[width]}
     assert {sides: round(c.mult_adds / 1e6, 1) for sides, c in found.items()} == TABLE_6[width]
     for (of, sides), mult_adds in EXACT.items():

@@ -225,15 +225,40 @@ def test_the_schedule_serves_networks_in_double_precision():
     np.testing.assert_allclose(got, sgd_loop(rates, 0.9, 0.01, False), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("steps", [0, -3])
-def test_a_schedule_without_steps_is_refused(steps):
-    with pytest.raises(ValueError, match=f"`steps_per_epoch` must be positive. Received: steps_per_epoch={steps}"):
-        StepSchedule(0.1, steps)
+RATE = "`learning_rate` must be a positive number"
+COUNT = "must be a positive integer"
 
 
-def test_milestones_out_of_order_are_refused():
-    with pytest.raises(ValueError, match=r"`milestones` must be in order. Received: milestones=\(60, 30\)"):
-        StepSchedule(0.1, 5, (60, 30))
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: StepSchedule(0.1, 0), f"`steps_per_epoch` {COUNT}. Received: steps_per_epoch=0"),
+        (lambda: StepSchedule(0.1, 2.5), f"`steps_per_epoch` {COUNT}. Received: steps_per_epoch=2.5"),
+        (lambda: StepSchedule(math.nan, 5), f"{RATE}. Received: learning_rate=nan"),
+        (lambda: StepSchedule(0.1, 5, (60, 30)), r"`milestones` must be .*in order. Received: .*\[60.0, 30.0\]"),
+        (lambda: StepSchedule(0.1, 5, (-1,)), "`milestones` must be numbers of at least 0.* Received: milestones=-1"),
+        (lambda: StepSchedule(0.1, 5, (math.inf,)), "`milestones` must be .* Received: milestones=inf"),
+        (lambda: StepSchedule(0.1, 5, factor=0), "`factor` must be a positive number. Received: factor=0"),
+        (lambda: StepSchedule(0.1, 5, warmup_epochs=-1), "`warmup_epochs` must be a number of at least 0"),
+        (lambda: CosineSchedule(0.1, 0, 3), f"`steps_per_epoch` {COUNT}. Received: steps_per_epoch=0"),
+        (lambda: CosineSchedule(0.1, 4, 0), f"`epochs` {COUNT}. Received: epochs=0"),
+        (lambda: CosineSchedule(-0.1, 4, 1), f"{RATE}. Received: learning_rate=-0.1"),
+        (lambda: CosineSchedule(0.1, 4, 1, warmup_epochs=math.nan), "`warmup_epochs` must be a number of at least 0"),
+        (lambda: SGD(math.nan), f"{RATE} or a schedule. Received: learning_rate=nan"),
+        (lambda: SGD(-1.0), f"{RATE} or a schedule. Received: learning_rate=-1.0"),
+        (lambda: SGD(momentum=1.0), "`momentum` must be in 0 .. 1, 1 excluded. Received: momentum=1.0"),
+        (lambda: SGD(l2=math.inf), "`l2` must be a number of at least 0. Received: l2=inf"),
+        (lambda: SGD(nesterov=1), "`nesterov` must be True or False. Received: nesterov=1"),
+        (lambda: AMSGrad(True), f"{RATE} or a schedule. Received: learning_rate=True"),
+        (lambda: AMSGrad(beta_1=-0.1), "`beta_1` must be in 0 .. 1, 1 excluded. Received: beta_1=-0.1"),
+        (lambda: AMSGrad(beta_2=math.nan), "`beta_2` must be in 0 .. 1, 1 excluded. Received: beta_2=nan"),
+        (lambda: AMSGrad(epsilon=0), "`epsilon` must be a positive number. Received: epsilon=0"),
+        (lambda: AMSGrad(l2=-1), "`l2` must be a number of at least 0. Received: l2=-1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_a_schedule_read_back_from_its_config_gives_the_same_rates():
@@ -258,9 +283,3 @@ def test_the_cosine_warms_up_and_comes_back_from_its_config():
     again = CosineSchedule.from_config(json.loads(json.dumps(schedule.get_config())))
     expected = [0.4 * (1 + math.cos(math.pi * step / 20)) * min(1, (step + 1) / 3) for step in range(21)]
     np.testing.assert_allclose(rates_of(again, range(21)), expected, atol=1e-7)
-
-
-@pytest.mark.parametrize(("steps", "epochs", "named"), [(0, 3, "steps_per_epoch"), (4, 0, "epochs")])
-def test_a_cosine_without_length_is_refused(steps, epochs, named):
-    with pytest.raises(ValueError, match=f"`{named}` must be positive. Received: {named}=0"):
-        CosineSchedule(0.1, steps, epochs)

@@ -23,7 +23,7 @@ def oracle(images):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float16", "float32", "float64"])
-@pytest.mark.parametrize("shape", [(3,), (5, 4, 3), (2, 5, 4, 3)], ids=["pixel", "picture", "batch"])
+@pytest.mark.parametrize("shape", [(3,), (5, 4, 3), (2, 5, 4, 3)], ids=["pixel", "image", "batch"])
 def test_arrays_of_any_type_and_shape_become_normalised_float32_arrays(shape, dtype):
     images = levels(shape, dtype)
     before = images.copy()
@@ -64,6 +64,6 @@ def test_normalisation_can_be_compiled():
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 4), (5, 4, 1), (2, 5, 4, 4)])
-def test_pictures_that_are_not_rgb_in_the_last_axis_are_refused(shape):
+def test_images_that_are_not_rgb_in_the_last_axis_are_refused(shape):
     with pytest.raises(ValueError, match=r"`images` must be RGB, channels last.* Received: shape=\(.*\d\)"):
         preprocess_input(levels(shape))

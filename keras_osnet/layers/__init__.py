@@ -1,8 +1,18 @@
-"""The layers OSNet is composed of."""
+"""The layers of OSNet."""
 
 from keras_osnet.layers.block import OmniScaleBlock, Stage
+from keras_osnet.layers.composite import sublayers
 from keras_osnet.layers.convolution import ConvNorm, LiteConv3x3
 from keras_osnet.layers.fusion import AggregationGate
 from keras_osnet.layers.norms import BatchNorm, InstanceNorm
 
-__all__ = ["AggregationGate", "BatchNorm", "ConvNorm", "InstanceNorm", "LiteConv3x3", "OmniScaleBlock", "Stage"]
+__all__ = [
+    "AggregationGate",
+    "BatchNorm",
+    "ConvNorm",
+    "InstanceNorm",
+    "LiteConv3x3",
+    "OmniScaleBlock",
+    "Stage",
+    "sublayers",
+]

@@ -1,8 +1,10 @@
-"""The convolutions OSNet is made of: each without bias, followed by a norm and, mostly, a ReLU."""
+"""The convolutions of OSNet: each without bias, followed by a norm and, mostly, a ReLU."""
 
 import keras
 from keras import ops
 
+from keras_osnet.layers.checks import count, flag, known
+from keras_osnet.layers.composite import Composite
 from keras_osnet.layers.norms import NORMS, BatchNorm
 
 # PyTorch's kaiming_normal_(mode="fan_out"). Of a depthwise kernel (k, k, C, 1) Keras takes C k k for the fan-in and
@@ -12,15 +14,18 @@ HE_DEPTHWISE = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_no
 
 
 def fresh(initializer):
-    """A copy with a seed of its own: an unseeded initializer that is used twice gives the same numbers twice."""
+    """A copy with a seed of its own: an unseeded initializer that is used twice returns the same values twice."""
     return initializer.__class__.from_config({**initializer.get_config(), "seed": None})
 
 
+@keras.saving.register_keras_serializable(package="keras_osnet")
 class Pointwise(keras.layers.Conv2D):
     """1x1 convolution without bias. TensorFlow trains it faster as a product of matrices on CPUs."""
 
-    def __init__(self, filters, **kwargs):
-        super().__init__(filters, 1, use_bias=False, kernel_initializer=fresh(HE_FAN_OUT), **kwargs)
+    def __init__(self, filters, kernel_size=1, use_bias=False, kernel_initializer=None, **kwargs):
+        kwargs["data_format"] = "channels_last"
+        initializer = kernel_initializer or fresh(HE_FAN_OUT)
+        super().__init__(filters, kernel_size, use_bias=use_bias, kernel_initializer=initializer, **kwargs)
 
     def call(self, inputs, training=None):
         height, width, channels = inputs.shape[1:]
@@ -40,14 +45,14 @@ def on_cpus():
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class ConvNorm(keras.layers.Layer):
-    """Convolution (no bias) -> norm -> ReLU.
+class ConvNorm(Composite):
+    """Convolution (no bias) -> norm -> ReLU. Channels are last, whatever Keras' global `image_data_format` is.
 
     Args:
         filters: output channels.
         kernel_size: odd, in pixels. Default 1.
-        strides: in pixels. Default 1. The input is padded by kernel_size // 2 on every side, as PyTorch does;
-            TensorFlow's "same" would be lopsided at stride 2.
+        strides: in pixels. Default 1. The input is padded by kernel_size // 2 on every side, as in PyTorch;
+            TensorFlow's "same" is lopsided at stride 2.
         norm: "batch" or "instance".
         activation: False leaves the ReLU out.
 
@@ -56,16 +61,21 @@ class ConvNorm(keras.layers.Layer):
     Reference: paper, Table 1 (conv1, transition, conv5) and Figure 4 (the 1x1 layers).
     """
 
+    parts = ("pad", "conv", "norm")
+
     def __init__(self, filters, kernel_size=1, strides=1, norm="batch", activation=True, **kwargs):
         super().__init__(**kwargs)
-        if norm not in NORMS:
-            raise ValueError(f"`norm` must be one of {sorted(NORMS)}. Received: norm={norm!r}")
+        self.filters, self.strides = count("filters", filters), count("strides", strides)
+        self.kernel_size, self.norm_name = count("kernel_size", kernel_size), known("norm", norm, NORMS)
+        self.activation = flag("activation", activation)
         if kernel_size % 2 != 1:
             raise ValueError(f"`kernel_size` must be odd. Received: kernel_size={kernel_size}")
-        self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
-        self.norm_name, self.activation = norm, activation
         explicit = strides > 1 and kernel_size > 1
-        self.pad = keras.layers.ZeroPadding2D(kernel_size // 2, dtype=self.dtype_policy) if explicit else None
+        self.pad = None
+        if explicit:
+            self.pad = keras.layers.ZeroPadding2D(
+                kernel_size // 2, data_format="channels_last", dtype=self.dtype_policy, name="pad"
+            )
         if kernel_size == strides == 1:
             self.conv = Pointwise(filters, dtype=self.dtype_policy, name="conv")
         else:
@@ -74,6 +84,7 @@ class ConvNorm(keras.layers.Layer):
                 kernel_size,
                 strides,
                 padding="valid" if explicit else "same",
+                data_format="channels_last",
                 use_bias=False,
                 kernel_initializer=fresh(HE_FAN_OUT),
                 dtype=self.dtype_policy,
@@ -81,14 +92,14 @@ class ConvNorm(keras.layers.Layer):
             )
         self.norm = NORMS[norm](dtype=self.dtype_policy, name="norm")
 
-    def build(self, input_shape):
-        self.conv.build(input_shape if self.pad is None else self.pad.compute_output_shape(input_shape))
-        self.norm.build(self.compute_output_shape(input_shape))
+    @property
+    def depth(self):
+        """Layers with weights on the longest way through, as the paper counts them."""
+        return 1
 
-    def call(self, inputs, training=None):
-        x = inputs if self.pad is None else self.pad(inputs)
-        x = self.conv(x)
-        x = self.norm(x, training=training) if isinstance(self.norm, BatchNorm) else self.norm(x)
+    def flow(self, inputs, run):
+        x = inputs if self.pad is None else run(self.pad, inputs)
+        x = run(self.norm, run(self.conv, x))
         return ops.relu(x) if self.activation else x
 
     def compute_output_shape(self, input_shape):
@@ -108,7 +119,7 @@ class ConvNorm(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class LiteConv3x3(keras.layers.Layer):
+class LiteConv3x3(Composite):
     """Lite 3x3: a factorised 3x3 convolution, pointwise first.
 
     y = ReLU(BN((u o v) * x)): 1x1 convolution v to `filters` channels (no bias, no norm, no activation), then
@@ -116,7 +127,7 @@ class LiteConv3x3(keras.layers.Layer):
 
     Args:
         filters: output channels c'. Parameters: (9 + c) c' instead of 9 c c', plus the norm's.
-        depthwise_first: True gives ReLU(BN((v o u) * x)), u on the c input channels, the usual order that the paper
+        depthwise_first: True computes ReLU(BN((v o u) * x)), u on the c input channels, the usual order that the paper
             compares with: 9 c + c c' parameters. Default False.
 
     Input shape: (B, H, W, C). Output shape: (B, H, W, filters).
@@ -126,11 +137,12 @@ class LiteConv3x3(keras.layers.Layer):
 
     def __init__(self, filters, depthwise_first=False, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.depthwise_first = filters, depthwise_first
+        self.filters, self.depthwise_first = count("filters", filters), flag("depthwise_first", depthwise_first)
         self.pointwise = Pointwise(filters, dtype=self.dtype_policy, name="pointwise")
         self.depthwise = keras.layers.DepthwiseConv2D(
             3,
             padding="same",
+            data_format="channels_last",
             use_bias=False,
             depthwise_initializer=fresh(HE_DEPTHWISE),
             dtype=self.dtype_policy,
@@ -138,18 +150,19 @@ class LiteConv3x3(keras.layers.Layer):
         )
         self.norm = BatchNorm(dtype=self.dtype_policy, name="norm")
 
-    def build(self, input_shape):
-        output_shape = self.compute_output_shape(input_shape)
-        self.pointwise.build(input_shape)
-        self.depthwise.build(input_shape if self.depthwise_first else output_shape)
-        self.norm.build(output_shape)
+    @property
+    def parts(self):
+        return ("depthwise", "pointwise", "norm") if self.depthwise_first else ("pointwise", "depthwise", "norm")
 
-    def call(self, inputs, training=None):
-        if self.depthwise_first:
-            x = self.pointwise(self.depthwise(inputs))
-        else:
-            x = self.depthwise(self.pointwise(inputs))
-        return ops.relu(self.norm(x, training=training))
+    @property
+    def depth(self):
+        """Layers with weights on the longest way through, as the paper counts them."""
+        return 2
+
+    def flow(self, inputs, run):
+        for layer in self.layers:
+            inputs = run(layer, inputs)
+        return ops.relu(inputs)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)

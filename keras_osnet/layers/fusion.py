@@ -5,11 +5,13 @@ from functools import partial
 import keras
 from keras import ops
 
+from keras_osnet.layers.checks import count, flag
+from keras_osnet.layers.composite import Composite, call_part
 from keras_osnet.layers.convolution import HE_FAN_OUT, fresh
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class AggregationGate(keras.layers.Layer):
+class AggregationGate(Composite):
     """Aggregation gate (AG): weighs the channels of a stream by a vector computed from the stream itself.
 
     y = G(x) . x with G(x) = sigmoid(W2 ReLU(W1 gap(x) + b1) + b2). One gate serves all streams of a block, so that
@@ -17,37 +19,37 @@ class AggregationGate(keras.layers.Layer):
 
     Args:
         reduction: hidden units are C // reduction, at least 1. Default 16.
-        channelwise: True gives one weight per channel, False one weight for the whole stream (Table 5, model 7).
+        channelwise: True computes one weight per channel, False one weight for the whole stream (Table 5, model 7).
 
     Input / output shape: (B, H, W, C).
 
     Reference: paper, Section 3.2, Equations 3 and 4.
     """
 
+    parts = ("fc1", "fc2")
+
     def __init__(self, reduction=16, channelwise=True, **kwargs):
         super().__init__(**kwargs)
-        self.reduction, self.channelwise = reduction, channelwise
+        self.reduction, self.channelwise = count("reduction", reduction), flag("channelwise", channelwise)
 
-    def build(self, input_shape):
+    def make(self, input_shape):
         channels = input_shape[-1]
-        hidden = max(channels // self.reduction, 1)
 
         def dense(units, activation, name):
+            initializer = fresh(HE_FAN_OUT)
             return keras.layers.Dense(
-                units, activation, kernel_initializer=fresh(HE_FAN_OUT), dtype=self.dtype_policy, name=name
+                units, activation, kernel_initializer=initializer, dtype=self.dtype_policy, name=name
             )
 
-        self.fc1 = dense(hidden, "relu", "fc1")
+        self.fc1 = dense(max(channels // self.reduction, 1), "relu", "fc1")
         self.fc2 = dense(channels if self.channelwise else 1, "sigmoid", "fc2")
-        self.fc1.build((input_shape[0], channels))
-        self.fc2.build((input_shape[0], hidden))
 
-    def gating_vector(self, inputs):
+    def gating_vector(self, inputs, run=call_part):
         """G(x), each weight in 0..1: (B, C), or (B, 1) for a stream-wise gate."""
-        return self.fc2(self.fc1(ops.mean(inputs, axis=(1, 2))))
+        return run(self.fc2, run(self.fc1, ops.mean(inputs, axis=(1, 2))))
 
-    def call(self, inputs):
-        return inputs * ops.expand_dims(self.gating_vector(inputs), (1, 2))
+    def flow(self, inputs, run):
+        return inputs * ops.expand_dims(self.gating_vector(inputs, run), (1, 2))
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -57,7 +59,7 @@ class AggregationGate(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class GatedSum(keras.layers.Layer):
+class GatedSum(Composite):
     """Sum of the gated streams, sum_t G(x^t) . x^t (Equation 3).
 
     Args:
@@ -67,25 +69,25 @@ class GatedSum(keras.layers.Layer):
     Input: a list of T maps (B, H, W, C). Output shape: (B, H, W, C).
     """
 
+    parts = ("gates",)
+    depth = 2  # the dense layers of a gate
+
     def __init__(self, shared=True, channelwise=True, **kwargs):
         super().__init__(**kwargs)
-        self.shared, self.channelwise = shared, channelwise
+        self.shared, self.channelwise = flag("shared", shared), flag("channelwise", channelwise)
 
-    def build(self, input_shape):
-        count = 1 if self.shared else len(input_shape)
+    def make(self, input_shape):
         self.gates = [
             AggregationGate(channelwise=self.channelwise, dtype=self.dtype_policy, name=f"gate{i + 1}")
-            for i in range(count)
+            for i in range(1 if self.shared else len(input_shape))
         ]
-        for gate in self.gates:
-            gate.build(input_shape[0])
 
     def gate_of(self, stream):
         """The gate of stream number `stream` (0 .. T - 1)."""
         return self.gates[0 if self.shared else stream]
 
-    def call(self, inputs):
-        return sum(self.gate_of(i)(x) for i, x in enumerate(inputs))
+    def flow(self, inputs, run):
+        return sum(run(self.gate_of(i), x) for i, x in enumerate(inputs))
 
     def compute_output_shape(self, input_shape):
         return input_shape[0]
@@ -96,13 +98,15 @@ class GatedSum(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class FixedGatedSum(keras.layers.Layer):
-    """Sum of streams weighed by learned vectors that do not depend on the picture (Table 5, model 8).
+    """Sum of streams weighed by learned vectors that do not depend on the image (Table 5, model 8).
 
     sum_t sigmoid(a^t) . x^t with one free vector a^t per stream, which starts at 0. The sigmoid is our reading: it
     keeps the weights in the range that the dynamic gates have.
 
     Input: a list of T maps (B, H, W, C). Output shape: (B, H, W, C).
     """
+
+    depth = 0
 
     def build(self, input_shape):
         self.logits = self.add_weight(shape=(len(input_shape), input_shape[0][-1]), initializer="zeros", name="logits")
@@ -115,12 +119,26 @@ class FixedGatedSum(keras.layers.Layer):
         return input_shape[0]
 
 
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class Addition(keras.layers.Add):
+    """Sum of the streams (Table 5, model 5). Input: a list of maps (B, H, W, C). Output shape: (B, H, W, C)."""
+
+    depth = 0
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class Concatenation(keras.layers.Concatenate):
+    """The streams side by side (Table 5, model 4). Input: T maps (B, H, W, C). Output shape: (B, H, W, T C)."""
+
+    depth = 0
+
+
 FUSIONS = {
     "unified_gate": GatedSum,
     "separate_gates": partial(GatedSum, shared=False),
     "streamwise_gate": partial(GatedSum, channelwise=False),
     "fixed_gate": FixedGatedSum,
-    "addition": keras.layers.Add,
-    "concatenation": keras.layers.Concatenate,
+    "addition": Addition,
+    "concatenation": Concatenation,
     "none": None,  # a single stream needs no fusion
 }

@@ -1,7 +1,9 @@
-"""Normalisation layers that compute what PyTorch's compute, at TensorFlow's best speed."""
+"""Normalisation layers with PyTorch's arithmetic and TensorFlow's fused op."""
 
 import keras
 from keras import ops
+
+from keras_osnet.layers.checks import flag, number
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
@@ -14,9 +16,10 @@ class BatchNorm(keras.layers.BatchNormalization):
     `keras.layers.BatchNormalization` keeps the biased variance.
 
     Args:
-        momentum: share of the old running statistic, 0 to 1. Default .9 (PyTorch writes it as .1).
-        epsilon: added to the variance. Default 1e-5.
-        synchronized: take the moments over all replicas of a `tf.distribute` strategy. TensorFlow backend only.
+        momentum: weight of the old running statistic, in 0 .. 1. Default .9 (PyTorch writes it as .1).
+        epsilon: added to the variance, positive. Default 1e-5.
+        synchronized: compute the moments over all replicas of a `tf.distribute` strategy. TensorFlow backend only.
+        further arguments of `keras.layers.BatchNormalization`, but for `axis` and `renorm`.
 
     Input / output shape: (B, ..., C).
 
@@ -24,15 +27,20 @@ class BatchNorm(keras.layers.BatchNormalization):
     """
 
     def __init__(self, momentum=0.9, epsilon=1e-5, synchronized=False, **kwargs):
-        super().__init__(momentum=momentum, epsilon=epsilon, synchronized=synchronized, **kwargs)
+        super().__init__(
+            momentum=number("momentum", momentum, "a number in 0 .. 1", lambda m: 0 <= m <= 1),
+            epsilon=number("epsilon", epsilon, "a positive number", lambda e: e > 0),
+            synchronized=flag("synchronized", synchronized),
+            **kwargs,
+        )
         if self.axis != -1 or self.renorm:
             raise ValueError(f"`axis` must be -1 and `renorm` False. Received: axis={self.axis}, renorm={self.renorm}")
 
     def add_weight(self, *, trainable=True, **options):
         if trainable:
             return super().add_weight(trainable=True, **options)
-        # Each replica sees pictures of its own: the running statistics are the mean over replicas, taken when they are
-        # read. `add_weight` has no word for that, and would exchange them at every step, norm by norm.
+        # Each replica sees images of its own: the running statistics are the mean over replicas, computed when they
+        # are read. `add_weight` has no argument for that, and would exchange them at every step, norm by norm.
         with keras.name_scope(self.name, caller=self):
             return keras.Variable(
                 trainable=False,
@@ -44,7 +52,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         if mask is not None:
-            raise ValueError("`mask` must be None: OSNet's maps have no masked positions.")
+            raise ValueError(f"`mask` must be None: no position of a map is masked. Received: mask={mask!r}")
         training = bool(training) and self.trainable
         if keras.backend.backend() == "tensorflow" and self._fits_fused_op(inputs, training):
             return self._fused(inputs, training)
@@ -57,8 +65,15 @@ class BatchNorm(keras.layers.BatchNormalization):
         unbiased = variance * count / ops.maximum(count - 1.0, 1.0)
         for running, batch in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
             running.assign(running * self.momentum + ops.cast(batch, running.dtype) * (1.0 - self.momentum))
-        scale = ops.cast(self.gamma, x.dtype) * ops.rsqrt(variance + self.epsilon)
-        return ops.cast(x * scale + (ops.cast(self.beta, x.dtype) - mean * scale), self.compute_dtype)
+        gamma, beta = self._scale_and_shift(x.dtype)
+        scale = gamma * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(x * scale + (beta - mean * scale), self.compute_dtype)
+
+    def _scale_and_shift(self, dtype):
+        channels = self.moving_mean.shape
+        gamma = ops.ones(channels, dtype) if self.gamma is None else ops.cast(self.gamma, dtype)
+        beta = ops.zeros(channels, dtype) if self.beta is None else ops.cast(self.beta, dtype)
+        return gamma, beta
 
     def _fits_fused_op(self, inputs, training):
         return (
@@ -73,20 +88,21 @@ class BatchNorm(keras.layers.BatchNormalization):
     def _fused(self, inputs, training):
         import tensorflow as tf
 
-        # In training the op moves the running statistics too, its variance being the unbiased one.
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs,
-            self.gamma.value,
-            self.beta.value,
-            self.moving_mean.value,
-            self.moving_variance.value,
+        gamma, beta = self._scale_and_shift("float32")
+        # In training the op moves the running statistics too, with the unbiased variance.
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=gamma,
+            offset=beta,
+            mean=tf.cast(self.moving_mean.value, "float32"),
+            variance=tf.cast(self.moving_variance.value, "float32"),
             epsilon=self.epsilon,
-            is_training=training,
             exponential_avg_factor=1.0 - self.momentum if training else 1.0,
+            is_training=training,
         )
         if training:
-            self.moving_mean.assign(mean)
-            self.moving_variance.assign(variance)
+            self.moving_mean.assign(tf.cast(mean, self.moving_mean.dtype))
+            self.moving_variance.assign(tf.cast(variance, self.moving_variance.dtype))
         return outputs
 
     def _replicas(self):
@@ -99,12 +115,12 @@ class BatchNorm(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class InstanceNorm(keras.layers.Layer):
-    """Instance normalisation: each channel of each picture by its own mean and (biased) variance over space.
+    """Instance normalisation: each channel of each image by its own mean and (biased) variance over space.
 
     y = gamma (x - mean_hw) / sqrt(variance_hw + epsilon) + beta. There are no running statistics.
 
     Args:
-        epsilon: added to the variance. Default 1e-5.
+        epsilon: added to the variance, positive. Default 1e-5.
 
     Input / output shape: (B, H, W, C).
 
@@ -114,7 +130,7 @@ class InstanceNorm(keras.layers.Layer):
 
     def __init__(self, epsilon=1e-5, **kwargs):
         super().__init__(**kwargs)
-        self.epsilon = epsilon
+        self.epsilon = number("epsilon", epsilon, "a positive number", lambda e: e > 0)
 
     def build(self, input_shape):
         self.gamma = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="gamma", autocast=False)

@@ -1,14 +1,16 @@
-"""Losses, one value per picture; the training loop takes the mean over the global batch."""
+"""Losses, one value per image; the training loop takes the mean over the global batch."""
 
 from keras_osnet.losses.attributes import FORMS, WeightedBinaryCrossentropy
-from keras_osnet.losses.classification import KINDS, LabelSmoothedCrossEntropy, MarginSoftmax
+from keras_osnet.losses.classification import MARGINS, LabelSmoothedCrossEntropy, MarginSoftmax
 from keras_osnet.losses.metric import CenterLoss, CircleLoss
+from keras_osnet.losses.objective import LOSSES, with_objective
 from keras_osnet.losses.triplet import MININGS, BatchHardTriplet
 from keras_osnet.losses.weighted_sum import LabelColumns, WeightedSum
 
 __all__ = [
     "FORMS",
-    "KINDS",
+    "LOSSES",
+    "MARGINS",
     "MININGS",
     "BatchHardTriplet",
     "CenterLoss",
@@ -18,4 +20,5 @@ __all__ = [
     "MarginSoftmax",
     "WeightedBinaryCrossentropy",
     "WeightedSum",
+    "with_objective",
 ]

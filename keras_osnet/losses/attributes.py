@@ -1,10 +1,11 @@
-"""Loss of attributes that some pictures have and others lack."""
+"""Loss of attributes that some images have and others lack."""
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_osnet.losses.base import PictureLoss, known, whole
+from keras_osnet.layers.checks import known
+from keras_osnet.losses.base import ImageLoss, at_least_float32
 
 # Weights of positives and negatives from the positive rates p.
 FORMS = {
@@ -14,8 +15,8 @@ FORMS = {
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class WeightedBinaryCrossentropy(PictureLoss):
-    """Binary cross entropy of every attribute, weighted by how many pictures have it, from logits.
+class WeightedBinaryCrossentropy(ImageLoss):
+    """Binary cross entropy of every attribute, weighted by how many images have it, from logits.
 
     L = -1/A sum_j [u_j y_j log s(z_j) + v_j (1 - y_j) log(1 - s(z_j))], s the sigmoid, with p_j the positive rate:
 
@@ -23,7 +24,7 @@ class WeightedBinaryCrossentropy(PictureLoss):
         exp_posneg: u_j = exp(1 - p_j), v_j = exp(p_j)
 
     Args:
-        positive_rates: (A,) numbers 0..1: the share of the training pictures that have each attribute.
+        positive_rates: (A,) numbers 0..1: the fraction of the training images that have each attribute.
         form: "exp_rate" (default) or "exp_posneg", a row of `FORMS`.
 
     Input: labels (B, A) of 0 and 1, logits (B, A). Output of `call`: (B,), float32 for half precision.
@@ -48,10 +49,10 @@ class WeightedBinaryCrossentropy(PictureLoss):
         attributes = len(self.positive_rates)
         if tuple(y_pred.shape[1:]) != (attributes,) or tuple(y_true.shape[1:]) != (attributes,):
             raise ValueError(
-                f"`labels` and `logits` must be (batch, {attributes}), as `positive_rates` says. "
+                f"`labels` and `logits` must be (batch, {attributes}), as `positive_rates` is. "
                 f"Received: labels.shape={y_true.shape}, logits.shape={y_pred.shape}"
             )
-        logits = whole(y_pred)
+        logits = at_least_float32(y_pred)
         labels = ops.cast(y_true, logits.dtype)
         positive, negative = (
             ops.convert_to_tensor(weights, dtype=logits.dtype)

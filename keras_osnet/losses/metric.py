@@ -3,16 +3,17 @@
 import keras
 from keras import ops
 
-from keras_osnet.losses.base import PictureLoss, matrix, number, of_own_class, own_class, pairs, whole
+from keras_osnet.layers.checks import number
+from keras_osnet.losses.base import ImageLoss, at_least_float32, matrix, of_own_class, own_class, pairs
 from keras_osnet.models.heads import unit_vectors
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class CenterLoss(PictureLoss):
+class CenterLoss(ImageLoss):
     """Center loss: half the squared distance of a feature to the centre of its class.
 
-    L = 1/2 |x - c_y|^2. The centres are weights of the layer `keras_osnet.models.heads.Centers`, which gives the
-    distances; this loss picks that of the label. A label that is no class gives NaN.
+    L = 1/2 |x - c_y|^2. The centres are weights of the layer `keras_osnet.models.heads.Centers`, which returns
+    the distances; this loss picks that of the label. A label that is no class gives NaN.
 
     Input: labels (B,) integers 0 .. K - 1, half squared distances (B, K). Output of `call`: (B,), float32 for half
         precision.
@@ -25,7 +26,7 @@ class CenterLoss(PictureLoss):
         super().__init__(name=name, **kwargs)
 
     def call(self, y_true, y_pred):
-        return of_own_class(whole(y_pred), own_class(y_true, y_pred.shape[-1]))
+        return of_own_class(at_least_float32(y_pred), own_class(y_true, y_pred.shape[-1]))
 
 
 def _log_sum_exp(values, mask):
@@ -34,10 +35,10 @@ def _log_sum_exp(values, mask):
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class CircleLoss(PictureLoss):
+class CircleLoss(ImageLoss):
     """Circle loss on the cosine similarities s of all pairs of the batch, each weighted by how far it is from its goal.
 
-    With P(i) the other pictures of i's identity and N(i) the pictures of other identities, for every anchor i
+    With P(i) the other images of i's identity and N(i) the images of other identities, for every anchor i
 
         L_i = log(1 + sum_{n in N(i)} exp(gamma a_n (s_n - m)) sum_{p in P(i)} exp(-gamma a_p (s_p - 1 + m)))
         a_n = max(0, s_n + m),  a_p = max(0, 1 + m - s_p)

@@ -1,67 +1,115 @@
 """What a network is trained for: the heads on its features, and the weighted sum of their losses."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 import keras
 
-from keras_osnet.losses import (
-    BatchHardTriplet,
-    CenterLoss,
-    CircleLoss,
-    LabelSmoothedCrossEntropy,
-    MarginSoftmax,
-    WeightedSum,
-)
-from keras_osnet.models.heads import Centers, CosineClassifier
+from keras_osnet.layers.checks import known, number
+from keras_osnet.losses.classification import LabelSmoothedCrossEntropy, MarginSoftmax
+from keras_osnet.losses.metric import CenterLoss, CircleLoss
+from keras_osnet.losses.triplet import BatchHardTriplet
+from keras_osnet.losses.weighted_sum import WeightedSum
+from keras_osnet.models.heads import Centers, CosineClassifier, dense_head
+from keras_osnet.models.network import Network
 
 
-def _dense(classes, name):
-    initializer = keras.initializers.RandomNormal(stddev=0.01)
-    full = keras.config.dtype_policy().variable_dtype
-    return keras.layers.Dense(classes, kernel_initializer=initializer, dtype=full, name=name)
+@dataclass(frozen=True)
+class Row:
+    """A loss of identities, and the output of the network that it takes.
+
+    Args:
+        loss: makes the loss from its own arguments.
+        output: name of the output: "features", "logits", or a new name.
+        head: makes the layer from features to this output, from the number of classes and the weight of the loss and
+            with `dtype` and `name`; None for the features themselves.
+    """
+
+    loss: Callable
+    output: str
+    head: Callable | None = None
 
 
-# The layer that gives logits, and its loss from a smoothing epsilon. The margins' papers smooth nothing, and at scale
-# 64 an epsilon of .1 would hold the right cosine back as soon as it is .14 above the others.
-CLASSIFIERS = {
-    "linear": (_dense, LabelSmoothedCrossEntropy),
-    "arcface": (CosineClassifier, lambda epsilon: MarginSoftmax("arcface")),
-    "cosface": (CosineClassifier, lambda epsilon: MarginSoftmax("cosface")),
+def _dense(classes, weight, **options):
+    return dense_head(classes, **options)
+
+
+def _cosines(classes, weight, **options):
+    return CosineClassifier(classes, **options)
+
+
+def _centers(classes, weight, **options):
+    # The centres learn at the network's own rate, whatever the weight of their loss.
+    return Centers(classes, gradient_scale=1 / weight, **options)
+
+
+# The margins' papers smooth no labels: at scale 64 an epsilon of .1 would hold the right cosine back as soon as it is
+# .14 above the others.
+LOSSES = {
+    "cross_entropy": Row(LabelSmoothedCrossEntropy, "logits", _dense),
+    "arcface": Row(partial(MarginSoftmax, "arcface"), "logits", _cosines),
+    "cosface": Row(partial(MarginSoftmax, "cosface"), "logits", _cosines),
+    "triplet": Row(BatchHardTriplet, "features"),
+    "circle": Row(CircleLoss, "features"),
+    "center": Row(CenterLoss, "centers", _centers),
 }
 
 
-def with_objective(
-    network, classes, *, classifier="linear", label_smoothing=0.1, triplet=0.0, margin=0.3, circle=0.0, center=0.0
-):
-    """Puts heads on a network that gives features; the new model shares all its layers.
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class TrainingNetwork(Network):
+    """A network with heads, whose outputs are a dict. `compile` takes a `WeightedSum`, and `fit` the labels (B,)."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if not isinstance(self.loss, WeightedSum):
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        return sum(self.losses, start=self.loss(y, y_pred, sample_weight))
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        labels = y if isinstance(y, dict) else dict.fromkeys(y_pred, y)
+        return super().compute_metrics(x, labels, y_pred, sample_weight)
+
+
+keras.saving.get_custom_objects()["TrainingNetwork"] = TrainingNetwork  # the name in a .h5 file
+
+
+def with_objective(network, classes, losses=None, arguments=None):
+    """Puts heads on a network that returns features; the new model shares all its layers.
 
     Args:
-        network: keras.Model, pictures -> (B, D) features.
-        classes: identities to tell apart.
-        classifier: row of `CLASSIFIERS`.
-        label_smoothing: epsilon of the linear classifier's loss.
-        triplet, circle, center: weights of these losses beside the classifier's; 0 leaves one out.
-        margin: of the triplet loss, a number or "soft".
+        network: keras.Model, images -> (B, D) features.
+        classes: number of identities.
+        losses: mapping from rows of `LOSSES` to their weights in the sum, one row of logits among them. A weight of 0
+            leaves a loss out. Default {"cross_entropy": 1}.
+        arguments: mapping from rows to the arguments of their losses, such as {"triplet": {"margin": "soft"}}.
 
     Returns:
-        (model, loss): the model gives a dict with "features", "logits" and, with `center`, "centers", which the loss
-        takes.
+        (model, loss): the model returns a dict of "features", "logits" and the further outputs that the losses take.
 
     Raises:
-        ValueError: for an unknown classifier, or a loss' argument out of its range.
+        ValueError: for an unknown row, a negative weight, no or several losses of logits, or an argument of a loss out
+            of its range.
 
     Reference: paper, Section 4.1 (cross entropy with label smoothing); the losses' own for the others.
     """
-    if classifier not in CLASSIFIERS:
-        raise ValueError(f"`classifier` must be one of {list(CLASSIFIERS)}. Received: classifier={classifier!r}")
-    head, loss = CLASSIFIERS[classifier]
-    features = network.output
-    outputs = {"features": features, "logits": head(classes, name="classifier")(features)}
-    terms = [(1.0, loss(label_smoothing), "logits")]
-    if triplet:
-        terms.append((triplet, BatchHardTriplet(margin), "features"))
-    if circle:
-        terms.append((circle, CircleLoss(), "features"))
-    if center:
-        # The centres learn at the network's own rate, whatever the weight of their loss.
-        outputs["centers"] = Centers(classes, gradient_scale=1 / center, name="centers")(features)
-        terms.append((center, CenterLoss(), "centers"))
-    return keras.Model(network.input, outputs), WeightedSum(terms)
+    losses, arguments = {"cross_entropy": 1.0} if losses is None else losses, arguments or {}
+    for name in (*losses, *arguments):
+        known("losses", name, LOSSES)
+    weights = {
+        name: number(f"losses[{name!r}]", weight, "a number of at least 0", lambda w: w >= 0)
+        for name, weight in losses.items()
+    }
+    rows = {name: LOSSES[name] for name, weight in weights.items() if weight}
+    if [row.output for row in rows.values()].count("logits") != 1:
+        choices = [name for name, row in LOSSES.items() if row.output == "logits"]
+        raise ValueError(f"`losses` must have one of {choices}. Received: losses={losses}")
+    outputs, terms = {"features": network.output}, []
+    for name, row in rows.items():
+        if row.head is not None:
+            layer = {"logits": "classifier"}.get(row.output, row.output)
+            head = row.head(classes, weights[name], dtype=network.dtype_policy, name=layer)
+            outputs[row.output] = head(network.output)
+        terms.append((weights[name], row.loss(**arguments.get(name, {})), row.output))
+    model = TrainingNetwork(network.input, outputs)
+    model.dtype_policy = network.dtype_policy
+    return model, WeightedSum(terms)

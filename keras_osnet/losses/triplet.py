@@ -5,7 +5,8 @@ import math
 import keras
 from keras import ops
 
-from keras_osnet.losses.base import PictureLoss, is_number, known, matrix, pairs
+from keras_osnet.layers.checks import is_number, known
+from keras_osnet.losses.base import ImageLoss, matrix, pairs
 
 
 def _hardest(distances, same, others, cost):
@@ -32,10 +33,10 @@ MININGS = {"hard": _hardest, "semihard": _semihard}
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class BatchHardTriplet(PictureLoss):
+class BatchHardTriplet(ImageLoss):
     """Triplet loss with the triplets chosen within the batch, on embeddings as they are, with Euclidean distances.
 
-    With D the distance, P(a) the other pictures of a's identity and N(a) the pictures of other identities:
+    With D the distance, P(a) the other images of a's identity and N(a) the images of other identities:
 
         hard:     L_a = c(max_{p in P(a)} D(a, p) - min_{n in N(a)} D(a, n))
         semihard: L_a = B / (sum_b |P(b)|) sum_{p in P(a)} c(D(a, p) - D(a, n(a, p))),
@@ -44,9 +45,9 @@ class BatchHardTriplet(PictureLoss):
 
     so that the mean of L_a is the mean over the anchors (hard) or over all positive pairs (semihard). An anchor
     without a positive, or without a negative, costs 0 and is counted in that mean; tensorflow-addons takes the anchor
-    itself for its hardest positive there, and gives NaN for a semi-hard batch without a pair. Where two embeddings
-    coincide, their distance has gradient 0. Triplets are sought in the batch that `call` is given.
-    The differences of all pairs are held, B^2 x features numbers, which keeps small distances exact.
+    itself for its hardest positive there, and returns NaN for a semi-hard batch without a pair. Where two embeddings
+    coincide, their distance has gradient 0. Triplets come from the batch that `call`
+    receives. The differences of all pairs are in memory, B^2 x features values, which keeps small distances exact.
 
     Args:
         margin: a number of at least 0, default .3, or "soft".

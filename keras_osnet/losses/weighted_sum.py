@@ -1,20 +1,21 @@
-"""Several losses on several outputs of one network, from one or several labels of a picture."""
+"""Several losses on several outputs of one network, from one or several labels of an image."""
 
 import keras
 from keras import ops
 
-from keras_osnet.losses.base import PictureLoss, number
+from keras_osnet.layers import checks
+from keras_osnet.losses.base import ImageLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class WeightedSum(PictureLoss):
+class WeightedSum(ImageLoss):
     """Weighted sum of losses, each on one of the outputs of a network.
 
     L = sum_i w_i L_i(labels, outputs[name_i]); all terms share the labels. `whole_batch` is True if any term's is.
 
     Args:
         terms: sequence of (weight of at least 0, loss, name of its output). A loss is a `keras.losses.Loss` whose
-            `call` gives one value per picture.
+            `call` returns one value per image.
 
     Input: labels (B,), a dict of outputs that may hold more than the terms use. Output of `call`: (B,).
 
@@ -54,22 +55,23 @@ class WeightedSum(PictureLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class LabelColumns(PictureLoss):
-    """A loss on some of a picture's labels: L(labels[:, first : first + count], outputs).
+class LabelColumns(ImageLoss):
+    """A loss on some of an image's labels: L(labels[:, first : first + count], outputs).
 
-    For a network that answers several questions, whose labels stand side by side in one array.
+    For a network with several heads, whose labels are the columns of one array.
 
     Args:
-        loss: a `keras.losses.Loss` whose `call` gives one value per picture.
-        first: of its columns.
-        count: of columns; None (default) for a single one without an axis, (B,).
+        loss: a `keras.losses.Loss` whose `call` returns one value per image.
+        first: index of its first column.
+        count: number of columns; None (default) for a single one without an axis, (B,).
 
     Input: labels (B, columns), outputs as the loss takes them. Output of `call`: (B,).
     """
 
     def __init__(self, loss, first, count=None, name="label_columns", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.loss, self.first, self.count = loss, first, count
+        self.loss, self.first = loss, checks.count("first", first, 0)
+        self.count = None if count is None else checks.count("count", count)
 
     @property
     def whole_batch(self):
@@ -96,4 +98,8 @@ def _checked(term):
     if not (whole_term and isinstance(term[1], keras.losses.Loss) and isinstance(term[2], str)):
         raise ValueError(f"`terms` must be of (weight, keras.losses.Loss, output name). Received: {term!r}")
     weight, loss, output = term
-    return number("weight", weight, f"a number of at least 0 (output {output!r})", lambda w: w >= 0), loss, output
+    return (
+        checks.number("weight", weight, f"a number of at least 0 (output {output!r})", lambda w: w >= 0),
+        loss,
+        output,
+    )

@@ -1,6 +1,8 @@
-"""What turns a feature into attributes."""
+"""The layer from features to attributes."""
 
 import keras
+
+from keras_osnet.models.heads import dense_settings
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
@@ -23,9 +25,7 @@ class AttributeHead(keras.layers.Dense):
         self.names = [str(name) for name in names]
         if not self.names or len(set(self.names)) < len(self.names):
             raise ValueError(f"`names` must be one or more, each once. Received: names={names!r}")
-        full = keras.dtype_policies.get(dtype).variable_dtype
-        initializer = keras.initializers.RandomNormal(stddev=0.01)
-        super().__init__(len(self.names), kernel_initializer=initializer, dtype=full, **kwargs)
+        super().__init__(len(self.names), **dense_settings(dtype), **kwargs)
 
     def get_config(self):
         config = super().get_config()

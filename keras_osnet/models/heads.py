@@ -1,20 +1,34 @@
-"""What follows the last map: the embedding, and what losses need on top of it in training."""
-
-import math
-import numbers
+"""What follows the last map: the embedding, and the layers that losses need after it in training."""
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_osnet.layers import BatchNorm
+from keras_osnet.layers.checks import count, number
+from keras_osnet.layers.composite import Composite
+
+
+def full_precision(dtype):
+    """The variable dtype of a policy, and at least float32: what follows the last map keeps its digits."""
+    return keras.backend.result_type(keras.dtype_policies.get(dtype).variable_dtype, "float32")
+
+
+def dense_settings(dtype=None):
+    """What all dense layers after the last map have in common: weights from N(0, .01), full precision."""
+    return {"kernel_initializer": keras.initializers.RandomNormal(stddev=0.01), "dtype": full_precision(dtype)}
+
+
+def dense_head(classes, *, dtype=None, name=None):
+    """Dense layer from features to logits: (B, features) -> (B, classes)."""
+    return keras.layers.Dense(classes, name=name, **dense_settings(dtype))
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class Embedding(keras.layers.Layer):
+class Embedding(Composite):
     """Fully connected layer that makes the feature: dense (with bias) -> BN -> ReLU.
 
-    f = ReLU(BN(W x + b)), computed and returned in the policy's variable dtype (float32 under mixed precision).
+    f = ReLU(BN(W x + b)), computed and returned in the policy's variable dtype, and at least float32.
 
     Args:
         units: length of the feature. 512 in the paper, at every width.
@@ -24,23 +38,16 @@ class Embedding(keras.layers.Layer):
     Reference: paper, Table 1 (fc) and Section 4.1 ("512-D feature vectors extracted from the last FC layer").
     """
 
-    def __init__(self, units=512, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-        self.dense = keras.layers.Dense(
-            units,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-            dtype=self.dtype_policy,
-            name="dense",
-        )
+    parts = ("dense", "norm")
+
+    def __init__(self, units=512, dtype=None, **kwargs):
+        super().__init__(dtype=full_precision(dtype), **kwargs)
+        self.units = count("units", units)
+        self.dense = keras.layers.Dense(units, name="dense", **dense_settings(self.dtype_policy))
         self.norm = BatchNorm(dtype=self.dtype_policy, name="norm")
 
-    def build(self, input_shape):
-        self.dense.build(input_shape)
-        self.norm.build((input_shape[0], self.units))
-
-    def call(self, inputs, training=None):
-        return ops.relu(self.norm(self.dense(inputs), training=training))
+    def flow(self, inputs, run):
+        return ops.relu(run(self.norm, run(self.dense, inputs)))
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.units)
@@ -64,14 +71,11 @@ def unit_vectors(vectors, axis=-1):
 
 
 class _ClassLayer(keras.layers.Layer):
-    """(B, features) -> one number per class, (B, classes), in float32 in place of half precision."""
+    """(B, features) -> one value per class, (B, classes), in the policy's variable dtype and at least float32."""
 
     def __init__(self, classes, dtype=None, **kwargs):
-        full = keras.backend.result_type(keras.dtype_policies.get(dtype).variable_dtype, "float32")
-        super().__init__(dtype=full, **kwargs)
-        if not isinstance(classes, numbers.Integral) or classes < 1:
-            raise ValueError(f"`classes` must be a positive count. Received: classes={classes!r}")
-        self.classes = int(classes)
+        super().__init__(dtype=full_precision(dtype), **kwargs)
+        self.classes = count("classes", classes)
 
     def build(self, input_shape):
         if len(input_shape) != 2:
@@ -98,7 +102,7 @@ class Centers(_ClassLayer):
         (1 - u) / (w r)                     c_k moves by -1/B sum_i (c_k - x_i): the code of Luo et al. for ReID,
                                             which divides the centres' gradient by the weight and has an SGD of rate .5
                                             for them, on squared distances without the half; its weight is w / 2
-        a B (1 - u) / ((1 + n) w r)         c_k moves by -a / (1 + n) sum_i (c_k - x_i), with n the pictures of class
+        a B (1 - u) / ((1 + n) w r)         c_k moves by -a / (1 + n) sum_i (c_k - x_i), with n the images of class
                                             k in the batch: Wen et al., Equation 4, where a = .5. With P x K batches
                                             n = K
 
@@ -117,9 +121,7 @@ class Centers(_ClassLayer):
 
     def __init__(self, classes, gradient_scale=1.0, **kwargs):
         super().__init__(classes, **kwargs)
-        if not (isinstance(gradient_scale, numbers.Real) and 0 < gradient_scale < math.inf):
-            raise ValueError(f"`gradient_scale` must be a positive number. Received: gradient_scale={gradient_scale!r}")
-        self.gradient_scale = float(gradient_scale)
+        self.gradient_scale = number("gradient_scale", gradient_scale, "a positive number", lambda scale: scale > 0)
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -1,25 +1,39 @@
 """OSNet, the network."""
 
-import numbers
+import inspect
 from dataclasses import asdict
+from typing import TypeVar
 
 import keras
 
-from keras_osnet.layers import ConvNorm, Stage
-from keras_osnet.models.heads import Embedding
+from keras_osnet.layers.checks import count, known, number
+from keras_osnet.layers.composite import changed_parts, restore_parts
+from keras_osnet.models.network import Network
+from keras_osnet.models.structure import POOLINGS, STEMS, channels, layers_of, settings_of, smallest_side
 from keras_osnet.models.variants import VARIANTS
 from keras_osnet.preprocessing import Preprocessing
 
-CHANNELS = {"conv1": 64, "conv2": 256, "conv3": 384, "conv4": 512, "conv5": 512}
-# stem: kernel and stride of conv1, and whether a max pool follows. The paper does not give the stem for 32 x 32
-# pictures; "cifar" keeps their full resolution.
-STEMS = {"reid": (7, 2, True), "cifar": (3, 1, False)}
-POOLINGS = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
+Init = TypeVar("Init")
 
 
-def channels(width):
-    """Channels of conv1 .. conv5 at a width multiplier: rounded down, as the reference does."""
-    return {name: int(count * width) for name, count in CHANNELS.items()}
+def _or_of_tensors(init: Init) -> Init:
+    """Lets a network also be made as cls(inputs, outputs, name=...), as `keras.models.clone_model` does it.
+
+    Keras does so only if it sees *args and **kwargs as the constructor's arguments.
+    """
+
+    def construct(self, *args, **kwargs):
+        if not _are_tensors(args):
+            return init(self, *args, **kwargs)
+        super(OSNet, self).__init__(*args, **kwargs)
+        self._describe(self.get_layer("conv1").dtype_policy, **settings_of(self.layers[1:]))
+
+    construct.arguments = inspect.signature(init)
+    return construct
+
+
+def _are_tensors(args):
+    return bool(args) and isinstance(args[0], keras.KerasTensor)
 
 
 class _Presets:
@@ -32,17 +46,19 @@ class _Presets:
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class OSNet(keras.Model):
+class OSNet(Network):
     """OSNet: omni-scale feature learning for person re-identification.
 
-    (B, H, W, 3) pictures, normalised by `preprocess_input`, -> (B, feature_dim) features, or (B, classes) logits.
+    (B, H, W, 3) images, normalised by `preprocess_input`, -> (B, feature_dim) features, or (B, classes) logits.
     The output is the same in kind in training and inference. Layers: conv1, conv2 .. conv4 (stages of
-    `OmniScaleBlock`s), conv5, embedding (the feature after its ReLU) and, with `classes`, classifier.
+    `OmniScaleBlock`s), conv5, embedding (the feature after its ReLU) and, with `classes`, classifier. Channels are
+    last, whatever Keras' global `image_data_format` is.
 
     Args:
         width: multiplier beta of the channels of all layers but the embedding; 1.0, 0.75, 0.5, 0.25 in the paper.
         variant: a row of `VARIANTS`.
-        input_shape: (height, width, 3) in pixels. Default (256, 128, 3).
+        input_shape: (height, width, 3) in pixels, at least 13 x 13 (stem "cifar": 4 x 4). A side may be None: any
+            size. Default (256, 128, 3).
         depths: blocks in conv2, conv3, conv4. Default (2, 2, 2).
         stem: "reid" (7x7 stride 2, max pool) or "cifar" (3x3 stride 1, no pool).
         feature_dim: length of the embedding. Default 512.
@@ -52,15 +68,29 @@ class OSNet(keras.Model):
             known form, a folder, "https://..." or "hf://...". Not part of the config.
         name: of the model. Default e.g. "osnet_x0_25".
         preprocessing: `Preprocessing`, or its arguments as a dict. Default: that of the weights, or ImageNet's.
+        dtype: dtype policy of all layers, such as "mixed_bfloat16". Embedding and classifier have the policy's
+            variable dtype, and at least float32. Default: Keras' global policy.
+
+    Attributes:
+        settings: the arguments above but `weights`, as a dict.
 
     Raises:
-        ValueError: for a width that leaves a layer without channels, channels first, or an unknown row.
+        ValueError: for an argument out of its range, such as a width that leaves a layer without channels, an image
+            that leaves no map, channels first, or an unknown row.
 
     Reference: Zhou et al., ICCV 2019, Table 1; Section 4.3 for depths (3, 8, 6).
     """
 
     presets = _Presets()
 
+    def __new__(cls, *args, **kwargs):
+        if _are_tensors(args):
+            plain = keras.Model(*args, **kwargs)
+            if settings_of(plain.layers[1:]) is None:  # a clone of other layers is no OSNet
+                return plain
+        return super().__new__(cls, *args, **kwargs)
+
+    @_or_of_tensors
     def __init__(
         self,
         width=1.0,
@@ -74,46 +104,25 @@ class OSNet(keras.Model):
         weights=None,
         name=None,
         preprocessing=None,
+        dtype=None,
     ):
-        input_shape, depths = tuple(input_shape), tuple(depths)
-        _check(width, variant, input_shape, depths, stem, feature_dim, pooling, classes)
-        row, count = VARIANTS[variant], channels(width)
-        inputs = keras.Input(input_shape, name="picture")
-        kernel_size, strides, pooled = STEMS[stem]
-        x = ConvNorm(count["conv1"], kernel_size, strides, norm=row.stem_norm, name="conv1")(inputs)
-        if pooled:
-            # Padding with zeros is exact after a ReLU; -inf, as "same" pooling pads, would ruin int8 ranges.
-            x = keras.layers.ZeroPadding2D(1, name="pool1_pad")(x)
-            x = keras.layers.MaxPooling2D(3, 2, name="pool1")(x)
-        for stage, depth in zip((2, 3, 4), depths, strict=True):
-            here = {block for s, block in row.instance_norm_blocks if s == stage}
-            x = Stage(
-                count[f"conv{stage}"],
-                tuple(row.instance_norm if block in here else None for block in range(depth)),
-                exponents=row.exponents,
-                convolution=row.convolution,
-                fusion=row.fusion,
-                name=f"conv{stage}",
-            )(x)
-            if stage < 4:
-                x = ConvNorm(count[f"conv{stage}"], name=f"transition{stage}")(x)
-                x = keras.layers.AveragePooling2D(2, name=f"transition{stage}_pool")(x)
-        x = ConvNorm(count["conv5"], name="conv5")(x)
-        x = POOLINGS[pooling](name="gap" if pooling == "avg" else "gmp")(x)
-        # Outputs keep full precision under a mixed policy.
-        full = keras.config.dtype_policy().variable_dtype
-        outputs = Embedding(feature_dim, dtype=full, name="embedding")(x)
-        if classes is not None:
-            outputs = keras.layers.Dense(
-                classes,
-                kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-                dtype=full,
-                name="classifier",
-            )(outputs)
-        super().__init__(inputs, outputs, name=name or f"{variant}_x{width:g}".replace(".", "_"))
-        self.width, self.variant, self.depths, self.stem = width, variant, depths, stem
-        self.feature_dim, self.pooling, self.classes = feature_dim, pooling, classes
-        self.preprocessing, self.load_report = Preprocessing(), None
+        settings = {
+            "width": number("width", width, "positive", lambda w: w > 0),
+            "variant": known("variant", variant, VARIANTS),
+            "depths": _depths(depths),
+            "stem": known("stem", stem, STEMS),
+            "feature_dim": count("feature_dim", feature_dim),
+            "pooling": known("pooling", pooling, POOLINGS),
+            "classes": None if classes is None else count("classes", classes),
+        }
+        if min(channels(width).values()) < 4:
+            raise ValueError(f"`width` must be .0625 or more, for conv1 to keep 4 channels. Received: width={width}")
+        policy = _policy(dtype)
+        x = inputs = keras.Input(_input_shape(input_shape, stem), name="picture")
+        for layer in layers_of(**settings, dtype=policy):
+            x = layer(x)
+        super().__init__(inputs, x, name=name or f"{variant}_x{width:g}".replace(".", "_"))
+        self._describe(policy, **settings)
         if weights is not None:
             from keras_osnet.weights import load_weights
 
@@ -121,7 +130,15 @@ class OSNet(keras.Model):
         if preprocessing is not None:
             self.preprocessing = Preprocessing(**preprocessing) if isinstance(preprocessing, dict) else preprocessing
 
-    def get_config(self):
+    def _describe(self, policy, *, width, variant, depths, stem, feature_dim, pooling, classes):
+        self.dtype_policy = policy
+        self.width, self.variant, self.depths, self.stem = width, variant, depths, stem
+        self.feature_dim, self.pooling, self.classes = feature_dim, pooling, classes
+        self.preprocessing, self.load_report = Preprocessing(), None
+
+    @property
+    def settings(self):
+        plain = type(self.dtype_policy) is keras.dtype_policies.DTypePolicy
         return {
             "width": self.width,
             "variant": self.variant,
@@ -133,11 +150,31 @@ class OSNet(keras.Model):
             "classes": self.classes,
             "name": self.name,
             "preprocessing": asdict(self.preprocessing),
+            "dtype": self.dtype_policy.name if plain else keras.dtype_policies.serialize(self.dtype_policy),
         }
+
+    def call(self, inputs, training=None, mask=None):
+        least = smallest_side(self.stem)
+        if any(side is not None and side < least for side in getattr(inputs, "shape", ())[1:3]):
+            raise ValueError(
+                f"`images` must be at least {least} x {least}. Received: images.shape={tuple(inputs.shape)}"
+            )
+        return super().call(inputs, training=training, mask=mask)
+
+    def get_config(self):
+        """The settings and, where they are not those of a new network, flags and dtype policies of the layers."""
+        changed = changed_parts(self)
+        state = ({} if self.trainable else {"trainable": False}) | ({"changed_parts": changed} if changed else {})
+        return self.settings | state
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        state = {"trainable": True, "changed_parts": {}}
+        model = cls(**{name: value for name, value in config.items() if name not in state})
+        state |= {name: value for name, value in config.items() if name in state}
+        model.trainable = state["trainable"]
+        restore_parts(model, state["changed_parts"])
+        return model
 
     @classmethod
     def from_preset(cls, preset, *, classes=None, input_shape=None, name=None):
@@ -176,34 +213,53 @@ class OSNet(keras.Model):
         save_to_preset(self, folder, card=card)
 
     def with_head(self, classes=None):
-        """A new OSNet with the same settings and copied weights, and a fresh classifier of `classes` logits.
+        """A new OSNet with the same settings, copied weights and layers frozen alike, and a fresh classifier.
 
         Args:
-            classes: logits of the new network, or None for one that gives features.
+            classes: logits of the new network, or None for one that returns features.
         """
-        other = OSNet(**{**self.get_config(), "classes": classes})
+        config = self.get_config() | {"classes": classes}
+        changed = config.pop("changed_parts", {})
+        other = OSNet.from_config(
+            config | {"changed_parts": {path: state for path, state in changed.items() if path != "classifier"}}
+        )
         for layer in other.layers:
             if layer.name != "classifier":
                 layer.set_weights(self.get_layer(layer.name).get_weights())
         return other
 
 
-def _check(width, variant, input_shape, depths, stem, feature_dim, pooling, classes):
-    for name, value, rows in (("variant", variant, VARIANTS), ("stem", stem, STEMS), ("pooling", pooling, POOLINGS)):
-        if value not in rows:
-            raise ValueError(f"`{name}` must be one of {list(rows)}. Received: {name}={value!r}")
-    if not isinstance(width, numbers.Real) or not 0 < width < float("inf"):
-        raise ValueError(f"`width` must be positive. Received: width={width}")
-    if min(channels(width).values()) < 4:
-        raise ValueError(f"`width` must be .0625 or more, for conv1 to keep 4 channels. Received: width={width}")
-    if len(input_shape) != 3 or input_shape[-1] != 3:
+OSNet.__signature__ = OSNet.__init__.arguments  # for `help` and editors
+# Keras writes the bare name of the class into a .h5 file, and looks it up here.
+keras.saving.get_custom_objects()["OSNet"] = OSNet
+
+
+def _policy(dtype):
+    policy = keras.dtype_policies.get(dtype)
+    if policy.quantization_mode is not None or not keras.backend.is_float_dtype(policy.compute_dtype):
         raise ValueError(
-            f"`input_shape` must be (height, width, 3), channels last. Received: input_shape={input_shape}"
+            "`dtype` must be a policy of floating-point numbers; `quantize` makes a quantized network. "
+            f"Received: dtype={dtype!r}"
         )
-    if any(side is not None and side < 1 for side in input_shape):
-        raise ValueError(f"`input_shape` must have positive sides. Received: input_shape={input_shape}")
-    if len(depths) != 3 or min(depths) < 1:
-        raise ValueError(f"`depths` must be three positive counts. Received: depths={depths}")
-    for name, value in (("feature_dim", feature_dim), ("classes", classes)):
-        if value is not None and value < 1:
-            raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
+    return policy
+
+
+def _depths(depths):
+    if not isinstance(depths, (list, tuple)) or len(depths) != 3:
+        raise ValueError(f"`depths` must be three positive counts. Received: depths={depths!r}")
+    return tuple(count("depths", depth) for depth in depths)
+
+
+def _input_shape(input_shape, stem):
+    if not isinstance(input_shape, (list, tuple)) or len(input_shape) != 3 or input_shape[-1] != 3:
+        raise ValueError(
+            f"`input_shape` must be (height, width, 3), channels last. Received: input_shape={input_shape!r}"
+        )
+    least = smallest_side(stem)
+    sides = [side if side is None else count("input_shape", side) for side in input_shape]
+    if any(side is not None and side < least for side in sides[:2]):
+        raise ValueError(
+            f"`input_shape` must be at least ({least}, {least}, 3) for the stem {stem!r}. "
+            f"Received: input_shape={tuple(input_shape)}"
+        )
+    return tuple(sides)

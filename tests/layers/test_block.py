@@ -41,7 +41,7 @@ def array(variable):
     return ops.convert_to_numpy(variable.value).astype("float64")
 
 
-def picture(shape, seed=1):
+def image(shape, seed=1):
     return np.random.default_rng(seed).normal(0.3, 1, shape).astype("float32")
 
 
@@ -150,7 +150,7 @@ def test_every_row_has_a_meaning():
 @ROWS
 @pytest.mark.parametrize(("channels", "training"), [(6, True), (12, False)], ids=["projected", "identity"])
 def test_the_block_of_every_variant_follows_its_equation(row, channels, training):
-    x = picture((2, 7, 6, channels))
+    x = image((2, 7, 6, channels))
     block = block_of(row, 12)
     block.build(x.shape)
     randomise(block)
@@ -169,7 +169,7 @@ def test_a_stream_of_exponent_t_sees_exactly_2t_plus_1_pixels_each_way(row):
     for v in block.variables:  # nothing negative, so that no ReLU hides a pixel
         if "kernel" in v.name:
             v.assign(np.abs(ops.convert_to_numpy(v)) + 0.1)
-    x = np.abs(picture(shape)) + 0.1
+    x = np.abs(image(shape)) + 0.1
     for stream, t in enumerate(MEANINGS[row][0]):
         seen = input_gradient(lambda x, s=stream: ops.sum(block.streams(x)[s][0, i, j]), x)[0]
         expected = np.zeros(shape[1:3], bool)
@@ -179,7 +179,7 @@ def test_a_stream_of_exponent_t_sees_exactly_2t_plus_1_pixels_each_way(row):
 
 
 def test_streams_are_what_the_block_fuses():
-    x = picture((2, 7, 6, 12))
+    x = image((2, 7, 6, 12))
     block = OmniScaleBlock(12, fusion="addition")
     block.build(x.shape)
     randomise(block)
@@ -206,7 +206,7 @@ def test_no_two_kernels_of_a_stage_start_equal():
 
 
 def test_training_moves_every_running_statistic_of_a_block():
-    x = picture((2, 7, 6, 8))
+    x = image((2, 7, 6, 8))
     block = OmniScaleBlock(12)
     block.build(x.shape)
     before = [array(v) for v in block.non_trainable_variables]
@@ -218,7 +218,7 @@ def test_training_moves_every_running_statistic_of_a_block():
 
 
 def test_a_stage_is_its_blocks_one_after_another():
-    x = picture((2, 7, 6, 8))
+    x = image((2, 7, 6, 8))
     stage = Stage(12, (None, "residual", "output"), exponents=(1, 2))
     stage.build(x.shape)
     randomise(stage)
@@ -240,7 +240,7 @@ def test_a_stage_is_its_blocks_one_after_another():
     ids=lambda layer: layer.name,
 )
 def test_blocks_come_back_from_their_config_with_the_same_output(layer):
-    x = picture((2, 7, 6, 8))
+    x = image((2, 7, 6, 8))
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is type(layer)
     assert again.get_config() == layer.get_config()
@@ -258,15 +258,21 @@ def test_blocks_come_back_from_their_config_with_the_same_output(layer):
             {"convolution": "dense"},
             r"`convolution` must be one of \['lite', 'depthwise_first', 'full'\]. Received: convolution='dense'",
         ),
+        ({"filters": 6}, "`filters` must be a multiple of 4. Received: filters=6"),
+        ({"filters": 0}, "`filters` must be a positive integer. Received: filters=0"),
+        ({"filters": True}, "`filters` must be a positive integer. Received: filters=True"),
+        ({"filters": 6, "stream_filters": 0}, "`stream_filters` must be a positive integer. Received: .*=0"),
+        ({"fusion": ["addition"]}, r"`fusion` must be one of .* Received: fusion=\['addition'\]"),
         ({"fusion": "sum"}, r"`fusion` must be one of .*'unified_gate'.* Received: fusion='sum'"),
         ({"instance_norm": "stem"}, r"`instance_norm` must be one of .*'residual'.* Received: instance_norm='stem'"),
-        ({"exponents": ()}, r"`exponents` must be positive.* Received: exponents=\(\)"),
-        ({"exponents": (0, 1)}, r"`exponents` must be positive.* Received: exponents=\(0, 1\)"),
-        ({"exponents": (3,)}, r"several of them unless `fusion` is 'none'. Received: exponents=\(3,\)"),
+        ({"exponents": ()}, r"`exponents` must be several.* Received: exponents=\(\)"),
+        ({"exponents": (0, 1)}, r"`exponents` must be a positive integer. Received: exponents=0"),
+        ({"exponents": (1.5, 2)}, r"`exponents` must be a positive integer. Received: exponents=1.5"),
+        ({"exponents": (3,)}, r"`exponents` must be several, or one where `fusion` is 'none'. Received: .*\(3,\)"),
         ({"exponents": (1, 2), "fusion": "none"}, r"`exponents` must.* Received: .*fusion='none'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_the_block_says_what_is_wrong_with_its_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        OmniScaleBlock(12, **arguments)
+        OmniScaleBlock(**{"filters": 12, **arguments})

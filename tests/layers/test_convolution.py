@@ -57,7 +57,7 @@ def randomise(layer, seed=0):
         v.assign(rng.uniform(0.5, 1.5, v.shape) if positive else rng.normal(0, 0.5, v.shape))
 
 
-def picture(shape, seed=1):
+def image(shape, seed=1):
     return np.random.default_rng(seed).normal(0.3, 1, shape).astype("float32")
 
 
@@ -68,7 +68,7 @@ def picture(shape, seed=1):
 def test_conv_norm_is_convolution_norm_and_relu_with_equal_padding_on_all_sides(
     kernel_size, strides, sides, norm, training
 ):
-    x = picture((2, *sides, 3))
+    x = image((2, *sides, 3))
     layer = ConvNorm(5, kernel_size, strides, norm=norm)
     layer.build(x.shape)
     randomise(layer)
@@ -78,8 +78,8 @@ def test_conv_norm_is_convolution_norm_and_relu_with_equal_padding_on_all_sides(
     np.testing.assert_allclose(y, np.maximum(expected, 0), atol=1e-4)
 
 
-def test_a_picture_smaller_than_the_kernel_is_padded_before_it_is_measured():
-    x = picture((1, 5, 6, 2))
+def test_a_image_smaller_than_the_kernel_is_padded_before_it_is_measured():
+    x = image((1, 5, 6, 2))
     layer = ConvNorm(3, 7, 2, norm="instance")
     layer.build(x.shape)
     expected = normalise(convolve(x, array(layer.conv.kernel), 2), layer.norm, training=False)
@@ -87,7 +87,7 @@ def test_a_picture_smaller_than_the_kernel_is_padded_before_it_is_measured():
 
 
 def test_conv_norm_without_activation_lets_negative_numbers_through():
-    x = picture((2, 5, 4, 3))
+    x = image((2, 5, 4, 3))
     layer = ConvNorm(6, activation=False)
     layer.build(x.shape)
     randomise(layer)
@@ -98,7 +98,7 @@ def test_conv_norm_without_activation_lets_negative_numbers_through():
 
 @pytest.mark.parametrize("training", [False, True])
 def test_lite_3x3_is_pointwise_then_depthwise_then_norm_and_relu(training):
-    x = picture((2, 7, 6, 3))
+    x = image((2, 7, 6, 3))
     layer = LiteConv3x3(5)
     layer.build(x.shape)
     randomise(layer)
@@ -118,7 +118,7 @@ def test_lite_3x3_has_the_papers_number_of_parameters():
 
 
 def test_lite_3x3_may_be_depthwise_then_pointwise_with_the_parameters_of_that_order():
-    x = picture((2, 7, 6, 3))
+    x = image((2, 7, 6, 3))
     layer = LiteConv3x3(5, depthwise_first=True)
     layer.build(x.shape)
     randomise(layer)
@@ -188,7 +188,7 @@ def test_two_layers_never_start_with_equal_kernels_unless_the_seed_is_set_again(
     ids=lambda layer: layer.name,
 )
 def test_convolutions_come_back_from_their_config_with_the_same_output(layer):
-    x = picture((2, 7, 6, 3))
+    x = image((2, 7, 6, 3))
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is type(layer)
     assert again.get_config() == layer.get_config()

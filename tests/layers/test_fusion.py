@@ -1,4 +1,4 @@
-"""The gates and sums of streams against loops over every channel of every picture, written from Equation 3."""
+"""The gates and sums of streams against loops over every channel of every image, written from Equation 3."""
 
 import math
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def randomise(layer, seed=0):
         v.assign(rng.normal(0, 0.5, v.shape))
 
 
-def pictures(shapes, seed=1):
+def images(shapes, seed=1):
     rng = np.random.default_rng(seed)
     return [rng.normal(0.5, 1, shape).astype("float32") for shape in shapes]
 
@@ -47,9 +47,9 @@ class Gate:
     def of(cls, gate):
         return cls(*(array(v) for v in (gate.fc1.kernel, gate.fc1.bias, gate.fc2.kernel, gate.fc2.bias)))
 
-    def vector(self, picture):
+    def vector(self, image):
         """(H, W, C) -> one weight per channel, or a single one."""
-        hidden = np.maximum(picture.mean((0, 1)) @ self.w1 + self.b1, 0)
+        hidden = np.maximum(image.mean((0, 1)) @ self.w1 + self.b1, 0)
         return sigmoid(hidden @ self.w2 + self.b2)
 
     def gated(self, x):
@@ -63,11 +63,11 @@ class Gate:
     def gradients(self, x, outer):
         """Of sum(outer * gated(x)) with respect to w1, b1, w2, b2, by the chain rule."""
         total = [np.zeros(w.shape) for w in (self.w1, self.b1, self.w2, self.b2)]
-        for picture, upstream in zip(x.astype("float64"), outer.astype("float64"), strict=True):
-            pooled = picture.mean((0, 1))
+        for image, upstream in zip(x.astype("float64"), outer.astype("float64"), strict=True):
+            pooled = image.mean((0, 1))
             before = pooled @ self.w1 + self.b1
             vector = sigmoid(np.maximum(before, 0) @ self.w2 + self.b2)
-            channels = (upstream * picture).sum((0, 1))
+            channels = (upstream * image).sum((0, 1))
             if len(self.b2) == 1:
                 channels = channels.sum(keepdims=True)
             logits = channels * vector * (1 - vector)
@@ -135,14 +135,14 @@ def test_every_fusion_but_none_has_an_oracle():
 
 @pytest.mark.parametrize("channelwise", [True, False])
 def test_the_gate_weighs_each_channel_by_the_streams_own_mean(channelwise):
-    (x,) = pictures([(3, 5, 4, 33)])
+    (x,) = images([(3, 5, 4, 33)])
     layer = AggregationGate(channelwise=channelwise)
     layer.build(x.shape)
     randomise(layer)
     oracle = Gate.of(layer)
     assert oracle.w1.shape == (33, 2)
     assert oracle.w2.shape == (2, 33 if channelwise else 1)
-    expected = np.stack([oracle.vector(picture) for picture in x.astype("float64")])
+    expected = np.stack([oracle.vector(image) for image in x.astype("float64")])
     np.testing.assert_allclose(layer.gating_vector(x), expected, atol=1e-5)
     np.testing.assert_allclose(layer(x), oracle.gated(x), atol=1e-5)
     assert layer.compute_output_shape(x.shape) == x.shape
@@ -180,7 +180,7 @@ def test_separate_gates_start_with_different_kernels():
 
 @ROWS
 def test_every_fusion_follows_its_equation(row):
-    streams = pictures(STREAMS)
+    streams = images(STREAMS)
     layer = FUSIONS[row](name="fusion")
     layer.build(STREAMS)
     randomise(layer)
@@ -215,10 +215,10 @@ def test_one_gate_serves_all_streams_unless_they_are_separate():
         assert len({id(layer.gate_of(t)) for t in range(3)}) == count
 
 
-def test_fixed_gates_start_at_one_half_and_ignore_the_picture():
+def test_fixed_gates_start_at_one_half_and_ignore_the_image():
     layer = FixedGatedSum()
     layer.build(STREAMS)
-    streams = pictures(STREAMS)
+    streams = images(STREAMS)
     np.testing.assert_allclose(layer(streams), 0.5 * sum(streams), atol=1e-5)
     randomise(layer)
     doubled = layer([2 * x for x in streams])
@@ -228,7 +228,7 @@ def test_fixed_gates_start_at_one_half_and_ignore_the_picture():
 @pytest.mark.parametrize("channelwise", [True, False])
 def test_the_shared_gates_gradient_is_the_sum_of_all_streams_contributions(channelwise):
     shapes = [(2, 5, 4, 33)] * 4
-    streams, (outer,) = pictures(shapes), pictures(shapes[:1], seed=2)
+    streams, (outer,) = images(shapes), images(shapes[:1], seed=2)
     shared = GatedSum(shared=True, channelwise=channelwise)
     separate = GatedSum(shared=False, channelwise=channelwise)
     for layer in (shared, separate):
@@ -247,7 +247,7 @@ def test_the_shared_gates_gradient_is_the_sum_of_all_streams_contributions(chann
 
 @ROWS
 def test_every_fusion_comes_back_from_its_config_with_the_same_output(row):
-    layer, streams = FUSIONS[row](name="fusion"), pictures(STREAMS)
+    layer, streams = FUSIONS[row](name="fusion"), images(STREAMS)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
     assert type(again) is type(layer)
     assert again.get_config() == layer.get_config()

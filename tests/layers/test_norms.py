@@ -45,7 +45,7 @@ def batch_norm(shape, **kwargs):
     return layer, values
 
 
-def picture(shape, seed=1):
+def image(shape, seed=1):
     return np.random.default_rng(seed).normal(0.7, 2, shape).astype("float32")
 
 
@@ -90,7 +90,7 @@ def gradients_of_norm(layer, x, weights):
 @pytest.mark.parametrize("epsilon", [1e-5, 0.1])
 def test_batch_norm_uses_running_statistics_in_inference_and_leaves_them(shape, epsilon):
     layer, values = batch_norm(shape, epsilon=epsilon)
-    x = picture(shape)
+    x = image(shape)
     for training in (False, None):
         y = ops.convert_to_numpy(layer(x, training=training))
         for c in range(shape[-1]):
@@ -105,7 +105,7 @@ def test_batch_norm_uses_running_statistics_in_inference_and_leaves_them(shape, 
 @pytest.mark.parametrize("momentum", [0.9, 0.6])
 def test_batch_norm_uses_batch_moments_in_training_and_keeps_the_unbiased_variance(shape, momentum):
     layer, values = batch_norm(shape, momentum=momentum)
-    x = picture(shape)
+    x = image(shape)
     outputs, means, variances = expected_in_training(x, values, momentum)
     np.testing.assert_allclose(layer(x, training=True), outputs, atol=2e-5)
     np.testing.assert_allclose(layer.moving_mean, means, rtol=1e-5, atol=1e-6)
@@ -123,7 +123,7 @@ def test_batch_norm_starts_as_the_identity_with_momentum_and_epsilon_of_the_refe
 @SHAPES
 def test_gradients_of_batch_norm_flow_through_the_batch_moments(shape):
     layer, values = batch_norm(shape)
-    x, weights = picture(shape), picture(shape, seed=2)
+    x, weights = image(shape), image(shape, seed=2)
     dx, dgamma, dbeta = gradients_of_norm(layer, x, weights)
     for c in range(shape[-1]):
         mean, biased, _ = moments(x[..., c])
@@ -138,7 +138,7 @@ def test_gradients_of_batch_norm_flow_through_the_batch_moments(shape):
 @SHAPES
 def test_a_frozen_batch_norm_stays_in_inference(shape):
     layer, values = batch_norm(shape)
-    x = picture(shape)
+    x = image(shape)
     expected = ops.convert_to_numpy(layer(x, training=False))
     layer.trainable = False
     np.testing.assert_array_equal(layer(x, training=True), expected)
@@ -149,7 +149,7 @@ def test_a_frozen_batch_norm_stays_in_inference(shape):
 @pytest.mark.parametrize("shape", [(1, 5), (1, 1, 1, 5)], ids=["2-D", "4-D"])
 def test_a_single_value_per_channel_has_no_variance(shape):
     layer, values = batch_norm(shape)
-    x = picture(shape)
+    x = image(shape)
     np.testing.assert_allclose(np.ravel(layer(x, training=True)), values["beta"], atol=1e-4)
     np.testing.assert_allclose(layer.moving_variance, 0.9 * values["moving_variance"], rtol=1e-5)
 
@@ -157,7 +157,7 @@ def test_a_single_value_per_channel_has_no_variance(shape):
 @ON_TENSORFLOW
 def test_the_fused_op_in_float32_equals_the_fallback_in_float64():
     shape = (3, 5, 4, 6)
-    x, weights = picture(shape), picture(shape, seed=2)
+    x, weights = image(shape), image(shape, seed=2)
     results = []
     for dtype in ("float32", "float64"):
         layer, _ = batch_norm(shape, dtype=dtype)
@@ -173,8 +173,8 @@ def test_the_fused_op_in_float32_equals_the_fallback_in_float64():
 def test_synchronised_batch_norm_on_one_replica_equals_the_plain_one():
     shape = (3, 5, 4, 6)
     layer, values = batch_norm(shape, synchronized=True)
-    outputs, means, variances = expected_in_training(picture(shape), values)
-    np.testing.assert_allclose(layer(picture(shape), training=True), outputs, atol=2e-5)
+    outputs, means, variances = expected_in_training(image(shape), values)
+    np.testing.assert_allclose(layer(image(shape), training=True), outputs, atol=2e-5)
     np.testing.assert_allclose(layer.moving_mean, means, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(layer.moving_variance, variances, rtol=1e-5)
 
@@ -182,7 +182,7 @@ def test_synchronised_batch_norm_on_one_replica_equals_the_plain_one():
 @SHAPES
 def test_mixed_precision_keeps_statistics_of_batch_norm_in_float32(shape):
     layer, values = batch_norm(shape, dtype="mixed_bfloat16")
-    x = ops.cast(picture(shape), "bfloat16")
+    x = ops.cast(image(shape), "bfloat16")
     rounded = ops.convert_to_numpy(ops.cast(x, "float32"))
     outputs, means, variances = expected_in_training(rounded, values)
     y = layer(x, training=True)
@@ -209,14 +209,14 @@ def test_batch_norm_refuses_other_axes_renormalisation_and_masks():
         BatchNorm(renorm=True)
     layer, _ = batch_norm((7, 5))
     with pytest.raises(ValueError, match="`mask` must be None"):
-        layer(picture((7, 5)), mask=np.ones(7, bool))
+        layer(image((7, 5)), mask=np.ones(7, bool))
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 0.1])
 @pytest.mark.parametrize("training", [False, True])
-def test_instance_norm_takes_each_channel_of_each_picture_by_itself(epsilon, training):
+def test_instance_norm_takes_each_channel_of_each_image_by_itself(epsilon, training):
     shape = (3, 5, 4, 6)
-    layer, values, x = InstanceNorm(epsilon=epsilon), parameters(6), picture(shape)
+    layer, values, x = InstanceNorm(epsilon=epsilon), parameters(6), image(shape)
     layer.build(shape)
     layer.gamma.assign(values["gamma"])
     layer.beta.assign(values["beta"])
@@ -241,7 +241,7 @@ def test_instance_norm_has_a_scale_and_a_shift_and_no_statistics():
 def test_instance_norm_in_mixed_precision_takes_its_moments_in_float32():
     shape = (2, 9, 7, 3)
     layer = InstanceNorm(dtype="mixed_bfloat16")
-    x = ops.cast(picture(shape), "bfloat16")
+    x = ops.cast(image(shape), "bfloat16")
     y = layer(x)
     assert keras.backend.standardize_dtype(y.dtype) == "bfloat16"
     y, x = (ops.convert_to_numpy(ops.cast(v, "float32")) for v in (y, x))

@@ -9,9 +9,9 @@ import pytest
 
 from keras_osnet.losses import FORMS, WeightedBinaryCrossentropy
 
-PICTURES = 7
+IMAGES = 7
 RATES = [0.0, 0.03, 0.4, 0.85, 1.0]
-LABELS = (np.random.default_rng(1).random((PICTURES, len(RATES))) < 0.4).astype("int32")
+LABELS = (np.random.default_rng(1).random((IMAGES, len(RATES))) < 0.4).astype("int32")
 
 
 def logits(scale=3.0, seed=0):
@@ -31,7 +31,7 @@ def minus_log_sigmoid(z):
 
 
 def oracle(labels, logits, rates, form):
-    """One picture and one attribute at a time, in Python's double precision."""
+    """One image and one attribute at a time, in Python's double precision."""
     losses = []
     for label_row, logit_row in zip(labels, logits, strict=True):
         total = 0.0
@@ -49,9 +49,9 @@ def values(loss, labels, logits):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_each_picture_has_the_loss_of_the_equation(form):
+def test_each_image_has_the_loss_of_the_equation(form):
     got = values(WeightedBinaryCrossentropy(RATES, form), LABELS, logits())
-    assert got.shape == (PICTURES,)
+    assert got.shape == (IMAGES,)
     np.testing.assert_allclose(got, oracle(LABELS, logits(), RATES, form), rtol=1e-5, atol=1e-6)
 
 
@@ -94,7 +94,7 @@ def test_half_precision_logits_give_a_float32_loss(form):
 @pytest.mark.parametrize("form", FORMS)
 def test_calling_the_loss_as_keras_does_gives_the_mean(form):
     got = float(WeightedBinaryCrossentropy(RATES, form)(LABELS, logits()))
-    assert got == pytest.approx(sum(oracle(LABELS, logits(), RATES, form)) / PICTURES, rel=1e-5)
+    assert got == pytest.approx(sum(oracle(LABELS, logits(), RATES, form)) / IMAGES, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_rates_that_are_no_rates_are_refused(rates):
 
 @pytest.mark.parametrize("form", ["exp", None, 2])
 def test_a_form_outside_the_table_is_refused(form):
-    with pytest.raises(ValueError, match=r"`form` must be one of 'exp_rate', 'exp_posneg'\. Received: form="):
+    with pytest.raises(ValueError, match=r"`form` must be one of \['exp_rate', 'exp_posneg'\]\. Received: form="):
         WeightedBinaryCrossentropy(RATES, form)
 
 

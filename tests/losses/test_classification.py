@@ -18,7 +18,7 @@ def logits(scale=3.0, seed=0):
 
 
 def oracle(labels, logits, epsilon):
-    """-sum_k q_k log p_k, one picture and one class at a time, in Python's double precision."""
+    """-sum_k q_k log p_k, one image and one class at a time, in Python's double precision."""
     losses = []
     for label, row in zip(labels, logits, strict=True):
         row = [float(z) for z in row]
@@ -39,7 +39,7 @@ def values(loss, labels, logits):
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.37, 0.95])
-def test_each_picture_has_the_loss_of_the_equation(epsilon):
+def test_each_image_has_the_loss_of_the_equation(epsilon):
     got = values(LabelSmoothedCrossEntropy(epsilon), LABELS, logits())
     assert got.shape == (BATCH,)
     np.testing.assert_allclose(got, oracle(LABELS, logits(), epsilon), rtol=1e-5, atol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from keras_osnet.losses import (
-    KINDS,
+    MARGINS,
     BatchHardTriplet,
     CenterLoss,
     CircleLoss,
@@ -21,7 +21,7 @@ from keras_osnet.losses import (
 )
 
 CLASSES = 5
-# Identities of 1 to 3 pictures: anchors without a positive are among them.
+# Identities of 1 to 3 images: anchors without a positive are among them.
 LABELS = np.array([4, 0, 2, 4, 1, 2, 3, 4], "int32")
 OWN = LABELS[:, None] == np.arange(CLASSES)
 
@@ -118,7 +118,7 @@ def oracle_circle(points, margin, gamma, weighed_at=None):
 
 
 @pytest.mark.parametrize(("margin", "gamma"), SETTINGS)
-def test_circle_loss_of_each_picture_is_that_of_the_equation(margin, gamma):
+def test_circle_loss_of_each_image_is_that_of_the_equation(margin, gamma):
     got = values(CircleLoss(margin, gamma), LABELS, embeddings())
     want = oracle_circle(embeddings(), margin, gamma)
     assert [value > 0 for value in want] == [True, False, True, True, False, True, False, True]
@@ -137,7 +137,7 @@ def test_the_gradient_of_circle_loss_does_not_pass_through_its_weights(margin, g
     np.testing.assert_allclose(gradient(CircleLoss(margin, gamma), LABELS, points), want, rtol=1e-3, atol=1e-5 * gamma)
 
 
-@pytest.mark.parametrize("labels", [[3] * 8, [*range(8)], [5]], ids=["one identity", "no pair", "one picture"])
+@pytest.mark.parametrize("labels", [[3] * 8, [*range(8)], [5]], ids=["one identity", "no pair", "one image"])
 def test_circle_loss_of_a_batch_without_pairs_to_compare_is_zero(labels):
     points = embeddings()[: len(labels)]
     assert values(CircleLoss(), np.array(labels), points).tolist() == [0.0] * len(labels)
@@ -168,7 +168,7 @@ def test_embeddings_that_are_no_matrix_are_refused():
 
 # Softmax with a margin
 
-MARGINS = [("arcface", 0.5, 64.0), ("arcface", 0.0, 3.0), ("arcface", 1.4, 10.0), ("cosface", 0.35, 64.0)]
+ROWS_OF_MARGINS = [("arcface", 0.5, 64.0), ("arcface", 0.0, 3.0), ("arcface", 1.4, 10.0), ("cosface", 0.35, 64.0)]
 
 
 def psi(cosine, kind, margin):
@@ -189,12 +189,12 @@ def oracle_margin(cosines, kind, margin, scale, epsilon=0.0):
 
 
 def test_every_kind_of_margin_has_a_row_here():
-    assert {kind for kind, *_ in MARGINS} == set(KINDS)
+    assert {kind for kind, *_ in ROWS_OF_MARGINS} == set(MARGINS)
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
-@pytest.mark.parametrize("row", MARGINS, ids=str)
-def test_margin_softmax_of_each_picture_is_that_of_the_equation(row, epsilon):
+@pytest.mark.parametrize("row", ROWS_OF_MARGINS, ids=str)
+def test_margin_softmax_of_each_image_is_that_of_the_equation(row, epsilon):
     got = values(MarginSoftmax(*row, epsilon=epsilon), LABELS, cosines())
     np.testing.assert_allclose(got, oracle_margin(cosines(), *row, epsilon), rtol=1e-4, atol=1e-5)
 
@@ -205,14 +205,14 @@ def test_margin_and_scale_left_out_are_those_of_the_papers(kind, margin):
     np.testing.assert_allclose(values(MarginSoftmax(kind), LABELS, cosines()), want, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("row", MARGINS, ids=str)
+@pytest.mark.parametrize("row", ROWS_OF_MARGINS, ids=str)
 def test_the_gradient_of_margin_softmax_is_that_of_finite_differences(row):
     want = differences(lambda moved: oracle_margin(moved, *row, 0.1), cosines())
     got = gradient(MarginSoftmax(*row, epsilon=0.1), LABELS, cosines())
     np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("row", MARGINS, ids=str)
+@pytest.mark.parametrize("row", ROWS_OF_MARGINS, ids=str)
 def test_a_wider_angle_to_the_own_class_never_costs_less(row):
     angles = np.linspace(0, math.pi, 500)
     given = np.stack([np.cos(angles), np.zeros_like(angles)], axis=1).astype("float32")
@@ -221,7 +221,7 @@ def test_a_wider_angle_to_the_own_class_never_costs_less(row):
     assert got[-1] > got[0] + 1
 
 
-@pytest.mark.parametrize("row", MARGINS, ids=str)
+@pytest.mark.parametrize("row", ROWS_OF_MARGINS, ids=str)
 @pytest.mark.parametrize("own", [1.0, -1.0, 1.0000001, -1.0000001, 40.0, -40.0])
 def test_margin_softmax_is_finite_at_the_ends_and_beyond(own, row):
     given = np.where(OWN, own, cosines()).astype("float32")
@@ -285,7 +285,7 @@ def test_an_output_that_the_network_lacks_is_refused_with_those_it_has():
 
 SUM = [(1.0, MarginSoftmax("cosface", 0.2), "logits"), (0.7, CircleLoss(0.1), "features")]
 SUM += [(5e-4, CenterLoss(), "distances"), (0.3, LabelSmoothedCrossEntropy(), "logits")]
-# A loss that differs from its defaults, outputs for it, and whether it compares the pictures of a batch.
+# A loss that differs from its defaults, outputs for it, and whether it compares the images of a batch.
 ROWS = {
     "cross entropy": (LabelSmoothedCrossEntropy(0.2), cosines(), False),
     "triplet": (BatchHardTriplet("soft"), embeddings(), True),
@@ -295,7 +295,7 @@ ROWS = {
     "arcface": (MarginSoftmax("arcface", 0.3, 30, 0.1), cosines(), False),
     "cosface": (MarginSoftmax("cosface"), cosines(), False),
     "sum": (WeightedSum(SUM, name="all"), outputs(), True),
-    "sum of single pictures": (WeightedSum(SUM[2:]), outputs(), False),
+    "sum of single images": (WeightedSum(SUM[2:]), outputs(), False),
 }
 IDENTITY = [name for name in ROWS if name != "attributes"]
 
@@ -310,7 +310,7 @@ def test_a_loss_says_whether_it_needs_the_whole_batch(name):
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if not ROWS[name][2]])
-def test_a_loss_that_needs_no_whole_batch_gives_a_picture_the_same_value_alone(name):
+def test_a_loss_that_needs_no_whole_batch_gives_a_image_the_same_value_alone(name):
     loss, given, _ = ROWS[name]
     alone = values(loss, labels_of(name)[2:3], keras.tree.map_structure(lambda x: x[2:3], given))
     np.testing.assert_allclose(alone, values(loss, labels_of(name), given)[2:3], rtol=1e-5)
@@ -359,7 +359,10 @@ def test_a_loss_read_back_from_its_config_gives_the_same_values(name):
         (lambda: CircleLoss(math.nan), r"`margin` must be a number in 0 \.\. 1"),
         (lambda: CircleLoss(gamma=0), r"`gamma` must be a positive number\. Received: gamma=0"),
         (lambda: CircleLoss(gamma=math.inf), r"`gamma` must be a positive number"),
-        (lambda: MarginSoftmax("sphereface"), r"`kind` must be one of 'arcface', 'cosface'\. Received: kind='sphere"),
+        (
+            lambda: MarginSoftmax("sphereface"),
+            r"`kind` must be one of \['arcface', 'cosface'\]\. Received: kind='sphere",
+        ),
         (lambda: MarginSoftmax(margin=-0.1), r"`margin` must be at least 0 and below 1\.571 for arcface"),
         (lambda: MarginSoftmax(margin=1.6), r"`margin` must be at least 0 and below 1\.571.*margin=1\.6"),
         (lambda: MarginSoftmax("cosface", margin=2), r"`margin` must be at least 0 and below 2 for cosface"),

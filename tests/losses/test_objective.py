@@ -1,64 +1,183 @@
-"""Which losses come of which options: the terms, their weights and their settings."""
+"""Every row of the table of losses against loops from its equation, through the network that is trained with it."""
+
+import json
+import math
 
 import keras
 import numpy as np
 import pytest
 
-from keras_osnet.losses import BatchHardTriplet, CenterLoss, CircleLoss, LabelSmoothedCrossEntropy, MarginSoftmax
-from keras_osnet.losses.objective import with_objective
+from keras_osnet.losses import LOSSES, with_objective
+from keras_osnet.models.heads import Centers
 
-LABELS = np.array([0, 1, 1, 2], "int32")
+LABELS = np.array([0, 1, 1, 2, 0], "int32")
+IMAGES = np.random.default_rng(3).normal(size=(5, 4, 3, 3)).astype("float32")
+CLASSES = 3
+LOGITS = [name for name, row in LOSSES.items() if row.output == "logits"]
 
 
 def network():
-    picture = keras.Input((4, 3, 3))
-    return keras.Model(picture, keras.layers.Dense(5)(keras.layers.Flatten()(picture)))
+    image = keras.Input((4, 3, 3))
+    return keras.Model(image, keras.layers.Dense(6)(keras.layers.Flatten()(image)))
 
 
-def terms(**options):
-    return with_objective(network(), 3, **options)[1].terms
+def with_row(name, weight=0.7, arguments=None):
+    """The objective of a row and, where it needs no logits, of a cross entropy beside it."""
+    losses = {name: weight} if name in LOGITS else {"cross_entropy": 1.0, name: weight}
+    return with_objective(network(), CLASSES, losses, arguments)
+
+
+def outputs_of(model):
+    return {name: keras.ops.convert_to_numpy(y).astype("float64") for name, y in model(IMAGES).items()}
 
 
 def values(loss, outputs):
-    return keras.ops.convert_to_numpy(loss.call(LABELS, outputs))
+    return keras.ops.convert_to_numpy(loss.call(LABELS, {name: y.astype("float32") for name, y in outputs.items()}))
 
 
-def test_without_options_it_is_the_smoothed_cross_entropy_of_the_logits():
-    ((weight, loss, name),) = terms(label_smoothing=0.2)
-    logits = np.random.default_rng(0).normal(size=(4, 3)).astype("float32")
-    assert (weight, name, type(loss)) == (1.0, "logits", LabelSmoothedCrossEntropy)
-    wanted = 0.8 * np.eye(3)[LABELS] + 0.2 / 3
-    expected = -(wanted * (logits - np.log(np.exp(logits).sum(1, keepdims=True)))).sum(1)
-    np.testing.assert_allclose(values(loss, logits), expected, rtol=1e-5)
+def softmax_cost(logits, label, epsilon=0.0):
+    log_sum = math.log(sum(math.exp(z) for z in logits))
+    targets = [(1 - epsilon) * (k == label) + epsilon / len(logits) for k in range(len(logits))]
+    return -sum(q * (z - log_sum) for q, z in zip(targets, logits, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["arcface", "cosface"])
-def test_margins_are_not_smoothed(kind):
-    """A cosine of 1 beside cosines of -1 costs next to nothing."""
-    ((weight, loss, name),) = terms(classifier=kind, label_smoothing=0.1)
-    assert (weight, name, type(loss)) == (1.0, "logits", MarginSoftmax)
-    cosines = (2 * np.eye(3)[LABELS] - 1).astype("float32")
-    assert values(loss, cosines).max() < 1e-3
+def margin_cost(cosines, label, psi):
+    return softmax_cost([64 * (psi(c) if k == label else c) for k, c in enumerate(cosines)], label)
 
 
-@pytest.mark.parametrize(("margin", "at_zero"), [(0.3, 0.3), ("soft", np.log(2))])
-def test_each_further_loss_has_its_weight_and_takes_its_own_output(margin, at_zero):
-    found = terms(triplet=0.5, margin=margin, circle=0.25, center=5e-4)
-    assert [(weight, type(loss), name) for weight, loss, name in found[1:]] == [
-        (0.5, BatchHardTriplet, "features"),
-        (0.25, CircleLoss, "features"),
-        (5e-4, CenterLoss, "centers"),
+def arc(cosine, margin=0.5):
+    angle = math.acos(cosine) + margin
+    return math.cos(angle) if angle < math.pi else cosine - margin * math.sin(margin)
+
+
+def others(anchor, same):
+    return [i for i, label in enumerate(LABELS) if (label == LABELS[anchor]) == same and i != anchor]
+
+
+def triplet(y):
+    found = []
+    for i, x in enumerate(y["features"]):
+        distances = [math.dist(x, z) for z in y["features"]]
+        positive, negative = ([distances[j] for j in others(i, same)] for same in (True, False))
+        found.append(max(0, 0.3 + max(positive) - min(negative)) if positive else 0.0)
+    return found
+
+
+def circle(y):
+    found, unit = [], y["features"] / np.linalg.norm(y["features"], axis=1, keepdims=True)
+    for i, x in enumerate(unit):
+        near, away = 0.0, 0.0
+        for j in others(i, True):
+            near += math.exp(-64 * max(0, 1.25 - x @ unit[j]) * (x @ unit[j] - 0.75))
+        for j in others(i, False):
+            away += math.exp(64 * max(0, x @ unit[j] + 0.25) * (x @ unit[j] - 0.25))
+        found.append(math.log(1 + near * away))
+    return found
+
+
+# Row -> the loss of every image at the loss' default arguments, from the outputs of the network. A row without an
+# oracle fails.
+ORACLES = {
+    "cross_entropy": lambda y: [softmax_cost(z, k, 0.1) for z, k in zip(y["logits"], LABELS, strict=True)],
+    "arcface": lambda y: [margin_cost(c, k, arc) for c, k in zip(y["logits"], LABELS, strict=True)],
+    "cosface": lambda y: [margin_cost(c, k, lambda c: c - 0.35) for c, k in zip(y["logits"], LABELS, strict=True)],
+    "triplet": triplet,
+    "circle": circle,
+    "center": lambda y: [distances[k] for distances, k in zip(y["centers"], LABELS, strict=True)],
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_row_has_the_loss_of_its_equation_with_its_weight(name):
+    model, loss = with_row(name)
+    outputs = outputs_of(model)
+    expected = 0.7 * np.array(ORACLES[name](outputs))
+    if name not in LOGITS:
+        expected = expected + ORACLES["cross_entropy"](outputs)
+    assert expected.min() >= 0
+    assert expected.max() > 0.1
+    np.testing.assert_allclose(values(loss, outputs), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_compile_and_fit_take_the_model_and_the_loss_of_every_row(name, tmp_path):
+    model, loss = with_row(name)
+    model.compile(keras.optimizers.SGD(0.01), loss, metrics={"logits": ["accuracy"]})
+    outputs = outputs_of(model)
+    found = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(values(loss, outputs).mean(), rel=1e-4)
+    assert (outputs["logits"].argmax(1) == LABELS).mean() == pytest.approx(
+        next(value for key, value in found.items() if key.endswith("accuracy"))
+    )
+    model.fit(IMAGES, LABELS, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert type(again) is type(model)
+    for key, y in outputs_of(model).items():
+        np.testing.assert_allclose(outputs_of(again)[key], y, rtol=1e-6, atol=1e-6)
+    assert json.dumps(again.loss.get_config()) == json.dumps(loss.get_config())
+    assert int(again.optimizer.iterations) == 1
+
+
+def test_the_default_is_the_smoothed_cross_entropy():
+    _, loss = with_objective(network(), CLASSES)
+    assert [(weight, type(term).__name__, name) for weight, term, name in loss.terms] == [
+        (1.0, "LabelSmoothedCrossEntropy", "logits")
     ]
-    # Features that are all alike: the margin is all that is left.
-    np.testing.assert_allclose(values(found[1][1], np.zeros((4, 5), "float32"))[1:3], at_zero, rtol=1e-4)
 
 
-def test_the_model_gives_what_the_losses_take():
-    model, _ = with_objective(network(), 3, center=1.0)
-    assert {name: tensor.shape for name, tensor in model.output.items()}.keys() == {"features", "logits", "centers"}
-    assert set(with_objective(network(), 3)[0].output) == {"features", "logits"}
+def test_arguments_reach_their_loss():
+    arguments = {"cross_entropy": {"epsilon": 0.2}, "triplet": {"margin": "soft"}}
+    _, loss = with_row("triplet", 0.5, arguments)
+    assert [term.get_config().get("epsilon", term.get_config().get("margin")) for _, term, _ in loss.terms] == [
+        0.2,
+        "soft",
+    ]
+    alike = {"features": np.zeros((5, 6)), "logits": np.zeros((5, 3))}
+    expected = np.full(5, math.log(3)) + 0.5 * np.array([math.log(2), math.log(2), math.log(2), 0, math.log(2)])
+    np.testing.assert_allclose(values(loss, alike), expected, rtol=1e-5)
 
 
-def test_an_unknown_classifier_is_refused():
-    with pytest.raises(ValueError, match=r"`classifier` must be one of \['linear', 'arcface', 'cosface'\]"):
-        with_objective(network(), 3, classifier="softmax")
+def test_centres_learn_at_the_rate_of_the_network_whatever_their_weight():
+    model, _ = with_row("center", 5e-4)
+    assert next(layer for layer in model.layers if isinstance(layer, Centers)).gradient_scale == 2000
+
+
+def test_a_weight_of_zero_leaves_a_loss_and_its_head_out():
+    model, loss = with_objective(network(), CLASSES, {"cross_entropy": 1, "center": 0, "triplet": 0.0})
+    assert set(model.output) == {"features", "logits"}
+    assert len(loss.terms) == 1
+
+
+def test_the_model_shares_its_layers_and_policy_with_the_network():
+    shared = network()
+    shared.layers[-1].trainable = False
+    model, _ = with_objective(shared, CLASSES, {"arcface": 1.0, "center": 1.0})
+    assert [name for name, y in model.output.items()] == ["features", "logits", "centers"]
+    assert all(any(layer is other for other in model.layers) for layer in shared.layers)
+    assert len(model.trainable_variables) == 2
+    assert model.get_layer("classifier").dtype_policy.name == "float32"
+
+
+@pytest.mark.parametrize(
+    ("losses", "arguments", "message"),
+    [
+        ({"softmax": 1}, None, r"`losses` must be one of \['cross_entropy', .*Received: losses='softmax'"),
+        ({"cross_entropy": 1}, {"softmax": {}}, "`losses` must be one of .*Received: losses='softmax'"),
+        ({"cross_entropy": -1}, None, r"`losses\['cross_entropy'\]` must be a number of at least 0. Received: .*=-1"),
+        ({"cross_entropy": math.nan}, None, "must be a number of at least 0. Received: .*=nan"),
+        ({"triplet": 1}, None, r"`losses` must have one of \['cross_entropy', 'arcface', 'cosface'\]. Received: "),
+        ({"cross_entropy": 1, "arcface": 1}, None, "`losses` must have one of .*Received: losses="),
+        ({"cross_entropy": 1}, {"cross_entropy": {"epsilon": 2}}, "`epsilon` must be in 0 .. 1"),
+    ],
+)
+def test_what_is_no_objective_is_refused(losses, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        with_objective(network(), CLASSES, losses, arguments)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_one_hot_labels_are_refused_by_a_sentence(name):
+    model, loss = with_row(name)
+    with pytest.raises(ValueError, match=r"`labels` must be one integer per image.* Received: labels.shape=\(5, 3\)"):
+        loss.call(np.eye(3, dtype="float32")[LABELS], model(IMAGES))

@@ -10,12 +10,12 @@ from keras import ops
 from keras_osnet.losses import CenterLoss
 from keras_osnet.models.heads import Centers, CosineClassifier
 
-PICTURES, FEATURES, CLASSES = 9, 6, 4
+IMAGES, FEATURES, CLASSES = 9, 6, 4
 HEADS = {"centers": Centers, "cosine": CosineClassifier}
 
 
 def features(seed=0):
-    return np.random.default_rng(seed).normal(size=(PICTURES, FEATURES)).astype("float32")
+    return np.random.default_rng(seed).normal(size=(IMAGES, FEATURES)).astype("float32")
 
 
 def built(layer, weight):
@@ -82,9 +82,9 @@ def test_centers_give_half_the_squared_distances(scale, offset):
 @pytest.mark.parametrize("scale", [1.0, 2000.0])
 def test_only_the_gradient_of_the_centres_is_scaled(scale):
     points, centers = features(), some_centers()
-    upstream = np.random.default_rng(2).normal(size=(PICTURES, CLASSES)).astype("float32")
+    upstream = np.random.default_rng(2).normal(size=(IMAGES, CLASSES)).astype("float32")
     want_centers, want_points = np.zeros(centers.shape), np.zeros(points.shape)
-    for i in range(PICTURES):
+    for i in range(IMAGES):
         for k in range(CLASSES):
             apart = points[i].astype("float64") - centers[k]
             want_points[i] += upstream[i, k] * apart
@@ -119,10 +119,10 @@ def test_the_scale_that_undoes_weight_and_rate_moves_centres_by_the_mean_differe
     )
     moved, pulls = centers.astype("float64"), np.zeros(points.shape)
     for i, label in enumerate(labels):
-        moved[label] -= (centers[label] - points[i]) / PICTURES
-        pulls[i] = weight * (points[i] - centers[label]) / PICTURES
+        moved[label] -= (centers[label] - points[i]) / IMAGES
+        pulls[i] = weight * (points[i] - centers[label]) / IMAGES
     np.testing.assert_allclose(centers - rate * by_centers, moved, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal((centers - rate * by_centers)[2], centers[2])  # no picture of this class
+    np.testing.assert_array_equal((centers - rate * by_centers)[2], centers[2])  # no image of this class
     np.testing.assert_allclose(by_points, pulls, rtol=1e-3, atol=1e-9)
 
 
@@ -156,7 +156,7 @@ def test_cosines_do_not_depend_on_the_length_of_features(size):
 
 def test_the_gradient_of_cosines_is_that_of_finite_differences():
     kernel, points, step = 0.01 * some_centers().T, features(), 1e-6
-    upstream = np.random.default_rng(2).normal(size=(PICTURES, CLASSES)).astype("float32")
+    upstream = np.random.default_rng(2).normal(size=(IMAGES, CLASSES)).astype("float32")
     got = gradients(built(CosineClassifier(CLASSES), kernel), points, lambda outputs: ops.sum(outputs * upstream))
     for which, places in ((0, [(0, 0), (5, 3), (2, 1)]), (1, [(0, 0), (8, 5), (4, 2)])):
         for place in places:
@@ -209,7 +209,7 @@ def test_a_head_comes_back_from_its_file(make, tmp_path):
 @pytest.mark.parametrize("classes", [0, -3, 2.5, None])
 @pytest.mark.parametrize("name", HEADS)
 def test_classes_that_are_no_count_are_refused(name, classes):
-    with pytest.raises(ValueError, match=r"`classes` must be a positive count\. Received: classes="):
+    with pytest.raises(ValueError, match=r"`classes` must be a positive integer\. Received: classes="):
         HEADS[name](classes)
 
 

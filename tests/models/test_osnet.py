@@ -12,7 +12,7 @@ from keras_osnet import VARIANTS, OSNet
 from keras_osnet.layers import BatchNorm, InstanceNorm
 
 SIDES = (64, 48, 3)
-PICTURES = np.random.default_rng(1).normal(0, 1, (2, *SIDES)).astype("float32")
+IMAGES = np.random.default_rng(1).normal(0, 1, (2, *SIDES)).astype("float32")
 SMALL = {"width": 0.25, "input_shape": SIDES, "depths": (1, 1, 1)}
 # The smallest depths that have all kinds of blocks: osnet_ain has one in the second block of conv3.
 DEPTHS = {"osnet_ain": (1, 2, 1)}
@@ -70,7 +70,7 @@ def network(request):
 def test_every_variant_gives_features_of_the_same_kind_in_training_and_inference(network):
     assert network.output_shape == (None, 512)
     for training in (False, True):
-        y = network(PICTURES, training=training)
+        y = network(IMAGES, training=training)
         assert tuple(y.shape) == (2, 512)
         assert keras.backend.standardize_dtype(y.dtype) == "float32"
         y = array(y)
@@ -97,8 +97,8 @@ def test_every_variant_comes_back_from_its_file_with_the_same_output(network, tm
     assert type(again) is OSNet
     assert again.get_config() == network.get_config()
     assert all((a == b).all() for a, b in zip(again.get_weights(), network.get_weights(), strict=True))
-    expected = array(network(PICTURES, training=False))
-    np.testing.assert_allclose(again(PICTURES, training=False), expected, rtol=1e-6, atol=1e-6)
+    expected = array(network(IMAGES, training=False))
+    np.testing.assert_allclose(again(IMAGES, training=False), expected, rtol=1e-6, atol=1e-6)
 
 
 # The .keras file holds its weights as such a file too: three variants whose layers differ most are enough.
@@ -123,6 +123,7 @@ def test_the_config_is_plain_and_holds_every_argument_but_weights():
         "classes": 3,
         "name": "mine",
         "preprocessing": {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "scale": 1.0, "resizing": "bilinear"},
+        "dtype": "float64",
     }
     model = OSNet(**arguments)
     assert model.get_config() == arguments
@@ -192,7 +193,7 @@ def test_no_two_kernels_of_a_network_start_equal_and_only_dense_layers_have_a_bi
 
 
 def test_the_embedding_is_a_dense_layer_then_norm_then_relu(headed):
-    x, y = (array(v) for v in taps(headed, "gap", "embedding")(PICTURES, training=False))
+    x, y = (array(v) for v in taps(headed, "gap", "embedding")(IMAGES, training=False))
     e = headed.get_layer("embedding")
     dense = x @ array(e.dense.kernel) + array(e.dense.bias)
     unit = (dense - array(e.norm.moving_mean)) / np.sqrt(array(e.norm.moving_variance) + 1e-5)
@@ -200,36 +201,36 @@ def test_the_embedding_is_a_dense_layer_then_norm_then_relu(headed):
 
 
 def test_logits_are_a_dense_layer_on_the_embedding(headed):
-    features, logits = (array(v) for v in taps(headed, "embedding", "classifier")(PICTURES, training=False))
+    features, logits = (array(v) for v in taps(headed, "embedding", "classifier")(IMAGES, training=False))
     c = headed.get_layer("classifier")
     assert logits.shape == (2, 7)
     np.testing.assert_allclose(logits, features @ array(c.kernel) + array(c.bias), atol=1e-5)
-    np.testing.assert_allclose(headed(PICTURES, training=False), logits, atol=1e-6)
-    assert tuple(headed(PICTURES, training=True).shape) == (2, 7)
+    np.testing.assert_allclose(headed(IMAGES, training=False), logits, atol=1e-6)
+    assert tuple(headed(IMAGES, training=True).shape) == (2, 7)
 
 
 def test_pooling_takes_the_mean_or_the_maximum_of_the_last_map(headed):
-    last, pooled = (array(v) for v in taps(headed, "conv5", "gap")(PICTURES, training=False))
+    last, pooled = (array(v) for v in taps(headed, "conv5", "gap")(IMAGES, training=False))
     np.testing.assert_allclose(pooled, last.mean((1, 2)), atol=1e-5)
     model = OSNet(**QUICK, pooling="max")
-    last, pooled = (array(v) for v in taps(model, "conv5", "gmp")(PICTURES, training=False))
+    last, pooled = (array(v) for v in taps(model, "conv5", "gmp")(IMAGES, training=False))
     np.testing.assert_array_equal(pooled, last.max((1, 2)))
-    assert tuple(model(PICTURES).shape) == (2, 512)
+    assert tuple(model(IMAGES).shape) == (2, 512)
 
 
 def test_with_head_keeps_the_features_and_takes_another_classifier(headed):
-    expected = array(taps(headed, "embedding", "classifier")(PICTURES, training=False)[0])
+    expected = array(taps(headed, "embedding", "classifier")(IMAGES, training=False)[0])
     weights = headed.get_weights()
     other = headed.with_head(4)
     assert other.get_config() == {**headed.get_config(), "classes": 4}
-    features, logits = taps(other, "embedding", "classifier")(PICTURES, training=False)
+    features, logits = taps(other, "embedding", "classifier")(IMAGES, training=False)
     np.testing.assert_allclose(features, expected, atol=1e-6)
     assert tuple(logits.shape) == (2, 4)
     bare = other.with_head()
     assert bare.get_config() == {**headed.get_config(), "classes": None}
-    np.testing.assert_allclose(bare(PICTURES, training=False), expected, atol=1e-6)
+    np.testing.assert_allclose(bare(IMAGES, training=False), expected, atol=1e-6)
     other.set_weights([0 * w for w in other.get_weights()])
-    np.testing.assert_allclose(bare(PICTURES, training=False), expected, atol=1e-6)
+    np.testing.assert_allclose(bare(IMAGES, training=False), expected, atol=1e-6)
     assert all((a == b).all() for a, b in zip(headed.get_weights(), weights, strict=True))
 
 
@@ -243,7 +244,7 @@ def test_the_cifar_stem_keeps_the_resolution_and_depths_may_be_3_8_6():
     assert model.output_shape == (None, 10)
 
 
-def test_a_network_with_open_sides_takes_odd_pictures():
+def test_a_network_with_open_sides_takes_odd_images():
     model = OSNet(**{**QUICK, "input_shape": (None, None, 3)})
     x = np.random.default_rng(2).normal(0, 1, (1, 67, 45, 3)).astype("float32")
     maps = taps(model, "conv1", "pool1", "conv3", "conv5", "embedding")(x, training=False)
@@ -259,10 +260,10 @@ def test_outputs_stay_float32_in_mixed_precision():
         model = OSNet(**SMALL, classes=5)
     finally:
         keras.config.set_dtype_policy(policy)
-    last, features, logits = taps(model, "conv5", "embedding", "classifier")(PICTURES, training=False)
-    dtypes = [keras.backend.standardize_dtype(t.dtype) for t in (last, features, logits, model(PICTURES))]
+    last, features, logits = taps(model, "conv5", "embedding", "classifier")(IMAGES, training=False)
+    dtypes = [keras.backend.standardize_dtype(t.dtype) for t in (last, features, logits, model(IMAGES))]
     assert dtypes == ["bfloat16", "float32", "float32", "float32"]
-    assert keras.backend.standardize_dtype(model(PICTURES, training=True).dtype) == "float32"
+    assert keras.backend.standardize_dtype(model(IMAGES, training=True).dtype) == "float32"
     assert {v.dtype for v in model.weights} == {"float32"}
     assert model.get_layer("conv2").blocks[0].stream_convs[0].compute_dtype == "bfloat16"
 
@@ -274,18 +275,32 @@ def test_outputs_stay_float32_in_mixed_precision():
         ({"width": -0.5}, "`width` must be positive. Received: width=-0.5"),
         ({"width": math.nan}, "`width` must be positive. Received: width=nan"),
         ({"width": math.inf}, "`width` must.* Received: width=inf"),
-        ({"width": "1.0"}, "`width` must be positive. Received: width=1.0"),
+        ({"width": "1.0"}, "`width` must be positive. Received: width='1.0'"),
+        ({"width": True}, "`width` must be positive. Received: width=True"),
         ({"width": 0.05}, r"`width` must be .*\.0625 or more.* Received: width=0.05"),
         ({"input_shape": (3, 256, 128)}, r"`input_shape` must be .*channels last. Received: .*\(3, 256, 128\)"),
         ({"input_shape": (256, 128)}, r"`input_shape` must be \(height, width, 3\).* Received: .*\(256, 128\)"),
-        ({"input_shape": (256, 0, 3)}, r"`input_shape` must have positive sides. Received: .*\(256, 0, 3\)"),
+        ({"input_shape": (256, 0, 3)}, "`input_shape` must be a positive integer. Received: input_shape=0"),
+        ({"input_shape": (256, 12.5, 3)}, "`input_shape` must be a positive integer. Received: input_shape=12.5"),
+        (
+            {"input_shape": (8, 8, 3)},
+            r"`input_shape` must be at least \(13, 13, 3\) for .*'reid'. Received: .*\(8, 8, 3\)",
+        ),
+        ({"input_shape": (256, 12, 3)}, r"`input_shape` must be at least \(13, 13, 3\)"),
+        ({"input_shape": (3, 9, 3), "stem": "cifar"}, r"`input_shape` must be at least \(4, 4, 3\) for .*'cifar'"),
+        ({"input_shape": 256}, r"`input_shape` must be \(height, width, 3\).* Received: input_shape=256"),
         ({"variant": "resnet"}, "`variant` must be one of .*'osnet_ain'.* Received: variant='resnet'"),
         ({"stem": "imagenet"}, r"`stem` must be one of \['reid', 'cifar'\]. Received: stem='imagenet'"),
         ({"pooling": "gem"}, r"`pooling` must be one of \['avg', 'max'\]. Received: pooling='gem'"),
         ({"depths": (2, 2)}, r"`depths` must be three positive counts. Received: depths=\(2, 2\)"),
-        ({"depths": (2, 0, 2)}, r"`depths` must be three positive counts. Received: depths=\(2, 0, 2\)"),
-        ({"feature_dim": 0}, "`feature_dim` must be positive. Received: feature_dim=0"),
-        ({"classes": 0}, "`classes` must be positive. Received: classes=0"),
+        ({"depths": (2, 0, 2)}, "`depths` must be a positive integer. Received: depths=0"),
+        ({"depths": 2}, "`depths` must be three positive counts. Received: depths=2"),
+        ({"feature_dim": 0}, "`feature_dim` must be a positive integer. Received: feature_dim=0"),
+        ({"feature_dim": True}, "`feature_dim` must be a positive integer. Received: feature_dim=True"),
+        ({"classes": 0}, "`classes` must be a positive integer. Received: classes=0"),
+        ({"classes": 2.5}, "`classes` must be a positive integer. Received: classes=2.5"),
+        ({"dtype": "int32"}, "`dtype` must be a policy of floating-point numbers.* Received: dtype='int32'"),
+        ({"dtype": "int8_from_float32"}, "`dtype` must be a policy of floating-point numbers.*'int8_from_float32'"),
     ],
     ids=str,
 )
