@@ -1,63 +1,58 @@
-"""A page of one's own: give it a picture of a person, and see who in a folder of pictures is most like them, and why.
+"""A page of your own: drop an image of a person, and see who in a folder of images is most alike, and why.
 
     pip install keras-osnet[demo]
     python recipes/demo.py --weights FILE --gallery FOLDER
 
-It shows the ten nearest pictures with their distances, where the network looks (paper, Figure 6), and which exponents
-the gates of its last block prefer, beside the gallery's mean (Figure 5). The page is served to this machine only and
-loads nothing from anywhere else.
+It shows the ten nearest images with their distances, where the network looks (paper, Figure 6), and which exponents
+the gates of its last block prefer, beside the mean of the gallery (Figure 5). The page loads nothing from elsewhere.
+The server listens on this machine only and answers only its own page. It keeps dropped images in memory and never
+writes them to disk.
 """
 
+import asyncio
 import base64
 import io
 import os
+import socket
 import sys
 import time
+import webbrowser
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Literal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-# What Gradio and its dependencies would report home.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import keras
 import numpy as np
 import tyro
-from PIL import Image, ImageOps
+from PIL import Image
 
 from keras_osnet import FeatureExtractor, preprocess_input
-from keras_osnet.data.images import list_images
+from keras_osnet.data import images
 from keras_osnet.inference.attributes import attribute_heads
+from keras_osnet.inference.features import pictures_in
 from keras_osnet.metrics.search import search
 from keras_osnet.visual.network import exponent_shares, gate_network, maps_of, overlay
 from keras_osnet.weights import load_network
 
-TOP, EXAMPLES, SAMPLE, HEIGHT = 10, 24, 32, 192
-CSS = """
-.osnet { font-variant-numeric: tabular-nums; color: var(--body-text-color); }
-.osnet h3 { margin: 1.2em 0 .5em; font-size: 1rem; }
-.osnet ol { display: grid; grid-template-columns: repeat(auto-fill, minmax(max(82px, 16%), 1fr)); gap: 12px 10px;
-            margin: 0; padding: 0; list-style: none; }
-.osnet figure { margin: 0; min-width: 0; }
-.osnet ol img { width: 100%; height: 164px; object-fit: contain; }
-.osnet figcaption { font-size: .8rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.osnet .seen { display: flex; gap: 10px; }
-.osnet .seen img { height: 230px; max-width: 100%; object-fit: contain; }
-.osnet .gates { display: grid; grid-template-columns: max-content 1fr 3.2em; gap: 3px 10px; align-items: center;
-                max-width: 560px; font-size: .85rem; }
-.osnet .gates div { height: 13px; box-sizing: border-box; border: 1.5px solid #0b5fa5; background: #0b5fa5; }
-.osnet .gates div.mean { border-color: #8a6d00;
-    background: repeating-linear-gradient(135deg, #8a6d00 0 2px, transparent 2px 6px); margin-bottom: 7px; }
-.osnet .gates .mean-text { margin-bottom: 7px; opacity: .8; }
-#examples .grid-wrap { overflow-x: hidden; max-height: 430px; }
-#examples .grid-container { grid-template-columns: repeat(auto-fill, minmax(58px, 1fr)); gap: 6px;
-                             padding-top: 46px; }
-#examples .thumbnail-item { width: 100%; height: auto; aspect-ratio: 1 / 2; }
-"""
+PAGE = Path(__file__).with_suffix(".html")
+METRICS = {"euclidean": "Euclidean distance", "cosine": "1 - cosine"}
+TOP, EXAMPLES, SAMPLE = 10, 24, 32
+# Longer side in pixels of images in a list, of the query beside its activation map, and of what the network takes in.
+SMALL, SHOWN, LARGE = 192, 460, 1024
+# Limits of a dropped file: then no format takes 300 MB of memory or seconds.
+BYTES, PIXELS = 2**25, 2**24
+CONNECTIONS = 32
+SECURITY = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; connect-src 'self'; "
+    "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ class Demo:
     weights: Path
     """.keras, or torchreid's .pth / .pth.tar."""
     gallery: Path
-    """Folder of pictures of people, with all folders below it."""
+    """Folder of images of people, with all folders below it."""
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """Distance between features."""
     port: int = 7860
@@ -77,7 +72,7 @@ class Demo:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """What is computed once: of every picture its path and feature, the mean exponents of some, attributes' names."""
+    """What is computed once: paths and features of all images, mean exponents of some, names of the attributes."""
 
     paths: list
     features: np.ndarray
@@ -88,46 +83,38 @@ class Gallery:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What is shown of a query; `exponents` is empty where the network's gates do not depend on the picture, and
-    `attributes`, probabilities, where it gives none."""
+    """What is shown of a query. `exponents` is empty if the gates of the network do not depend on the image,
+    `attributes` (probabilities) if it predicts none."""
 
-    picture: np.ndarray
+    image: np.ndarray
     heat: np.ndarray
-    found: np.ndarray
+    indices: np.ndarray
     distances: np.ndarray
     exponents: np.ndarray
     attributes: np.ndarray
 
 
-def read(path, name=None):
-    """(h, w, 3) uint8 RGB, the right side up."""
-    try:
-        with Image.open(path) as file:
-            return np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name or path} is no picture that can be read") from error
-
-
 def prepare(settings):
-    """A network that gives all that is shown, and the gallery; says how far it is."""
-    paths, began = list_images(settings.gallery), time.perf_counter()
+    """Returns a network with all outputs that the page shows, and the gallery. Prints its progress."""
+    paths, began = pictures_in(settings.gallery), time.perf_counter()
     model, _ = load_network(settings.weights)
     extractor, heads = FeatureExtractor(model), attribute_heads(model)
 
     def progress(done, total):
-        print(f"\rfeatures of {done} of {total} pictures", end="", flush=True)
+        print(f"\rfeatures of {done} of {total} images", end="", flush=True)
 
-    features, network = extractor(paths, progress=progress), watched(extractor.network, heads)
-    sample = [exponents_of(look(network, read(path))) for path in paths[:: -(-len(paths) // SAMPLE)]]
+    features, network = extractor(paths, progress=progress), with_all_outputs(extractor.network, heads)
+    some = paths[:: -(-len(paths) // SAMPLE)]
+    exponents = np.mean([exponents_of(compute(network, images.read(path))) for path in some], axis=0)
     print(f", in {time.perf_counter() - began:.0f} s")
     names = tuple(heads[0].names) if heads else ()
-    return network, Gallery(paths, features, np.mean(sample, axis=0), settings.metric, names)
+    return network, Gallery(paths, features, exponents, settings.metric, names)
 
 
-def watched(network, heads=()):
-    """The network with more outputs: its last maps, attributes, and the gates of its last block where there are any.
+def with_all_outputs(network, heads=()):
+    """The network with more outputs: its last maps, attributes, and the gates of its last block, if it has them.
 
-    All in one pass, which Keras traces once: a query takes a tenth of the time that the parts take one by one.
+    One pass computes all of them, in a tenth of the time of one pass for each.
     """
     layers = [layer.output for layer in network.layers if isinstance(layer.output, keras.KerasTensor)]
     outputs = {"features": network.output, "maps": [output for output in layers if output.ndim == 4][-1]}
@@ -140,154 +127,187 @@ def watched(network, heads=()):
     return keras.Model(network.inputs[0], outputs, name=network.name)
 
 
-def look(network, picture):
-    """What `watched` gives for one picture (h, w, 3)."""
-    height, width = network.input_shape[1:3]
-    resized = Image.fromarray(picture).resize((width, height), Image.BILINEAR)
-    return network.predict_on_batch(preprocess_input(np.asarray(resized)[None]))
+def compute(network, image):
+    """The outputs of `with_all_outputs` for one image (h, w, 3)."""
+    return network.predict_on_batch(preprocess_input(images.resize(image, network.input_shape[1:3])[None]))
 
 
 def exponents_of(outputs):
-    """(T,): the share of channels of the last block in which each stream has the largest gate. (0,) without gates."""
+    """The fraction of channels of the last block in which each stream has the largest gate: (T,), or (0,) without."""
     return exponent_shares(outputs["gates"][0]) if "gates" in outputs else np.empty(0)
 
 
-def answer(network, gallery, picture, left_out=None):
-    """Ranks the gallery, but for the picture number `left_out`, and looks into the network."""
-    outputs, count = look(network, picture), min(TOP + (left_out is not None), len(gallery.paths))
-    found, distances = search(outputs["features"], gallery.features, k=count, metric=gallery.metric)
-    kept = found[0] != (-1 if left_out is None else left_out)
-    heat, likely = overlay(picture, maps_of(outputs["maps"])[0]), outputs.get("attributes", np.empty((1, 0)))[0]
-    return Answer(picture, heat, found[0][kept][:TOP], distances[0][kept][:TOP], exponents_of(outputs), likely)
+def answer(network, gallery, image, left_out=None):
+    """Ranks the gallery, without its image number `left_out`."""
+    outputs, count = compute(network, image), min(TOP + (left_out is not None), len(gallery.paths))
+    indices, distances = search(outputs["features"], gallery.features, k=count, metric=gallery.metric)
+    kept = indices[0] != (-1 if left_out is None else left_out)
+    small, attributes = shrunk(image, SHOWN), outputs.get("attributes", np.empty((1, 0)))[0]
+    heat = overlay(small, maps_of(outputs["maps"])[0])
+    return Answer(small, heat, indices[0][kept][:TOP], distances[0][kept][:TOP], exponents_of(outputs), attributes)
 
 
-def ranking(result, gallery):
-    """The nearest pictures."""
-    items = []
-    for rank, (index, distance) in enumerate(zip(result.found, result.distances, strict=True), 1):
-        name = escape(gallery.paths[index].name, quote=True)
-        items.append(
-            f'<li><figure><img src="{source(read(gallery.paths[index]))}" alt="{name}"><figcaption title="{name}">'
-            f"<b>{rank}.</b> {distance:.3g}<br>{name}</figcaption></figure></li>"
-        )
-    kind = {"euclidean": "Euclidean distance", "cosine": "1 - cosine"}[gallery.metric]
-    return f"<h3>Nearest pictures, with their {kind}</h3><ol>{''.join(items)}</ol>"
+def described(result, gallery):
+    """An `Answer` as plain values for the page. Attributes are sorted by their probability."""
+    paths = [gallery.paths[index] for index in result.indices]
+    order = np.argsort(-result.attributes, kind="stable")
+    return {
+        "metric": METRICS[gallery.metric],
+        "nearest": [(p.name, f"{d:.3g}", thumbnail(p)) for p, d in zip(paths, result.distances, strict=True)],
+        "seen": [encoded(result.image), encoded(result.heat)],
+        "attributes": [(gallery.attributes[j], float(result.attributes[j])) for j in order],
+        "streams": np.stack([result.exponents, gallery.exponents], axis=1).tolist() if len(result.exponents) else [],
+    }
 
 
-def looks(result, gallery):
-    """The picture and its activation map."""
-    pictures = (("the picture", result.picture), ("activation map: yellow where it is strongest", result.heat))
-    images = "".join(f'<img src="{source(pixels)}" alt="{text}" title="{text}">' for text, pixels in pictures)
-    return f'<h3>Where the network looks</h3><div class="seen">{images}</div>'
+def thumbnail(path):
+    """An image file as a small data URL; None if it cannot be read any more."""
+    try:
+        return encoded(images.read(path, longest=SMALL))
+    except ValueError:
+        return None
 
 
-def gates(result, gallery):
-    """The exponents that the gates prefer, beside the gallery's mean."""
-    if not len(result.exponents):
-        return "<h3>Gates</h3><p>This network has no gates that depend on the picture.</p>"
-    rows = []
-    for t, (own, mean) in enumerate(zip(result.exponents, gallery.exponents, strict=True), 1):
-        rows.append(
-            f'<span>stream {t}</span><div style="width:{100 * own:.1f}%"></div><span>{100 * own:.0f} %</span>'
-            f'<span class="mean-text">gallery</span><div class="mean" style="width:{100 * mean:.1f}%"></div>'
-            f'<span class="mean-text">{100 * mean:.0f} %</span>'
-        )
-    head = "Gates of the last block: channels that prefer each stream"
-    return f'<h3>{head}</h3><div class="gates">{"".join(rows)}</div>'
+def shrunk(image, longest):
+    """The image with at most so many pixels along its longer side."""
+    small = Image.fromarray(image)
+    small.thumbnail((longest, longest))
+    return np.asarray(small)
 
 
-def attributes(result, gallery):
-    """The attributes, the most probable first."""
-    rows = []
-    for j in np.argsort(-result.attributes, kind="stable"):
-        share = f"{100 * result.attributes[j]:.0f}"
-        rows.append(
-            f'<span>{escape(gallery.attributes[j])}</span><div style="width:{share}%"></div><span>{share} %</span>'
-        )
-    return f'<h3>Attributes, with their probability</h3><div class="gates">{"".join(rows)}</div>' if rows else ""
-
-
-PARTS = (ranking, looks, attributes, gates)
-
-
-def source(picture):
-    """A small copy of a picture, as the address of itself."""
-    image, file = Image.fromarray(picture), io.BytesIO()
-    image.resize((max(1, round(image.width * HEIGHT / image.height)), HEIGHT), Image.LANCZOS).save(file, "JPEG")
+def encoded(image):
+    """(h, w, 3) uint8 as the data URL of a JPEG file."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def page_of(network, gallery):
-    """The page."""
-    import gradio as gr
+def application(network, gallery, port):
+    """The page and what it asks for, as an ASGI application that answers only the page served on `port`."""
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
+    from starlette.responses import FileResponse, JSONResponse
+    from starlette.routing import Route
 
-    order = np.random.default_rng(0).permutation(len(gallery.paths))
+    order, lock = np.random.default_rng(0).permutation(len(gallery.paths)), asyncio.Lock()
 
-    def shown(number):
-        rows = np.resize(np.roll(order, -number * EXAMPLES), min(EXAMPLES, len(order)))
-        return [int(row) for row in rows]
+    async def one_at_a_time(function, *arguments):  # memory for the images of one request
+        async with lock:
+            return JSONResponse(await run_in_threadpool(function, *arguments))
 
-    def thumbnails(number):
-        return [Image.fromarray(read(gallery.paths[row])).resize((64, 128)) for row in shown(number)]
+    def page(request):
+        return FileResponse(PAGE)
 
-    def respond(picture, left_out=None):
-        result = answer(network, gallery, picture, left_out)
-        return f'<div class="osnet">{"".join(part(result, gallery) for part in PARTS)}</div>'
+    def examples(number):
+        rows = np.resize(np.roll(order, -number * EXAMPLES), min(EXAMPLES, len(order))).tolist()
+        found = [(row, gallery.paths[row].name, thumbnail(gallery.paths[row])) for row in rows]
+        return {"images": found, "count": len(order), "largest": BYTES}
 
-    def dropped(path):
+    def ranking(read, left_out=None):
         try:
-            return respond(read(path, Path(path).name))
+            image = read()
         except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise HTTPException(422, str(error)) from error
+        return described(answer(network, gallery, image, left_out), gallery)
 
-    def picked(number, event: gr.SelectData):
-        row = shown(number)[event.index]
-        return respond(read(gallery.paths[row]), row)
+    async def show_examples(request):
+        return await one_at_a_time(examples, request.path_params["number"] % len(order))
 
-    def others(number):
-        return number + 1, gr.Gallery(thumbnails(number + 1), selected_index=None)
+    async def rank_chosen(request):
+        row = request.path_params["row"] % len(order)
+        return await one_at_a_time(ranking, lambda: images.read(gallery.paths[row], longest=LARGE), row)
 
-    with gr.Blocks(analytics_enabled=False, title="OSNet: who is most alike?") as page:
-        gr.Markdown(f"## Who is most alike?\n{len(gallery.paths):,} pictures in the gallery")
-        number = gr.State(0)
-        with gr.Row():
-            with gr.Column(scale=2, min_width=300):
-                drop = gr.File(label="Drop a picture of a person", file_types=["image"], height=130)
-                examples = gr.Gallery(
-                    thumbnails(0), label="or pick one of the gallery; its own ranking leaves it out", columns=6,
-                    object_fit="cover", allow_preview=False, interactive=False, buttons=[], elem_id="examples",
-                )  # fmt: skip
-                more = gr.Button("Other pictures of the gallery", visible=len(order) > EXAMPLES)
-            with gr.Column(scale=3, min_width=300):
-                result = gr.HTML('<div class="osnet"><p>The ranking appears here.</p></div>', elem_id="result")
-        drop.upload(dropped, drop, result)
-        examples.select(picked, number, result)
-        more.click(others, number, [number, examples])
-    return page
+    async def rank_dropped(request):
+        content = bytearray()
+        try:
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > BYTES:
+                    raise HTTPException(413, f"the file is larger than {BYTES:,} bytes")
+        except ClientDisconnect:
+            return JSONResponse(None)  # nobody receives it
+        return await one_at_a_time(
+            ranking, lambda: images.decode(bytes(content), "the file", longest=LARGE, pixels=PIXELS)
+        )
+
+    routes = [
+        Route("/", page),
+        Route("/examples/{number:int}", show_examples, methods=["POST"]),
+        Route("/rank", rank_dropped, methods=["POST"]),
+        Route("/rank/{row:int}", rank_chosen, methods=["POST"]),
+    ]
+    return own_page_only(Starlette(routes=routes), port)
 
 
-def serve(page, settings, **options):
-    """Serves the page to this machine only. `options` are those of Gradio's `launch`."""
-    import gradio as gr
+def own_page_only(app, port):
+    """Refuses what other pages ask, before their request is read.
 
-    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-    return page.launch(
-        server_name="127.0.0.1", server_port=settings.port, inbrowser=settings.open, share=False, quiet=True,
-        theme=gr.themes.Base(**fonts), css=CSS, footer_links=[], run_history=False, ssr_mode=False, pwa=False,
-        **options,
+    The browser names the page in Origin for all methods but GET, which returns the empty page only. The check of Host
+    stops a page whose own name is made to point to this machine (DNS rebinding): for it, Host and Origin agree.
+    """
+    from starlette.datastructures import Headers, MutableHeaders
+    from starlette.responses import PlainTextResponse
+
+    hosts = [f"{name}:{port}" if port != 80 else name for name in ("127.0.0.1", "localhost")]
+
+    async def checked(scope, receive, send):
+        headers = Headers(scope=scope)
+        host = headers.get("host")
+        if host not in hosts or (scope["method"] != "GET" and headers.get("origin") != f"http://{host}"):
+            return await PlainTextResponse("Only the page of this demo may ask.", 403)(scope, receive, send)
+
+        async def send_with_headers(message):
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(SECURITY)
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return checked
+
+
+def listen(port):
+    """A socket on this machine's own address, opened before the features are computed."""
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"`port` must be a free port. Received: port={port} ({error})") from error
+
+
+def server(network, gallery, listening):
+    """The server of the page on an open socket; `run(sockets=[listening])` serves until Ctrl-C or SIGTERM."""
+    import uvicorn
+
+    app = application(network, gallery, listening.getsockname()[1])
+    return uvicorn.Server(
+        uvicorn.Config(
+            app, log_level="warning", lifespan="off", ws="none", proxy_headers=False, server_header=False,
+            limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=1,
+        )
     )  # fmt: skip
 
 
 def main(settings: Demo):
-    page = page_of(*prepare(settings))
-    print(f"http://127.0.0.1:{settings.port} (Ctrl-C ends it)", flush=True)
-    serve(page, settings)
+    import starlette  # noqa: F401  # if it is missing, say so before the features are computed
+    import uvicorn  # noqa: F401
+
+    with listen(settings.port) as listening:
+        serving = server(*prepare(settings), listening)
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        print(f"{address} (Ctrl-C ends it)", flush=True)
+        if settings.open:
+            webbrowser.open(address)
+        serving.run(sockets=[listening])
 
 
 if __name__ == "__main__":
     try:
         main(tyro.cli(Demo, description=__doc__))
+    except KeyboardInterrupt:
+        sys.exit(130)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     except ModuleNotFoundError as error:
-        sys.exit(f"error: {error}. The page needs Gradio: pip install keras-osnet[demo]")
+        sys.exit(f"error: {error}. The page needs Starlette and uvicorn: pip install keras-osnet[demo]")
