@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import socket
+import tempfile
 import time
 import zipfile
 from contextlib import contextmanager
@@ -52,6 +53,26 @@ def write_atomically(path, content):
     """Writes bytes. `path` holds either its previous content or all of the new one. Raises as `writing_atomically`."""
     with writing_atomically(path) as file:
         file.write(content)
+
+
+def require_writable(path):
+    """Checks that a file can be written, before the work whose result it is to hold. Nothing is left behind.
+
+    Args:
+        path: file to write. Neither it nor its folder need exist.
+
+    Raises:
+        OSError: if it is a folder, or its folder, or the nearest one above that exists, cannot be written to.
+    """
+    path = Path(path)
+    folder = next(each for each in path.absolute().parents if os.path.lexists(each))
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{path} cannot be written ({error}).") from error
 
 
 def write_json(path, value):

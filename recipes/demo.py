@@ -31,10 +31,10 @@ from PIL import Image
 
 from keras_osnet import FeatureExtractor, preprocess_input
 from keras_osnet.data import images
+from keras_osnet.inference.activations import gate_outputs, map_output, normalise_maps
 from keras_osnet.inference.attributes import attribute_heads
-from keras_osnet.inference.features import pictures_in
 from keras_osnet.metrics.search import search
-from keras_osnet.visual.network import exponent_shares, gate_network, maps_of, overlay
+from keras_osnet.visual import exponent_fractions, overlay
 from keras_osnet.weights import load_network
 
 PAGE = Path(__file__).with_suffix(".html")
@@ -96,7 +96,7 @@ class Answer:
 
 def prepare(settings):
     """Returns a network with all outputs that the page shows, and the gallery. Prints its progress."""
-    paths, began = pictures_in(settings.gallery), time.perf_counter()
+    paths, began = images.list_images(settings.gallery), time.perf_counter()
     model, _ = load_network(settings.weights)
     extractor, heads = FeatureExtractor(model), attribute_heads(model)
 
@@ -116,12 +116,10 @@ def with_all_outputs(network, heads=()):
 
     One pass computes all of them, in a tenth of the time of one pass for each.
     """
-    layers = [layer.output for layer in network.layers if isinstance(layer.output, keras.KerasTensor)]
-    outputs = {"features": network.output, "maps": [output for output in layers if output.ndim == 4][-1]}
-    try:
-        outputs["gates"] = list(gate_network(network).output.values())[-1]
-    except ValueError:  # baselines and some variants have none
-        pass
+    outputs = {"features": network.output, "maps": map_output(network)}
+    gates = list(gate_outputs(network).values())
+    if gates:
+        outputs["gates"] = gates[-1]
     if heads:
         outputs["attributes"] = keras.ops.sigmoid(heads[0].output)
     return keras.Model(network.inputs[0], outputs, name=network.name)
@@ -134,7 +132,7 @@ def compute(network, image):
 
 def exponents_of(outputs):
     """The fraction of channels of the last block in which each stream has the largest gate: (T,), or (0,) without."""
-    return exponent_shares(outputs["gates"][0]) if "gates" in outputs else np.empty(0)
+    return exponent_fractions(outputs["gates"][0]) if "gates" in outputs else np.empty(0)
 
 
 def answer(network, gallery, image, left_out=None):
@@ -143,7 +141,7 @@ def answer(network, gallery, image, left_out=None):
     indices, distances = search(outputs["features"], gallery.features, k=count, metric=gallery.metric)
     kept = indices[0] != (-1 if left_out is None else left_out)
     small, attributes = shrunk(image, SHOWN), outputs.get("attributes", np.empty((1, 0)))[0]
-    heat = overlay(small, maps_of(outputs["maps"])[0])
+    heat = overlay(small, normalise_maps(outputs["maps"])[0])
     return Answer(small, heat, indices[0][kept][:TOP], distances[0][kept][:TOP], exponents_of(outputs), attributes)
 
 

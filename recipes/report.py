@@ -1,10 +1,10 @@
-"""Shows what a network does on a test side: one HTML page, and the same figures as PNG files.
+"""Shows what a network does on a test set: one HTML page, and the same figures as PNG files.
 
     python recipes/report.py --weights FILE --dataset ROW --data-dir D
     python recipes/report.py --weights FILE --dataset ROW --data-dir D --compare FILE      activation maps side by side
 
 The page holds hard triplets, rankings to filter, activation maps, gates, a map of the features, curves and numbers
-(paper, Figures 1, 5, 6 and 7). It is a single file that loads nothing from anywhere. Times: recipes/README.md.
+(paper, Figures 1, 5, 6 and 7). It is a single file that loads nothing from elsewhere. Times: recipes/README.md.
 """
 
 import os
@@ -20,8 +20,9 @@ import tyro
 
 from keras_osnet import AttributeRecogniser
 from keras_osnet.data import DATASETS, load
+from keras_osnet.files import require_writable
 from keras_osnet.inference.attributes import attribute_heads
-from keras_osnet.report.report import write_report
+from keras_osnet.report import write_report
 from keras_osnet.weights import load_network
 
 
@@ -38,21 +39,21 @@ class Report:
     work_dir: Path | None = None
     """Where report.html and the folder report go. Default: runs/report-DATASET."""
     compare: Path | None = None
-    """Weights of a second network, for its activation maps: one of a single scale, say."""
+    """Weights of a second network, for its activation maps: one of a single scale, for example."""
     split: int = 0
     """Which one, of a dataset that has several."""
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """Distance between features."""
     resolution: float = 1.0
-    """Of 256 x 128, where the weights do not tell."""
+    """Of 256 x 128, if the weights do not tell."""
     layer: str = "conv5"
     """Whose activations are shown."""
     block: str | None = None
-    """Whose gates are clustered, conv4_2 say. Default: the last."""
+    """Whose gates are clustered, conv4_2 for example. Default: the last."""
 
 
 def attributes_of(network, splits):
-    """Names, probabilities and labels of the queries, where the network recognises what the dataset labels."""
+    """Names, probabilities and labels of the queries, if the network recognises what the dataset labels."""
     if not attribute_heads(network) or not splits.attribute_names:
         return None
     recogniser = AttributeRecogniser(network)
@@ -65,25 +66,36 @@ def attributes_of(network, splits):
     return recogniser.names, probabilities, [record.attributes for record in splits.query]
 
 
+def names_of(networks, paths):
+    """The networks' names; where two are equal, with the end of the path that tells them apart."""
+    names = [network.name for network in networks]
+    if len(set(names)) == len(names):
+        return names
+    parts = [path.absolute().parts for path in paths]
+    length = next((n for n in range(1, 1 + max(map(len, parts))) if len({each[-n:] for each in parts}) > 1), 1)
+    return [f"{name} ({'/'.join(each[-length:])})" for name, each in zip(names, parts, strict=True)]
+
+
 def main(settings: Report):
+    work_dir = settings.work_dir or Path("runs") / f"report-{settings.dataset}"
+    require_writable(work_dir / "report.html")
     splits = load(settings.dataset, settings.data_dir, settings.split)
-    network, compare = (
-        None if path is None else load_network(path, resolution=settings.resolution)[0]
-        for path in (settings.weights, settings.compare)
-    )
+    paths = [settings.weights] if settings.compare is None else [settings.weights, settings.compare]
+    networks = [load_network(path, resolution=settings.resolution)[0] for path in paths]
     page = write_report(
-        settings.work_dir or Path("runs") / f"report-{settings.dataset}",
-        network,
+        work_dir,
+        networks[0],
         splits,
         dataset=settings.dataset,
-        compare=compare,
-        attributes=attributes_of(network, splits),
+        compare=networks[1] if len(networks) > 1 else None,
+        names=names_of(networks, paths),
+        attributes=attributes_of(networks[0], splits),
         metric=settings.metric,
         protocol=DATASETS[settings.dataset].protocol,
         layer=settings.layer,
         block=settings.block,
         training_dir=settings.weights.parent,
-        progress=lambda part, seconds: print(f"  {part:24s}{seconds:6.1f} s", flush=True),
+        progress=lambda part, seconds: print(f"  {part:32s}{seconds:6.1f} s", flush=True),
     )
     print(page)
 
@@ -91,5 +103,5 @@ def main(settings: Report):
 if __name__ == "__main__":
     try:
         main(tyro.cli(Report, description=__doc__))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from keras_osnet.files import DAY, locked, read_json, write_atomically, write_json, writing_atomically
+from keras_osnet.files import (
+    DAY,
+    locked,
+    read_json,
+    require_writable,
+    write_atomically,
+    write_json,
+    writing_atomically,
+)
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = ROOT / "tests" / "programs"
@@ -117,3 +125,22 @@ def test_a_lock_that_stays_held_is_an_error_that_names_the_file(tmp_path):
     again = locked(tmp_path / "gallery", seconds=0)
     with locked(tmp_path / "gallery"), pytest.raises(TimeoutError, match="gallery is locked"):
         again.__enter__()
+
+
+@pytest.mark.parametrize("path", ["a.bin", "b/c/a.bin"])
+def test_a_file_that_can_be_written_leaves_no_trace_of_the_check(tmp_path, path):
+    require_writable(tmp_path / path)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("path", ["file/a.bin", "file/b/a.bin", "folder", "link/a.bin", pytest.param(
+    "locked/b/a.bin", marks=pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write")
+)])  # fmt: skip
+def test_a_file_that_cannot_be_written_is_named(tmp_path, path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(OSError, match=rf"{path} cannot be written"):
+        require_writable(tmp_path / path)
+    assert names(tmp_path) == ["file", "folder", "link", "locked"]

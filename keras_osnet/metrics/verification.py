@@ -123,7 +123,7 @@ def verification_scores(query_features, query_ids, query_cameras, gallery_featur
     impostors = len(scaled) * len(order) - int(np.sum(own.stops - own.starts))
     _check_pairs(int(counts.sum()), impostors, own)
     nearer, through = _impostors(scaled, gallery_features, distances, own, steps, rows)
-    return _scores(far, metric.finish(steps.astype(np.float64)), counts, nearer, through, impostors)
+    return scores_of_counts(far, metric.finish(steps.astype(np.float64)), counts, nearer, through, impostors)
 
 
 def _impostors(scaled, gallery_features, distances, own, steps, rows):
@@ -147,7 +147,7 @@ def _impostors(scaled, gallery_features, distances, own, steps, rows):
     return totals
 
 
-def _scores(far, steps, counts, nearer, through, impostors):
+def scores_of_counts(far, steps, counts, nearer, through, impostors):
     accepted = np.cumsum(counts)
     genuine = int(accepted[-1])
     reached = through / impostors  # a quotient of integers is rounded once, as is a rate written as .29

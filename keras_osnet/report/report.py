@@ -1,28 +1,30 @@
-"""All that can be seen of a network and a test side, as one HTML page and as figures."""
+"""All that can be seen of a network and a test set, as one HTML page and as figures."""
 
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from keras_osnet.complexity import complexity
-from keras_osnet.files import write_atomically
+from keras_osnet.files import require_writable, write_atomically
+from keras_osnet.inference.activations import gated_blocks, map_output
 from keras_osnet.inference.features import FeatureExtractor
 from keras_osnet.inference.scores import features_of_splits, labels_of, milliseconds
-from keras_osnet.metrics import evaluate_retrieval, verification_scores
-from keras_osnet.metrics.arguments import encode_labels
-from keras_osnet.metrics.ranking import PROTOCOLS, row_of
-from keras_osnet.metrics.retrieval import METRICS
+from keras_osnet.metrics.arguments import encode_labels, row_of
+from keras_osnet.metrics.distances import METRICS
+from keras_osnet.metrics.ranking import PROTOCOLS
 from keras_osnet.report import panels as show
+from keras_osnet.report.comparison import compare as compare_sides
 from keras_osnet.report.page import render
-from keras_osnet.report.plates import save_figures
-from keras_osnet.report.summary import Scores, texts_of
-from keras_osnet.visual.ranking import hard_triplets, pair_distances, rank_gallery
+from keras_osnet.report.plates import figures_of, save_figures, save_map
+from keras_osnet.report.summary import curves_of, texts_of
+
+PAGE, FOLDER = "report.html", "report"
 
 
 def write_report(
@@ -33,6 +35,7 @@ def write_report(
     dataset="",
     features=None,
     compare=None,
+    names=None,
     attributes=None,
     metric="euclidean",
     protocol="market1501",
@@ -44,16 +47,17 @@ def write_report(
     """Writes report.html, one page that needs nothing else, and the same figures as PNG files in the folder report.
 
     The page shows hard triplets, rankings, activation maps, gates, a map of the features, attributes, curves and
-    numbers, of at most some thousand pictures: where it leaves some out it says so. Pictures that cannot be opened are
-    counted, and their file names stand in their place.
+    numbers. It holds at most some thousand images, and says what it leaves out. Images that cannot be read are
+    counted, and a frame with the file's name stands in their place.
 
     Args:
-        work_dir: folder to write to; made if need be.
-        network: network that gives features, as `FeatureExtractor` takes it.
-        splits: `Splits`, with pictures in query and gallery.
+        work_dir: folder to write to; made if it does not exist.
+        network: network that outputs features, as `FeatureExtractor` takes it.
+        splits: `Splits`, with images in query and gallery.
         dataset: its name, for the title.
-        features: of query and gallery, (Q, D) and (G, D), as `features_of_splits` gives them. Default: computed here.
+        features: of query and gallery, (Q, D) and (G, D), as `features_of_splits` returns them. Default: computed here.
         compare: another network, whose activation maps stand beside.
+        names: of the network, and of the one to compare. Default: the names of the models.
         attributes: names (A), probabilities (Q, A) and labels (Q, A) of the queries. Default: none.
         metric: "euclidean" (default) or "cosine".
         protocol: row of `keras_osnet.metrics.ranking.PROTOCOLS`.
@@ -66,54 +70,55 @@ def write_report(
         path of the page.
 
     Raises:
-        ValueError: if there is no such layer, block, metric or protocol, or if `features` or `attributes` are not of
-            these splits.
+        ValueError: if an argument is not as described; before anything is computed.
+        OSError: if the folder cannot be written; likewise.
 
     Reference: paper, Figures 1, 5, 6 and 7.
     """
     work_dir, timed = Path(work_dir), _timer(progress)
-    with timed("checks"):
-        extractor, named = FeatureExtractor(network), [each for each in (network, compare) if each is not None]
-        networks = [extractor.network, *(FeatureExtractor(each).network for each in named[1:])]
-        _check(splits, features, attributes, metric, protocol)
-        _check_parts(networks, network, layer, block)
+    models = [network] if compare is None else [network, compare]
+    names = list(names or _names(models))
+    extractor = FeatureExtractor(network)
+    networks = [extractor.network, *(FeatureExtractor(each).network for each in models[1:])]
+    _check(splits, features, attributes, names, models, metric, protocol)
+    _check_parts(networks, layer, block)
+    require_writable(work_dir / PAGE)
+    require_writable(work_dir / FOLDER / "ranking.png")
     with timed("features"):
-        subject = _subject(splits, features_of_splits(extractor, splits) if features is None else features, metric)
-    with timed("scores"):
-        ranking = rank_gallery(*subject.arguments, metric=metric, top=_top(subject))
-        scores = _scores(subject, protocol)
-    panels = _panels(networks, network, subject, ranking, scores, layer, block, timed)
-    panels = replace(panels, attributes=_attributes(attributes, splits))
-    with timed("cost of the network"):
-        cost, latency = complexity(networks[0]), milliseconds(networks[0])
+        tests = _test_set(splits, features_of_splits(extractor, splits) if features is None else features, metric)
+    with timed("distances"):
+        comparison = compare_sides(tests.sides, metric=metric, protocol=protocol, top=tests.top, triplets=show.TRIPLETS)
     history = _history(Path(training_dir or work_dir) / "metrics.jsonl")
-    names = [each.name for each in named]
-    texts = texts_of(names, dataset, splits, scores, cost, latency, history, layer)
-    with timed("thumbnails and page"):
-        html = render(panels, subject, texts)
-        work_dir.mkdir(parents=True, exist_ok=True)
-        # File names need not be text: what is no character becomes a question mark.
-        write_atomically(work_dir / "report.html", html.encode("utf-8", "replace"))
-    with timed("figures"):
-        save_figures(work_dir / "report", panels, subject, scores, history, attributes, names)
-    return work_dir / "report.html"
-
-
-def _panels(networks, network, subject, ranking, scores, layer, block, timed):
-    """All of `Panels` but the attributes; `networks` end with the features, `network` may have a classifier on top."""
+    scores, training = curves_of(names[0], comparison, history)
     # The limit around all: two that begin and end in turns would leave the process with one thread for good.
     with threadpool_limits(1), ThreadPoolExecutor(1) as pool:
-        mapping = pool.submit(show.mapped, subject)  # takes one core for seconds
-        with timed("activation maps"):
-            activations = show.activations(networks, subject, show.middle_and_ends(ranking), layer)
-        with timed("gates"):
-            gates = show.gates(network, subject, block)
+        mapping = pool.submit(show.mapped, tests)  # takes one core for seconds
+        with timed("activation maps and gates"):
+            groups = show.middle_and_ends(comparison.ranking)
+            inside = show.inside(networks, tests, groups, name=names[0], layer=layer, block=block)
+        listed = show.listed(comparison.ranking, tests.queries)
+        recognised = _attributes(attributes, splits)
+        panels = show.Panels(comparison.ranking, listed, comparison.triplets, *inside, recognised)
+        with timed("figures"):
+            drawn = figures_of(panels, tests, attributes, names, history)
+            save_figures(work_dir / FOLDER, chain(((name, curve) for name, (curve, _) in scores.items()), drawn))
         with timed("rest of the map of the features"):
             mapped = mapping.result()
-    triplets = None
-    if scores.pairs:
-        triplets = hard_triplets(*subject.arguments, metric=subject.metric, count=show.TRIPLETS)
-    return show.Panels(ranking, show.ranked(ranking, subject), triplets, activations, gates, mapped, "")
+            save_map(work_dir / FOLDER, mapped, tests)
+    with timed("cost of the network"):
+        cost, latency = complexity(networks[0]), milliseconds(networks[0])
+    texts = texts_of(names, dataset, splits, comparison, metric, cost, latency, layer)
+    with timed("page"):
+        html = render(panels, mapped, tests, texts, scores, training)
+        # File names need not be text: what is no character becomes a question mark.
+        write_atomically(work_dir / PAGE, html.encode("utf-8", "replace"))
+    return work_dir / PAGE
+
+
+def _names(models):
+    """The names of the models, told apart if they are equal."""
+    names = [model.name for model in models]
+    return names if len(set(names)) == len(names) else [names[0], f"{names[1]}, the other one"]
 
 
 def _timer(progress):
@@ -127,54 +132,39 @@ def _timer(progress):
     return timed
 
 
-def _check(splits, features, attributes, metric, protocol):
-    """Errors now rather than after the features."""
+def _check(splits, features, attributes, names, models, metric, protocol):
     row_of("metric", metric, METRICS)
     row_of("protocol", protocol, PROTOCOLS)
     counts = len(splits.query), len(splits.gallery)
+    if len(names) != len(models):
+        raise ValueError(f"`names` must be of {len(models)} networks. Received: {', '.join(names)}")
     if features is not None and tuple(map(len, features)) != counts:
         raise ValueError(
-            "`features` must be of query and gallery, a row for each picture. "
-            f"Received: {' and '.join(str(len(some)) for some in features)} for {counts[0]} and {counts[1]} pictures"
+            "`features` must be of query and gallery, a row for each image. "
+            f"Received: {' and '.join(str(len(some)) for some in features)} for {counts[0]} and {counts[1]} images"
         )
     if attributes is not None:
-        names, *arrays = attributes
-        shapes = [np.shape(array) for array in arrays]
-        if shapes != [(counts[0], len(names))] * 2:
+        shapes = [np.shape(array) for array in attributes[1:]]
+        if shapes != [(counts[0], len(attributes[0]))] * 2:
             raise ValueError(
                 "`attributes` must be names, probabilities and labels, the last two of shape (queries, names) = "
-                f"{(counts[0], len(names))}. Received: {' and '.join(map(str, shapes))}"
+                f"{(counts[0], len(attributes[0]))}. Received: {' and '.join(map(str, shapes))}"
             )
 
 
-def _check_parts(networks, network, layer, block):
-    for each in networks:
-        show.activation_maps(each, np.zeros((1, *each.input_shape[1:]), "float32"), layer=layer)
-    blocks = show.gated_blocks(network)
+def _check_parts(networks, layer, block):
+    for network in networks:
+        map_output(network, layer)
+    blocks = gated_blocks(networks[0])
     if block is not None and blocks and block not in blocks:
         raise ValueError(f"`block` must be one of {', '.join(blocks)}. Received: block={block!r}")
 
 
-def _subject(splits, features, metric):
+def _test_set(splits, features, metric):
     labels = encode_labels(*labels_of(splits), ("query", len(splits.query)), ("gallery", len(splits.gallery)))
     identities, cameras = np.concatenate([labels[0], labels[2]]), np.concatenate([labels[1], labels[3]])
     records = splits.query + splits.gallery
-    return show.Subject(records, np.concatenate(features), identities, cameras, len(splits.query), metric)
-
-
-def _top(subject):
-    return min(show.TOP, len(subject.records) - subject.queries)
-
-
-def _scores(subject, protocol):
-    genuine, impostors = subject.matched
-    retrieval = verification = pairs = None
-    if genuine:
-        retrieval = evaluate_retrieval(*subject.arguments, metric=subject.metric, protocol=protocol)
-    if genuine and impostors:
-        verification = verification_scores(*subject.arguments, metric=subject.metric)
-        pairs = pair_distances(*subject.arguments, metric=subject.metric)
-    return Scores(retrieval, verification, pairs, subject.metric)
+    return show.TestSet(records, np.concatenate(features), identities, cameras, len(splits.query), metric)
 
 
 def _attributes(attributes, splits):
@@ -182,7 +172,7 @@ def _attributes(attributes, splits):
         return show.recognised(attributes)
     labelled = len(splits.attribute_names)
     there = f"the dataset labels {labelled} of them" if labelled else "the dataset has none either"
-    return f"The network gives features, no attributes; {there}."
+    return f"The network outputs features, no attributes; {there}."
 
 
 def _history(path):

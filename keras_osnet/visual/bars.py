@@ -1,62 +1,60 @@
-"""Figures of pictures and bars: which exponents the gates take, which attributes a network finds."""
+"""Figures of images and bars: which exponents the gates prefer, which attributes a network predicts."""
 
 import numpy as np
 
+from keras_osnet.visual.marks import QUERY, RIGHT, WRONG
 from keras_osnet.visual.style import (
     FAINT,
     INK,
     LINE,
     MARGIN,
-    QUERY,
-    RIGHT,
     SMALL,
-    WRONG,
     Sheet,
     cell_of,
     checked_array,
+    checked_images,
     checked_list,
-    checked_pictures,
     legend_of,
 )
 
-# Light to dark: exponents have an order, and it shows without colours too.
+# Light to dark, in the order of the exponents: it shows without colours too.
 SHADES = (("#cfe3f3", INK), ("#8dbfe3", INK), ("#2f7fbd", "white"), ("#0a3d6b", "white"), ("#000000", "white"))
 
 
-def gates_figure(pictures, clusters):
-    """Draws the pictures of each cluster of gates, and which exponents they take (paper, Figure 5).
+def gates_figure(images, clusters):
+    """Draws the images of each cluster of gates, and which exponents they prefer (paper, Figure 5).
 
     Args:
-        pictures: of each cluster the pictures that `clusters.nearest` lists, (H, W, 3) uint8.
+        images: of each cluster the images that `clusters.nearest` lists, (H, W, 3) uint8.
         clusters: `GateClusters`.
 
     Returns:
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: where an argument does not hold to the above.
+        ValueError: if an argument is not as described.
     """
-    pictures = [checked_pictures("pictures", row) for row in checked_list("pictures", pictures, len(clusters.sizes))]
-    width, height = cell_of(pictures[0][0], 1.0)
+    images = [checked_images("images", row) for row in checked_list("images", images, len(clusters.sizes))]
+    width, height = cell_of(images[0][0], 1.0)
     label, bars, step = 0.85, 1.5, height + 1.5 * LINE
-    right = MARGIN + label + max(map(len, pictures)) * (width + 0.04) + 0.5
-    sheet = Sheet(right + bars + 0.35 + MARGIN, 2 * MARGIN + 1.5 * LINE + len(pictures) * step)
+    right = MARGIN + label + max(map(len, images)) * (width + 0.04) + 0.5
+    sheet = Sheet(right + bars + 0.35 + MARGIN, 2 * MARGIN + 1.5 * LINE + len(images) * step)
     sheet.write(right - 0.3, MARGIN - 0.02, "channels that prefer stream t, %", color=FAINT)
-    for k, row in enumerate(pictures):
+    for k, row in enumerate(images):
         top = MARGIN + 1.5 * LINE + k * step
-        text = f"cluster {k + 1}\n{clusters.sizes[k]} picture{'' if clusters.sizes[k] == 1 else 's'}"
+        text = f"cluster {k + 1}\n{clusters.sizes[k]} image{'' if clusters.sizes[k] == 1 else 's'}"
         sheet.write(MARGIN, top + height / 2, text, va="center")
-        for place, picture in enumerate(row):
-            sheet.picture(picture, MARGIN + label + place * (width + 0.04), top, width, height)
-        _shares(sheet.area(right, top, bars, height), 100 * clusters.exponents[k])
+        for place, image in enumerate(row):
+            sheet.image(image, MARGIN + label + place * (width + 0.04), top, width, height)
+        _fractions(sheet.area(right, top, bars, height), 100 * clusters.exponents[k])
     return sheet
 
 
-def exponents_figure(shares):
-    """Draws which exponents the gates of each block, or of each cluster of pictures, prefer.
+def exponents_figure(fractions):
+    """Draws which exponents the gates of each block, or of each cluster of images, prefer.
 
     Args:
-        shares: dict of name -> (T,), or (K, T) for K clusters: shares that sum to 1.
+        fractions: dict of name -> (T,), or (K, T) for K clusters; they sum to 1 over T.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -65,26 +63,28 @@ def exponents_figure(shares):
         ValueError: if there is nothing in it, or the number of streams differs.
     """
     rows = []
-    for name, values in shares.items():
+    for name, values in fractions.items():
         values = np.asarray(values)
         several = values.ndim == 2
-        for k, row in enumerate(checked_array(f"shares[{name!r}]", np.atleast_2d(values), (None, None))):
+        for k, row in enumerate(checked_array(f"fractions[{name!r}]", np.atleast_2d(values), (None, None))):
             rows.append((f"{name}, cluster {k + 1}" if several else name, row))
     streams = {len(row) for _, row in rows}
     if len(streams) != 1 or max(streams) > len(SHADES):
-        raise ValueError(f"`shares` must be of one number of streams, 1 to {len(SHADES)}. Received: {sorted(streams)}")
+        raise ValueError(
+            f"`fractions` must be of one number of streams, 1 to {len(SHADES)}. Received: {sorted(streams)}"
+        )
     label = 0.075 * max(len(name) for name, _ in rows) + 0.2
     sheet = Sheet(label + 5.4, 0.32 * len(rows) + 0.95)
     below = "% of channels in which stream t has the largest gate"
     axes = sheet.plot(label, 0.4, 5.1, 0.32 * len(rows), title="", x=below, y="")
     for place, (_, row) in enumerate(rows):
-        for t, (share, start) in enumerate(zip(row, np.cumsum(row) - row, strict=True)):
+        for t, (fraction, start) in enumerate(zip(row, np.cumsum(row) - row, strict=True)):
             colour, ink = SHADES[t]
             text = "" if place else f"t = {t + 1}"  # once in the legend
-            axes.barh(place, 100 * share, left=100 * start, color=colour, height=0.74, label=text)
-            if share > 0.05:
+            axes.barh(place, 100 * fraction, left=100 * start, color=colour, height=0.74, label=text)
+            if fraction > 0.05:
                 style = {"ha": "center", "va": "center", "color": ink, "fontsize": SMALL}
-                axes.text(100 * (start + share / 2), place, f"{100 * share:.0f}", **style)
+                axes.text(100 * (start + fraction / 2), place, f"{100 * fraction:.0f}", **style)
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set(xlim=(0, 100), ylim=(len(rows) - 0.5, -0.5))
     axes.grid(False)
@@ -94,54 +94,54 @@ def exponents_figure(shares):
     return sheet
 
 
-def attributes_figure(pictures, names, probabilities, labels, threshold=0.5):
-    """Draws how likely the network finds the true attributes, and those that it finds wrongly (paper, Figure 7).
+def attributes_figure(images, names, probabilities, labels, threshold=0.5):
+    """Draws the probabilities of the true attributes, and of those predicted wrongly (paper, Figure 7).
 
     Args:
-        pictures: N pictures, (H, W, 3) uint8.
+        images: N images, (H, W, 3) uint8.
         names: of the A attributes.
         probabilities: (N, A), 0..1.
         labels: (N, A) of 0 and 1.
-        threshold: an attribute is predicted where its probability is at least this. Default 0.5.
+        threshold: an attribute is predicted if its probability is at least this. Default 0.5.
 
     Returns:
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: where an argument does not hold to the above.
+        ValueError: if an argument is not as described.
     """
-    pictures, names = checked_pictures("pictures", pictures), list(names)
-    probabilities = checked_array("probabilities", probabilities, (len(pictures), len(names)))
+    images, names = checked_images("images", images), list(names)
+    probabilities = checked_array("probabilities", probabilities, (len(images), len(names)))
     labels = checked_array("labels", labels, probabilities.shape).astype(bool)
     predicted = probabilities >= threshold
     shown = [np.flatnonzero(row) for row in labels | predicted]
-    width, height = cell_of(pictures[0], 1.6)
+    width, height = cell_of(images[0], 1.6)
     names = [name.replace("_", " ") for name in names]
     # About .065 inches a letter in small print.
     label = min(0.065 * max((len(names[j]) for row in shown for j in row), default=0) + 0.35, 2.5)
-    bars, columns = 1.1, min(3 if label < 1.6 else 2, len(pictures))
-    group, rows = width + label + bars + 0.55, -(-len(pictures) // columns)
+    bars, columns = 1.1, min(3 if label < 1.6 else 2, len(images))
+    group, rows = width + label + bars + 0.55, -(-len(images) // columns)
     step = max(height, LINE * max(map(len, shown))) + 2 * LINE
     sheet = Sheet(2 * MARGIN + columns * group - 0.2, 2 * MARGIN + rows * step + LINE)
-    for number, (picture, row) in enumerate(zip(pictures, shown, strict=True)):
+    for number, (image, row) in enumerate(zip(images, shown, strict=True)):
         left, top = MARGIN + number % columns * group, MARGIN + number // columns * step
-        sheet.picture(picture, left, top, width, height)
+        sheet.image(image, left, top, width, height)
         if len(row):
             axes = sheet.area(left + width + label, top, bars, LINE * len(row))
-            _likelihoods(axes, [names[j] for j in row], probabilities[number, row], labels[number, row],
+            _probabilities(axes, [names[j] for j in row], probabilities[number, row], labels[number, row],
                          predicted[number, row], threshold)  # fmt: skip
     legend = (
-        f"{RIGHT.sign} there and found     {WRONG.sign} there and missed     {WRONG.sign} hatched: found, not there"
-        f"     dashes: threshold {threshold:g}"
+        f"{RIGHT.sign} true and predicted     {WRONG.sign} true and missed     {WRONG.sign} hatched: predicted, "
+        f"not true     dashes: threshold {threshold:g}"
     )
     sheet.write(MARGIN, MARGIN + rows * step - 0.02, legend, color=FAINT)
     return sheet
 
 
-def _likelihoods(axes, names, probabilities, labels, predicted, threshold):
-    for place, (name, p, there, found) in enumerate(zip(names, probabilities, labels, predicted, strict=True)):
-        mark = RIGHT if there == found else WRONG
-        style = {"color": mark.colour} if there else {"facecolor": "white", "edgecolor": mark.colour, "hatch": "/////"}
+def _probabilities(axes, names, probabilities, labels, predicted, threshold):
+    for place, (name, p, true, found) in enumerate(zip(names, probabilities, labels, predicted, strict=True)):
+        mark = RIGHT if true == found else WRONG
+        style = {"color": mark.colour} if true else {"facecolor": "white", "edgecolor": mark.colour, "hatch": "/////"}
         axes.barh(place, p, height=0.7, **style)
         axes.text(-0.03, place, f"{name} {mark.sign}", ha="right", va="center", fontsize=SMALL, color=mark.colour)
         axes.text(p + 0.03, place, f"{100 * p:.0f}", va="center", fontsize=SMALL - 1, color=INK)
@@ -150,11 +150,11 @@ def _likelihoods(axes, names, probabilities, labels, predicted, threshold):
     axes.set_axis_off()
 
 
-def _shares(axes, shares):
-    streams = range(1, len(shares) + 1)
-    axes.barh(streams, shares, color=QUERY.colour, height=0.7)
-    for t, share in zip(streams, shares, strict=True):
+def _fractions(axes, percents):
+    streams = range(1, len(percents) + 1)
+    axes.barh(streams, percents, color=QUERY.colour, height=0.7)
+    for t, percent in zip(streams, percents, strict=True):
         axes.text(-3, t, f"t = {t}", ha="right", va="center", fontsize=SMALL, color=INK)
-        axes.text(share + 3, t, f"{share:.0f}", va="center", fontsize=SMALL, color=INK)
-    axes.set(xlim=(0, 100), ylim=(len(shares) + 0.5, 0.5))
+        axes.text(percent + 3, t, f"{percent:.0f}", va="center", fontsize=SMALL, color=INK)
+    axes.set(xlim=(0, 100), ylim=(len(percents) + 0.5, 0.5))
     axes.set_axis_off()

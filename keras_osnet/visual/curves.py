@@ -1,34 +1,40 @@
-"""Figures of numbers: maps of features, CMC, ROC, distances of pairs, training."""
+"""Figures of numbers: maps of features, CMC, ROC, distances of pairs, training. The report page shows them as SVG."""
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from keras_osnet.visual.marks import RIGHT, WRONG
 from keras_osnet.visual.style import (
     COLOURS,
     DASHES,
     FAINT,
     INK,
     MARKERS,
-    RIGHT,
-    SMALL,
-    WRONG,
+    TEXT,
     Sheet,
     checked_array,
     legend_of,
     line_style,
 )
 
-SHEET, PLOT = (5.6, 3.7), (0.65, 0.4, 4.75, 2.75)  # inches, the second one within the first
+# Inches, the second one within the first. Small enough that the text is readable on a phone.
+SHEET, PLOT = (3.9, 2.75), (0.62, 0.34, 3.14, 1.98)
 NAMED = 12  # as many labels as a legend holds
 # What a line of metrics.jsonl holds that is no score.
 NO_SCORES = ("epoch", "loss", "learning_rate", "images_per_second", "seconds", "waiting")
+# Panels of training: title -> what chooses its numbers, their factor, the scale of the axis.
+TRAINING = {
+    "Loss": (lambda name: name == "loss", 1, "linear"),
+    "Learning rate": (lambda name: name == "learning_rate", 1, "log"),
+    "Scores, %": (lambda name: name not in NO_SCORES, 100, "linear"),
+}
 
 
 def feature_map_figure(points, labels, names=None):
-    """Draws a map of features; points of one label are joined with their middle.
+    """Draws a map of features; lines join the points of one label with their mean.
 
     Args:
-        points: (N, 2), as `feature_map` gives them.
+        points: (N, 2), as `feature_map` returns them.
         labels: (N,) integers. Up to 12 of them are named in a legend; more repeat colours and markers.
         names: dict of label -> text. Default: the labels themselves.
 
@@ -36,7 +42,7 @@ def feature_map_figure(points, labels, names=None):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: where an argument does not hold to the above.
+        ValueError: if an argument is not as described.
     """
     points = checked_array("points", points, (None, 2))
     labels = checked_array("labels", labels, (len(points),))
@@ -57,13 +63,13 @@ def feature_map_figure(points, labels, names=None):
     axes.spines[:].set_color("#cccccc")
     if named:
         legend_of(axes, loc="upper left", bbox_to_anchor=(1, 1))
-    text = f"{len(points)} pictures of {len(present)} labels; lines join each with the middle of its label"
+    text = f"{len(points)} images of {len(present)} labels; lines join each with the mean of its label"
     sheet.write(0.15, 5.0, text, color=FAINT)
     return sheet
 
 
 def cmc_figure(curves):
-    """Draws the share of queries with a match among the first k pictures.
+    """Draws the fraction of queries with a match among the first k images.
 
     Args:
         curves: dict of name -> (R,) fractions for k = 1 .. R.
@@ -77,26 +83,25 @@ def cmc_figure(curves):
     if not curves:
         raise ValueError("`curves` must not be empty.")
     sheet = Sheet(*SHEET)
-    below = "% of queries with a match up to rank k"
-    axes = sheet.plot(*PLOT, title="Cumulative matches (CMC)", x="rank k", y=below)
+    axes = sheet.plot(*PLOT, title="Cumulative matches (CMC)", x="rank k", y="% with a match up to rank k")
     for number, (name, values) in enumerate(curves.items()):
         values = 100 * checked_array(f"curves[{name!r}]", values, (None,))
         text = f"{name}: {values[0]:.1f} at rank 1"
         axes.plot(np.arange(1, len(values) + 1), values, markevery=[0], label=text, **line_style(number))
     last = max(map(len, curves.values()))
-    axes.set_xticks([1, *range(max(5, last // 50 * 5), last + 1, max(5, last // 50 * 5))])
+    axes.set_xticks([1, *range(max(5, last // 50 * 10), last + 1, max(5, last // 50 * 10))])
     axes.margins(x=0.02)
     axes.set_ylim(top=101)
-    legend_of(axes, loc="lower right")
+    legend_of(axes, TEXT, loc="lower right")
     return sheet
 
 
 def roc_figure(scores, *, far=1e-3):
-    """Draws the share of true pairs accepted over that of impostors, and the point to work at with its threshold.
+    """Draws the fraction of true pairs accepted over that of impostors, and one operating point with its threshold.
 
     Args:
         scores: `VerificationScores`.
-        far: false accept rate of the point to mark: of those in `scores.far` the nearest is taken. Default 1e-3.
+        far: false accept rate of the point to mark; the nearest of `scores.far` is taken. Default 1e-3.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -115,13 +120,14 @@ def roc_figure(scores, *, far=1e-3):
     axes.semilogx(100 * scores.curve[:, 0], 100 * scores.curve[:, 1], color=COLOURS[0], linewidth=1.8)
     place = 100 * max(rate, scores.curve[0, 0])
     axes.plot(place, 100 * accepted, "o", color=WRONG.colour, markersize=7)
-    limit = f"distance up to {threshold:.4g}" if np.isfinite(threshold) else "no distance"
-    text = f"threshold: {limit}\n{100 * accepted:.1f} % of true pairs,\n{100 * rate:.3g} % of impostors accepted"
-    style = {"transform": axes.transAxes, "ha": "right", "fontsize": SMALL}
-    axes.text(0.97, 0.08, f"● {text}", color=WRONG.colour, **style)
-    axes.text(0.97, 0.36, f"area under the curve {scores.auc:.4f}", color=INK, **style)
+    limit = f"distance {threshold:.4g}" if np.isfinite(threshold) else "no distance"
+    text = f"● {limit} accepts\n{100 * accepted:.1f} % of true pairs,\n{100 * rate:.3g} % of impostors"
+    style = {"transform": axes.transAxes, "ha": "right", "fontsize": TEXT}  # the lower right is below any curve
+    axes.text(0.98, 0.14, text, color=WRONG.colour, **style)
+    axes.text(0.98, 0.04, f"area under the curve {scores.auc:.4f}", color=INK, **style)
     axes.set_ylim(-2, 102)
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     return sheet
 
 
@@ -136,56 +142,60 @@ def distances_figure(pairs, threshold=None):
         `matplotlib.figure.Figure`.
     """
     sheet = Sheet(*SHEET)
-    texts = {"x": "distance", "y": f"% of the pairs, in each of {len(pairs.matches)} bins"}
-    axes = sheet.plot(*PLOT, title="Distances of pairs", **texts)
+    axes = sheet.plot(*PLOT, title="Distances of pairs", x="distance", y=f"% of the pairs in {len(pairs.matches)} bins")
     for name, counts, mark in (("matches", pairs.matches, RIGHT), ("impostors", pairs.impostors, WRONG)):
-        shares = 100 * counts / max(counts.sum(), 1)
-        axes.stairs(shares, pairs.edges, fill=True, facecolor=mark.colour + "33", edgecolor=mark.colour,
-                    hatch=mark.hatch, linewidth=0, label=f"{counts.sum():,} {name}")  # fmt: skip
-        axes.stairs(shares, pairs.edges, color=mark.colour, linewidth=1.4)
+        percents, text = 100 * counts / max(counts.sum(), 1), f"{counts.sum():,} {name}"
+        axes.stairs(percents, pairs.edges, fill=True, color=mark.colour, alpha=0.2)
+        axes.stairs(percents, pairs.edges, color=mark.colour, linestyle=mark.dashes, linewidth=1.4, label=text)
     if threshold is not None:
         text = f"threshold {threshold:.4g}"
-        axes.axvline(threshold, ymax=0.87, color=INK, linewidth=1.2, linestyle=DASHES[1], label=text)
+        axes.axvline(threshold, ymax=0.74, color=INK, linewidth=1.2, linestyle=DASHES[2], label=text)
     axes.set_xlim(0, pairs.edges[-1])
-    axes.set_ylim(0, 1.15 * axes.get_ylim()[1])  # room for the legend above the bars
-    legend_of(axes, loc="upper center", ncols=3)
+    axes.set_ylim(0, 1.4 * axes.get_ylim()[1])  # room for the legend above the bars
+    legend_of(axes, TEXT, loc="upper right", borderaxespad=0.1, labelspacing=0.3)
     return sheet
 
 
-def training_figure(lines):
+def training_figure(lines, panel=None):
     """Draws loss, learning rate and scores over the epochs.
 
     Args:
-        lines: dicts, one an epoch, as `training.train` gives them and metrics.jsonl holds them. What is in some lines
-            only, as scores, is drawn at those.
+        lines: dicts, one per epoch, as `training.train` returns them and metrics.jsonl holds them. What is in some
+            lines only, such as scores, is drawn at those.
+        panel: one of `training_panels(lines)`, to draw alone. Default: all of them, side by side.
 
     Returns:
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is no line, or one has no epoch.
+        ValueError: if there is no line, one has no epoch, or there is nothing to draw.
     """
     lines = list(lines)
     if not lines or any("epoch" not in line for line in lines):
         raise ValueError(f"`lines` must be one or more dicts with an epoch. Received: {len(lines)} lines")
-    keys = list(dict.fromkeys(key for line in lines for key in line))
-    panels = [
-        ("Loss", ["loss"], 1, "linear"),
-        ("Learning rate", ["learning_rate"], 1, "log"),
-        ("Scores, %", [key for key in keys if key not in NO_SCORES], 100, "linear"),
-    ]
-    panels = [(title, [key for key in names if key in keys], *rest) for title, names, *rest in panels]
-    panels = [panel for panel in panels if panel[1]]
-    if not panels:
-        raise ValueError(f"`lines` must hold a loss, a learning rate or scores. Received: {', '.join(keys)}")
-    sheet = Sheet(0.2 + 3.3 * len(panels), 2.9)
-    for place, (title, names, factor, scale) in enumerate(panels):
-        axes = sheet.plot(0.6 + 3.3 * place, 0.4, 2.55, 1.95, title=title, x="epoch", y="")
-        for number, name in enumerate(names):
+    panels = training_panels(lines)
+    if not panels or panel not in (None, *panels):
+        names = ", ".join(dict.fromkeys(name for line in lines for name in line))
+        raise ValueError(f"`lines` must hold a loss, a learning rate or scores to draw. Received: {names}")
+    panels = panels if panel is None else {panel: panels[panel]}
+    (width, height), (left, *place) = SHEET, PLOT
+    sheet = Sheet(width * len(panels), height)
+    for number, (title, names) in enumerate(panels.items()):
+        _, factor, scale = TRAINING[title]
+        axes = sheet.plot(left + number * width, *place, title=title, x="epoch", y="")
+        for line_number, name in enumerate(names):
             x, y = zip(*[(line["epoch"], factor * line[name]) for line in lines if name in line], strict=True)
-            axes.plot(x, y, markersize=3 if len(x) < 60 else 0, label=name, **line_style(number))
+            axes.plot(x, y, markersize=3 if len(x) < 60 else 0, label=name, **line_style(line_number))
         axes.set_yscale(scale)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if len(names) > 1:
-            legend_of(axes, loc="best")
+            legend_of(axes, TEXT, loc="best")
     return sheet
+
+
+def training_panels(lines):
+    """What `training_figure` can draw of such lines: dict of title -> names of the numbers in it."""
+    numbers = [name for line in lines for name, value in line.items() if isinstance(value, (int, float))]
+    names = list(dict.fromkeys(numbers))
+    panels = {title: [name for name in names if chosen(name)] for title, (chosen, *_) in TRAINING.items()}
+    return {title: chosen for title, chosen in panels.items() if chosen}

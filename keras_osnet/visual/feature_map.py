@@ -2,22 +2,25 @@
 
 import numpy as np
 
+# Of 800 features after training, the nearest point was of the same person as often after 500 steps as after 1,000.
+STEPS = 500
+
 
 def feature_map(features, *, seed=0):
-    """Lays features out in the plane so that near ones stay near, with t-SNE.
+    """Maps features to the plane so that near ones stay near, with t-SNE.
 
-    It starts from the two principal components. Its perplexity, the number of neighbours that each point heeds, is
-    min(30, (N - 1) / 3). Distances between far points, and the axes, mean nothing.
+    It starts from the two principal components. Its perplexity, the number of neighbours of each point that count, is
+    min(30, (N - 1) / 3). Distances between far points, and the axes, have no meaning.
 
     Args:
         features: (N, D) numbers, finite, N at least 2.
         seed: of the layout. Default 0.
 
     Returns:
-        (N, 2) float32 in 0..1; the longer side spans it, the other lies in its middle.
+        (N, 2) float32 in 0..1. The longer side of the map spans it; the other is centred.
 
     Raises:
-        ValueError: where `features` does not hold to the above.
+        ValueError: if `features` is not as described.
 
     Reference: van der Maaten & Hinton, Visualizing Data using t-SNE (JMLR 2008).
     """
@@ -32,10 +35,10 @@ def feature_map(features, *, seed=0):
         )
     if not np.isfinite(features).all():
         raise ValueError("`features` must be finite. Received: NaN or infinity among them")
-    # One feature has no second principal component, equal ones have none at all.
+    # One feature has no second principal component; equal features have none at all.
     start = "pca" if features.shape[1] > 1 and np.ptp(features, axis=0).any() else "random"
-    method = TSNE(perplexity=min(30, (len(features) - 1) / 3), init=start, random_state=seed)
-    # Several threads wait for each other after every step: 60 points took .2 s, and 70 s on cores that were not free.
+    method = TSNE(perplexity=min(30, (len(features) - 1) / 3), init=start, max_iter=STEPS, random_state=seed)
+    # Several threads wait for each other after every step: 60 points took .2 s, but 70 s on busy cores.
     with threadpool_limits(1):
         points = method.fit_transform(features.astype(np.float64))
     low, high = points.min(axis=0), points.max(axis=0)

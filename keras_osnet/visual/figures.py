@@ -1,4 +1,4 @@
-"""All figures; made here: those of pictures alone, triplets, rankings and activation maps.
+"""All figures; made here: those of images alone, triplets, rankings and activation maps.
 
 Arrays in, a `matplotlib.figure.Figure` out: no pyplot, so no state outside of the figure. Sizes are in inches.
 """
@@ -14,23 +14,20 @@ from keras_osnet.visual.curves import (
     feature_map_figure,
     roc_figure,
     training_figure,
+    training_panels,
 )
-from keras_osnet.visual.network import overlay
-from keras_osnet.visual.ranking import KINDS
+from keras_osnet.visual.gates import overlay
+from keras_osnet.visual.marks import MARKS, QUERY, RIGHT, WRONG
 from keras_osnet.visual.style import (
     FAINT,
     GAP,
-    KIND_MARKS,
     LINE,
     MARGIN,
-    QUERY,
-    RIGHT,
-    WRONG,
     Sheet,
     cell_of,
     checked_array,
+    checked_images,
     checked_list,
-    checked_pictures,
     short_numbers,
 )
 
@@ -45,27 +42,26 @@ __all__ = [
     "ranking_figure",
     "roc_figure",
     "training_figure",
+    "training_panels",
     "triplets_figure",
 ]
-
-MARKS = tuple(KIND_MARKS[name] for name in KINDS)
 
 
 def triplets_figure(query, match, impostor, distances=None):
     """Draws triplets of query, true match and impostor (paper, Figure 1), four a row.
 
     Args:
-        query, match, impostor: N pictures each, (H, W, 3) uint8.
-        distances: (N, 2), of match and impostor from the query. Default: not written.
+        query, match, impostor: N images each, (H, W, 3) uint8.
+        distances: (N, 2), of match and impostor from the query. Default: none.
 
     Returns:
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: where an argument does not hold to the above.
+        ValueError: if an argument is not as described.
     """
-    query = checked_pictures("query", query)
-    sides = query, checked_pictures("match", match, len(query)), checked_pictures("impostor", impostor, len(query))
+    query = checked_images("query", query)
+    sides = query, checked_images("match", match, len(query)), checked_images("impostor", impostor, len(query))
     texts = np.full((len(query), 3), "", object)
     if distances is not None:
         texts[:, 1:] = short_numbers(checked_array("distances", distances, (len(query), 2)))
@@ -74,12 +70,12 @@ def triplets_figure(query, match, impostor, distances=None):
     lines = 2 * LINE
     rows = -(-len(query) // columns)
     sheet = Sheet(2 * MARGIN + columns * group - 3 * GAP, 2 * MARGIN + rows * (height + lines) + LINE)
-    for number, pictures in enumerate(zip(*sides, strict=True)):
+    for number, images in enumerate(zip(*sides, strict=True)):
         top = MARGIN + LINE + number // columns * (height + lines)
-        for place, (picture, mark) in enumerate(zip(pictures, (QUERY, RIGHT, WRONG), strict=True)):
+        for place, (image, mark) in enumerate(zip(images, (QUERY, RIGHT, WRONG), strict=True)):
             left = MARGIN + number % columns * group + place * (width + GAP)
             below = f"{mark.sign} {texts[number, place]}".strip()
-            sheet.picture(picture, left, top, width, height, mark=mark, below=below)
+            sheet.image(image, left, top, width, height, mark=mark, below=below)
             if number < columns:
                 name = ("query", "match", "impostor")[place]
                 sheet.write(left + width / 2, top - 0.06, name, ha="center", va="bottom", color=mark.colour)
@@ -87,27 +83,27 @@ def triplets_figure(query, match, impostor, distances=None):
 
 
 def ranking_figure(queries, gallery, kinds, distances=None, titles=None):
-    """Draws for each query, a row each, its nearest gallery pictures in order.
+    """Draws for each query, in a row, its nearest gallery images in order.
 
     Args:
-        queries: Q pictures, (H, W, 3) uint8.
-        gallery: Q lists of `top` pictures.
-        kinds: (Q, top) integers, indices into `KINDS`.
-        distances: (Q, top). Default: not written.
-        titles: Q texts, of which each stands below a query. Default: none.
+        queries: Q images, (H, W, 3) uint8.
+        gallery: Q lists of `top` images.
+        kinds: (Q, top) integers, indices into `PAIR_KINDS`.
+        distances: (Q, top). Default: none.
+        titles: Q texts, to stand below the queries. Default: none.
 
     Returns:
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: where an argument does not hold to the above.
+        ValueError: if an argument is not as described.
     """
-    queries = checked_pictures("queries", queries)
+    queries = checked_images("queries", queries)
     kinds = checked_array("kinds", kinds, (len(queries), None))
-    if kinds.dtype.kind not in "iu" or kinds.min() < 0 or kinds.max() >= len(KINDS):
-        raise ValueError(f"`kinds` must be indices into {KINDS}. Received: {np.unique(kinds).tolist()}")
-    top = kinds.shape[1]
-    gallery = [checked_pictures("gallery", row, top) for row in checked_list("gallery", gallery, len(queries))]
+    if kinds.dtype.kind not in "iu" or kinds.min() < 0 or kinds.max() >= len(MARKS):
+        raise ValueError(f"`kinds` must be indices into {tuple(MARKS)}. Received: {np.unique(kinds).tolist()}")
+    marks, top = tuple(MARKS.values()), kinds.shape[1]
+    gallery = [checked_images("gallery", row, top) for row in checked_list("gallery", gallery, len(queries))]
     texts = np.full(kinds.shape, "")
     if distances is not None:
         texts = short_numbers(checked_array("distances", distances, kinds.shape))
@@ -121,22 +117,22 @@ def ranking_figure(queries, gallery, kinds, distances=None, titles=None):
         sheet.write(left + width / 2, MARGIN + LINE - 0.06, name, ha="center", va="bottom", color=FAINT)
     for row, query in enumerate(queries):
         above = MARGIN + LINE + row * (height + 2 * LINE)
-        sheet.picture(query, MARGIN, above, width, height, mark=QUERY, below=titles[row])
-        for left, picture, kind, text in zip(lefts, gallery[row], kinds[row], texts[row], strict=True):
-            below = f"{MARKS[kind].sign} {text}".strip()
-            sheet.picture(picture, left, above, width, height, mark=MARKS[kind], below=below)
-    names = (f"{mark.sign} {name}" for name, mark in KIND_MARKS.items())
+        sheet.image(query, MARGIN, above, width, height, mark=QUERY, below=titles[row])
+        for left, image, kind, text in zip(lefts, gallery[row], kinds[row], texts[row], strict=True):
+            mark = marks[kind]
+            sheet.image(image, left, above, width, height, mark=mark, below=f"{mark.sign} {text}".strip())
+    names = (f"{mark.sign} {name}" for name, mark in MARKS.items())
     bottom = MARGIN + LINE + len(queries) * (height + 2 * LINE) + 0.06
     sheet.write(MARGIN, bottom, "     ".join(names) + ", not scored", color=FAINT)
     return sheet
 
 
-def activations_figure(pictures, maps, other=None, names=("this network", "other")):
-    """Draws where a network looks, and another beside it (paper, Figure 6).
+def activations_figure(images, maps, other=None, names=("this network", "other")):
+    """Draws where a network looks, and another network beside it (paper, Figure 6).
 
     Args:
-        pictures: N pictures, (H, W, 3) uint8.
-        maps: (N, h, w), as `activation_maps` gives them.
+        images: N images, (H, W, 3) uint8.
+        maps: (N, h, w), as `keras_osnet.inference.activation_maps` returns them.
         other: (N, h2, w2), of another network. Default: none.
         names: of the two networks.
 
@@ -144,29 +140,29 @@ def activations_figure(pictures, maps, other=None, names=("this network", "other
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: where an argument does not hold to the above.
+        ValueError: if an argument is not as described.
     """
-    pictures = checked_pictures("pictures", pictures)
+    images = checked_images("images", images)
     sides = [("maps", maps)] + ([] if other is None else [("other", other)])
-    maps = [checked_array(name, values, (len(pictures), None, None)) for name, values in sides]
-    heads = ["picture", *map(_folded, checked_list("names", names, 2)[: len(maps)])]
-    width, height = cell_of(pictures[0], 1.5)
+    maps = [checked_array(name, values, (len(images), None, None)) for name, values in sides]
+    heads = ["image", *map(_folded, checked_list("names", names, 2)[: len(maps)])]
+    width, height = cell_of(images[0], 1.5)
     width = max(width, 0.7)
     group = len(heads) * (width + 0.04) + 3 * GAP
-    columns = min(len(pictures), int(10 / group))
-    rows, head = -(-len(pictures) // columns), LINE * (1 + max(text.count("\n") for text in heads))
+    columns = min(len(images), int(10 / group))
+    rows, head = -(-len(images) // columns), LINE * (1 + max(text.count("\n") for text in heads))
     sheet = Sheet(2 * MARGIN + columns * group - 3 * GAP, 2 * MARGIN + head + rows * (height + GAP))
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         top = MARGIN + head + number // columns * (height + GAP)
-        seen = [picture, *(overlay(picture, values[number]) for values in maps)]
+        seen = [image, *(overlay(image, values[number]) for values in maps)]
         for place, (shown, text) in enumerate(zip(seen, heads, strict=True)):
             left = MARGIN + number % columns * group + place * (width + 0.04)
-            sheet.picture(shown, left, top, width, height)
+            sheet.image(shown, left, top, width, height)
             if number < columns:
                 sheet.write(left + width / 2, top - 0.04, text, ha="center", va="bottom", color=FAINT)
     return sheet
 
 
 def _folded(name):
-    """A name in lines that fit above a picture, broken after an underscore too."""
+    """A name in lines that fit above an image, broken after an underscore too."""
     return fill(name.replace("_", "_ "), 14, break_long_words=False).replace("_ ", "_")

@@ -1,28 +1,24 @@
-"""What a picture of a ranking needs: who came where, the hardest triplets, how far matches and impostors lie."""
+"""What figures of a ranking show: the nearest images of every query, the hardest triplets, the distances of pairs."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_osnet.metrics.arguments import check_count
+from keras_osnet.metrics.blocks import smallest
 from keras_osnet.metrics.pairs import IMPOSTOR, MATCH, PAIR_KINDS, pair_blocks
-
-KINDS = PAIR_KINDS
 
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The nearest pictures of every query. `top` of the gallery's pictures are listed, all of them are scored.
+    """The nearest images of every query: `top` of the gallery are listed, all are scored.
 
     Attributes:
-        indices: (queries, top) int64, rows of the gallery, nearest first; those of the query's identity under its own
-            camera are among them.
+        indices: (queries, top) int64, rows of the gallery, nearest first, those of its identity and camera too.
         distances: (queries, top) float32, Euclidean (not squared) or 1 - cosine.
-        kinds: (queries, top) int8, each an index into `KINDS`. "same camera": the query's identity under its camera,
-            which is not scored.
-        average_precision: (queries,) float64, NaN where the camera rule leaves no match.
-        first_match: (queries,) int64, the rank of the first match, from 1, not counting "same camera"; 0 where the
-            camera rule leaves none.
+        kinds: (queries, top) int8, each an index into `keras_osnet.metrics.pairs.PAIR_KINDS`.
+        average_precision: (queries,) float64, NaN for a query without a match under another camera.
+        first_match: (queries,) int64, the rank of the first match from 1, not counting "same camera"; 0 without one.
     """
 
     indices: np.ndarray
@@ -34,7 +30,7 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class HardTriplets:
-    """Query, its farthest true match and its nearest impostor, as rows of the features; one entry a triplet.
+    """Query, its farthest true match and its nearest impostor, as rows of the features; one entry per triplet.
 
     Attributes:
         query, match, impostor: (N,) int64.
@@ -50,11 +46,11 @@ class HardTriplets:
 
 @dataclass(frozen=True, eq=False)
 class PairDistances:
-    """How many pairs of query and gallery picture lie at which distance; pairs under one camera of one identity do not.
+    """How many pairs of query and gallery image lie at which distance, without those of the same identity and camera.
 
     Attributes:
-        edges: (bins + 1,) float64, from 0 to the largest distance.
-        matches, impostors: (bins,) int64; a bin holds edges[i] <= distance < edges[i + 1], the last one its end too.
+        edges: (bins + 1,) float64, from 0 to beyond the largest distance.
+        matches, impostors: (bins,) int64; a bin holds edges[i] <= distance < edges[i + 1].
     """
 
     edges: np.ndarray
@@ -64,16 +60,13 @@ class PairDistances:
 
 def rank_gallery(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
                  metric="euclidean", top=10):  # fmt: skip
-    """Rank the gallery for every query, and tell matches from impostors.
+    """Ranks the gallery for every query, and tells matches from impostors.
 
-    With r_1 < ... < r_m the ranks of a query's matches once the pictures of its identity under its own camera are
-    taken out: AP = mean_j(j / r_j). Equal distances are in gallery order. Distances are computed in double precision
-    from dot products, block by block.
+    Equal distances are in gallery order. Distances are computed in double precision from dot products, block by block.
 
     Args:
-        query_features, gallery_features: (queries, features) and (gallery, features) numbers, finite.
-        query_ids, query_cameras: (queries,) integers.
-        gallery_ids, gallery_cameras: (gallery,) integers.
+        query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras: as for
+            `keras_osnet.metrics.evaluate_retrieval`.
         metric: "euclidean" (default) or "cosine".
         top: how many to list, 1 up to the gallery's size, default 10.
 
@@ -81,24 +74,19 @@ def rank_gallery(query_features, query_ids, query_cameras, gallery_features, gal
         `Ranking`.
 
     Raises:
-        ValueError: where an argument does not hold to the above.
+        ValueError: if an argument is not as described.
 
     Reference: Zheng et al., Scalable Person Re-identification: A Benchmark (ICCV 2015), section 4.
     """
-    arguments = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
-    blocks, parts = pair_blocks(*arguments, metric=metric), []
+    sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
+    blocks = pair_blocks(*sides, metric=metric)
     check_count("top", top, len(gallery_features))
-    for block in blocks:
-        order = np.argsort(block.distances, axis=1, kind="stable")[:, :top]
-        listed = (np.take_along_axis(values, order, axis=1) for values in (block.distances, block.kinds))
-        parts.append((order, *listed, *block.scores()))
-    indices, distances, kinds, precision, first = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Ranking(indices, distances.astype(np.float32), kinds, precision, first)
+    return _collected(RankingCollector(top), blocks)
 
 
 def hard_triplets(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
                   metric="euclidean", count=12):  # fmt: skip
-    """Find the queries whose farthest true match lies farthest beyond their nearest impostor (paper, Figure 1).
+    """Finds the queries whose farthest true match lies farthest beyond their nearest impostor (paper, Figure 1).
 
     The most extreme come first, by max(distances of matches) - min(distances of impostors); equal ones in the order of
     the queries. A query without a match under another camera, or without an impostor, has no triplet.
@@ -106,56 +94,108 @@ def hard_triplets(query_features, query_ids, query_cameras, gallery_features, ga
     Args:
         query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, metric: as for
             `rank_gallery`.
-        count: how many, at least 1, default 12; fewer where there are fewer.
+        count: how many at most, at least 1, default 12.
 
     Returns:
-        `HardTriplets`.
+        `HardTriplets`, empty if no query has a match and an impostor.
 
     Raises:
-        ValueError: where an argument does not hold to the above, or no query has a match and an impostor.
+        ValueError: if an argument is not as described.
     """
-    arguments = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
     check_count("count", count)
-    found = []
-    for block in pair_blocks(*arguments, metric=metric):
-        for query, row, kind in zip(range(block.rows.start, block.rows.stop), *block[1:], strict=True):
-            matches, impostors = (np.flatnonzero(kind == each) for each in (MATCH, IMPOSTOR))
-            if len(matches) and len(impostors):
-                far, near = matches[np.argmax(row[matches])], impostors[np.argmin(row[impostors])]
-                found.append((row[near] - row[far], query, far, near, row[far], row[near]))
-    if not found:
-        raise ValueError(
-            "`query_ids` must have a match under another camera and an impostor in the gallery for at least one query. "
-            f"Received: {len(query_features)} queries and {len(gallery_features)} gallery pictures without one"
-        )
-    _, *rows, far, near = zip(*sorted(found)[:count], strict=True)
-    return HardTriplets(*(np.array(row, np.int64) for row in rows), np.array(far), np.array(near))
+    sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
+    return _collected(TripletCollector(count), pair_blocks(*sides, metric=metric))
 
 
 def pair_distances(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
                    metric="euclidean", bins=100):  # fmt: skip
-    """Count matches and impostors by their distance, over all pairs of query and gallery picture.
-
-    Pairs of one identity under one camera are left out. All distances are computed twice, block by block: for their
-    range, and for the counts.
+    """Counts matches and impostors by their distance, over all pairs of query and gallery image.
 
     Args:
         query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, metric: as for
             `rank_gallery`.
-        bins: how many, of equal width, at least 1, default 100.
+        bins: how many, of equal width, up to the largest distance that vectors of such lengths can have, at least 1,
+            default 100. Those beyond the farthest pair are left out.
 
     Returns:
         `PairDistances`.
 
     Raises:
-        ValueError: where an argument does not hold to the above.
+        ValueError: if an argument is not as described.
     """
-    arguments = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
     check_count("bins", bins)
-    largest = max(block.distances.max() for block in pair_blocks(*arguments, metric=metric))
-    edges = np.linspace(0, largest or 1.0, bins + 1)  # distances of 0 only: any range will do
-    counts = np.zeros((2, bins), np.int64)
-    for block in pair_blocks(*arguments, metric=metric):
-        for kind, row in enumerate(counts):
-            row += np.histogram(block.distances[block.kinds == kind], bins, (0, edges[-1]))[0]
-    return PairDistances(edges, *counts)
+    sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
+    blocks = pair_blocks(*sides, metric=metric)
+    return _collected(DistanceCollector(bins, farthest(query_features, gallery_features, metric)), blocks)
+
+
+def farthest(query_features, gallery_features, metric):
+    """The largest distance that vectors of such lengths, and such signs, can have."""
+    sides = [np.asarray(features, np.float64) for features in (query_features, gallery_features)]
+    right_angle = all(features.min() >= 0 for features in sides)  # at most, as after a ReLU
+    if metric == "cosine":
+        return 1.0 if right_angle else 2.0
+    lengths = [np.sqrt(np.square(features).sum(axis=1).max()) for features in sides]
+    return float(np.hypot(*lengths) if right_angle else sum(lengths)) or 1.0  # features of 0: any distance will do
+
+
+class RankingCollector:
+    """`Ranking` from the blocks of `pair_blocks`."""
+
+    def __init__(self, top):
+        self.top, self.parts = top, []
+
+    def add(self, block):
+        order = smallest(block.distances, self.top)
+        listed = (np.take_along_axis(values, order, axis=1) for values in (block.distances, block.kinds))
+        self.parts.append((order, *listed, *block.scores()))
+
+    def result(self):
+        indices, distances, *rest = (np.concatenate(part) for part in zip(*self.parts, strict=True))
+        return Ranking(indices, distances.astype(np.float32), *rest)
+
+
+class TripletCollector:
+    """`HardTriplets` from the blocks of `pair_blocks`."""
+
+    def __init__(self, count):
+        self.count, self.parts = count, []
+
+    def add(self, block):
+        sides = (
+            np.where(block.kinds == MATCH, block.distances, -np.inf),
+            np.where(block.kinds == IMPOSTOR, block.distances, np.inf),
+        )
+        match, impostor = sides[0].argmax(axis=1), sides[1].argmin(axis=1)
+        far, near = sides[0].max(axis=1), sides[1].min(axis=1)
+        found = np.flatnonzero(np.isfinite(far) & np.isfinite(near))
+        columns = (block.rows.start + np.arange(len(far)), match, impostor, far, near)
+        self.parts.append([column[found] for column in columns])
+
+    def result(self):
+        query, match, impostor, far, near = (np.concatenate(part) for part in zip(*self.parts, strict=True))
+        hardest = np.argsort(near - far, kind="stable")[: self.count]
+        return HardTriplets(*(column[hardest] for column in (query, match, impostor, far, near)))
+
+
+class DistanceCollector:
+    """`PairDistances` from the blocks of `pair_blocks`."""
+
+    def __init__(self, bins, most):
+        self.edges, self.counts = np.linspace(0, most, bins + 1), np.zeros((len(PAIR_KINDS), bins), np.int64)
+
+    def add(self, block):
+        bins = self.counts.shape[1]
+        places = np.minimum((block.distances * (bins / self.edges[-1])).astype(np.int64), bins - 1)
+        places += bins * block.kinds.astype(np.int64)
+        self.counts += np.bincount(places.ravel(), minlength=self.counts.size).reshape(self.counts.shape)
+
+    def result(self):
+        used = int(np.flatnonzero(self.counts[[MATCH, IMPOSTOR]].any(axis=0)).max(initial=0)) + 1
+        return PairDistances(self.edges[: used + 1], self.counts[MATCH, :used], self.counts[IMPOSTOR, :used])
+
+
+def _collected(collector, blocks):
+    for block in blocks:
+        collector.add(block)
+    return collector.result()

@@ -1,6 +1,8 @@
-"""The report's recipe: what it hands to the library, and its errors. The page has tests in tests/visual."""
+"""The report's recipe: what it hands to the library, and its errors. The page has tests in tests/report."""
 
 import importlib.util
+import json
+import re
 import sys
 from itertools import product
 from pathlib import Path
@@ -24,10 +26,12 @@ SPEC.loader.exec_module(RECIPE)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A network, and own pictures of four people without cameras."""
+    """A network, and own images of four people without cameras."""
     folder = tmp_path_factory.mktemp("recipe")
     (folder / "run").mkdir()
-    OSNet(0.0625, input_shape=(32, 16, 3)).save(folder / "run" / "model.keras")
+    OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 2, 1)).save(folder / "run" / "model.keras")
+    history = [{"epoch": epoch, "loss": 2 / epoch} for epoch in (1, 2)]
+    (folder / "run" / "metrics.jsonl").write_text("\n".join(map(json.dumps, history)))
     for part, people, names in (("train", "ad", "12"), ("query", "bc", "1"), ("gallery", "bc", "2")):
         for person, name in product(people, names):
             (folder / "data" / part / person).mkdir(parents=True, exist_ok=True)
@@ -36,8 +40,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory):
-    path = tmp_path_factory.mktemp("picture") / "a.png"
+def image(tmp_path_factory):
+    path = tmp_path_factory.mktemp("image") / "a.png"
     Image.fromarray(np.zeros((20, 11, 3), np.uint8)).save(path)
     return str(path)
 
@@ -50,37 +54,23 @@ def command(folder, *more):
     )  # fmt: skip
 
 
-def test_the_command_line_becomes_the_arguments_of_write_report(folder, monkeypatch, capsys):
-    seen = {}
-
-    def record(work_dir, network, splits, **options):
-        seen.update(work_dir=work_dir, network=network, splits=splits, **options)
-        options["progress"]("gates", 1.25)
-        return work_dir / "report.html"
-
-    monkeypatch.setattr(RECIPE, "write_report", record)
-    monkeypatch.setattr(RECIPE, "load_network", lambda path, resolution: ((path, resolution), None))
-    RECIPE.main(command(folder, "--work-dir", str(folder / "out"), "--compare", "other.pth", "--resolution", "0.5",
-                        "--metric", "cosine", "--layer", "conv4", "--block", "conv3_2"))  # fmt: skip
-    assert (seen["network"], seen["compare"]) == ((folder / "run" / "model.keras", 0.5), (Path("other.pth"), 0.5))
-    assert [Path(record.path).parent.name for record in seen["splits"].query] == ["b", "c"]
-    assert {name: seen[name] for name in ("dataset", "metric", "protocol", "layer", "block")} == {
-        "dataset": "folder", "metric": "cosine", "protocol": "market1501", "layer": "conv4", "block": "conv3_2"
-    }  # fmt: skip
-    assert seen["training_dir"] == folder / "run"
+def test_every_option_reaches_the_page_which_goes_below_runs_by_the_datasets_name(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    (folder / "other.keras").write_bytes((folder / "run" / "model.keras").read_bytes())
+    RECIPE.main(command(folder, "--compare", "other.keras", "--metric", "cosine", "--layer", "conv4",
+                        "--block", "conv3_2"))  # fmt: skip
+    text = Path("runs/report-folder/report.html").read_text()
+    assert "<h1>osnet_x0_0625 (model.keras) on folder</h1>" in text
+    assert "Beside each map is the one of osnet_x0_0625 (other.keras)." in text
+    assert "activations of <code>conv4</code>" in text
+    assert "Groups of images by the gates of conv3_2" in text
+    assert "distances from the query (1 − cosine)" in text
+    assert "Loss over 2 epochs; at the end 1" in text.replace("at the end loss", "at the end")
+    assert {"bc"} == {"".join(sorted({name.split("/")[0] for name in re.findall(r'"([abcd]/[12].png)"', text)}))}
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["gates", "1.2", "s"]
-    assert lines[-1] == str(folder / "out" / "report.html")
-
-
-def test_it_goes_below_runs_by_the_datasets_name(folder, monkeypatch):
-    seen = []
-    monkeypatch.setattr(RECIPE, "load_network", lambda path, resolution: (path, None))
-    monkeypatch.setattr(RECIPE, "write_report", lambda work_dir, *_, **options: seen.append((work_dir, options)))
-    RECIPE.main(command(folder))
-    ((work_dir, options),) = seen
-    assert work_dir == Path("runs/report-folder")
-    assert options["compare"] is None
+    assert [line.split()[-1] for line in lines[:-1]] == ["s"] * (len(lines) - 1)
+    assert lines[-1] == "runs/report-folder/report.html"
+    assert len(list(Path("runs/report-folder/report").glob("*.png"))) > 5
 
 
 @pytest.mark.parametrize(
@@ -97,14 +87,34 @@ def test_what_is_not_there_is_named(folder, tmp_path, more, error, words):
     assert not (tmp_path / "out").exists()
 
 
-def test_attributes_of_the_queries_are_shown_where_network_and_dataset_have_them(picture):
+def test_a_folder_that_cannot_be_written_is_an_error_before_the_data_is_read(folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"report\.html cannot be written"):
+        RECIPE.main(command(folder, "--work-dir", str(tmp_path / "file"), "--dataset", "markt"))
+
+
+@pytest.mark.parametrize(
+    ("names", "paths", "want"),
+    [
+        (("osnet_x0_25", "osnet_x0_5"), ("a/model.keras", "b/model.keras"), ["osnet_x0_25", "osnet_x0_5"]),
+        (("osnet", "osnet"), ("a/one.keras", "a/two.keras"), ["osnet (one.keras)", "osnet (two.keras)"]),
+        (("osnet", "osnet"), ("a/model.keras", "b/model.keras"), ["osnet (a/model.keras)", "osnet (b/model.keras)"]),
+        (("osnet",), ("a/model.keras",), ["osnet"]),
+    ],
+)
+def test_two_networks_of_one_name_are_told_apart_by_their_files(names, paths, want):
+    networks = [keras.Sequential([keras.Input((2,))], name=name) for name in names]
+    assert RECIPE.names_of(networks, [Path(path) for path in paths]) == want
+
+
+def test_attributes_of_the_queries_are_shown_where_network_and_dataset_have_them(image):
     network = OSNet(0.0625, "osnet_t1", (32, 16, 3), depths=(1, 1, 1))
     head = AttributeHead(("hat", "bag"), name="attributes")
     both = keras.Model(network.input, {"features": network.output, "attributes": head(network.output)})
-    head.set_weights([np.zeros((512, 2)), np.log([1 / 3, 4])])  # probabilities of 1/4 and 4/5, whatever the picture
+    head.set_weights([np.zeros((512, 2)), np.log([1 / 3, 4])])  # probabilities of 1/4 and 4/5, whatever the image
 
     def splits_with(names):
-        query = tuple(Record(picture, i, 1, labels) for i, labels in enumerate(((1, 0), (0, 1))))
+        query = tuple(Record(image, i, 1, labels) for i, labels in enumerate(((1, 0), (0, 1))))
         return Splits((), query, query, names)
 
     splits = splits_with(("hat", "bag"))

@@ -15,10 +15,7 @@ from PIL import Image
 from keras_osnet import OSNet
 from keras_osnet.data import Record, Splits
 from keras_osnet.data.drawn import synthetic
-from keras_osnet.report import panels
-from keras_osnet.report.charts import chart
-from keras_osnet.report.report import write_report
-from keras_osnet.report.thumbnails import read_picture, thumbnails
+from keras_osnet.report import write_report
 
 SIZE = (64, 32, 3)
 # A file name that would end the script and start another, were it not escaped. Of a path the last two parts are shown.
@@ -46,14 +43,14 @@ def features_of(records, spread):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A report with everything in it, a lost picture, and a file name that is out for trouble."""
+    """A report with everything in it, a lost image, and a file name that is out for trouble."""
     folder = tmp_path_factory.mktemp("report")
     settings = synthetic.SyntheticSettings(train_identities=1, test_identities=7, distractors=5, width=24, height=48)
     splits = synthetic.load(folder, settings)
     (folder / HOSTILE[0]).mkdir()
     moved = folder.joinpath(*HOSTILE)
     shutil.copy(splits.query[0].path, moved)
-    lost = replace(splits.query[1], path=str(folder / "lost" / "picture.jpg"))
+    lost = replace(splits.query[1], path=str(folder / "lost" / "image.jpg"))
     query = (replace(splits.query[0], path=str(moved)), lost, *splits.query[2:])
     splits = replace(splits, query=query)
     features = np.split(features_of(splits.query + splits.gallery, 0.7), [len(query)])
@@ -67,6 +64,7 @@ def made(tmp_path_factory):
         dataset="tiny & small",
         features=features,
         compare=network("osnet_t1"),
+        names=("osnet_x0_25", "of <one> stream"),
         attributes=(NAMES, np.full((len(query), 3), 0.75), labels),
         progress=seconds.__setitem__,
     )
@@ -132,20 +130,20 @@ def test_the_page_loads_nothing(made, bare):
     for page in (made[0], bare):
         text = text_of(page)
         assert {link for link in re.findall(r'(?:src|href)="([^"]*)"', text) if link[0] != "#"} == {"data:,"}
-        assert not re.findall(r"url\(|@import|https?://(?!www.w3.org)", text)
+        assert not re.findall(r"url\((?!#)|@import|https?://(?!www.w3.org)", text)
 
 
-def test_every_picture_is_in_the_page_once_and_small(made):
+def test_every_image_is_in_the_page_once_and_small(made):
     page, splits, _, _ = made
-    pictures = data_of(page)["pictures"]
-    assert len({row[0] for row in pictures.values()}) == len(pictures) == len(splits.query + splits.gallery)
-    sizes = {Image.open(BytesIO(base64.b64decode(row[4]))).size for row in pictures.values() if row[4]}
+    images = data_of(page)["images"]
+    assert len({row[0] for row in images.values()}) == len(images) == len(splits.query + splits.gallery)
+    sizes = {Image.open(BytesIO(base64.b64decode(row[4]))).size for row in images.values() if row[4]}
     assert sizes == {(24, 48)}
 
 
 def test_a_file_name_cannot_become_part_of_the_page(made):
     page = made[0]
-    assert data_of(page)["pictures"]["0"][0] == "/".join(HOSTILE)
+    assert data_of(page)["images"]["0"][0] == "/".join(HOSTILE)
     text = text_of(page)
     assert text.count("</script>") == 2
     assert "<img src=x" not in text
@@ -153,11 +151,11 @@ def test_a_file_name_cannot_become_part_of_the_page(made):
     assert "<h1>osnet_x0_25 on tiny &amp; small</h1>" in text
 
 
-def test_lost_pictures_are_counted_and_named(made):
+def test_lost_images_are_counted_and_named(made):
     page, splits, _, _ = made
     shown = len(splits.query) + len(splits.gallery)
-    assert f"1 of the {shown} pictures shown here could not be opened" in text_of(page)
-    assert data_of(page)["pictures"]["1"][::4] == ["lost/picture.jpg", None]
+    assert f"1 of the {shown} images shown here cannot be read" in text_of(page)
+    assert data_of(page)["images"]["1"][::4] == ["lost/image.jpg", None]
 
 
 def test_scores_attributes_and_training_are_in_the_page(made):
@@ -172,8 +170,9 @@ def test_scores_attributes_and_training_are_in_the_page(made):
     assert text.count("✗ has") + text.count("✗ &lt;b&gt;") == (1 - labels).sum()
     drawn = set(re.findall(r'aria-label="(.*?)"', text))
     assert "Loss over 3 epochs; at the end loss 1.667." in drawn
-    assert "Test side during training over 3 epochs; at the end Rank-1 0.3." in drawn
-    assert "osnet_t1_x0_25" in text
+    assert "Scores, % over 3 epochs; at the end rank1 0.3." in drawn
+    assert text.count("<svg") == 6
+    assert "Beside each map is the one of of &lt;one&gt; stream." in text
 
 
 def test_every_figure_is_a_png_of_its_own(made, bare):
@@ -184,19 +183,19 @@ def test_every_figure_is_a_png_of_its_own(made, bare):
     assert all(Image.open(path).width > 100 for path in (made[0].parent / "report").glob("*.png"))
 
 
-def test_the_time_of_each_part_is_told(made):
-    assert {"features", "scores", "gates", "figures"} <= set(made[3])
+def test_the_time_of_each_part_is_reported(made):
+    assert {"features", "distances", "activation maps and gates", "figures"} <= set(made[3])
     assert all(seconds >= 0 for seconds in made[3].values())
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        "The streams of osnet_t1_x0_25 are not weighed by gates that depend on the picture.",
-        "No query has a match that the camera rule leaves in the gallery, so that nothing can be scored.",
+        "The streams of osnet_t1_x0_25 are not weighed by gates that depend on the image.",
+        "No query has a match under another camera, so there is nothing to score.",
         "No query has both a match and an impostor",
-        "The network gives features, no attributes; the dataset has none either.",
-        "Cameras are not known for all pictures: where they are not, the same-camera rule is off",
+        "The network outputs features, no attributes; the dataset has none either.",
+        "Cameras are not known for all images. An image of unknown camera counts as one under another camera",
         "There is no metrics.jsonl beside these weights",
     ],
 )
@@ -222,83 +221,41 @@ def test_without_cameras_there_is_nothing_to_choose_by_camera(made, bare):
     ],
 )  # fmt: skip
 def test_what_cannot_be_shown_is_an_error_and_leaves_no_page(tmp_path, untrained, options, words):
-    splits = Splits((), *(tuple(Record(f"{part}{i}.jpg", i, 1) for i in range(4)) for part in ("query", "gallery")))
+    splits = too_little()
     options = {"features": (np.eye(4, 8), np.eye(4, 8)), **options}
     with pytest.raises(ValueError, match=words):
         write_report(tmp_path, untrained, splits, **options)
     assert not list(tmp_path.iterdir())
 
 
-def subject(identities, queries):
-    records = tuple(Record(f"{i}.jpg", int(identity), None) for i, identity in enumerate(identities))
-    features = np.random.default_rng(0).normal(size=(len(records), 6)).astype(np.float32)
-    return panels.Subject(records, features, np.asarray(identities), np.arange(len(records)), queries, "cosine")
+def too_little():
+    """Four queries and four gallery images that are not there."""
+    return Splits((), *(tuple(Record(f"{part}{i}.jpg", i, 1) for i in range(4)) for part in ("query", "gallery")))
 
 
-def test_of_many_queries_the_worst_and_a_spread_of_the_others_are_listed():
-    count = 46
-    order = np.random.default_rng(1).permutation(count)
-    precision = order / count
-    precision[order == count - 1] = np.nan
-    top = np.zeros((count, 1), int)
-    ranking = panels.Ranking(top, top.astype(np.float32), top.astype(np.int8), precision, top[:, 0])
-    rows = [row for row, *_ in panels.ranked(ranking, subject(range(2 * count), count), limit=10)]
-    # Query i is number order[i] from the worst; the one without a match comes last.
-    assert [int(order[row]) for row in rows] == [0, 1, 2, 3, 4, 5, 15, 25, 35, 45]
+@pytest.mark.parametrize("blocked", ["report.html", "report", "out"])
+def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_computed(tmp_path, untrained, blocked):
+    work_dir, seconds = tmp_path / "out", {}
+    if blocked == "report.html":
+        (work_dir / blocked).mkdir(parents=True)  # a folder where the page is to be
+    elif blocked == "report":
+        work_dir.mkdir()
+        (work_dir / blocked).write_text("a file where the folder of the figures is to be")
+    else:
+        work_dir.write_text("a file where the folder is to be")
+    with pytest.raises(OSError, match="cannot be written"):
+        write_report(work_dir, untrained, too_little(), progress=seconds.__setitem__)
+    assert not seconds
 
 
-def test_the_map_takes_whole_people_first():
-    people = np.repeat([4, 5, 6, 7], 6)
-    identities = np.concatenate([people, np.zeros(30, int)])
-    rows, points = panels.mapped(subject(identities, 24), limit=15)
-    shown = identities[rows]
-    assert points.shape == (15, 2)
-    assert [np.sum(shown == person) for person in np.unique(shown)] == [3, 6, 6]
-
-
-@pytest.mark.parametrize(
-    ("valid", "expected"),
-    [(9, [[0, 1, 2], [3, 4, 5], [8, 7, 6]]), (4, [[0, 1], [2, 3], []]), (1, [[0], [], []])],
-)
-def test_pictures_for_the_maps_are_worst_middle_and_best_without_repeats(valid, expected):
-    precision = np.append(np.arange(valid) / 10, np.nan)
-    empty = np.zeros((valid + 1, 1))
-    groups = panels.middle_and_ends(panels.Ranking(empty, empty, empty, precision, empty), each=3)
-    assert [rows.tolist() for rows in groups.values()] == expected
-
-
-@pytest.mark.parametrize(
-    ("x", "log", "places", "ticks"),
-    [
-        ([0, 5, 20], False, [46, 46 + 302 / 4, 348], ["0", "5", "10", "15", "20"]),
-        ([0.01, 0.1, 1], True, [46, 46 + 151, 348], ["0.01", "0.1", "1"]),
-        ([3, 3, 3], False, [46 + 151] * 3, ["3"]),
-    ],
-)
-def test_curves_lie_where_their_numbers_say(x, log, places, ticks):
-    # Of the drawing's 360 x 236 the left 46, right 12, top 12 and bottom 40 are margins: 302 x 184 are left.
-    drawn = chart("A", {"line": (np.array(x), np.array([0, 1, 4]))}, labels=("", ""), alt="", log_x=log, whole_x=True)
-    points = [tuple(map(float, point.split(","))) for point in drawn.lines[0][1].split()]
-    heights = [196, 196 - 184 / 4, 12]
-    np.testing.assert_allclose(points, list(zip(places, heights, strict=True)), atol=0.06)
-    assert [text for _, text in drawn.x_ticks] == ticks
-    assert drawn.x_ticks[0][0] == pytest.approx(places[0])
-
-
-def test_pictures_are_shown_upright_and_broken_ones_left_out(tmp_path):
-    picture = np.zeros((40, 90, 3), np.uint8)
-    picture[:, :45, 0] = 255
-    turned = Image.Exif()
-    turned[0x0112] = 6  # to be turned by a quarter, clockwise: left goes up
-    Image.fromarray(picture).save(tmp_path / "turned.jpg", exif=turned)
-    (tmp_path / "broken.jpg").write_bytes((tmp_path / "turned.jpg").read_bytes()[:300])
-    (tmp_path / "text.jpg").write_text("no picture")
-    small, *others = thumbnails([tmp_path / name for name in ("turned.jpg", "broken.jpg", "text.jpg", "none.jpg")], 60)
-    decoded = np.asarray(Image.open(BytesIO(base64.b64decode(small))))
-    assert decoded.shape == (60, 27, 3)
-    assert decoded[:25, :, 0].min() > 200 > 60 > decoded[35:, :, 0].max()
-    assert others == [None, None, None]
-    assert read_picture(tmp_path / "turned.jpg", (12, 7)).shape == (12, 7, 3)
+def test_networks_of_one_name_are_told_apart(tmp_path):
+    splits = synthetic.load(tmp_path, synthetic.SyntheticSettings(train_identities=1, test_identities=2, distractors=0))
+    tiny = [OSNet(0.0625, "osnet_t1", (32, 16, 3), depths=(1, 1, 1)) for _ in range(2)]
+    features = np.split(features_of(splits.query + splits.gallery, 0.5), [len(splits.query)])
+    text = text_of(write_report(tmp_path, tiny[0], splits, features=features, compare=tiny[1]))
+    assert "Beside each map is the one of osnet_t1_x0_0625, the other one." in text
+    assert text.count("<figcaption>osnet_t1_x0_0625</figcaption>") == 4
+    assert text.count("<figcaption>osnet_t1_x0_0625, the other one</figcaption>") == 4
 
 
 @pytest.fixture(scope="module")
@@ -327,7 +284,7 @@ def window(browser, made, request):
     context.close()
 
 
-def test_scrolling_through_the_page_shows_every_picture_and_asks_for_nothing(window, made):
+def test_scrolling_through_the_page_shows_every_image_and_asks_for_nothing(window, made):
     page, splits = window, made[1]
     assert page.locator("#ranking-list > li:empty").count() > 3
     page.evaluate(
@@ -343,7 +300,7 @@ def test_scrolling_through_the_page_shows_every_picture_and_asks_for_nothing(win
         "[...document.querySelectorAll('main img')].every((i) => i.complete && i.naturalWidth > 0 && i.alt)"
     )
     assert page.locator("#ranking-list > li .hits").count() == len(splits.query)
-    assert page.locator(".gone", has_text="lost/picture.jpg").count() >= 1
+    assert page.locator(".gone", has_text="lost/image.jpg").count() >= 1
     assert page.evaluate("document.documentElement.scrollWidth") == page.viewport_size["width"]
     assert page.evaluate("window.broken") is None
     assert page.trouble == []
@@ -384,21 +341,21 @@ def test_filters_change_what_is_shown_and_the_count(window, made):
     assert shown() == (both, f"{both} of {len(expected)} queries shown")
     page.get_by_label("Outcome").select_option("none")
     assert shown() == (0, f"0 of {len(expected)} queries shown")
-    assert page.get_by_text("No query is like that.").is_visible()
+    assert page.get_by_text("There is no such query.").is_visible()
 
 
-def test_pointing_at_the_map_shows_picture_and_file_name(window, made):
+def test_pointing_at_the_map_shows_image_and_file_name(window, made):
     page, data = window, data_of(made[0])
     page.locator("#map").scroll_into_view_if_needed()
     box = page.locator("#map").bounding_box()
     # The points fill the canvas but for 18 pixels at every side. The one farthest from all others cannot be mistaken.
     places = np.array([[18 + x * (box["width"] - 36), 18 + y * (box["height"] - 36)] for _, x, y in data["map"]])
     gaps = np.linalg.norm(places[:, None] - places, axis=2) + 1e9 * np.eye(len(places))
-    alone = int(np.argmax(gaps.min(axis=1) * [data["pictures"][str(row)][4] is not None for row, *_ in data["map"]]))
+    alone = int(np.argmax(gaps.min(axis=1) * [data["images"][str(row)][4] is not None for row, *_ in data["map"]]))
     page.mouse.move(*(places[alone] + [box["x"], box["y"]]))
     card = page.locator("#map-pop")
     card.wait_for(state="visible")
-    name, person, camera, *_ = data["pictures"][str(data["map"][alone][0])]
+    name, person, camera, *_ = data["images"][str(data["map"][alone][0])]
     assert name in card.inner_text()
     assert f"{person}, camera {camera}" in card.inner_text()
     page.wait_for_function("document.querySelector('#map-pop img').naturalWidth > 0")
@@ -435,9 +392,14 @@ def test_the_page_is_dark_where_the_system_is_unless_told_otherwise(window):
         )
         return [sum(map(int, re.findall(r"\d+", colour)[:3])) / 3 for colour in colours]
 
-    light = lightness()
+    def ink_of_a_curve():
+        return page.evaluate("getComputedStyle(document.querySelector('.chart text')).fill")
+
+    light, ink = lightness(), ink_of_a_curve()
     page.emulate_media(color_scheme="dark")
     dark = lightness()
+    assert ink_of_a_curve() != ink
+    assert ink_of_a_curve() == page.evaluate("getComputedStyle(document.body).color")
     assert light[0] > 200 > 60 > light[1]
     assert dark[0] < 60 < 200 < dark[1]
     page.get_by_label("Colours").select_option("light")

@@ -1,6 +1,8 @@
-"""What is drawn in each figure: pictures, frames by kind, bars, curves and texts."""
+"""What is drawn in each figure: images, frames by kind, bars, curves and texts; and its SVG for a page."""
 
 import ast
+import re
+import xml.etree.ElementTree as tree
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +16,14 @@ from matplotlib.text import Text
 
 from keras_osnet.metrics import verification_scores
 from keras_osnet.visual import GateClusters, PairDistances, figures, overlay
-from keras_osnet.visual.style import FAINT, QUERY, RIGHT, WRONG
+from keras_osnet.visual.marks import MARKS, QUERY, RIGHT, WRONG
+from keras_osnet.visual.style import THEME
 
 RNG = np.random.default_rng(0)
 VISUAL = Path(figures.__file__).parent
 
 
-def pictures(count, height=32, width=14):
+def images(count, height=32, width=14):
     return list(RNG.integers(0, 256, (count, height, width, 3)).astype(np.uint8))
 
 
@@ -29,12 +32,12 @@ def texts(figure):
 
 
 def shown(figure):
-    """The pictures, in the order in which they were drawn."""
+    """The images, in the order in which they were drawn."""
     return [np.asarray(artist.get_array()) for artist in figure.artists if isinstance(artist, BboxImage)]
 
 
 def frames(figure):
-    """(colour, dashes) of every framed picture."""
+    """(colour, dashes) of every framed image."""
     found = [artist for artist in figure.artists if isinstance(artist, Rectangle)]
     return [(to_hex(patch.get_edgecolor()), patch.get_linestyle()) for patch in found]
 
@@ -44,22 +47,32 @@ def colours_of(figure, *words):
     return [found[word] for word in words]
 
 
-def assert_pictures(figure, expected):
+def assert_images(figure, expected):
     assert len(shown(figure)) == len(expected)
     for got, want in zip(shown(figure), expected, strict=True):
         np.testing.assert_array_equal(got, want)
 
 
-def assert_nothing_overlaps(figure):
-    """No text lies on another one, on a picture, or beyond the edge."""
+def drawn(figure):
+    """Its texts without those of ticks beyond the axes, which are not drawn."""
     FigureCanvasAgg(figure).draw()
-    boxes = [(t.get_text(), t.get_window_extent()) for t in figure.findobj(Text) if t.get_text() and t.get_visible()]
+    hidden = set()
+    for axes in figure.axes:
+        for axis, (low, high) in ((axes.xaxis, sorted(axes.get_xlim())), (axes.yaxis, sorted(axes.get_ylim()))):
+            ticks = axis.get_major_ticks() + axis.get_minor_ticks()
+            hidden |= {text for tick in ticks if not low <= tick.get_loc() <= high for text in tick.findobj(Text)}
+    return [t for t in figure.findobj(Text) if t.get_text() and t.get_visible() and t not in hidden]
+
+
+def assert_nothing_overlaps(figure):
+    """No text lies on another one, on an image, or beyond the edge."""
+    boxes = [(text.get_text(), text.get_window_extent()) for text in drawn(figure)]
     for i, (text, box) in enumerate(boxes):
         assert box.x0 >= 0, text
         assert box.y0 >= 0, text
         assert box.x1 <= figure.bbox.width, text
         assert box.y1 <= figure.bbox.height, text
-        others = boxes[i + 1 :] + [("a picture", artist.get_window_extent()) for artist in figure.artists]
+        others = boxes[i + 1 :] + [("an image", artist.get_window_extent()) for artist in figure.artists]
         for other, its in others:
             wide = min(box.x1, its.x1) - max(box.x0, its.x0)
             high = min(box.y1, its.y1) - max(box.y0, its.y0)
@@ -67,9 +80,9 @@ def assert_nothing_overlaps(figure):
 
 
 def test_triplets_show_query_match_and_impostor_side_by_side_with_their_distances():
-    query, match, impostor = (pictures(5) for _ in range(3))
+    query, match, impostor = (images(5) for _ in range(3))
     figure = figures.triplets_figure(query, match, impostor, np.arange(10).reshape(5, 2) + 0.25)
-    assert_pictures(figure, [picture for triplet in zip(query, match, impostor, strict=True) for picture in triplet])
+    assert_images(figure, [image for triplet in zip(query, match, impostor, strict=True) for image in triplet])
     colours = [colour for colour, _ in frames(figure)]
     assert colours == [QUERY.colour, RIGHT.colour, WRONG.colour] * 5
     assert {"✓ 0.250", "✗ 1.25", "✓ 8.25", "✗ 9.25"} <= set(texts(figure))
@@ -79,23 +92,23 @@ def test_triplets_show_query_match_and_impostor_side_by_side_with_their_distance
 
 
 def test_triplets_without_distances_are_told_apart_by_more_than_colour():
-    figure = figures.triplets_figure(*(pictures(1) for _ in range(3)))
+    figure = figures.triplets_figure(*(images(1) for _ in range(3)))
     assert sorted(texts(figure)) == ["impostor", "match", "query", "✓", "✗"]
 
 
-def test_a_ranking_shows_every_picture_framed_by_its_kind_with_sign_and_distance():
-    queries, gallery = pictures(2), [pictures(4), pictures(4)]
+def test_a_ranking_shows_every_image_framed_by_its_kind_with_sign_and_distance():
+    queries, gallery = images(2), [images(4), images(4)]
     kinds = np.array([[2, 0, 1, 0], [1, 1, 0, 2]])
     distances = np.array([[0.5, 1, 12.34, 123.4], [2, 3, 4, 5]])
     figure = figures.ranking_figure(queries, gallery, kinds, distances, ["AP 0.50", "AP 1.00"])
-    assert_pictures(figure, [queries[0], *gallery[0], queries[1], *gallery[1]])
-    same, match, impostor = FAINT, RIGHT.colour, WRONG.colour
+    assert_images(figure, [queries[0], *gallery[0], queries[1], *gallery[1]])
+    same, match, impostor = MARKS["same camera"].colour, RIGHT.colour, WRONG.colour
     assert [c for c, _ in frames(figure)] == [
         QUERY.colour, same, match, impostor, match, QUERY.colour, impostor, impostor, match, same,
     ]  # fmt: skip
     dashes = [style for _, style in frames(figure)]
     assert len({str(style) for colour, style in frames(figure) if colour == same}) == 1
-    assert dashes[1] != dashes[2] == dashes[3]
+    assert len({str(style) for style in dashes[1:4]}) == 3  # same camera, match, impostor
     found = texts(figure)
     assert {"○ 0.500", "✓ 1.00", "✗ 12.3", "✓ 123", "✗ 2.00", "✓ 4.00", "○ 5.00", "AP 0.50", "AP 1.00"} <= set(found)
     assert {"query", "1", "2", "3", "4"} <= set(found)
@@ -103,14 +116,14 @@ def test_a_ranking_shows_every_picture_framed_by_its_kind_with_sign_and_distance
     assert_nothing_overlaps(figure)
 
 
-def test_activations_stand_beside_their_pictures_and_those_of_the_other_network():
-    seen, maps, other = pictures(3), RNG.uniform(size=(3, 8, 4)), RNG.uniform(size=(3, 5, 3))
+def test_activations_stand_beside_their_images_and_those_of_the_other_network():
+    seen, maps, other = images(3), RNG.uniform(size=(3, 8, 4)), RNG.uniform(size=(3, 5, 3))
     figure = figures.activations_figure(seen, maps, other, names=("osnet_x0_25", "osnet_t1_x0_25"))
     expected = []
-    for picture, here, there in zip(seen, maps, other, strict=True):
-        expected += [picture, overlay(picture, here), overlay(picture, there)]
-    assert_pictures(figure, expected)
-    assert texts(figure) == ["picture", "osnet_x0_25", "osnet_t1_x0_\n25"] * 3
+    for image, here, there in zip(seen, maps, other, strict=True):
+        expected += [image, overlay(image, here), overlay(image, there)]
+    assert_images(figure, expected)
+    assert texts(figure) == ["image", "osnet_x0_25", "osnet_t1_x0_\n25"] * 3
     assert_nothing_overlaps(figure)
     alone = figures.activations_figure(seen, maps)
     assert len(shown(alone)) == 6
@@ -122,19 +135,19 @@ def clusters():
     return GateClusters(np.zeros((2, 4, 3)), np.zeros((2, 5), int), sizes, exponents, np.zeros(13, int))
 
 
-def test_clusters_of_gates_show_their_pictures_sizes_and_exponents():
-    rows = [pictures(5), pictures(1)]
+def test_clusters_of_gates_show_their_images_sizes_and_exponents():
+    rows = [images(5), images(1)]
     figure = figures.gates_figure(rows, clusters())
-    assert_pictures(figure, rows[0] + rows[1])
+    assert_images(figure, rows[0] + rows[1])
     bars = [[bar.get_width() for bar in axes.patches] for axes in figure.axes]
     assert bars == [[12.5, 50, 25, 12.5], [0, 0, 0, 100]]
-    assert {"cluster 1\n12 pictures", "cluster 2\n1 picture", "t = 1", "t = 4", "50", "100"} <= set(texts(figure))
+    assert {"cluster 1\n12 images", "cluster 2\n1 image", "t = 1", "t = 4", "50", "100"} <= set(texts(figure))
     assert_nothing_overlaps(figure)
 
 
 def test_exponents_of_blocks_and_clusters_are_stacked_bars_that_fill_their_row():
-    shares = {"conv2_1": np.array([0.5, 0.25, 0.25, 0]), "conv4_2": np.array([[0.1, 0.2, 0.3, 0.4], [1, 0, 0, 0]])}
-    figure = figures.exponents_figure(shares)
+    fractions = {"conv2_1": np.array([0.5, 0.25, 0.25, 0]), "conv4_2": np.array([[0.1, 0.2, 0.3, 0.4], [1, 0, 0, 0]])}
+    figure = figures.exponents_figure(fractions)
     (axes,) = figure.axes
     rows = {}
     for bar in axes.patches:
@@ -165,22 +178,22 @@ def test_a_feature_map_places_every_point_and_names_few_labels():
 def test_attributes_are_ticked_where_right_crossed_where_wrong_and_left_out_where_rightly_absent():
     probabilities = np.array([[0.9, 0.3, 0.7, 0.1], [0.5, 0.2, 0.1, 0.499]])
     labels = np.array([[1, 1, 0, 0], [1, 0, 0, 0]])
-    figure = figures.attributes_figure(pictures(2), ["hat", "long_hair", "bag", "skirt"], probabilities, labels)
+    figure = figures.attributes_figure(images(2), ["hat", "long_hair", "bag", "skirt"], probabilities, labels)
     assert len(shown(figure)) == 2
     assert {"hat ✓", "long hair ✗", "bag ✗", "90", "30", "70", "50"} <= set(texts(figure))
     assert not any("skirt" in text for text in texts(figure))
     assert colours_of(figure, "hat ✓", "long hair ✗", "bag ✗") == [RIGHT.colour, WRONG.colour, WRONG.colour]
     first, second = ([bar for bar in axes.patches] for axes in figure.axes)
     np.testing.assert_allclose([bar.get_width() for bar in first], [0.9, 0.3, 0.7])
-    assert [bool(bar.get_hatch()) for bar in first] == [False, False, True]  # found, but not there
-    assert [bar.get_width() for bar in second] == [0.5]  # at the threshold it is found
+    assert [bool(bar.get_hatch()) for bar in first] == [False, False, True]  # predicted, but not true
+    assert [bar.get_width() for bar in second] == [0.5]  # at the threshold it is predicted
     assert_nothing_overlaps(figure)
-    low = figures.attributes_figure(pictures(2), ["hat", "long_hair", "bag", "skirt"], probabilities, labels, 0.05)
+    low = figures.attributes_figure(images(2), ["hat", "long_hair", "bag", "skirt"], probabilities, labels, 0.05)
     assert {"long hair ✓", "skirt ✗"} <= set(texts(low))
 
 
 def test_a_person_without_attributes_is_shown_alone():
-    figure = figures.attributes_figure(pictures(1), ["hat"], [[0.2]], [[0]])
+    figure = figures.attributes_figure(images(1), ["hat"], [[0.2]], [[0]])
     assert (len(figure.axes), len(shown(figure))) == (0, 1)
 
 
@@ -204,24 +217,24 @@ def test_a_roc_curve_marks_the_point_to_work_at_with_its_threshold():
     curve, mark = figure.axes[0].lines
     np.testing.assert_allclose(curve.get_xydata(), 100 * scores.curve[:, :2])
     np.testing.assert_allclose(mark.get_xydata(), [[25, 100 * scores.tar[1]]])
-    text = next(text for text in texts(figure) if "threshold" in text)
-    assert f"distance up to {scores.threshold[1]:.4g}\n{100 * scores.tar[1]:.1f} % of true pairs" in text
+    text = next(text for text in texts(figure) if "accepts" in text)
+    assert text.startswith(f"● distance {scores.threshold[1]:.4g} accepts\n{100 * scores.tar[1]:.1f} % of true pairs")
     assert f"area under the curve {scores.auc:.4f}" in texts(figure)
 
 
 def test_a_roc_curve_says_when_the_nearest_pairs_are_all_impostors():
     query, gallery = np.array([[0.0]]), np.array([[1.0], [2.0]])
     scores = verification_scores(query, [1], [1], gallery, [3, 1], [2, 2], far=[0.5])
-    assert "threshold: no distance" in "".join(texts(figures.roc_figure(scores)))
+    assert "● no distance accepts" in "".join(texts(figures.roc_figure(scores)))
 
 
-def test_distances_are_shares_of_matches_and_of_impostors_with_the_threshold():
+def test_distances_are_fractions_of_matches_and_of_impostors_with_the_threshold():
     pairs = PairDistances(np.array([0.0, 1, 2, 3]), np.array([3, 1, 0]), np.array([0, 5, 15]))
     figure = figures.distances_figure(pairs, threshold=1.25)
     (axes,) = figure.axes
-    filled = [patch.get_data().values.tolist() for patch in axes.patches if patch.get_hatch()]
-    assert filled == [[75, 25, 0], [0, 25, 75]]
-    assert len({patch.get_hatch() for patch in axes.patches if patch.get_hatch()}) == 2
+    lines = [patch for patch in axes.patches if not patch.get_fill()]
+    assert [line.get_data().values.tolist() for line in lines] == [[75, 25, 0], [0, 25, 75]]
+    assert len({str(line.get_linestyle()) for line in lines}) == 2
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
         "4 matches", "20 impostors", "threshold 1.25",
     ]  # fmt: skip
@@ -238,6 +251,46 @@ def test_training_shows_loss_learning_rate_and_scores_where_there_are_some():
     assert drawn == [[[[1, 2], [2, 1]]], [[[1, 0.1], [2, 0.1]]], [[[1, 25], [2, 50]], [[2, 50]]]]
     assert [text.get_text() for text in figure.axes[2].get_legend().get_texts()] == ["accuracy", "mAP"]
     assert len(figures.training_figure([{"epoch": 1, "loss": 1.0}]).axes) == 1
+
+
+def test_one_panel_of_training_is_drawn_alone():
+    lines = [{"epoch": e, "loss": 3.0 - e, "rank1": e / 4, "settings": {"of": "no number"}} for e in (1, 2)]
+    assert figures.training_panels(lines) == {"Loss": ["loss"], "Scores, %": ["rank1"]}
+    (axes,) = figures.training_figure(lines, "Scores, %").axes
+    assert [line.get_xydata().tolist() for line in axes.lines] == [[[1, 25], [2, 50]]]
+
+
+CURVES = {
+    "cmc": lambda: figures.cmc_figure({"ours": np.linspace(0.5, 1, 50)}),
+    "roc": lambda: figures.roc_figure(two_people(), far=0.25),
+    "distances": lambda: figures.distances_figure(
+        PairDistances(np.linspace(0, 3, 31), np.arange(30), np.arange(30)[::-1]), threshold=1.25
+    ),
+    "training": lambda: figures.training_figure([{"epoch": e, "loss": 3.0 - e, "mAP": e / 4} for e in (1, 2)]),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_a_curve_has_room_for_its_texts(name):
+    assert_nothing_overlaps(CURVES[name]())
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_the_svg_of_a_curve_keeps_its_text_takes_its_colours_from_the_page_and_loads_nothing(name):
+    figure = CURVES[name]()
+    text = figure.svg('a "curve" of <a> & b')
+    root = tree.fromstring(text)
+    assert root.attrib["aria-label"] == 'a "curve" of <a> & b'
+    assert set(root.attrib) == {"viewBox", "role", "aria-label"}
+    written = {" ".join("".join(each.itertext()).split()) for each in root.iter() if each.tag == "text"}
+    assert {line for text in drawn(figure) for line in text.get_text().split("\n") if "$" not in line} <= written
+    colours = set(re.findall(r"(?<!, )#[0-9a-f]{6}", text))
+    assert not colours & set(THEME)
+    assert len(re.findall(r"var\(--[a-z]+, #[0-9a-f]{6}\)", text)) > 10
+    assert not re.findall(r"url\((?!#)|@import|https?:|<style|<!", text)
+    ids = re.findall(r' id="([^"]*)"', text)
+    assert set(re.findall(r"#(\w{9,})", text)) <= set(ids)
+    assert text == CURVES[name]().svg('a "curve" of <a> & b')
 
 
 def test_a_figure_shows_itself_in_a_notebook_and_is_one_of_matplotlibs():
@@ -257,23 +310,23 @@ def test_no_part_uses_pyplot(path):
     assert not any(name and "pyplot" in name.split(".") for name in names)
 
 
-ONE, TWO = pictures(1), pictures(2)
+ONE, TWO = images(1), images(2)
 
 
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda: figures.triplets_figure(TWO, ONE, TWO), r"`match` must be 2 pictures\. Received: 1"),
-        (lambda: figures.triplets_figure([], [], []), r"`query` must be one or more pictures\. Received: 0"),
+        (lambda: figures.triplets_figure(TWO, ONE, TWO), r"`match` must be 2 images\. Received: 1"),
+        (lambda: figures.triplets_figure([], [], []), r"`query` must be one or more images\. Received: 0"),
         (lambda: figures.triplets_figure(ONE, ONE, [ONE[0] / 255]), r"`impostor` must be .* type float64"),
         (lambda: figures.triplets_figure(ONE, ONE, ONE, [1.0, 2.0]), r"`distances` .* shape \(1, 2\)"),
         (lambda: figures.ranking_figure(ONE, [TWO], [[0, 3]]), r"`kinds` must be indices .* Received: \[0, 3\]"),
-        (lambda: figures.ranking_figure(ONE, [TWO], [[0, 1, 1]]), r"`gallery` must be 3 pictures\. Received: 2"),
+        (lambda: figures.ranking_figure(ONE, [TWO], [[0, 1, 1]]), r"`gallery` must be 3 images\. Received: 2"),
         (lambda: figures.ranking_figure(ONE, [TWO], [[0, 1]], titles=[]), r"`titles` must have 1 entries"),
         (lambda: figures.activations_figure(ONE, np.ones((2, 4, 3))), r"`maps` .* shape \(1, any, any\)"),
         (lambda: figures.activations_figure(ONE, np.ones((1, 4, 3)), np.ones((4, 3))), r"`other` must be"),
-        (lambda: figures.gates_figure([ONE], clusters()), r"`pictures` must have 2 entries\. Received: 1"),
-        (lambda: figures.exponents_figure({}), r"`shares` must be of one number of streams"),
+        (lambda: figures.gates_figure([ONE], clusters()), r"`images` must have 2 entries\. Received: 1"),
+        (lambda: figures.exponents_figure({}), r"`fractions` must be of one number of streams"),
         (lambda: figures.exponents_figure({"a": [1.0], "b": [0.5, 0.5]}), r"Received: \[1, 2\]"),
         (lambda: figures.feature_map_figure(np.ones((3, 2)), [1, 2]), r"`labels` .* of shape \(3\)"),
         (lambda: figures.attributes_figure(ONE, ["a"], [[0.5, 0.5]], [[1]]), r"`probabilities` .* \(1, 1\)"),

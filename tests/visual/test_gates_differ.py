@@ -1,4 +1,4 @@
-"""Figure 5 shows something real: the gates of a trained network differ from picture to picture."""
+"""Figure 5 shows something real: the gates of a trained network differ from image to image."""
 
 import keras
 import numpy as np
@@ -9,13 +9,13 @@ from keras_osnet import OSNet, preprocess_input
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.drawn import synthetic
 from keras_osnet.data.pipeline import training_batches
+from keras_osnet.inference.activations import gate_vectors
 from keras_osnet.losses.objective import with_objective
 from keras_osnet.optimizers import SGD, StepSchedule
 from keras_osnet.training.loop import train
-from keras_osnet.visual import gate_vectors
 
 SIZE, PEOPLE, BATCH, EPOCHS = (64, 32), 16, 32, 16
-# Standard deviation over 64 pictures of people never seen, averaged over all gates of the last block: .040 to .072
+# Standard deviation over 64 images of people never seen, averaged over all gates of the last block: .040 to .072
 # after training with seeds 0, 1, 2, and .0009 to .0014 before it.
 FLOOR = 0.015
 
@@ -47,19 +47,19 @@ def trained(records, work_dir):
 
 @pytest.fixture(scope="module")
 def gates(tmp_path_factory):
-    """Of the last block, before and after training, for pictures of unseen people, and for one of them repeated."""
+    """Of the last block, before and after training, for images of unseen people, and for one of them repeated."""
     folder = tmp_path_factory.mktemp("gates")
     settings = synthetic.SyntheticSettings(
         train_identities=PEOPLE, test_identities=8, distractors=0, height=SIZE[0], width=SIZE[1]
     )
     splits = synthetic.load(folder, settings)
     before, after = trained(splits.train, folder / "run")
-    pictures = preprocess_input(np.stack([np.asarray(Image.open(r.path).convert("RGB")) for r in splits.gallery]))
-    sides = {"untrained": (before, pictures), "trained": (after, pictures), "repeated": (after, pictures[[0] * 9])}
+    images = preprocess_input(np.stack([np.asarray(Image.open(r.path).convert("RGB")) for r in splits.gallery]))
+    sides = {"untrained": (before, images), "trained": (after, images), "repeated": (after, images[[0] * 9])}
     return {name: gate_vectors(network, seen)["conv4_1"] for name, (network, seen) in sides.items()}
 
 
-def test_training_makes_the_gates_of_the_last_block_differ_across_pictures(gates):
+def test_training_makes_the_gates_of_the_last_block_differ_across_images(gates):
     assert spread(gates["trained"]) > FLOOR
 
 

@@ -8,11 +8,12 @@ import pytest
 from keras_osnet.metrics import evaluate_retrieval
 from keras_osnet.metrics.blocks import BLOCK
 from keras_osnet.metrics.distances import METRICS
-from keras_osnet.visual import KINDS, hard_triplets, pair_distances, rank_gallery
+from keras_osnet.metrics.pairs import PAIR_KINDS
+from keras_osnet.visual import hard_triplets, pair_distances, rank_gallery
 
 FUNCTIONS = {"rank_gallery": rank_gallery, "hard_triplets": hard_triplets, "pair_distances": pair_distances}
 # On a line. Query 0 (person 1, camera 1): gallery 1 is the same shot's neighbour, 0 and 3 impostors, 2 and 5 matches.
-# Query 1 (person 9) has its own camera's picture only; query 2 (person 7) is not in the gallery at all.
+# Query 1 (person 9) has its own camera's image only; query 2 (person 7) is not in the gallery at all.
 QUERIES = np.array([[0.0], [10.0], [0.0]]), np.array([1, 9, 7]), np.array([1, 2, 1])
 GALLERY = (
     np.array([[3.0], [1.0], [2.0], [-3.0], [9.0], [4.0]]),
@@ -78,12 +79,12 @@ def test_a_ranking_by_hand():
     found = rank_gallery(*TINY, top=5)
     assert found.indices[0].tolist() == [1, 2, 0, 3, 5]  # 0 and 3 are equally far: in gallery order
     assert found.distances[0].tolist() == [1, 2, 3, 3, 4]
-    assert [KINDS[k] for k in found.kinds[0]] == ["same camera", "match", "impostor", "impostor", "match"]
+    assert [PAIR_KINDS[k] for k in found.kinds[0]] == ["same camera", "match", "impostor", "impostor", "match"]
     # Without the same camera's: match, impostor, impostor, match.
     assert found.average_precision[0] == (1 / 1 + 2 / 4) / 2
     assert found.first_match.tolist() == [1, 0, 0]
     assert np.isnan(found.average_precision[1:]).all()
-    assert KINDS[found.kinds[1, 0]] == "same camera"
+    assert PAIR_KINDS[found.kinds[1, 0]] == "same camera"
     assert (found.indices.dtype, found.distances.dtype, found.kinds.dtype) == (np.int64, np.float32, np.int8)
 
 
@@ -92,7 +93,7 @@ def test_a_ranking_by_hand():
 def test_rankings_match_plain_loops(case, metric):
     found, want = rank_gallery(*case, metric=metric, top=12), pairs(case, metric)
     assert found.indices.tolist() == [[g for _, g, _ in row[:12]] for row in want]
-    assert [[KINDS[k] for k in row] for row in found.kinds] == [[name for _, _, name in row[:12]] for row in want]
+    assert [[PAIR_KINDS[k] for k in row] for row in found.kinds] == [[name for _, _, name in row[:12]] for row in want]
     np.testing.assert_allclose(found.distances, [[d for d, _, _ in row[:12]] for row in want], rtol=1e-6)
     precision, first = zip(*map(precision_and_first, want), strict=True)
     np.testing.assert_allclose(found.average_precision, precision, rtol=1e-12)
@@ -116,7 +117,7 @@ def test_average_precisions_are_those_of_the_evaluation_over_several_blocks(metr
     )
 
 
-def test_a_picture_is_at_distance_zero_of_itself():
+def test_an_image_is_at_distance_zero_of_itself():
     features = 1000 * random_case()[3]
     labels = np.arange(len(features)), np.ones(len(features), int)
     found = rank_gallery(features, *labels, features, *labels, top=1)
@@ -169,33 +170,56 @@ def test_equally_hard_triplets_are_in_the_order_of_the_queries():
 
 
 def test_without_any_match_there_is_no_triplet():
-    with pytest.raises(
-        ValueError, match=r"`query_ids` must have a match .* Received: 1 queries and 6 gallery pictures"
-    ):
-        hard_triplets(*(part[2:] for part in QUERIES), *GALLERY)
+    found = hard_triplets(*(part[2:] for part in QUERIES), *GALLERY)
+    assert [len(part) for part in vars(found).values()] == [0] * 5
+    assert found.query.dtype == np.int64
+
+
+def largest_possible(metric, queries, gallery):
+    """Of vectors of these lengths, some of which point apart."""
+    longest = [max(math.hypot(*map(float, row)) for row in side) for side in (queries, gallery)]
+    return sum(longest) if metric == "euclidean" else 2.0
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_pairs_are_counted_as_plain_loops_count_them(metric):
     case = random_case(5, queries=BLOCK + 9)
-    found, want = pair_distances(*case, metric=metric, bins=13), pairs(case, metric)
-    largest = max(d for row in want for d, _, _ in row)
-    np.testing.assert_allclose(found.edges, [largest * i / 13 for i in range(14)], rtol=1e-6, atol=1e-12)
+    found, want = pair_distances(*case, metric=metric, bins=30), pairs(case, metric)
+    width = largest_possible(metric, case[0], case[3]) / 30
+    used = int(max(d for row in want for d, _, n in row if n != "same camera") / width) + 1
+    assert 10 < used <= 30
+    np.testing.assert_allclose(found.edges, [width * i for i in range(used + 1)], rtol=1e-6, atol=1e-12)
     for counts, name in ((found.matches, "match"), (found.impostors, "impostor")):
-        expected = [0] * 13
+        expected = [0] * used
         for row in want:
             for d, _, n in row:
-                expected[min(int(d / largest * 13), 12)] += n == name
+                if n == name:
+                    expected[int(d / width)] += 1
         assert counts.tolist() == expected
         assert counts.dtype == np.int64
+
+
+@pytest.mark.parametrize(("metric", "most"), [("euclidean", 5.0), ("cosine", 1.0)])
+def test_without_negative_features_no_pair_lies_beyond_the_right_angle(metric, most):
+    query, gallery = np.array([[3.0, 0], [0, 1]]), np.array([[0, 4.0], [1, 0]])
+    found = pair_distances(query, [1, 2], [1, 1], gallery, [2, 3], [2, 2], metric=metric, bins=10)
+    # Query 1 lies as far from gallery image 1 as can be: the last bin holds it.
+    np.testing.assert_allclose(found.edges, np.linspace(0, most, 11))
+    assert (found.matches.sum(), found.impostors.sum(), found.impostors[-1] > 0) == (1, 3, True)
 
 
 def test_pairs_that_are_all_alike_are_counted_at_zero():
     same = np.ones((2, 3)), np.array([1, 2]), np.array([1, 1])
     other = np.ones((2, 3)), np.array([1, 2]), np.array([2, 1])
     found = pair_distances(*same, *other, bins=4)
-    assert found.matches.tolist() == [1, 0, 0, 0]
-    assert found.impostors.tolist() == [2, 0, 0, 0]  # person 2 under its own camera is counted nowhere
+    assert found.matches.tolist() == [1]
+    assert found.impostors.tolist() == [2]  # person 2 under its own camera is counted nowhere
+
+
+def test_features_of_zero_have_pairs_at_zero():
+    labels = [1, 2], [1, 2]
+    found = pair_distances(np.zeros((2, 3)), *labels, np.zeros((2, 3)), *labels, bins=4)
+    assert (found.matches.tolist(), found.impostors.tolist()) == ([0], [2])
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -14,7 +14,7 @@
     const person = at("map-person");
     const order = { person: new Map(), camera: new Map() };
     const numbered = (map, key) => map.get(key) ?? map.set(key, map.size).get(key);
-    const points = data.map.map(([row, x, y]) => ({ row, x, y, about: data.pictures[row] }));
+    const points = data.map.map(([row, x, y]) => ({ row, x, y, about: data.images[row] }));
     points.map((p) => p.about[2]).sort((a, b) => a - b).forEach((c) => numbered(order.camera, c));
     points.map((p) => p.about[1]).filter((name) => name !== "distractor").forEach((name) => numbered(order.person, name));
     let current = null;
@@ -68,7 +68,7 @@
       current = point;
       pop.hidden = !point;
       if (point) {
-        const image = picture(point.row, who(point.about));
+        const image = imageOf(point.row, who(point.about));
         pop.replaceChildren(image, make(
           "div", "",
           make("p", "", make("strong", "", who(point.about))),

@@ -2,8 +2,6 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const at = (id) => document.getElementById(id);
-  const KINDS = [["match", "✓ match"], ["impostor", "✗ false"], ["same", "○ same cam."]];
-  const SPOKEN = ["true match", "false", "same camera, not scored"];
 
   function make(tag, cls, ...children) {
     const node = document.createElement(tag);
@@ -12,32 +10,32 @@
     return node;
   }
 
-  /* Pictures: [file name, person, camera or null, "query" or "gallery", base64 or null], by row. */
+  /* Images: [file name, person, camera or null, "query" or "gallery", base64 or null], by row. */
   const who = ([, person, camera]) => person + (camera === null ? "" : `, camera ${camera}`);
 
-  function picture(row, alt) {
+  function imageOf(row, alt) {
     const image = make("img", "person");
     image.width = 48;
     image.height = 96;
-    image.dataset.picture = row;
+    image.dataset.image = row;
     image.alt = alt;
     return image;
   }
 
   function fill(image) {
-    const { drawn, picture: row } = image.dataset;
-    const content = drawn === undefined ? data.pictures[row][4] : data.drawn[drawn];
+    const { drawn, image: row } = image.dataset;
+    const content = drawn === undefined ? data.images[row][4] : data.drawn[drawn];
     if (content) {
       image.src = "data:image/jpeg;base64," + content;
       return;
     }
-    const gone = make("span", "gone", `missing: ${data.pictures[row][0]}`);
+    const gone = make("span", "gone", `missing: ${data.images[row][0]}`);
     gone.setAttribute("role", "img");
-    gone.setAttribute("aria-label", `${image.alt}. The file could not be opened.`);
+    gone.setAttribute("aria-label", `${image.alt}. The file cannot be read.`);
     image.replaceWith(gone);
   }
 
-  /* What is far from the window stays empty: thousands of decoded pictures would make the page slow. */
+  /* What is far from the window stays empty: thousands of decoded images would make the page slow. */
   const waiting = new Map();
   const observer = new IntersectionObserver(
     (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => arrive(entry.target)),
@@ -54,7 +52,7 @@
     if (then) then(node);
   }
   addEventListener("beforeprint", () => [...waiting.keys()].forEach(arrive));
-  document.querySelectorAll("img[data-picture], img[data-drawn]").forEach((image) => whenNear(image, fill));
+  document.querySelectorAll("img[data-image], img[data-drawn]").forEach((image) => whenNear(image, fill));
 
   /* Theme: what the system says, unless the reader says otherwise. */
   const theme = at("theme");
@@ -81,11 +79,11 @@
   const list = at("ranking-list");
   if (list) {
     const firstWord = (precision, first) =>
-      precision === null ? "no match to find" : first === 1 ? "first hit right" : `first match at rank ${first}`;
+      precision === null ? "no match to find" : `first match at rank ${first}`;
 
     function show(item) {
       const [row, precision, first, hits] = data.ranking[item.dataset.entry];
-      const about = data.pictures[row];
+      const about = data.images[row];
       const text = make(
         "div", "",
         make("p", "", make("strong", "", precision === null ? "AP –" : `AP ${precision.toFixed(2)}`)),
@@ -93,20 +91,21 @@
         make("p", `small ${first === 1 ? "match" : "impostor"}`, firstWord(precision, first)),
         make("p", "small", about[0]),
       );
-      const images = [picture(row, `Query: ${who(about)}`)];
+      const images = [imageOf(row, `Query: ${who(about)}`)];
       const found = make("ol", "hits");
       hits.forEach(([hit, kind, distance], rank) => {
-        const image = picture(hit, `Rank ${rank + 1}, ${SPOKEN[kind]}: ${who(data.pictures[hit])}`);
+        const [style, sign, spoken] = data.kinds[kind];
+        const image = imageOf(hit, `Rank ${rank + 1}, ${spoken}: ${who(data.images[hit])}`);
         images.push(image);
-        const mark = make("span", "mark", KINDS[kind][1]);
-        const entry = make("li", KINDS[kind][0], make("span", "framed", image), mark, make("span", "mark", `${distance}`));
-        entry.title = `${data.pictures[hit][0]} (${who(data.pictures[hit])})`;
+        const mark = make("span", "mark", `${sign} ${distance}`);
+        const entry = make("li", style, make("span", "framed", image), mark);
+        entry.title = `${data.images[hit][0]} (${who(data.images[hit])})`;
         found.append(entry);
       });
       item.append(make("div", "asked", images[0], text), found);
       item.style.minHeight = "0";
       images.forEach(fill);
-      // What is still empty takes as much room as the first, so that a link leads to the right place.
+      // Empty entries take as much room as the first, so that links lead to the right place.
       if (!list.style.length) list.style.setProperty("--entry", `${item.offsetHeight}px`);
     }
 
@@ -130,7 +129,7 @@
     const filter = () => {
       let shown = 0;
       data.ranking.forEach((entry, index) => {
-        const seen = (!camera || camera.value === "all" || `${data.pictures[entry[0]][2]}` === camera.value)
+        const seen = (!camera || camera.value === "all" || `${data.images[entry[0]][2]}` === camera.value)
           && outcomes[outcome.value](entry);
         items[index].hidden = !seen;
         shown += seen;
