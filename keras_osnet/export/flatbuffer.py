@@ -9,27 +9,32 @@ from ai_edge_litert import schema_py_generated as schema
 
 
 def ops_of(path):
-    """How often each op occurs in a TFLite file, in all its signatures, by name."""
-    model = read(path)
+    """How often each op occurs in a TFLite file, in all its signatures, by name. Raises as `read`."""
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-    codes = [model.operatorCodes[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators]
-    found = Counter(
-        (code.customCode or b"").decode() or names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in codes
-    )
-    return dict(sorted(found.items()))
+
+    def count(model):
+        codes = [model.operatorCodes[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators]
+        found = Counter(
+            (code.customCode or b"").decode() or names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            for code in codes
+        )
+        return dict(sorted(found.items()))
+
+    return read(path, count)
 
 
 def metadata_entry(path, name):
-    """The bytes of a TFLite file's metadata entry, or None where it has no entry of that name."""
-    model = read(path)
-    for entry in model.metadata or ():
-        if entry.name == name.encode():
-            return bytes(model.buffers[entry.buffer].data)
-    return None
+    """The bytes of a metadata entry of a TFLite file, or None where it has no entry of that name. Raises as `read`."""
+
+    def find(model):
+        buffers = [entry.buffer for entry in model.metadata or () if entry.name == name.encode()]
+        return bytes(model.buffers[buffers[0]].data) if buffers else None
+
+    return read(path, find)
 
 
-def read(path):
-    """A TFLite file as LiteRT's `ModelT`.
+def read(path, function=lambda model: model):
+    """A function of a TFLite file, which it takes as LiteRT's `ModelT`. Default: the `ModelT` itself.
 
     Raises:
         ValueError: if the file is damaged or no TFLite file.
@@ -39,7 +44,7 @@ def read(path):
     try:
         if not schema.Model.ModelBufferHasIdentifier(content, 0):
             raise ValueError("its identifier is not TFL3")
-        return schema.ModelT.InitFromPackedBuf(content, 0)
+        return function(schema.ModelT.InitFromPackedBuf(content, 0))
     except Exception as error:  # damaged offsets raise struct.error, IndexError, TypeError, MemoryError and others
         raise ValueError(f"{path} must be a TFLite file. Received: {type(error).__name__}: {error}") from error
 

@@ -102,12 +102,73 @@ def read_h5(path):
     return load_weights(small_network(), path)
 
 
+def make_gallery(folder):
+    sys.path.insert(0, str(ROOT / "tflite"))
+    from gallery import Gallery
+
+    gallery = Gallery(folder / "people.npz", "ab" * 32, "osnet.tflite")
+    gallery.append(["Ann", "Ann", "Bob"], np.random.default_rng(0).normal(size=(3, 8)))
+    gallery.save()
+    return gallery.path
+
+
+def read_gallery(path):
+    """Reads a gallery whose SHA-256 fits, so that changes reach what it protects."""
+    from hashlib import sha256
+
+    from gallery import Gallery
+
+    body = path.read_bytes()[:-64]
+    path.write_bytes(body + sha256(body).hexdigest().encode())
+    return Gallery.load(path, "ab" * 32).search(np.ones(8), 2)
+
+
+def make_certificate(folder):
+    from keras_osnet.export import write_certificate
+    from tests.export.proof.test_certificate import example
+
+    return write_certificate(example(), folder / "osnet.tflite")[0]
+
+
+def read_certificate(path):
+    from keras_osnet.export import read_certificate
+
+    return read_certificate(path).refusal
+
+
+def make_tflite(folder):
+    from keras_osnet import OSNet
+    from keras_osnet.export import to_tflite
+
+    sys.path.insert(0, str(ROOT / "tflite"))
+    network = OSNet(0.25, input_shape=(32, 16, 3), depths=(1, 1, 1), feature_dim=8)
+    return to_tflite(network, folder / "osnet.tflite").path
+
+
+def read_tflite(path):
+    from network import Network
+
+    from keras_osnet.export import metadata_of, run_tflite
+    from keras_osnet.export.flatbuffer import ops_of
+
+    image = np.ones((1, 32, 16, 3), np.float32)
+    for read in (lambda: Network(path).run(image), lambda: run_tflite(path, image), lambda: metadata_of(path)):
+        try:
+            read()
+        except ValueError:
+            pass
+    return ops_of(path)
+
+
 READERS = {
     "torch zip": Reader(make_torch_zip, read_torch),
     "torch bare": Reader(make_torch_bare, read_torch),
     "safetensors": Reader(make_safetensors, read_any),
     "keras": Reader(make_keras, read_any),
     "h5": Reader(make_h5, read_h5),
+    "gallery": Reader(make_gallery, read_gallery),
+    "certificate": Reader(make_certificate, read_certificate),
+    "tflite": Reader(make_tflite, read_tflite),
 }
 
 

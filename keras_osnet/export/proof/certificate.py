@@ -9,45 +9,35 @@ BLAMED = 3  # layers in a message
 
 @dataclass(frozen=True)
 class Model:
-    """Name and number of trainable parameters."""
-
     name: str
-    parameters: int
+    parameters: int  # trainable
 
 
 @dataclass(frozen=True)
 class File:
-    """The TFLite file.
-
-    Args:
-        quantization: none, float16, dynamic or int8.
-        pipeline: whether the preprocessing is inside.
-        ops: how often each op occurs, by name.
-        float_parts: parts of a quantized file that compute in float.
-    """
+    """`quantization` is none, float16, dynamic or int8; `pipeline`: whether the preprocessing is inside."""
 
     name: str
     bytes: int
     sha256: str
     quantization: str
     pipeline: bool
-    ops: dict[str, int]
+    ops: dict[str, int]  # how often each occurs
     float_parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """How many images the file was fitted on, the rule that chose them, and the SHA-256 of the list of the images' own
-    SHA-256, one a line: of files, or of the pixels of a set in memory."""
+    """`sha256` is of the list of the images' own SHA-256, one a line: of files, or of pixels of a set in memory."""
 
     images: int
-    rule: str
+    rule: str  # that chose them
     sha256: str
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The test set: name, numbers of what it has, and settings (metric, protocol, split: where they matter)."""
+    """`settings` are metric, protocol and split, where they matter."""
 
     name: str
     counts: dict[str, int]
@@ -56,12 +46,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Score:
-    """A score of Keras and of the file, fractions 0..1.
-
-    Args:
-        loss: in points (hundredths), negative for a gain.
-        main: whether the budget holds for it.
-    """
+    """Fractions 0..1 and their `loss` in points (hundredths), negative for a gain. The budget holds for `main` ones."""
 
     keras: float
     file: float
@@ -71,12 +56,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Changes:
-    """How many queries, decisions or images (`unit`) of `count` became wrong and became correct.
-
-    Args:
-        standard_error: of the difference between the fractions that are correct, in points: the size of a change that
-            chance alone may make.
-    """
+    """Of `count` queries, decisions or images (`unit`). The standard error is that of the difference between the
+    fractions that are correct, in points: the size of a change that chance alone may make."""
 
     unit: str
     count: int
@@ -87,7 +68,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Cosine between the file's outputs and Keras': of features, probabilities or logits."""
+    """Between the outputs of the file and of Keras: `of` features, probabilities or logits."""
 
     of: str
     mean: float
@@ -96,12 +77,8 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Layer:
-    """Signal to noise of a layer in dB, None where it is infinite.
-
-    Args:
-        own_db: of the noise that the layer adds to exact inputs.
-        db: of all noise that has gathered in its output.
-    """
+    """Signal to noise in dB, None where it is infinite: of the noise that the layer adds to exact inputs (`own_db`),
+    and of all noise in its output (`db`)."""
 
     layer: str
     op: str
@@ -122,8 +99,6 @@ class Layers:
 
 @dataclass(frozen=True)
 class Latency:
-    """Median time of one image."""
-
     threads: int
     median_ms: float
     runs: int
@@ -131,19 +106,15 @@ class Latency:
 
 @dataclass(frozen=True)
 class Machine:
-    """Cores are those that the process may use."""
-
     system: str
     processor: str
-    cores: int
+    cores: int  # that the process may use
 
 
 @dataclass(frozen=True)
 class Made:
-    """Command, date (UTC), versions by package, and machine of the certificate."""
-
     command: str
-    date: str
+    date: str  # UTC
     versions: dict[str, str]
     machine: Machine
 
@@ -155,9 +126,7 @@ class Certificate:
     Args:
         budget: the largest loss of a main score that passes, in points (hundredths).
         calibration: None where the file was fitted on no images.
-        scores: by name.
-        layers: None for float files.
-        without_layers: why `layers` is None.
+        layers: None for float files; `without_layers` then says why.
     """
 
     budget: float
