@@ -206,7 +206,8 @@ def train(run):
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
     targets = [{name: others.get(name, splits) for name in names} for splits in groups.values()]
     ranked = {r.path for sides in targets for name in names for s in sides[name] for r in s.query + s.gallery}
-    images.require_files(sorted(ranked))
+    begun = any(run.work_dir.glob("**/config.json"))  # then the images were decoded once, before the training
+    (images.require_files if begun else images.refuse_unreadable)(sorted(ranked))
     trainings = [training_of(run, records, sides) for records, sides in zip(groups, targets, strict=True)]
     fit(settings, run, run.work_dir, trainings, summarize=summary)
     return run.work_dir, targets[0][names[0]][0]

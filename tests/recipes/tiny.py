@@ -29,7 +29,7 @@ def market(folder):
         (root / part).mkdir(parents=True)
         for person in (1, 2, 3) if part == "bounding_box_train" else (4, 5, 6):
             for camera in (1, 2):
-                image = Image.new("RGB", (64, 128), (40 * person, 255 - 40 * person, 90))
+                image = Image.new("RGB", (64, 128), (40 * person, 255 - 40 * person, 90 + camera))
                 image.save(root / part / f"{person:04d}_c{camera}s1_000151_01.jpg")
     return root
 
