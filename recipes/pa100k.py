@@ -30,9 +30,9 @@ from keras_osnet.files import write_json
 from keras_osnet.inference import scores
 from keras_osnet.inference.attribute_scores import details, labels_of, majority, summarize, table
 from keras_osnet.losses import LabelColumns, LabelSmoothedCrossEntropy, WeightedBinaryCrossentropy, WeightedSum
-from keras_osnet.losses.objective import _dense
 from keras_osnet.metrics import choose_thresholds
 from keras_osnet.models.attribute_head import AttributeHead
+from keras_osnet.models.heads import dense_head
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.training.settings import Numerics, Optimization
@@ -109,7 +109,7 @@ def plan_of(settings, names, rates, identities, steps):
     saved = keras.Model(network.input, dict(outputs) if s.identity else outputs["attributes"])
     terms = [(1.0, LabelColumns(WeightedBinaryCrossentropy(rates, s.form), 1, len(names)), "attributes")]
     if s.identity:
-        outputs["logits"] = _dense(identities, name="classifier")(network.output)
+        outputs["logits"] = dense_head(identities, name="classifier")(network.output)
         terms.append((s.identity, LabelColumns(LabelSmoothedCrossEntropy(0.1), 0), "logits"))
     model = keras.Model(network.input, outputs)
     return Plan(model, saved, WeightedSum(terms), make_optimizer(s, steps), accuracy=correct_attributes)

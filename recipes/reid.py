@@ -31,7 +31,7 @@ from keras_osnet.data.sampling import identity_batches, short_identities
 from keras_osnet.files import write_json
 from keras_osnet.inference import scores
 from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_sides, score_sides
-from keras_osnet.losses.objective import with_objective
+from keras_osnet.losses import with_objective
 from keras_osnet.models.baselines import BASELINES
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
@@ -147,16 +147,11 @@ def network_of(settings):
 def plan_of(settings, classes, steps):
     """The network with its heads, their loss and the optimizer."""
     network = network_of(settings)
-    model, loss = with_objective(
-        network,
-        classes,
-        classifier=settings.classifier,
-        label_smoothing=settings.label_smoothing,
-        triplet=settings.triplet,
-        margin=settings.margin if settings.margin >= 0 else "soft",
-        circle=settings.circle,
-        center=settings.center,
-    )
+    classifier = "cross_entropy" if settings.classifier == "linear" else settings.classifier
+    losses = {classifier: 1.0, "triplet": settings.triplet, "circle": settings.circle, "center": settings.center}
+    margin = settings.margin if settings.margin >= 0 else "soft"
+    arguments = {"cross_entropy": {"epsilon": settings.label_smoothing}, "triplet": {"margin": margin}}
+    model, loss = with_objective(network, classes, losses, arguments)
     head = ("classifier", "centers") if settings.center else ("classifier",)
     return Plan(model, network, loss, make_optimizer(settings, steps), settings.frozen_epochs, head)
 

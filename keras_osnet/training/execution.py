@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_osnet.layers import sublayers
 from keras_osnet.optimizers import OPTIMIZERS, CosineSchedule, StepSchedule
 from keras_osnet.training.strategies import make_strategy
 
@@ -97,5 +98,4 @@ def synchronize_norms(model):
 
 def batch_norms(model):
     """Returns all batch norms of a model, ours and Keras'."""
-    layers = model._flatten_layers(include_self=False)  # Keras has no public way to walk nested layers
-    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    return [layer for layer in sublayers(model) if isinstance(layer, keras.layers.BatchNormalization)]
