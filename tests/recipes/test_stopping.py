@@ -108,5 +108,5 @@ def test_every_documented_error_is_one_line(script, kind):
         raise kind("the reason")
 
     script("recipes/cifar.py")
-    with pytest.raises(SystemExit, match="^error: the reason$"):
+    with pytest.raises(SystemExit, match=r"^error: the reason$"):
         sys.modules["app"].main(lambda: fails)
