@@ -2,8 +2,8 @@
 
     python benchmarks/calibrations.py MODEL --dataset market1501 --data-dir D [--quantization int8] [--sets 8]
 
-MODEL is a .keras file or a torchreid .pth / .pth.tar. Each of several sets of 200 training images makes a file, which
-is scored on the test side beside Keras. No image is in two sets. One file may pass by chance where the next is refused:
+MODEL is anything that OSNet(weights=...) takes. Each of several sets of 200 training images makes a file, which is
+scored on the test side beside Keras. No image is in two sets. One file may pass by chance where the next is refused:
 with 446 queries, one more or less is .22 points of R1.
 """
 
@@ -30,7 +30,7 @@ from keras_osnet.weights import load_network
 class Options:
     """How far the scores of a quantized file depend on the images that it was fitted to."""
 
-    model: tyro.conf.Positional[Path]
+    model: tyro.conf.Positional[str]
     dataset: str
     """The labelled set: row of keras_osnet.export.proof.test_sets.TEST_SETS."""
     data_dir: Path = Path("runs/data")

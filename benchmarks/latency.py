@@ -1,12 +1,12 @@
-"""Milliseconds a picture on one thread: torchreid's network and ours, in the runtimes that people serve them with.
+"""Milliseconds per image on one thread: torchreid's network and ours, in the runtimes that serve them.
 
     python benchmarks/latency.py [--widths 1 0.25] [--runs 50] [--calibration FOLDER] [--clock wall] [--markdown]
 
-One normalised 256 x 128 picture at a time, float32 unless a row says otherwise. The candidates take turns, so that a
-busy machine slows all alike; each runs twice and the second run counts, for the weights of all others were in the
-caches just before. Medians are shown, and their ratios: 0.50 is half the time. `--clock cpu` counts the time that the
-process has the core: where other programs run, that is nearer to what a core gives. A row whose packages are missing
-says so. torchreid's file is read by its path.
+One normalised 256 x 128 image at a time, float32 unless a row says otherwise. The candidates take turns, so that a busy
+machine slows all alike. Each runs twice, and the second run counts: before the first, the weights of others fill the
+caches. Medians are shown, and their ratios: 0.50 is half the time. `--clock cpu` counts the time of the process on the
+core, which is fairer where other programs run. A row whose packages are missing says so. torchreid's file is read by
+its path.
 """
 
 import os
@@ -37,24 +37,24 @@ from keras_osnet.export.openvino import to_openvino
 
 SHAPE = (256, 128, 3)
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-PICTURE = np.random.default_rng(0).normal(size=(1, *SHAPE)).astype("float32")
-CHANNELS_FIRST = np.ascontiguousarray(PICTURE.transpose(0, 3, 1, 2))
+IMAGE = np.random.default_rng(0).normal(size=(1, *SHAPE)).astype("float32")
+CHANNELS_FIRST = np.ascontiguousarray(IMAGE.transpose(0, 3, 1, 2))
 
 
 @dataclass(frozen=True)
 class Options:
-    """Measures single pictures."""
+    """Measures single images."""
 
     widths: tuple[float, ...] = (1.0, 0.25)
     runs: int = 50
     """Measured runs of each candidate, after two for warming up."""
     weights: tuple[Path, ...] = ()
-    """Of our networks, a file for each width in order. Default: fresh ones."""
+    """Weights of our networks, a file for each width in order. Default: fresh ones."""
     calibration: Path | None = None
-    """A folder of pictures for int8. Default: drawn people."""
+    """A folder of images for int8. Default: drawn people."""
     clock: Literal["wall", "cpu"] = "wall"
     markdown: bool = False
-    """Whether the table is one for a README."""
+    """Print a table for a README."""
 
 
 def torchreids(width):
@@ -92,31 +92,31 @@ def torchreid_eager(channels_last):
     def candidate(model, folder, calibration):
         import torch
 
-        network, picture = torchreids(model.width), torch.from_numpy(CHANNELS_FIRST)
+        network, image = torchreids(model.width), torch.from_numpy(CHANNELS_FIRST)
         if channels_last:
             network = network.to(memory_format=torch.channels_last)
-            picture = picture.contiguous(memory_format=torch.channels_last)
+            image = image.contiguous(memory_format=torch.channels_last)
 
         def run():
             with torch.inference_mode():
-                return network(picture)
+                return network(image)
 
         return run
 
     return candidate
 
 
-def onnx_runtime(path, picture):
+def onnx_runtime(path, image):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {"picture": picture})
+    return lambda: session.run(None, {"picture": image})
 
 
 def ours_onnx(model, folder, calibration):
-    return onnx_runtime(to_onnx(model, folder / "ours.onnx").path, PICTURE)
+    return onnx_runtime(to_onnx(model, folder / "ours.onnx").path, IMAGE)
 
 
 def ours_openvino(model, folder, calibration):
@@ -131,23 +131,23 @@ def ours_openvino(model, folder, calibration):
     }
     path = to_openvino(model, folder / "ours.xml", batch_size=1).path
     request = openvino.Core().compile_model(str(path), "CPU", settings).create_infer_request()
-    return lambda: request.infer([PICTURE])
+    return lambda: request.infer([IMAGE])
 
 
 def ours_tflite(quantization, recommended=False):
     def candidate(model, folder, calibration):
         from ai_edge_litert.interpreter import Interpreter
 
-        path, pictures = folder / f"{quantization}.tflite", calibration if quantization == "int8" else None
+        path, images = folder / f"{quantization}.tflite", calibration if quantization == "int8" else None
         parts = recommended_float_parts(model, quantization) if recommended else ()
-        to_tflite(model, path, quantization=quantization, calibration=pictures, float_parts=parts)
+        to_tflite(model, path, quantization=quantization, calibration=images, float_parts=parts)
         interpreter = Interpreter(str(path), num_threads=1)
         interpreter.allocate_tensors()
         source, result = (details[0]["index"] for details in
                           (interpreter.get_input_details(), interpreter.get_output_details()))  # fmt: skip
 
         def run():
-            interpreter.set_tensor(source, PICTURE)
+            interpreter.set_tensor(source, IMAGE)
             interpreter.invoke()
             return interpreter.get_tensor(result)
 
@@ -158,7 +158,7 @@ def ours_tflite(quantization, recommended=False):
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is needed, and a function (model, folder for files, calibration pictures) -> function that runs once."""
+    """Required packages, and a function (model, folder for files, calibration images) -> function that runs once."""
 
     packages: tuple[str, ...]
     prepare: Callable

@@ -6,9 +6,9 @@ Every row is measured in a process of its own:
   start    from opening the file to its first feature, without the import of LiteRT
   median   and 90th percentile of the runs after the first
   memory   what the largest resident memory grew by
-A file that takes pictures of any size is given one of 256 x 128, and resizes and normalises it within the time.
+A file that takes images of any size gets one of 256 x 128, which it resizes and normalises within the time.
 
-Needs what run.py needs, and no TensorFlow.
+It needs what run.py needs, and no TensorFlow.
 """
 
 import argparse
@@ -18,8 +18,9 @@ import sys
 import time
 from pathlib import Path
 
-SIZE = (128, 256)  # width, height of the picture
-KINDS = {True: "any size", False: "normalised"}
+from files import MOST_THREADS, replacing, whole  # beside this file
+
+SIZE = (128, 256)  # width, height of the image
 COLUMNS = {  # of the table: heading, how a value is printed
     "start_ms": ("start ms", "{:.1f}"),
     "median_ms": ("median ms", "{:.2f}"),
@@ -33,17 +34,17 @@ COLUMNS = {  # of the table: heading, how a value is printed
 
 
 def measure(path, threads, runs):
-    """Figures of one file with one number of threads, as a dict. True of the process only if it does nothing else."""
+    """Figures of one file with one number of threads, as a dict. They hold for a process that does nothing else."""
     import numpy as np
     from network import Network  # beside this file
     from PIL import Image
 
     levels = np.random.default_rng(0).integers(0, 256, (*SIZE[::-1], 3), dtype=np.uint8)
-    picture = Image.fromarray(levels)
+    image = Image.fromarray(levels)
     before, seconds = largest_memory(), []
     began = time.perf_counter()
     network = Network(path, threads)
-    prepared = network.prepare(picture)
+    prepared = network.prepare(image)
     network.run(prepared)
     start = time.perf_counter() - began
     for _ in range(runs):
@@ -54,7 +55,7 @@ def measure(path, threads, runs):
     after = largest_memory()
     return {
         "file": str(path),
-        "takes": KINDS[network.takes_any_size],
+        "takes": "any size" if network.takes_any_size else "normalised",
         "threads": threads,
         "runs": runs,
         "bytes": path.stat().st_size,
@@ -66,7 +67,7 @@ def measure(path, threads, runs):
 
 
 def largest_memory():
-    """Bytes, or None on a system that does not say."""
+    """Bytes, or None on a system that does not tell."""
     try:
         import resource
     except ImportError:  # Windows
@@ -75,7 +76,7 @@ def largest_memory():
 
 
 def measured_alone(path, threads, runs):
-    """What `measure` gives in a fresh process."""
+    """The result of `measure` in a fresh process."""
     command = [sys.executable, __file__, str(path), "--threads", str(threads), "--runs", str(runs), "--alone"]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -103,18 +104,12 @@ def table(rows):
     return "\n".join(line.rstrip() for line in lines)
 
 
-def positive(text):
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
-
-
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE.tflite", help="of either kind")
-    parser.add_argument("--threads", type=positive, nargs="+", default=[1], help="one row each (default 1)")
-    parser.add_argument("--runs", type=positive, default=50, help="after the first (default 50)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, not rounded")
+    parser.add_argument("--threads", type=whole(MOST_THREADS), nargs="+", default=[1], help="one row each (default 1)")
+    parser.add_argument("--runs", type=whole(10**6), default=50, help="after the first (default 50)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, unrounded")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # the fresh process
     return parser.parse_args()
 
@@ -130,7 +125,8 @@ def main():
     rows = [measured_alone(path, threads, options.runs) for path in options.files for threads in options.threads]
     print(table(rows))
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        with replacing(options.json, "w", encoding="utf-8") as file:
+            file.write(json.dumps(rows, indent=2) + "\n")
 
 
 if __name__ == "__main__":

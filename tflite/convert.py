@@ -4,9 +4,9 @@
     python tflite/convert.py MODEL --output FILE.onnx                    or FILE.xml, for OpenVINO
     python tflite/convert.py MODEL --quantization int8 --certify --dataset market1501 --data-dir D [--budget 0.3]
 
-MODEL is a .keras file, a work dir of a recipe, or a torchreid .pth / .pth.tar. FOLDER holds images like those that the
-file will be used on. A tenth of them, at most 50, are held out and compared with Keras. With --pipeline the file takes
-uint8 images of any size.
+MODEL is a .keras file, a work dir of a recipe, a torchreid .pth / .pth.tar, or the name of a preset. FOLDER holds
+images like those that the file will be used on. A tenth of them, at most 50, are held out and compared with Keras. With
+--pipeline the file takes uint8 images of any size.
 
 --certify scores Keras and the file on the test side of a dataset and writes FILE.json and FILE.html. If a main score
 loses more than the budget, the certificate says "refused" and the exit status is 1. Without --calibration, an int8 or
@@ -22,7 +22,6 @@ from typing import Literal
 # Before TensorFlow is imported: its log has nothing for a user.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import numpy as np
 import tyro
 
@@ -42,7 +41,8 @@ from keras_osnet.export.proof.test_sets import (
 )
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.export.tflite import check_arguments, recommended_float_parts, to_tflite
-from keras_osnet.weights import load_network
+from keras_osnet.weights import load_network, locate
+from keras_osnet.weights.keras_file import load_keras
 
 TFLITE = ".tflite"
 # Output of a file with the preprocessing inside for each output of a network, and the same of Keras' output.
@@ -56,8 +56,8 @@ INSIDE = {
 class Options:
     """Converts a trained OSNet, and tests a TFLite file on a labelled set."""
 
-    model: tyro.conf.Positional[Path]
-    """.keras file, a recipe's work dir, or a torchreid .pth / .pth.tar."""
+    model: tyro.conf.Positional[str]
+    """Anything that OSNet(weights=...) takes: a file, a recipe's work dir, the name of a preset."""
     output: Path | None = None
     """Default: the model's name with .tflite. The ending tells the kind of file: .tflite, .onnx, .xml (OpenVINO)."""
     quantization: Literal["none", "float16", "dynamic", "int8"] = "none"
@@ -92,7 +92,7 @@ def divided(folder, count):
     paths = image_files.list_images(folder)
     if len(paths) < 4 or count < 4:
         raise ValueError(
-            f"--calibration must hold, and --images must be, 4 images or more, better 200. "
+            "--calibration must hold, and --images must be, 4 images or more, better 200. "
             f"Received: {len(paths)} in {folder}, --images {count}"
         )
     chosen = evenly_spread(paths, count)
@@ -106,11 +106,27 @@ def cosines(a, b):
     return (a * b).sum(1) / np.maximum(norms, 1e-12)
 
 
-def network_of(source, test_set):
-    """The network of a file: that of features; for a test set of classes, the whole classifier."""
-    if test_set is not None and test_set.task.outputs == "logits" and source.suffix == ".keras":
-        return keras.models.load_model(source, compile=False)
-    return load_network(source)[0]
+def network_of(model, test_set):
+    """The network that returns features; for a test set of classes, the whole classifier."""
+    if test_set is not None and test_set.task.outputs == "logits":
+        source = locate(model)
+        if source.form == "keras":
+            return load_keras(source.path)
+    return load_network(model)[0]
+
+
+def output_of(options):
+    """The file to write: that of --output, or one beside the model."""
+    model = Path(options.model)
+    if options.output:
+        path = options.output
+    elif model.is_dir():
+        path = model / f"model{TFLITE}"
+    else:
+        path = model.with_suffix(TFLITE) if model.is_file() else Path(model.name + TFLITE)
+    if path.suffix not in TARGETS:
+        raise ValueError(f"--output must end in {', '.join(TARGETS)}. Received: {path}")
+    return path
 
 
 def calibration_of(options, test_set, network):
@@ -199,20 +215,14 @@ def convert_otherwise(network, path, options):
 def main(options):
     """Converts as the options say."""
     if options.certify != (options.dataset is not None):
-        raise ValueError(
-            "--certify and --dataset must come together. "
-            f"Received: {'--certify' if options.certify else f'--dataset {options.dataset}'} alone"
-        )
-    source = options.model / "model.keras" if options.model.is_dir() else options.model
-    path = options.output or source.with_suffix(TFLITE)
-    if path.suffix not in TARGETS:
-        raise ValueError(f"--output must end in {', '.join(TARGETS)}. Received: {path}")
+        alone = "--certify" if options.certify else f"--dataset {options.dataset}"
+        raise ValueError(f"--certify and --dataset must come together. Received: {alone} alone")
+    path, test_set = output_of(options), None
     check_budget(options.budget)
-    test_set = None
     if options.certify:
         certificate_paths(path)
         test_set = load_test_set(options.dataset, options.data_dir, metric=options.metric, split=options.split)
-    network = network_of(source, test_set)
+    network = network_of(options.model, test_set)
     if path.suffix != TFLITE:
         return convert_otherwise(network, path, options)
     quantization = None if options.quantization == "none" else options.quantization

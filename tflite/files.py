@@ -1,5 +1,6 @@
-"""Files that several programs may write: locked, and replaced in one step, as those of keras_osnet.files."""
+"""Files that several programs may write, as in keras_osnet.files, and the numbers of command lines."""
 
+import argparse
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 WAIT = 60.0  # seconds for another program's lock
 DAY = 86_400  # seconds after which another machine's leftovers are removed
+MOST_THREADS = 256  # from some thousands on, LiteRT ends the process
 
 
 @contextmanager
@@ -92,3 +94,14 @@ def _has_ended(process):
     except PermissionError:
         pass
     return False
+
+
+def whole(most):
+    """Type of an argument: an integer from 1 to `most`."""
+
+    def positive(text):
+        if not 1 <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be 1 .. {most}. Received: {text}")
+        return int(text)
+
+    return positive

@@ -2,6 +2,7 @@
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from files import MOST_THREADS  # beside this file
 from PIL import Image
 
 # Images are read as keras_osnet.data.images reads them.
@@ -12,7 +13,6 @@ PIXELS, SIDE, BYTES = 2**25, 2**14, 2**27  # limits, checked before an image is 
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's orientation -> Image.Transpose that makes it upright
 LARGE = 1024  # sides from twice this on are reduced before they go into a file that takes any size
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-MOST_THREADS = 256  # from some thousands on, LiteRT ends the process
 
 
 def read(path):

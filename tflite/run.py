@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from network import MOST_THREADS, SUFFIXES, Network, read  # beside this file
+from files import MOST_THREADS, replacing, whole  # beside this file
+from network import SUFFIXES, Network, read
 
 
 def distances(query, gallery, metric):
@@ -115,7 +116,6 @@ def check(options):
 def follow(options):
     """Prints who is in the boxes of a video, or writes it as CSV."""
     from boxes import read_boxes
-    from files import replacing
     from video import FrameImages, VideoFrames, identities, lines, write
 
     gallery, source = load_gallery(options), Path(options.video)
@@ -145,7 +145,7 @@ def report(skipped):
         print(f"{skipped.total()} boxes skipped: {reasons}", file=sys.stderr)
 
 
-FORMS = [  # what must be given besides the model, what may be and its default, and what is then done
+FORMS = [  # arguments besides the model: required ones, optional ones with their default, and the command
     (("QUERY", "FOLDER"), {"top": 10, "metric": "euclidean"}, rank),
     (("QUERY", "--gallery"), {"top": 10}, search),
     (("--gallery", "--add"), {}, add),
@@ -153,17 +153,6 @@ FORMS = [  # what must be given besides the model, what may be and its default, 
     (("--gallery", "--check"), {}, check),
     (("--gallery", "--video", "--boxes"), {"threshold": 0.65, "output": None, "outside": "skip"}, follow),
 ]
-
-
-def whole(most):
-    """Type of an argument: an integer from 1 to `most`."""
-
-    def positive(text):
-        if not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"must be 1 .. {most}. Received: {text}")
-        return int(text)
-
-    return positive
 
 
 def cosine(text):

@@ -28,7 +28,7 @@ def equalise(graph, sizes, *, power=0.5, limit=16.0):
 
     Args:
         graph: dict of `Node` by name, see `fold`.
-        sizes: per node (C,), the largest absolute value of each channel over the calibration pictures.
+        sizes: per node (C,), the largest absolute value of each channel over the calibration images.
         power: across ReLUs. 1 costs 3 dB there.
         limit: of s.
 

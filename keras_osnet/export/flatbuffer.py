@@ -10,17 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 def ops_of(path):
     """How often each op occurs in a TFLite file, in all its signatures, by name. Raises as `read`."""
-    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-
-    def count(model):
-        codes = [model.operatorCodes[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators]
-        found = Counter(
-            (code.customCode or b"").decode() or names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-            for code in codes
-        )
-        return dict(sorted(found.items()))
-
-    return read(path, count)
+    return read(path, _count_ops)
 
 
 def metadata_entry(path, name):
@@ -49,8 +39,17 @@ def read(path, function=lambda model: model):
         raise ValueError(f"{path} must be a TFLite file. Received: {type(error).__name__}: {error}") from error
 
 
+def _count_ops(model):
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+    codes = [model.operatorCodes[op.opcodeIndex] for graph in model.subgraphs for op in graph.operators]
+    found = Counter(
+        (code.customCode or b"").decode() or names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in codes
+    )
+    return dict(sorted(found.items()))
+
+
 def edited(content, *, entries, signatures, float_kernels=()):
-    """The converter's bytes, completed.
+    """The converter's bytes, completed, and how often each op occurs in them.
 
     Tensors other than inputs and outputs get short names: the converter's are long and name no layer.
 
@@ -76,7 +75,7 @@ def edited(content, *, entries, signatures, float_kernels=()):
         _sign(model, signatures)
     builder = flatbuffers.Builder(len(content) + 2**16)
     builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return bytes(builder.Output()), _count_ops(model)
 
 
 def _sign(model, signatures):

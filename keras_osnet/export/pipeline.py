@@ -1,4 +1,4 @@
-"""From a camera's picture to a feature of length 1: what stands around the network in a TFLite file of its own."""
+"""The preprocessing inside a TFLite file: from a camera's image to a feature of length 1."""
 
 import tensorflow as tf
 
@@ -6,33 +6,33 @@ from keras_osnet.preprocessing import MEAN, STD
 
 
 def signatures(network, size, outputs):
-    """A module, and functions of it by the name of their signature.
+    """A module, and functions of it by the names of their signatures.
 
     embed: picture uint8 (H, W, 3), RGB of any size -> feature float32 (D,).
     embed_boxes: frame uint8 (H, W, 3), boxes float32 (N, 4), left, top, right, bottom in pixels -> features (N, D).
-        N is at least 1. Boxes are rounded to whole pixels and cut at the frame; what has nothing of it in it is one of
-        its pixels.
+        N is at least 1. Boxes are rounded to whole pixels and clipped to the frame. A box outside the frame, or without
+        a size, counts as the nearest pixel.
     match: feature (D,), gallery (G, D) -> similarities (G,), cosines.
     attributes: picture as above -> probabilities (A,).
 
     Args:
-        network: function of (B, height, width, 3) normalised pictures -> dict of (B, D) features, (B, A) logits of
+        network: function of (B, height, width, 3) normalised images -> dict of (B, D) features, (B, A) logits of
             attributes, or both.
-        size: (height, width) that it takes.
-        outputs: the names of what it gives: "features", "attributes".
+        size: (height, width) of its input.
+        outputs: the names of its outputs: "features", "attributes".
     """
     picture = tf.TensorSpec((None, None, 3), tf.uint8, name="picture")
     frame, boxes = tf.TensorSpec((None, None, 3), tf.uint8, name="frame"), tf.TensorSpec((None, 4), name="boxes")
     feature, gallery = tf.TensorSpec((None,), name="feature"), tf.TensorSpec((None, None), name="gallery")
     module = tf.Module()
 
-    def answers(picture):
+    def outputs_of(picture):
         whole = normalised(resized(picture[None], tf.shape(picture)[None, :2], size))
         return network(tf.reshape(whole, (1, *size, 3)))
 
     functions = {}
     if "features" in outputs:
-        functions["embed"] = lambda picture: {"feature": unit(answers(picture)["features"])[0]}, (picture,)
+        functions["embed"] = lambda picture: {"feature": unit(outputs_of(picture)["features"])[0]}, (picture,)
         functions["embed_boxes"] = (
             lambda frame, boxes: {"features": unit(network(normalised(crops(frame, boxes, size)))["features"])},
             (frame, boxes),
@@ -43,7 +43,7 @@ def signatures(network, size, outputs):
         )
     if "attributes" in outputs:
         functions["attributes"] = (
-            lambda picture: {"probabilities": tf.sigmoid(answers(picture)["attributes"])[0]},
+            lambda picture: {"probabilities": tf.sigmoid(outputs_of(picture)["attributes"])[0]},
             (picture,),
         )
     found = {}
@@ -58,19 +58,19 @@ def signatures(network, size, outputs):
 def resized(maps, sizes, size):
     """Bilinear with antialiasing, as Pillow's `resize(..., BILINEAR)`: columns, then rows, rounded after each.
 
-    From version 13 on, Pillow begins with the rows where they shrink by more than twice as many pixels as the columns:
-    many levels are then another by one.
+    From version 13 on, Pillow begins with the rows where they shrink by more than twice as many pixels as the columns.
+    Many levels then differ by one.
 
     Args:
         maps: (N, H, W, 3) levels.
-        sizes: (N, 2) int32, how many rows and columns of each count.
+        sizes: (N, 2) int32, how many rows and columns of each are used.
         size: (height, width) of the result.
 
     Returns:
         (N, height, width, 3) float32 levels.
     """
     (height, width), shape = size, tf.shape(maps)
-    # As plain matrix products, colours beside the pixels that are not being resized.
+    # As plain matrix products. Colours stand beside the pixels of the axis that is not resized.
     x = tf.transpose(tf.cast(maps, tf.float32), (0, 1, 3, 2))
     x = tf.reshape(x, (shape[0], shape[1] * 3, shape[2]))
     x = tf.floor(tf.matmul(x, _triangles(sizes[:, 1], shape[2], width), transpose_b=True) + 0.5)
@@ -80,7 +80,7 @@ def resized(maps, sizes, size):
 
 
 def _triangles(counts, length, size):
-    """(N, size, length): how much each of the first `count` pixels counts for each of `size` resized ones."""
+    """(N, size, length) weights of the first `count` pixels for each of `size` resized pixels."""
     scale = (tf.cast(counts, tf.float32) / size)[:, None, None]
     centres = (tf.range(size, dtype=tf.float32)[:, None] + 0.5) * scale
     places = tf.cast(tf.range(length), tf.float32) + 0.5
@@ -95,7 +95,7 @@ def crops(frame, boxes, size):
     first = tf.cast(tf.clip_by_value(tf.round(boxes[:, :2]), 0.0, limits - 1), tf.int32)
     last = tf.cast(tf.clip_by_value(tf.round(boxes[:, 2:]), 1.0, limits), tf.int32)
     sides = tf.maximum(last - first, 1)
-    # All as large as the largest of them; what is not theirs does not count.
+    # All are as large as the largest. Pixels outside a box have no weight.
     most = tf.reduce_max(sides, 0)
     rows = tf.minimum(first[:, 1:] + tf.range(most[1]), tf.shape(frame)[0] - 1)
     columns = tf.minimum(first[:, :1] + tf.range(most[0]), tf.shape(frame)[1] - 1)
@@ -104,10 +104,10 @@ def crops(frame, boxes, size):
 
 
 def normalised(levels):
-    """Levels 0..255 as the network takes them."""
+    """Normalised levels 0..255."""
     return (levels - 255 * MEAN) * (1 / (255 * STD))
 
 
 def unit(features):
-    """Rows brought to length 1; zeros stay."""
+    """Rows of length 1; zeros stay."""
     return features / tf.sqrt(tf.maximum(tf.reduce_sum(features * features, -1, keepdims=True), 1e-24))

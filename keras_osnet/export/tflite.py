@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_osnet.export.calibration import calibration_images, drawn_images
 from keras_osnet.export.converter import converted, from_function, from_module
-from keras_osnet.export.flatbuffer import edited, ops_of
+from keras_osnet.export.flatbuffer import edited
 from keras_osnet.export.folded import fold, is_foldable
 from keras_osnet.export.graph import run
 from keras_osnet.export.int8 import check_float_parts, nodes_of, quantize, rounder
@@ -26,8 +26,8 @@ class TFLiteReport(ExportReport):
     """What was written.
 
     Args:
-        quantization: as asked for.
-        calibration_images: how many images the scales and roundings were fitted on.
+        quantization: that of `to_tflite`.
+        calibration_images: the number of images that scales and rounding were fitted on.
         rounded: `Rounded` graph of a dynamic or int8 file, with which `certify` simulates the file.
     """
 
@@ -143,7 +143,7 @@ def to_tflite(
         image = tf.TensorSpec((batch_size, *shape), name="picture")
         source, added = from_function(function, image), {SIGNATURES.get(name, name): [name] for name in names}
     facts = described(model, quantization, pipeline=pipeline, float_parts=float_parts, integer_io=integer_io)
-    content = edited(
+    content, ops = edited(
         converted(source, optimized=row.optimized, types=row.types, integer_io=integer_io),
         entries={NAME: json.dumps(facts).encode()},
         signatures=added,
@@ -152,7 +152,7 @@ def to_tflite(
     )
     path = Path(path)
     write_atomically(path, content)
-    return TFLiteReport(path, len(content), ops_of(path), quantization, 0 if images is None else len(images), rounded)
+    return TFLiteReport(path, len(content), ops, quantization, 0 if images is None else len(images), rounded)
 
 
 def check_arguments(model, quantization, has_calibration, pipeline, float_parts, integer_io):

@@ -1,4 +1,4 @@
-"""The two files of a certificate, FILE.json and FILE.html beside FILE.tflite: written, read, and told from others."""
+"""The two files of a certificate, FILE.json and FILE.html beside FILE.tflite."""
 
 import html
 import json
@@ -44,7 +44,8 @@ def write_certificate(certificate, path):
     )
     text = environment.get_template("certificate.html.j2").render(certificate=certificate, labels=LABELS)
     write_atomically(data, json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")
-    write_atomically(page, _encoded(text))
+    # File names need not be text: what is no character becomes a question mark.
+    write_atomically(page, text.encode("utf-8", "replace"))
     return data, page
 
 
@@ -102,11 +103,6 @@ def _page_owner(path):
     with open(path, "rb") as file:
         found = PAGE.search(file.read(2**16).decode(errors="replace"))
     return html.unescape(found[1]) if found else None
-
-
-def _encoded(text):
-    """File names need not be text: what is no character becomes a question mark."""
-    return text.encode("utf-8", "replace")
 
 
 def _of_format_1(content):
