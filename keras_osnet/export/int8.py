@@ -3,7 +3,6 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_osnet.export.calibration import evenly_spread
 from keras_osnet.export.equalise import MADE, equalise
 from keras_osnet.export.graph import run
 from keras_osnet.export.layout import pooling_as_depthwise, stem_on_blocks
@@ -15,8 +14,7 @@ SAME_SCALE = ("max_pool", "average_pool", "maximum", "space_to_depth", "output")
 LARGEST_RATIO, SMALLEST_SUMMAND, SMALLEST_MEAN = 128.0, 2.0**-9, 2.0**-7
 # Of the calibrated ranges. Images unlike the calibration's lose more by clipping than others lose by longer steps.
 MARGIN = 1.1
-# Images that the rounding is fitted on.
-ROUNDING_IMAGES, BATCH = 128, 16
+BATCH = 16
 
 
 def channel_ranges(graph, images):
@@ -68,7 +66,7 @@ def quantize(graph, images, float_parts=()):
     kept, ranges = nodes_of(exact, float_parts), tensor_ranges(exact, found)
     rounded = guarded(exact, ranges, kept)
     ranges = _rounded_only(rounded, ranges, kept)
-    rounded = round_weights(rounded, evenly_spread(images, ROUNDING_IMAGES), rounder(ranges), kept)
+    rounded = round_weights(rounded, images, rounder(ranges), kept)
     return Rounded(exact, rounded, ranges)
 
 

@@ -10,6 +10,8 @@ from keras_osnet.export.graph import apply, run
 
 # Pixels that a layer's rounding is fitted on, spread evenly over the images.
 ROWS = 10_000
+# Images that the rounding is fitted on, evenly spread: more make it slower and no better.
+IMAGES = 128
 # Values that one map of all images may have: a dozen maps are in memory.
 VALUES = 2**25
 DAMPING = 0.01
@@ -40,7 +42,7 @@ def round_weights(graph, images, quantize=lambda name, value: value, kept=frozen
 
     Args:
         graph: dict of `Node` by name.
-        images: (N, H, W, 3) calibration images; of many, as many are used as memory allows.
+        images: (N, H, W, 3) calibration images, of which at most 128 are used, and as many as memory allows.
         quantize: function (name, tensor) -> the tensor rounded as int8 activations will be. Default: they stay float.
         kept: names of nodes that keep their weights.
 
@@ -52,7 +54,7 @@ def round_weights(graph, images, quantize=lambda name, value: value, kept=frozen
     """
     largest = []
     run(graph, images[:1], lambda name, value: largest.append(int(np.prod(value.shape))) or value)
-    images = evenly_spread(images, max(2, VALUES // max(largest)))
+    images = evenly_spread(images, max(2, min(IMAGES, VALUES // max(largest))))
     rounded, exact, coarse = {}, {}, {}
     waiting = {name: sum(name in node.inputs for node in graph.values()) for name in graph}
     for name, node in graph.items():
@@ -77,7 +79,7 @@ def _rounded(node, x, y):
     """The rounded node, its output for x before rounding, and its output for y after rounding."""
     columns, restore = _as_columns(node)
     places = _places(node, x.shape)
-    a, b = (_patches(node, values.numpy(), *places) for values in (x, y))
+    a, b = (_patches(node, values, *places) for values in (x, y))
     a, b = (rows - rows.mean(1, keepdims=True) for rows in (a, b))
     transposed = b.transpose(0, 2, 1)
     hessian = transposed @ b
@@ -127,8 +129,10 @@ def _patches(node, x, *places):
     image, row, column = (place[:, None] for place in places)
     high, wide = node.weights["kernel"].shape[:2]
     down, right = (offsets.ravel() for offsets in np.mgrid[:high, :wide])
-    x = np.pad(x, ((0, 0), node.padding[:2], node.padding[2:], (0, 0))) if any(node.padding) else x
-    rows = np.float64(x[image, row * node.strides + down, column * node.strides + right])
+    row, column = row * node.strides + down - node.padding[0], column * node.strides + right - node.padding[2]
+    inside = (row >= 0) & (row < x.shape[1]) & (column >= 0) & (column < x.shape[2])
+    indices = np.stack(np.broadcast_arrays(image, np.where(inside, row, 0), np.where(inside, column, 0)), -1)
+    rows = np.float64(tf.gather_nd(x, indices)) * inside[..., None]
     if node.op == "depthwise":
         return np.ascontiguousarray(rows.transpose(2, 0, 1))
     return rows.reshape(1, len(rows), -1)
