@@ -1,11 +1,11 @@
-"""Training pictures a second on one core: our tf.data pipeline and torchreid's transforms, in one run.
+"""Training images a second on one core: our tf.data pipeline and torchreid's transforms, in one run.
 
     python benchmarks/pipeline.py [--identities 200] [--batch-size 64] [--repeats 5] [--clock wall]
 
 From 128 x 64 JPEG files (synthetic pedestrians, rendered into a temporary folder first) to normalised float32 batches
 at 256 x 128, augmented by flip, crop and erasing, each with probability .5, and once more by patch (.5) and colour
-jitter (always) too. "from files" reads and decodes in every epoch; "in memory" begins with decoded pictures (our
-`cache`; a list of PIL pictures). The candidates take turns epoch by epoch, so that a busy machine slows all alike;
+jitter (always) too. "from files" reads and decodes in every epoch; "in memory" begins with decoded images (our
+`cache`; a list of PIL images). The candidates take turns epoch by epoch, so that a busy machine slows all alike;
 medians are shown. `--clock cpu` counts the time that the process has the core: where other programs run, that is nearer
 to what a core gives. torchreid's side needs torch, torchvision and torchreid (its file is read by its path) and is left
 out, with a line saying so, where they are not installed.
@@ -54,7 +54,7 @@ class Options:
     """Measures training pipelines."""
 
     identities: int = 200
-    """Ten pictures each."""
+    """Ten images each."""
     batch_size: int = 64
     repeats: int = 5
     """Measured epochs of each candidate, after one for warming up."""
@@ -91,7 +91,7 @@ def ours(paths, augmentation, batch_size, cache):
 
 
 def torchreids(transforms, paths, names, batch_size, cache):
-    """The same for torchreid; its transforms work picture by picture, and a batch is what a data loader stacks."""
+    """The same for torchreid; its transforms work image by image, and a batch is what a data loader stacks."""
     import torch
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -136,11 +136,11 @@ def main(options):
                 epoch()
                 if turn:
                     seconds[key].append(clock() - began)
-    pictures = len(paths) // options.batch_size * options.batch_size
-    rates = {key: pictures / np.median(times) for key, times in seconds.items()}
+    images = len(paths) // options.batch_size * options.batch_size
+    rates = {key: images / np.median(times) for key, times in seconds.items()}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"{pictures} pictures an epoch, batches of {options.batch_size}, {cores} core(s)")
-    print(f"pictures/s by the {options.clock} clock, medians of {options.repeats}")
+    print(f"{images} images an epoch, batches of {options.batch_size}, {cores} core(s)")
+    print(f"images/s by the {options.clock} clock, medians of {options.repeats}")
     print(f"  {'':46s}{'keras_osnet':>12s}{'torchreid':>12s}{'ratio':>8s}")
     for setting, source, whose in rates:
         if whose == "keras_osnet":

@@ -1,4 +1,4 @@
-"""Draws the pictures of augmentation.md: what a training batch of synthetic people looks like.
+"""Draws the images of augmentation.md: what a training batch of synthetic people looks like.
 
     python docs/augmentation.py
 
@@ -33,14 +33,14 @@ STRIPS = {
 
 
 def strip(paths, augmentation):
-    """The pictures of one batch, in the order of the paths, side by side: PIL image."""
+    """The images of one batch, in the order of the paths, side by side: PIL image."""
     batch = training_batches(
         paths, range(len(paths)), size=SIZE, batch_size=len(paths), augmentation=augmentation, seed=SEED, epochs=1
     )
-    pictures, labels = next(batch.as_numpy_iterator())
-    levels = np.rint((pictures[np.argsort(labels)] * STD + MEAN) * 255).clip(0, 255).astype(np.uint8)
+    images, labels = next(batch.as_numpy_iterator())
+    levels = np.rint((images[np.argsort(labels)] * STD + MEAN) * 255).clip(0, 255).astype(np.uint8)
     gap = np.full((SIZE[0], GAP, 3), 255, np.uint8)
-    return Image.fromarray(np.concatenate([part for picture in levels for part in (picture, gap)][:-1], axis=1))
+    return Image.fromarray(np.concatenate([part for image in levels for part in (image, gap)][:-1], axis=1))
 
 
 def main():

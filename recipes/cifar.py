@@ -22,20 +22,13 @@ import tyro
 
 from keras_osnet import OSNet, complexity, preprocess_input
 from keras_osnet.complexity import depth
-from keras_osnet.data import arrays
-from keras_osnet.data.datasets import cifar
+from keras_osnet.data import arrays, load_classes
 from keras_osnet.files import write_json
 from keras_osnet.inference import Predictor
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.training.settings import Numerics, Optimization
-
-DATASETS = {
-    "cifar10": partial(cifar.load, "cifar10"),
-    "cifar100": partial(cifar.load, "cifar100"),
-    "shapes": lambda root: cifar.shapes(),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +83,6 @@ class Run(app.Run):
 RUNS = app.runs(ROWS, Run, built_in={"shapes"})
 
 
-def read(name, data_dir):
-    if name not in DATASETS:
-        raise ValueError(f"`dataset` must be one of {list(DATASETS)}. Received: dataset={name!r}")
-    return DATASETS[name](data_dir)
-
-
 def plan_of(settings, data, steps):
     """The network to train, its loss and the optimizer."""
     s = settings
@@ -129,7 +116,7 @@ def describe(found, data):
 
 def train(run):
     """Trains, scores on the test images, saves."""
-    settings, data = run.settings, read(run.settings.dataset, run.data_dir)
+    settings, data = run.settings, load_classes(run.settings.dataset, run.data_dir)
     images, labels = (part[: settings.images or None] for part in (data.train, data.train_labels))
     steps = len(images) // settings.batch_size
     batches = app.feed(
@@ -159,7 +146,7 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, work_dir: Path | None 
         data_dir: folder that holds the dataset's official folder.
         work_dir: folder for metrics.json. Default: one below runs/ for these settings.
     """
-    data, model = read(dataset, data_dir), app.classifier(weights)
+    data, model = load_classes(dataset, data_dir), app.classifier(weights)
     expected = ((None, *data.test.shape[1:]), (None, len(data.classes)))
     if (model.input_shape, model.output_shape) != expected:
         raise ValueError(
@@ -179,7 +166,7 @@ def check(dataset: tyro.conf.Positional[str], data_dir: Path):
         dataset: cifar10, cifar100 or shapes.
         data_dir: folder that holds the dataset's official folder.
     """
-    data = read(dataset, data_dir)
+    data = load_classes(dataset, data_dir)
     for name, labels in (("train", data.train_labels), ("test", data.test_labels)):
         each = np.bincount(labels, minlength=len(data.classes))
         print(f"{name}: {len(labels)} images of {len(data.classes)} classes, {each.min()} to {each.max()} of each")

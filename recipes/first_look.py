@@ -41,7 +41,7 @@ def export(network, path, images, expected):
     """Writes a TFLite file whose features are those of the network. Returns its path."""
     report = to_tflite(network, path)
     print(f"TFLite float32: {report.bytes:,} bytes, {sum(report.ops.values())} ops: {', '.join(report.ops)}")
-    batches = pipeline.picture_batches(images, size=network.input_shape[1:3])
+    batches = pipeline.image_batches(images, size=network.input_shape[1:3])
     difference = float(np.abs(np.concatenate([run_tflite(report.path, batch) for batch in batches]) - expected).max())
     if not difference < 1e-4:
         raise ValueError(f"The TFLite file's features differ from Keras' by {difference:.2g} on the query images.")

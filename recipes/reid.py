@@ -158,7 +158,7 @@ def plan_of(settings, classes, steps):
 
 def batches_of(settings, paths, labels, steps, cache):
     """Function of a step number that returns the batches from there on."""
-    sampling = dict(batch_size=settings.batch_size, pictures=settings.images_per_identity, steps=steps)
+    sampling = dict(batch_size=settings.batch_size, images_per_identity=settings.images_per_identity, steps=steps)
     order = None
     if settings.images_per_identity:
         order = lambda epoch: identity_batches(labels, **sampling, seed=settings.seed, epoch=epoch)  # noqa: E731

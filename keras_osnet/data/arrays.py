@@ -1,4 +1,4 @@
-"""From small pictures in memory to batches, in tf.data."""
+"""Batches from small images in memory, with tf.data."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,43 +8,43 @@ from keras_osnet.data.pipeline import own_part
 from keras_osnet.preprocessing import preprocess_input
 
 
-def training_batches(pictures, labels, *, batch_size, pad=4, seed, epochs, first_step=0, shard=(0, 1)):
-    """Padded, cropped and mirrored batches of all epochs in one dataset, from a given step on.
+def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_step=0, shard=(0, 1)):
+    """Makes padded, cropped and flipped batches of all epochs, in one dataset that starts at any step.
 
-    Each picture is padded on every side by reflection, cut back to its size at a random place, and mirrored with
-    probability .5. Order and augmentation follow from (seed, epoch, sample) alone.
+    Each image is padded on every side by reflection, cropped to its size at a random place, and flipped left to right
+    with probability .5. Order and augmentation follow from (seed, epoch, sample) alone.
 
     Args:
-        pictures: (N, H, W, 3) uint8.
+        images: (N, H, W, 3) uint8.
         labels: (N,) integers.
-        batch_size: global, over all replicas; the last partial batch of an epoch is dropped.
+        batch_size: global, over all replicas. The last partial batch of an epoch is dropped.
         pad: pixels. Default 4.
         seed: of order and augmentation.
-        epochs: how many epochs from step 0 on.
-        first_step: batches already done.
-        shard: (index, count): give number `index` of each batch's `count` equal parts only. Default: all.
+        epochs: number of epochs from step 0 on.
+        first_step: batches to skip.
+        shard: (index, count): only part `index` of each batch's `count` equal parts. Default: all.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, H, W, 3), int32 (B,)).
 
     Raises:
-        ValueError: if there are fewer pictures than the batch size, or another number of labels, or the shards do not
+        ValueError: if there are fewer images than the batch size, or another number of labels, or the shards do not
             divide the batch.
 
     Reference: Zagoruyko and Komodakis, Wide Residual Networks, Section 3 (the setting of the paper's Section 4.3).
     """
-    count = len(pictures)
+    count = len(images)
     if len(labels) != count:
-        raise ValueError(f"`labels` must be one per picture. Received: {len(labels)} labels, {count} pictures")
+        raise ValueError(f"`labels` must be one per image. Received: {len(labels)} labels, {count} images")
     if not 1 <= batch_size <= count:
-        raise ValueError(f"`batch_size` must be 1 .. {count}, the pictures. Received: batch_size={batch_size}")
-    height, width = pictures.shape[1:3]
+        raise ValueError(f"`batch_size` must be 1 .. {count}, the images. Received: batch_size={batch_size}")
+    height, width = images.shape[1:3]
     if not 0 <= pad < min(height, width):
         raise ValueError(f"`pad` must be 0 .. {min(height, width) - 1} pixels. Received: pad={pad}")
     own = own_part(batch_size, shard)
     steps, labels = count // batch_size, np.asarray(labels, "int32")
-    with tf.device("CPU:0"):  # a GPU has better use for its memory
-        pictures, labels = tf.constant(pictures), tf.constant(labels)
+    with tf.device("CPU:0"):  # leaves the GPU's memory to the network
+        images, labels = tf.constant(images), tf.constant(labels)
 
     def samples(epoch):
         epoch = tf.cast(epoch, "int32")
@@ -63,7 +63,7 @@ def training_batches(pictures, labels, *, batch_size, pad=4, seed, epochs, first
 
     def load(*batch):
         order, mirror, places = (rows[own] for rows in batch)
-        return augment(tf.gather(pictures, order), mirror, places), tf.gather(labels, order)
+        return augment(tf.gather(images, order), mirror, places), tf.gather(labels, order)
 
     first_epoch, done = divmod(first_step, steps)
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples).skip(done)

@@ -1,8 +1,8 @@
-"""Augmentations of a batch, each a function of the pictures and of uniform random numbers given to it.
+"""Augmentations of a batch, each a function of images and of uniform random numbers.
 
-Only `draw` draws: the numbers of a whole epoch from (seed, epoch), one row per sample, so that an augmented picture
-depends on seed, epoch and sample alone, whatever the batch size, the order or the replicas. `patch` takes from the
-batch too: such a picture depends on seed, epoch, sample and the (global) batch it is in.
+Only `draw` draws numbers: those of a whole epoch from (seed, epoch), one row per sample. An augmented image therefore
+depends on seed, epoch and sample alone, whatever the batch size, the order or the replicas. `patch` takes from other
+images, so that its result depends on the global batch too.
 """
 
 from dataclasses import dataclass
@@ -12,30 +12,30 @@ import tensorflow as tf
 
 from keras_osnet.preprocessing import MEAN
 
-ATTEMPTS = 10  # rectangles drawn until one fits; about one in four does not fit a 2:1 picture
+ATTEMPTS = 10  # rectangles drawn until one fits; about one in four does not fit a 2:1 image
 ENLARGEMENT = 1.125
-# Smallest and largest area, as shares of the picture, and aspect (height / width).
+# Smallest and largest area, as fractions of the image's, and aspect (height / width).
 ERASING_AREA, ERASING_ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)
 PATCH_AREA, PATCH_ASPECT = (0.01, 0.5), (0.1, 10.0)
 
-# Colours to erase with, after normalisation.
+# Normalised colours to erase with.
 ERASING_FILLS = {
-    "torchreid": MEAN,  # ImageNet's mean as if it were a normalised colour: a light, warm grey
+    "torchreid": MEAN,  # ImageNet's mean taken for a normalised colour: a light, warm grey
     "mean": np.zeros(3, "float32"),  # Zhong et al.: the mean colour itself
 }
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Probabilities, 0..1, of what happens to a training picture, and how it happens.
+    """Probabilities, 0..1, of the augmentations of a training image, and their strengths.
 
-    The order is crop, flip, patch, jitter, normalisation, erase, whatever the order of the arguments.
+    The order is crop, flip, patch, jitter, normalisation, erase.
 
     Attributes:
         flip: mirror left and right.
-        crop: enlarge both sides by 1.125, then cut the size back out at a random place.
-        erase: fill a random rectangle (area .02 to .4 of the picture, aspect .3 to 3.33).
-        patch: paste a random rectangle (area .01 to .5, aspect .1 to 10) of another picture of the batch.
+        crop: enlarge both sides by 1.125, then crop the original size at a random place.
+        erase: fill a random rectangle (area .02 to .4 of the image, aspect .3 to 3.33).
+        patch: paste a random rectangle (area .01 to .5, aspect .1 to 10) of another image of the batch.
         jitter: change brightness, contrast and saturation.
         jitter_strengths: of these three, 0..1: the factors are uniform in 1 - strength .. 1 + strength.
         erase_fill: the colour of erased rectangles, a row of `ERASING_FILLS`.
@@ -69,8 +69,8 @@ class Augmentation:
             )
 
 
-# Numbers per sample, and a stream of random numbers for each row. A column more would change all numbers of its
-# stream, and a run that goes on would not see the pictures it began with: what is added gets a stream of its own.
+# Numbers per sample; each row has a stream of random numbers. Another column would change all numbers of its stream,
+# and a resumed run would not see the images it began with: what is added gets a stream of its own.
 STREAMS = (
     {"flip": 1, "crop": 3, "erase": 1 + 4 * ATTEMPTS},
     {"patch": 7 + 2 * ATTEMPTS, "jitter": 4},
@@ -79,7 +79,7 @@ COLUMNS = {name: columns for stream in STREAMS for name, columns in stream.items
 
 
 def draw(seed, epoch, count):
-    """Uniform random numbers 0..1 of an epoch: a dict of (count, columns) float32, row i for sample i."""
+    """Draws the uniform random numbers 0..1 of an epoch: a dict of (count, columns) float32, row i for sample i."""
     # -1 - epoch: the order of the epoch is drawn from (seed, epoch), and must not repeat in these numbers.
     first = tf.stack([seed, -1 - epoch])
     numbers = {}
@@ -90,14 +90,14 @@ def draw(seed, epoch, count):
     return numbers
 
 
-def flip(pictures, numbers, probability):
-    """Mirrors pictures (B, H, W, C) whose number (B, 1) lies below the probability."""
+def flip(images, numbers, probability):
+    """Flips images (B, H, W, C) left to right whose number (B, 1) lies below the probability."""
     chosen = numbers[:, 0] < probability
-    return tf.where(chosen[:, None, None, None], tf.reverse(pictures, [2]), pictures)
+    return tf.where(chosen[:, None, None, None], tf.reverse(images, [2]), images)
 
 
 def crop_window(numbers, size, probability):
-    """From numbers (..., 3) the size to resize a picture to, and the corner to cut `size` out at, both (..., 2)."""
+    """Returns the size to resize an image to, and the corner to crop `size` at, both (..., 2), of numbers (..., 3)."""
     size = tf.constant(size)
     large = tf.cast(tf.round(tf.cast(size, "float32") * ENLARGEMENT), "int32")
     chosen = numbers[..., :1] < probability
@@ -106,25 +106,24 @@ def crop_window(numbers, size, probability):
     return tf.where(chosen, large, size), tf.where(chosen, corner, 0)
 
 
-def patch(pictures, numbers, probability):
-    """Pastes a rectangle of another picture of the batch onto pictures (B, H, W, C) chosen by their first number.
+def patch(images, numbers, probability):
+    """Pastes a rectangle of another image of the batch onto images (B, H, W, C) chosen by their first number.
 
-    The next numbers choose the other picture, the corner to paste at, the corner to take from, whether the rectangle
-    is mirrored (half of them are), then areas and aspects, of which the first that fit are taken; a picture for which
-    none fits stays whole. Rectangles come from the pictures as they were given, not as patched. A batch of one
-    picture takes from itself.
+    The next numbers choose the other image, the corner to paste at, the corner to copy from, whether the rectangle is
+    flipped (half of them are), then areas and aspects. The first rectangle that fits is taken; an image for which none
+    fits stays as it is. Rectangles come from the images before patching. A batch of one image copies from itself.
 
-    torchreid takes from a pool of earlier pictures, so that its pictures depend on all that came before, and turns half
-    of the rectangles by up to 10 degrees, with black corners; here they are not turned.
+    torchreid copies from a pool of earlier images, so that its result depends on all that came before. It also rotates
+    half of the rectangles by up to 10 degrees, with black corners. Here none is rotated.
     """
-    count, height, width, channels = pictures.shape
+    count, height, width, channels = images.shape
     chance, other, up, left, from_up, from_left, mirror = tf.unstack(numbers[:, :7], axis=1)
     h, w, _, fits = _first_fit(tf.reshape(numbers[:, 7:], (-1, ATTEMPTS, 2)), PATCH_AREA, PATCH_ASPECT, height, width)
     top, left, from_top, from_left = (
         _place(number, room)[:, None]
         for number, room in ((up, height - h), (left, width - w), (from_up, height - h), (from_left, width - w))
     )
-    # How far behind, in the batch, the other picture is: 1 to count - 1, as 0 would be the picture itself.
+    # The other image is 1 to count - 1 places behind in the batch; 0 would be the image itself.
     others = (tf.range(count) + 1 + _place(other, tf.fill([count], count - 2.0))) % count
     h, w = tf.cast(h, "int32")[:, None], tf.cast(w, "int32")[:, None]
     rows, columns = tf.range(height)[None] - top, tf.range(width)[None] - left  # counted from the rectangle's corner
@@ -132,21 +131,21 @@ def patch(pictures, numbers, probability):
     inside = ((rows >= 0) & (rows < h))[:, :, None] & ((columns >= 0) & (columns < w))[:, None, :] & chosen
     columns = from_left + tf.where(mirror[:, None] < 0.5, w - 1 - columns, columns)
 
-    def pixel(picture, row, column):
-        return ((picture[:, None] * height + row)[:, :, None] * width) + column[:, None, :]
+    def pixel(image, row, column):
+        return ((image[:, None] * height + row)[:, :, None] * width) + column[:, None, :]
 
     own = pixel(tf.range(count), tf.range(height)[None], tf.range(width)[None])
     theirs = pixel(others, from_top + rows, columns)
-    return tf.gather(tf.reshape(pictures, (-1, channels)), tf.where(inside, theirs, own))
+    return tf.gather(tf.reshape(images, (-1, channels)), tf.where(inside, theirs, own))
 
 
-def erase(pictures, numbers, probability, fill):
-    """Fills a rectangle of pictures (B, H, W, C) with `fill` (C,) where the first number lies below the probability.
+def erase(images, numbers, probability, fill):
+    """Fills a rectangle of images (B, H, W, C) with `fill` (C,) where the first number lies below the probability.
 
     Of the attempts, each an area, an aspect (height / width) and a corner, the first whose rectangle fits is taken;
-    a picture for which none fits stays whole.
+    an image for which none fits stays as it is.
     """
-    height, width = pictures.shape[1], pictures.shape[2]
+    height, width = images.shape[1], images.shape[2]
     tries = tf.reshape(numbers[:, 1:], (-1, ATTEMPTS, 4))
     h, w, first, fits = _first_fit(tries, ERASING_AREA, ERASING_ASPECT, height, width)
     up, left = (tf.gather(a, first, batch_dims=1) for a in (tries[..., 2], tries[..., 3]))
@@ -158,16 +157,16 @@ def erase(pictures, numbers, probability, fill):
         return (places >= start[:, None]) & (places < (start + length)[:, None])
 
     rectangle = inside(top, h, height)[:, :, None] & inside(left, w, width)[:, None, :] & chosen[:, None, None]
-    return tf.where(rectangle[..., None], tf.constant(fill, pictures.dtype), pictures)
+    return tf.where(rectangle[..., None], tf.constant(fill, images.dtype), images)
 
 
 def _place(number, room):
-    """0 to `room`, a whole number (B,), from a random number (B,); rounding up to `room` + 1 does not occur."""
+    """Integers 0 to `room` (B,) from random numbers (B,), also where rounding leads to `room` + 1."""
     return tf.cast(tf.minimum(tf.floor(number * (room + 1)), room), "int32")
 
 
 def _first_fit(tries, areas, aspects, height, width):
-    """Of rectangles drawn by numbers (B, attempts, 2 or more) the first that fits: h, w, which it is, whether any."""
+    """The first that fits of rectangles drawn by numbers (B, attempts, 2 or more): h, w, index, whether any fits."""
     area = (areas[0] + (areas[1] - areas[0]) * tries[..., 0]) * (height * width)
     aspect = aspects[0] + (aspects[1] - aspects[0]) * tries[..., 1]
     h, w = tf.round(tf.sqrt(area * aspect)), tf.round(tf.sqrt(area / aspect))

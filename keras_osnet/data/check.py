@@ -1,4 +1,4 @@
-"""Looks at every picture and label of a dataset, before hours of training do."""
+"""Looks at every image and label of a dataset, before hours of training do."""
 
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -8,23 +8,23 @@ from itertools import combinations
 from typing import NamedTuple
 
 from keras_osnet.data import images
-from keras_osnet.data.folders import PARTS
+from keras_osnet.data.csv_list import PARTS
 from keras_osnet.data.images import first_three
 
 TINY = 8  # pixels: of a shorter side than this, nothing of a person is left
 NAMED = 20  # lines of unreadable files; `Report.unreadable` has all
-CHUNK = 1024  # pictures handed to the threads at a time: memory does not grow with the dataset
+CHUNK = 1024  # images handed to the threads at a time: memory does not grow with the dataset
 CAMERAS_UNKNOWN = "cameras unknown: the same-camera rule is off"
 
 
 @dataclass(frozen=True)
 class Part:
-    """Counts of train, query or gallery; `cameras` are the known ones, `published` are (identities, pictures)."""
+    """Counts of train, query or gallery; `cameras` are the known ones, `published` are (identities, images)."""
 
     name: str
     identities: int
     cameras: int
-    pictures: int
+    images: int
     published: tuple[int | None, int | None] = (None, None)
 
 
@@ -34,9 +34,9 @@ class Report:
 
     Attributes:
         parts: a `Part` each for train, query and gallery.
-        problems: what has to be put right, a line of text each.
-        remarks: what is worth knowing, likewise.
-        unreadable: (path, why) of every picture that cannot be read.
+        problems: lines of text about what has to be corrected.
+        remarks: lines of text about what is worth knowing.
+        unreadable: (path, reason) of every image that cannot be read.
         unknown_cameras: None where all cameras are known, else a line of text.
     """
 
@@ -49,10 +49,10 @@ class Report:
     def lines(self):
         """The report as a list of lines: a table, then what is wrong, then the remarks."""
         known = any(count is not None for part in self.parts for count in part.published)
-        table = [("", "identities", "cameras", "pictures") + ("published:", "identities", "pictures") * known]
+        table = [("", "identities", "cameras", "images") + ("published:", "identities", "images") * known]
         for part in self.parts:
             published = ("", *("-" if count is None else count for count in part.published)) * known
-            table.append((part.name, part.identities, part.cameras or "-", part.pictures, *published))
+            table.append((part.name, part.identities, part.cameras or "-", part.images, *published))
         lines = ["".join(f"{_cell(cell):{'<8' if i == 0 else '>12'}}" for i, cell in enumerate(row)) for row in table]
         lines += [self.unknown_cameras] * bool(self.unknown_cameras)
         lines += [f"wrong: {problem}" for problem in self.problems] or ["nothing wrong found"]
@@ -78,17 +78,18 @@ class _Look(NamedTuple):
 
 
 def check(splits, dataset=None, *, progress=None):
-    """Counts, reads every picture as training would, and compares labels and contents.
+    """Counts, reads every image as training does, and compares labels and contents.
 
-    A problem is: a picture that cannot be read; a query without a match that the same-camera rule leaves; an identity
-    in train and in query or gallery; the same bytes in two parts or under two identities, unless as query and gallery
-    picture of one camera, which that rule keeps apart. A remark is: a shorter side below 8 pixels; other pixels than
-    RGB; training identities with one picture; other counts than the published ones.
+    A problem is: an image that cannot be read; a query without a match that the same-camera rule leaves; an identity in
+    train and in query or gallery; the same bytes in two parts or under two identities, unless as query and gallery
+    image of one camera, which that rule keeps apart. A remark is: a file that is passed over; the same bytes twice
+    under one identity and camera; a shorter side below 8 pixels; other pixels than RGB; training identities with one
+    image; other counts than the published ones.
 
     Args:
         splits: `Splits`.
         dataset: the row of `DATASETS`, for the published counts (the paper's Table 2, mostly).
-            Gallery pictures of identity 0, where no query has it, are distractors: with a published count they are one
+            Gallery images of identity 0, where no query has it, are distractors: with a published count they are one
             identity, as in Market-1501, or one each where only this gives that count, as in GRID; without it none.
         progress: called with (files done, files in all) after every file.
 
@@ -107,9 +108,15 @@ def check(splits, dataset=None, *, progress=None):
         _on_both_sides(parts),
         _duplicates(parts, looks),
         # The last of them: `Report.lines` goes on with the names.
-        _said("pictures that cannot be read", len(unreadable), of=len(files)),
+        _line("images that cannot be read", len(unreadable), of=len(files)),
     )
-    remarks = (*_odd_pictures(looks), _single(parts), _other_than_published(counts))
+    remarks = (
+        _line("files or folders that are passed over", len(splits.passed_over), splits.passed_over),
+        _repeated(parts, looks),
+        *_odd_images(looks),
+        _single(parts),
+        _other_than_published(counts),
+    )
     return Report(
         counts, tuple(filter(None, problems)), tuple(filter(None, remarks)), unreadable, _unknown_cameras(parts)
     )
@@ -139,10 +146,10 @@ def _look(path):
 
 def _counts(parts, dataset):
     unknown = (None,) * len(PARTS)
-    identities, pictures = (dataset.identities or unknown, dataset.pictures or unknown) if dataset else (unknown,) * 2
+    identities, images_ = (dataset.identities or unknown, dataset.images or unknown) if dataset else (unknown,) * 2
     asked = {record.identity for record in parts["query"]}
     counts = []
-    for (name, records), *published in zip(parts.items(), identities, pictures, strict=True):
+    for (name, records), *published in zip(parts.items(), identities, images_, strict=True):
         people = Counter(record.identity for record in records)
         distractors = people.pop(0, 0) if name == "gallery" and 0 not in asked else 0
         if distractors and published[0] is not None:
@@ -154,8 +161,8 @@ def _counts(parts, dataset):
     return tuple(counts)
 
 
-def _said(what, count, examples=(), of=None):
-    """A line of text with a count, or None where there is nothing to tell."""
+def _line(what, count, examples=(), of=None):
+    """A line of text with a count, or None if the count is 0."""
     total = "" if of is None else f" of {of:,}"
     return f"{what}: {count:,}{total}{f' ({first_three(examples)})' if examples else ''}" if count else None
 
@@ -165,7 +172,7 @@ def _unknown_cameras(parts):
     unknown = cameras.count(None)
     if unknown == len(cameras):
         return CAMERAS_UNKNOWN if cameras else None
-    return f"{CAMERAS_UNKNOWN} for {unknown:,} of {len(cameras):,} pictures" if unknown else None
+    return f"{CAMERAS_UNKNOWN} for {unknown:,} of {len(cameras):,} images" if unknown else None
 
 
 def _unmatched(parts):
@@ -177,13 +184,13 @@ def _unmatched(parts):
         for query in parts["query"]
         if None not in cameras[query.identity] and not cameras[query.identity] - {query.camera}
     ]
-    return _said("queries without a match that the same-camera rule leaves", len(alone), alone, len(parts["query"]))
+    return _line("queries without a match that the same-camera rule leaves", len(alone), alone, len(parts["query"]))
 
 
 def _on_both_sides(parts):
     tested = {record.identity for record in (*parts["query"], *parts["gallery"])}
     both = sorted({record.identity for record in parts["train"]} & tested)
-    return _said("identities both in train and in query or gallery", len(both), both)
+    return _line("identities both in train and in query or gallery", len(both), both)
 
 
 def _duplicates(parts, looks):
@@ -197,7 +204,18 @@ def _duplicates(parts, looks):
     for own in owners.values():
         clashes = (f"{own[a]} = {own[b]}" for a, b in combinations(own, 2) if _clash(a, b))
         found += [clash for clash in [next(clashes, None)] if clash]
-    return _said("the same content in two parts or under two identities", len(found), found)
+    return _line("the same content in two parts or under two identities", len(found), found)
+
+
+def _repeated(parts, looks):
+    """Files with the bytes of another under the same part, identity and camera: each match counts twice."""
+    first, found = {}, []
+    for name, records in parts.items():
+        for record in records:
+            content = (name, record.identity, record.camera, looks[record.path].digest)
+            if content[-1] and first.setdefault(content, record.path) != record.path:
+                found.append(f"{first[content]} = {record.path}")
+    return _line("the same content twice under one identity and camera", len(found), found)
 
 
 def _clash(one, other):
@@ -207,27 +225,27 @@ def _clash(one, other):
     return part != other_part or label[0] != other_label[0]
 
 
-def _odd_pictures(looks):
+def _odd_images(looks):
     tiny = [path for path, look in looks.items() if look.side is not None and look.side < TINY]
     modes = Counter(look.mode for look in looks.values() if look.mode not in (None, "RGB"))
     kinds = [f"{mode} {count:,}" for mode, count in modes.most_common()]
     return (
-        _said(f"pictures with a side of less than {TINY} pixels", len(tiny), tiny),
-        _said("pictures that are not RGB (read as RGB, without transparency)", modes.total(), kinds),
+        _line(f"images with a side of less than {TINY} pixels", len(tiny), tiny),
+        _line("images that are not RGB (read as RGB, without transparency)", modes.total(), kinds),
     )
 
 
 def _single(parts):
-    pictures = Counter(record.identity for record in parts["train"])
-    single = sorted(identity for identity, count in pictures.items() if count == 1)
-    return _said("training identities with one picture", len(single), single)
+    images_of = Counter(record.identity for record in parts["train"])
+    single = sorted(identity for identity, count in images_of.items() if count == 1)
+    return _line("training identities with one image", len(single), single)
 
 
 def _other_than_published(counts):
     other = [
         part.name
         for part in counts
-        for count, published in zip((part.identities, part.pictures), part.published, strict=True)
+        for count, published in zip((part.identities, part.images), part.published, strict=True)
         if published not in (None, count)
     ]
     return f"counts differ from the published ones: {', '.join(dict.fromkeys(other))}" if other else None

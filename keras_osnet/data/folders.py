@@ -1,47 +1,35 @@
-"""People's own pictures: a folder per identity, or a CSV file that lists them.
+"""People's own images: a folder per identity, or a CSV file that lists them.
 
-Names of identities are numbered from 1 in sorted order, by code point ("10" before "2"); 0 stays free for
-distractors. `identity_names` gives the names back. Names of cameras are numbered likewise.
+Names of identities are numbered from 1 in sorted order, by code point ("10" before "2"); 0 stays free for distractors.
+`identity_names` returns the names. Names of cameras are numbered likewise. Names that Unicode writes in two ways (NFC
+and NFD) are one name. `MISSING` values, which programs write for missing cells, are no names.
 """
 
-import csv
 import os
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
+from unicodedata import normalize
 
-from keras_osnet.data.images import SUFFIXES, first_three
+from keras_osnet.data.csv_list import PARTS, Entry, csv_entries
+from keras_osnet.data.images import first_three, scan_flat
 from keras_osnet.data.records import Record, Splits
 
-PARTS = ("train", "query", "gallery")
-REQUIRED, OPTIONAL = ("path", "identity"), ("camera", "split")
+MISSING = frozenset(("", "NaN", "nan", "None", "null", "NULL", "NA", "N/A", "<NA>", "NaT"))
 SEED = 0
 FOLDER_TREE = """\
 (the data folder itself)
     Anna/  any-name.jpg ...                a folder per identity with image files in it; or, split:
     train/Anna/ ...   query/Ben/ ...   gallery/Ben/ ...        exactly these three folders
 """
-CSV_TREE = """\
-(the CSV file itself, or the folder that holds it alone)
-    path,identity,camera,split             UTF-8 and commas; camera and split may be left out
-    pictures/1.jpg,Anna,door,train         paths from the file's folder on, or absolute
-    pictures/2.jpg,Ben,yard,query          split: train, query or gallery
-"""
-
-
-class _Entry(NamedTuple):
-    path: str
-    identity: str
-    camera: str = ""
-    part: str = ""
 
 
 def load_folder(root):
     """Reads a folder per identity; no camera is known.
 
     Where `root` holds exactly the folders train, query and gallery, each with a folder per identity, they are the
-    parts. Else the identities are divided as `divide` tells. Hidden and other files are passed over.
+    parts. Else the identities are divided by `divide`. Hidden files are left out. Other files, and folders within an
+    identity's folder, are listed in `Splits.passed_over`.
 
     Args:
         root: the folder of folders.
@@ -50,16 +38,16 @@ def load_folder(root):
         `Splits`, in the order of the paths; every camera is None.
 
     Raises:
-        ValueError: if a folder holds no picture, or if nothing could be learnt or matched.
+        ValueError: if a folder holds no image, or if nothing could be learnt or matched.
     """
-    return _splits(_folder_entries(Path(root)), root)
+    return _splits(*_folder_entries(Path(root)), root)
 
 
 def load_csv(root):
     """Reads a CSV file with the columns path and identity and, where wanted, camera and split; others are ignored.
 
-    Identity and camera are any text; an empty camera is unknown. Spaces around a cell do not count. Without the
-    column split the identities are divided as `divide` tells.
+    Identity and camera are any text but `MISSING`; a missing camera is unknown. Spaces around a cell do not count.
+    Without the column split the identities are divided by `divide`.
 
     Args:
         root: the file, or the folder that holds no other .csv file.
@@ -71,11 +59,11 @@ def load_csv(root):
         ValueError: if columns, cells or files are missing, a path comes twice, an identity is both in train and in
             query or gallery, or if nothing could be learnt or matched.
     """
-    return _splits(_csv_entries(Path(root)), root)
+    return _splits(*csv_entries(Path(root)), root)
 
 
 def identity_names(row, root):
-    """Names of the identities: {number in `Record.identity`: name}.
+    """Returns the names of the identities: {number in `Record.identity`: name}.
 
     Args:
         row: "folder" or "csv".
@@ -83,17 +71,17 @@ def identity_names(row, root):
     """
     if row not in READERS:
         raise ValueError(f"`row` must be one of {sorted(READERS)}. Received: row={row!r}")
-    return {number: name for name, number in _numbers(e.identity for e in READERS[row](Path(root))).items()}
+    return {number: name for name, number in _numbers(e.identity for e in READERS[row](Path(root))[0]).items()}
 
 
 def divide(records, names):
     """Halves the identities: one half trains, the other is tested.
 
-    Only those can be tested of whom a query has a match: two pictures, and under two cameras where cameras are known.
-    All others train, and so does the odd one. Of a tested identity the first picture of each camera (just the first,
+    Only those can be tested of whom a query has a match: two images, and under two cameras where cameras are known.
+    All others train, and so does the odd one. Of a tested identity the first image of each camera (just the first,
     where no camera is known) is a query, unless a query of this identity would then have no match; the rest is gallery.
 
-    Which half is a matter of the name and `SEED` alone: a new identity moves at most one other to the other half.
+    The half follows from the name and `SEED` alone: a new identity moves at most one other to the other half.
 
     Args:
         records: tuple of `Record`.
@@ -102,10 +90,10 @@ def divide(records, names):
     Returns:
         {"train": ..., "query": ..., "gallery": ...}, in the order of `records`.
     """
-    pictures = {}
+    images = {}
     for record in records:
-        pictures.setdefault(record.identity, []).append(record)
-    queries = {identity: _queries(own) for identity, own in pictures.items()}
+        images.setdefault(record.identity, []).append(record)
+    queries = {identity: _queries(own) for identity, own in images.items()}
     # A digest, because NumPy's and Python's generators may shuffle otherwise in another version.
     able = sorted(
         (identity for identity in queries if queries[identity]),
@@ -121,7 +109,7 @@ def divide(records, names):
 
 
 def _queries(records):
-    """The first picture of each camera of one identity, as long as every query keeps a match in what is left."""
+    """The first image of each camera of one identity, as long as every query keeps a match in what is left."""
     left, firsts, queries = Counter(record.camera for record in records), {}, []
     for record in records:
         firsts.setdefault(record.camera, record)
@@ -133,106 +121,59 @@ def _queries(records):
 
 
 def _numbers(names):
-    return {name: number for number, name in enumerate(sorted(set(names)), 1)}
+    return {name: number for number, name in enumerate(sorted({normalize("NFC", name) for name in names}), 1)}
 
 
 def _folder_entries(root):
+    """Entries of all identities' folders, and what is passed over in them."""
     parts = {folder.name: folder for folder in _folders(root)}
     parts = parts if set(parts) == set(PARTS) else {"": root}
-    entries, empty = [], [str(folder) for folder in parts.values() if not _folders(folder)]
+    entries, empty, passed_over = [], [str(folder) for folder in parts.values() if not _folders(folder)], []
     for part, holder in parts.items():
         for folder in _folders(holder):
-            files = [f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.name[0] != "." and f.is_file()]
-            entries += [_Entry(str(file), folder.name, part=part) for file in files]
-            empty += [str(folder)] * (not files)
+            images, others = scan_flat(folder)
+            passed_over += others
+            entries += [Entry(str(image), folder.name, part=part) for image in images]
+            empty += [str(folder)] * (not images)
     if empty:
         raise ValueError(
-            f"`root` must hold a folder per identity with pictures in it:\n{FOLDER_TREE}"
+            f"`root` must hold a folder per identity with images in it:\n{FOLDER_TREE}"
             f"Received: root={root} with {len(empty)} folders that hold none: {first_three(empty)}"
         )
-    return entries
+    return entries, tuple(passed_over)
 
 
 def _folders(folder):
     return sorted(f for f in folder.iterdir() if f.is_dir() and f.name[0] != ".") if folder.is_dir() else []
 
 
-def _csv_entries(root):
-    file = _csv_file(root)
-    header, rows = _csv_rows(file)
-    cells = [dict(zip(header, row, strict=True)) for row in rows]
-    entries = [
-        _Entry(os.path.normpath(file.parent / c["path"]), c["identity"], c.get("camera", ""), c.get("split", ""))
-        for c in cells
-    ]
-    times = Counter(os.path.abspath(entry.path) for entry in entries)
-    unknown = {repr(entry.part) for entry in entries if entry.part not in PARTS} if "split" in header else ()
-    rules = (
-        ("name files that are there", "not found", [e.path for e in entries if not os.path.isfile(e.path)]),
-        ("name each file once", "named again", [path for path, count in times.items() if count > 1]),
-        (f"have {', '.join(PARTS)} in the column split", "other values", sorted(unknown)),
+READERS = {"folder": _folder_entries, "csv": csv_entries}
+
+
+def _splits(entries, passed_over, root):
+    entries = sorted(
+        e._replace(identity=normalize("NFC", e.identity), camera=normalize("NFC", e.camera)) for e in entries
     )
-    for rule, name, wrong in rules:
-        if wrong:
-            raise ValueError(f"{file} must {rule}. Received: {len(wrong)} {name}: {first_three(wrong)}")
-    return entries
-
-
-def _csv_file(root):
-    if root.is_file():
-        return root
-    files = sorted(root.iterdir()) if root.is_dir() else ()
-    found = [f for f in files if f.suffix.lower() == ".csv" and f.name[0] != "."]
-    if len(found) != 1:
+    unnamed = [entry.path for entry in entries if entry.identity in MISSING]
+    if unnamed:
         raise ValueError(
-            f"`root` must be a CSV file, or a folder with exactly one:\n{CSV_TREE}"
-            f"Received: {len(found)} of them{': ' * bool(found)}{first_three([f.name for f in found])}, root={root}"
+            f"Names of identities must be none of {', '.join(sorted(MISSING - {''}))}, which stand for missing values. "
+            f"Received: {len(unnamed)} images of such: {first_three(unnamed)}, root={root}"
         )
-    return found[0]
-
-
-def _csv_rows(file):
-    """The header and the rows, spaces around cells cut off; every row as long as the header."""
-    try:
-        with open(file, newline="", encoding="utf-8-sig") as text:
-            reader = csv.reader(text)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file} must be a CSV file in UTF-8. Received: {error}") from error
-    rows = [(line, row) for line, row in rows if any(row)]
-    header = rows[0][1] if rows else []
-    wrong = [c for c in (*REQUIRED, *OPTIONAL) if header.count(c) > 1 or (c in REQUIRED and c not in header)]
-    if wrong:
-        raise ValueError(
-            f"{file} must begin with a header, each column once, separated by commas:\n{CSV_TREE}"
-            f"Missing or double: {', '.join(wrong)}. Received: {', '.join(header) or 'an empty file'}"
-        )
-    required = [header.index(c) for c in REQUIRED]
-    short = [line for line, row in rows if len(row) != len(header) or not all(row[i] for i in required)]
-    if short:
-        raise ValueError(
-            f"{file} must have {len(header)} cells in each row, path and identity filled in. "
-            f"Received: {len(short)} other rows, in line {first_three(short)}"
-        )
-    return header, [row for _, row in rows[1:]]
-
-
-READERS = {"folder": _folder_entries, "csv": _csv_entries}
-
-
-def _splits(entries, root):
-    entries = sorted(entries)
     unwritable = [os.fsencode(e.path) for e in entries if os.fsencode(e.path) != e.path.encode(errors="replace")]
     if unwritable:
         raise ValueError(
             f"File names must be UTF-8. Received: {len(unwritable)} others: {first_three(unwritable)}, root={root}"
         )
-    identities, cameras = _numbers(e.identity for e in entries), _numbers(e.camera for e in entries if e.camera)
+    identities, cameras = (
+        _numbers(e.identity for e in entries),
+        _numbers(e.camera for e in entries if e.camera not in MISSING),
+    )
     records = tuple(Record(e.path, identities[e.identity], cameras.get(e.camera)) for e in entries)
     if len(identities) < 2 or max(Counter(r.identity for r in records).values()) < 2:
         raise ValueError(
-            "`root` must hold at least 2 identities, and some with at least 2 pictures: else nothing could be learnt "
-            f"or matched. Received: {len(identities)} identities, {len(records)} pictures, root={root}"
+            "`root` must hold at least 2 identities, and some with at least 2 images: else nothing could be learnt "
+            f"or matched. Received: {len(identities)} identities, {len(records)} images, root={root}"
         )
     names = {number: name for name, number in identities.items()}
     if entries[0].part:
@@ -240,7 +181,7 @@ def _splits(entries, root):
     else:
         parts = divide(records, names)
     _validate(parts, names, root, drawn=not entries[0].part)
-    return Splits(**{part: tuple(own) for part, own in parts.items()})
+    return Splits(**{part: tuple(own) for part, own in parts.items()}, passed_over=passed_over)
 
 
 def _validate(parts, names, root, *, drawn):
@@ -254,8 +195,8 @@ def _validate(parts, names, root, *, drawn):
     # A part of its own may be all there is: for training only, or for testing only.
     if train and (len(train) < 2 or max(train.values()) < 2):
         raise ValueError(
-            "train must have at least 2 identities, and some with at least 2 pictures: else nothing could be learnt. "
-            f"Received: {len(train)} identities, {train.total()} pictures in train, {len(names)} identities in all, "
+            "train must have at least 2 identities, and some with at least 2 images: else nothing could be learnt. "
+            f"Received: {len(train)} identities, {train.total()} images in train, {len(names)} identities in all, "
             f"root={root}"
         )
     seen = {(r.identity, r.camera) for r in parts["gallery"]}
@@ -267,8 +208,8 @@ def _validate(parts, names, root, *, drawn):
     )
     if (test or drawn) and not matched:
         raise ValueError(
-            "Some identity must have a query and, in the gallery, another picture, under another camera where cameras "
+            "Some identity must have a query and, in the gallery, another image, under another camera where cameras "
             "are known: else nothing could be matched. "
-            f"Received: {len(parts['query'])} queries, {len(parts['gallery'])} gallery pictures, none of them a match, "
+            f"Received: {len(parts['query'])} queries, {len(parts['gallery'])} gallery images, none of them a match, "
             f"root={root}"
         )

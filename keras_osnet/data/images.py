@@ -10,6 +10,7 @@ Nothing else in the package reads image files. An image is read as uint8 RGB, up
 
 import mimetypes
 import os
+import re
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -58,28 +59,41 @@ def scan(folder):
     """
     if not os.path.isdir(folder):
         raise ValueError(f"`folder` must be a folder. Received: {str(folder)!r}")
-    images, passed_over, seen, waiting = [], {}, set(), [os.fspath(folder)]
-
-    def refused(error):
-        passed_over[error.filename] = error.strerror
-
-    while waiting:  # real folders first, then those that links lead to
-        links = []
-        for here, folders, files in (entry for start in waiting for entry in os.walk(start, onerror=refused)):
+    images, passed_over, seen, waiting, links = [], {}, set(), [os.fspath(folder)], []
+    while waiting or links:  # real folders before those that links lead to
+        here = waiting.pop() if waiting else links.pop(0)
+        try:
             found = os.stat(here)
-            known = (found.st_dev, found.st_ino) in seen
-            seen.add((found.st_dev, found.st_ino))
-            folders[:] = [] if known else sorted(name for name in folders if name[0] != ".")
-            links += [path for name in folders if os.path.islink(path := os.path.join(here, name))]
-            for path in () if known else (os.path.join(here, name) for name in files if name[0] != "."):
-                if Path(path).suffix.lower() not in SUFFIXES:
-                    passed_over[path] = "no image by its name"
-                elif os.path.isfile(path):
-                    images.append(Path(path))
-                else:
-                    passed_over[path] = "broken link" if os.path.islink(path) else "not a regular file"
-        waiting = links
+            entries = [] if (found.st_dev, found.st_ino) in seen else sorted(os.scandir(here), key=lambda e: e.name)
+        except OSError as error:
+            passed_over[here] = error.strerror
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        for entry in entries:
+            link = entry.is_symlink()
+            if entry.name[0] == ".":
+                continue
+            if os.path.isdir(entry.path) if link else entry.is_dir():
+                (links if link else waiting).append(entry.path)
+            elif Path(entry.name).suffix.lower() not in SUFFIXES:
+                passed_over[entry.path] = "no image by its name"
+            elif os.path.isfile(entry.path) if link else entry.is_file():
+                images.append(Path(entry.path))
+            else:
+                passed_over[entry.path] = "broken link" if link else "not a regular file"
     return sorted(images), passed_over
+
+
+def scan_flat(folder):
+    """Finds the image files of a folder, as `scan`, but passes over those in folders within it.
+
+    Returns:
+        (images, passed_over): sorted list of `Path`, and lines of text.
+    """
+    images, passed_over = scan(folder)
+    passed_over |= {str(path): "in a folder within another" for path in images if path.parent != Path(folder)}
+    lines = [f"{path} ({reason})" for path, reason in sorted(passed_over.items())]
+    return [path for path in images if str(path) not in passed_over], lines
 
 
 def list_images(folder):
@@ -235,8 +249,13 @@ def resize(image, size):
 
 
 @contextmanager
-def naming_unreadable(paths):
-    """Turns TensorFlow's error about some image of a pipeline into a ValueError that names the files."""
+def naming_unreadable(paths, name=None):
+    """Turns TensorFlow's error about some image of a pipeline into a ValueError that names the files.
+
+    Args:
+        paths: the files, which are read to find those that cannot be read.
+        name: for images that are no files: text for the error message in place of a search.
+    """
     from tensorflow import errors
 
     try:
@@ -245,6 +264,9 @@ def naming_unreadable(paths):
             errors.InternalError, errors.ResourceExhaustedError):  # fmt: skip
         raise  # not about a file
     except errors.OpError as error:
+        if name:
+            found = re.search(rf".*ValueError: (.* {UNREADABLE}: .*)", str(error))
+            raise ValueError(found[1] if found else f"{name} {UNREADABLE}: {error.message}") from error
         refuse_unreadable(paths, error)
         raise
 

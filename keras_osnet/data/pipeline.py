@@ -1,4 +1,4 @@
-"""From files to batches, in tf.data."""
+"""Batches from image files, with tf.data."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,28 +9,26 @@ from keras_osnet.data.images import decode_tensor
 from keras_osnet.preprocessing import preprocess_input
 
 
-def resize(picture, size):
-    """(h, w, 3) uint8 -> (*size, 3) uint8: bilinear, antialiased, as Pillow does it.
+def resize(image, size):
+    """(h, w, 3) uint8 -> (*size, 3) uint8: bilinear and antialiased, as Pillow resizes.
 
-    Pillow enlarges along the width, rounds to whole levels, halves up, and then does the same along the height.
-    Rounding once, to even, darkens a doubled picture by a quarter of a level, enough to move Rank-1. Doubling is exact
-    this way; other sizes have single levels of difference, without a bias.
+    Pillow resizes along the width, rounds to whole levels, halves up, and then does the same along the height. Rounding
+    once, to even, darkens a doubled image by a quarter of a level, enough to move Rank-1. Doubling is exact this way.
+    Other sizes differ from Pillow's by single levels, without a bias.
     """
-    height, width, _ = tf.unstack(tf.shape(picture))
+    height, width, _ = tf.unstack(tf.shape(image))
     rows, columns = size if isinstance(size, tuple) else tf.unstack(size)
 
     def both(along_width, along_height):
-        wide = along_width(picture, (height, columns))
-        # A row as a single pixel of many channels: the same numbers in half the time.
+        wide = along_width(image, (height, columns))
+        # A row as a single pixel of many channels: the same result in half the time.
         high = along_height(tf.reshape(wide, (height, 1, 3 * columns)), (rows, 1))
         return tf.reshape(high, (rows, columns, 3))
 
     def either(old, new):
-        return lambda picture, size: tf.cond(
-            old <= new, lambda: _enlarged(picture, size), lambda: _shrunk(picture, size)
-        )
+        return lambda image, size: tf.cond(old <= new, lambda: _enlarged(image, size), lambda: _shrunk(image, size))
 
-    # The common case without further questions: each costs a tenth of the resizing.
+    # One condition in the common case: each costs a tenth of the resizing.
     return tf.cond(
         (width <= columns) & (height <= rows),
         lambda: both(_enlarged, _enlarged),
@@ -38,24 +36,24 @@ def resize(picture, size):
     )
 
 
-def _enlarged(picture, size):
-    """Antialiasing would change nothing here, and costs five times as much; a size that stays gives the same levels."""
-    return _levels(tf.raw_ops.ResizeBilinear(images=picture[None], size=size, half_pixel_centers=True)[0])
+def _enlarged(image, size):
+    """Antialiasing changes nothing here, and costs five times as much. A size that stays keeps its levels."""
+    return _levels(tf.raw_ops.ResizeBilinear(images=image[None], size=size, half_pixel_centers=True)[0])
 
 
-def _shrunk(picture, size):
-    return _levels(tf.image.resize(picture, size, "bilinear", antialias=True))
+def _shrunk(image, size):
+    return _levels(tf.image.resize(image, size, "bilinear", antialias=True))
 
 
 def _levels(means):
-    return tf.cast(means + 0.5, "uint8")  # cuts the fraction off; means of levels do not leave 0..255
+    return tf.cast(means + 0.5, "uint8")  # truncates; means of levels stay within 0..255
 
 
-def picture_batches(paths, *, size, batch_size=64):
-    """Pictures as the network takes them in evaluation: in order, none left out.
+def image_batches(paths, *, size, batch_size=64):
+    """Makes batches for evaluation: all images, in order.
 
     Args:
-        paths: picture files.
+        paths: image files.
         size: (height, width) in pixels.
         batch_size: of all batches but the last, which may be smaller.
 
@@ -84,46 +82,46 @@ def training_batches(
     cache=False,
     order=None,
 ):
-    """Augmented batches of all epochs in one dataset, from a given step on.
+    """Makes augmented batches of all epochs, in one dataset that starts at any step.
 
-    Each epoch is a new order of all samples, its last partial batch dropped. Order and augmentation follow from
+    Each epoch is a new order of all samples, without its last partial batch. Order and augmentation follow from
     (seed, epoch, sample) alone: the dataset from `first_step` on equals the whole one with that many batches skipped.
-    A patch comes from the same global batch, so that it follows from the batch size too, and from nothing else: not
-    from the replicas, nor from where a run goes on.
+    A patch comes from the same global batch, so that it depends on the batch size too, but neither on the replicas nor
+    on the step at which a run is resumed.
 
     Args:
-        paths: picture files.
-        labels: (N,) integers, or (N, L) for several of each picture.
+        paths: image files.
+        labels: (N,) integers, or (N, L) for several of each image.
         size: (height, width) in pixels.
         batch_size: global, over all replicas.
         augmentation: `Augmentation`.
         seed: of order and augmentation.
-        epochs: how many epochs from step 0 on.
-        first_step: batches already done.
-        shard: (index, count): give number `index` of each batch's `count` equal parts only. Default: all.
-        cache: keep the decoded pictures in memory (H x W x 3 bytes each, at the files' own sizes).
-        order: function of an epoch that gives its samples, (count // batch_size * batch_size,) integers; samples may
-            repeat, so that the augmentation follows from the place in the epoch then. Default: all in a drawn order.
+        epochs: number of epochs from step 0 on.
+        first_step: batches to skip.
+        shard: (index, count): only part `index` of each batch's `count` equal parts. Default: all.
+        cache: keep the decoded images in memory (H x W x 3 bytes each, at the files' own sizes).
+        order: function of an epoch that returns its samples, (count // batch_size * batch_size,) integers. Samples may
+            repeat: the augmentation then follows from the place in the epoch. Default: all in a random order.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,) or (B, L)).
 
     Raises:
-        ValueError: if there are fewer pictures than the batch size, as many labels as pictures there are not, or the
-            shards do not divide the batch.
+        ValueError: if there are fewer images than the batch size, or another number of labels, or if the shards do not
+            divide the batch.
     """
     paths, labels, count = list(paths), np.asarray(labels, "int32"), len(paths)
     if len(labels) != count:
         raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {count} paths")
     if count < batch_size:
-        raise ValueError(f"`batch_size` must not exceed the {count} pictures. Received: batch_size={batch_size}")
+        raise ValueError(f"`batch_size` must not exceed the {count} images. Received: batch_size={batch_size}")
     steps, own = count // batch_size, own_part(batch_size, shard)
-    # A patch comes from anywhere in the batch: a shard has to load all of it then.
+    # A patch comes from anywhere in the batch, so that a shard must load all of it.
     loaded = slice(0, batch_size) if augmentation.patch else own
     sources, decoded = _cached(paths) if cache else (tf.constant(paths), _from_file)
     labels = tf.constant(labels)
 
-    # Nothing in the three functions is to be converted, and looking for it takes most of the time to make the dataset.
+    # AutoGraph finds nothing to convert in these three functions, and takes most of the time to make the dataset.
     @tf.autograph.experimental.do_not_convert
     def samples(epoch):
         epoch = tf.cast(epoch, "int32")
@@ -149,17 +147,17 @@ def training_batches(
 
     @tf.autograph.experimental.do_not_convert
     def load(source, label, enlarged, corner, numbers):
-        picture = resize(decoded(source), enlarged)
-        picture = tf.slice(picture, corner, [*size, 3])
-        return tf.ensure_shape(picture, (*size, 3)), label, numbers
+        image = resize(decoded(source), enlarged)
+        image = tf.slice(image, corner, [*size, 3])
+        return tf.ensure_shape(image, (*size, 3)), label, numbers
 
     stages = _stages(augmentation)
 
     @tf.autograph.experimental.do_not_convert
-    def augment(pictures, labels, numbers):
+    def augment(images, labels, numbers):
         for name, stage in stages.items():
-            pictures = stage(pictures, numbers[name])
-        return (pictures, labels) if loaded == own else (pictures[own], labels[own])
+            images = stage(images, numbers[name])
+        return (images, labels) if loaded == own else (images[own], labels[own])
 
     each = loaded.stop - loaded.start
     first_epoch, done = divmod(first_step, steps)
@@ -169,7 +167,7 @@ def training_batches(
 
 
 def own_part(batch_size, shard):
-    """The slice of a batch that is one of several equal shards.
+    """Returns the slice of a batch that is one of several equal shards.
 
     Args:
         batch_size: of the whole batch.
@@ -188,26 +186,24 @@ def own_part(batch_size, shard):
 
 
 def _stages(augmentation):
-    """Functions (pictures, numbers) -> pictures, by the name of their numbers, in order; the last normalises too.
+    """Functions (images, numbers) -> images, by the name of their numbers, in order. The last normalises too.
 
-    What never happens is left out. Compiled, each is one pass over the pixels in place of ten. All in one would take
-    three times as long: XLA then works out a patched and jittered pixel anew wherever it is used.
+    What has probability 0 is left out. Compiled, each is one pass over the pixels in place of ten. Compiled together,
+    they would take three times as long: XLA computes a patched and jittered pixel again wherever it is used.
     """
     fill = ERASING_FILLS[augmentation.erase_fill]
     stages = {
-        "flip": lambda pictures, numbers: flip(pictures, numbers, augmentation.flip),
-        "patch": lambda pictures, numbers: patch(pictures, numbers, augmentation.patch),
-        "jitter": lambda pictures, numbers: jitter(
-            pictures, numbers, augmentation.jitter, augmentation.jitter_strengths
-        ),
-        "erase": lambda pictures, numbers: erase(_normalise(pictures), numbers, augmentation.erase, fill),
+        "flip": lambda images, numbers: flip(images, numbers, augmentation.flip),
+        "patch": lambda images, numbers: patch(images, numbers, augmentation.patch),
+        "jitter": lambda images, numbers: jitter(images, numbers, augmentation.jitter, augmentation.jitter_strengths),
+        "erase": lambda images, numbers: erase(_normalise(images), numbers, augmentation.erase, fill),
     }
     happening = [name for name in stages if name == "erase" or getattr(augmentation, name)]
     return {name: tf.function(stages[name], jit_compile=True) for name in happening}
 
 
-def _normalise(pictures):
-    return preprocess_input(tf.cast(pictures, "float32"))
+def _normalise(images):
+    return preprocess_input(tf.cast(images, "float32"))
 
 
 def _from_file(path):
@@ -220,15 +216,15 @@ def _cached(paths):
     All are decoded into a single buffer, one after the other, so that each may have a size of its own.
     """
     load = tf.data.Dataset.from_tensor_slices(paths).map(_from_file, tf.data.AUTOTUNE)
-    pictures = list(load.as_numpy_iterator())
-    shapes = tf.constant([picture.shape for picture in pictures], "int32")
-    ends = np.cumsum([picture.size for picture in pictures])
+    images = list(load.as_numpy_iterator())
+    shapes = tf.constant([image.shape for image in images], "int32")
+    ends = np.cumsum([image.size for image in images])
     starts = tf.constant(np.concatenate([[0], ends[:-1]]), "int64")
-    with tf.device("CPU:0"):  # a GPU has better use for its memory
-        buffer = tf.constant(np.concatenate([picture.ravel() for picture in pictures]))
+    with tf.device("CPU:0"):  # leaves the GPU's memory to the network
+        buffer = tf.constant(np.concatenate([image.ravel() for image in images]))
 
-    def picture(sample):
+    def image(sample):
         shape = shapes[sample]
         return tf.reshape(buffer[starts[sample] : starts[sample] + tf.cast(tf.reduce_prod(shape), "int64")], shape)
 
-    return tf.range(len(pictures)), picture
+    return tf.range(len(images)), image

@@ -1,4 +1,4 @@
-"""Batches for classification of pictures of any size: random resized crops to train, central ones to score."""
+"""Batches for classification of images of any size: random resized crops to train, central ones to score."""
 
 from typing import Protocol
 
@@ -14,9 +14,9 @@ CENTRE = 0.875  # of the shorter side: 224 of 256
 
 
 class Part(Protocol):
-    """A part of a dataset: `count` encoded pictures of `classes` classes.
+    """A part of a dataset: `count` encoded images of `classes` classes.
 
-    A sample is whatever `read` makes a picture of: it is put in order and skipped first, read in parallel afterwards.
+    Samples are ordered and skipped first, and then read in parallel by `read`.
     """
 
     count: int
@@ -25,29 +25,29 @@ class Part(Protocol):
     def shuffled(self, seed, epoch):
         """tf.data.Dataset of (row, sample), all of them in an order that follows from (seed, epoch) alone.
 
-        `epoch` is an int32 tensor, `row` which of the epoch's `count` rows of random numbers is the sample's.
+        `epoch` is an int32 tensor. `row` is the sample's row among the epoch's `count` rows of random numbers.
         """
 
     def in_order(self):
         """tf.data.Dataset of all samples."""
 
     def read(self, sample):
-        """(encoded picture, int32 label)."""
+        """(encoded image, int32 label, name for error messages) of a sample."""
 
     def naming_unreadable(self):
-        """Context that turns TensorFlow's error about some picture into a ValueError which names it."""
+        """Context that turns TensorFlow's error about an image into a ValueError that names it."""
 
 
 class Files:
-    """`Part` of picture files. A file keeps its row of random numbers wherever it comes in an epoch.
+    """`Part` of image files. A file keeps its row of random numbers whatever its place in an epoch.
 
     Args:
-        paths: picture files.
+        paths: image files.
         labels: one integer each.
-        classes: how many there are.
+        classes: their number.
 
     Raises:
-        ValueError: if there are as many labels as paths there are not.
+        ValueError: if there is another number of labels than of paths.
     """
 
     def __init__(self, paths, labels, classes):
@@ -64,38 +64,39 @@ class Files:
         return tf.data.Dataset.range(self.count)
 
     def read(self, sample):
-        return tf.io.read_file(self._paths[sample]), self._labels[sample]
+        return tf.io.read_file(self._paths[sample]), self._labels[sample], self._paths[sample]
 
     def naming_unreadable(self):
         return images.naming_unreadable(self.paths)
 
 
 def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shard=(0, 1)):
-    """Random resized crops, mirrored with probability .5, in batches of all epochs, from a given step on.
+    """Makes batches of random resized crops of all epochs, in one dataset that starts at any step.
 
-    A rectangle of .08 to 1 of the picture's area and an aspect (width / height) of 3/4 to 4/3, of ten drawn the first
-    that fits, else the largest central one of an aspect within these bounds, is resized (bilinear, antialiased). The
-    order follows from (seed, epoch), the augmentation from (seed, epoch, row of the sample) alone.
+    Ten rectangles of .08 to 1 of the image's area and an aspect (width / height) of 3/4 to 4/3 are drawn. The first
+    that fits, or else the largest central one of an aspect within these bounds, is resized (bilinear, antialiased) and
+    flipped left to right with probability .5. The order follows from (seed, epoch), the augmentation from (seed, epoch,
+    row of the sample) alone.
 
     Args:
         part: `Files`, or another `Part`.
         size: (height, width) in pixels.
-        batch_size: global, over all replicas; the last partial batch of an epoch is dropped.
+        batch_size: global, over all replicas. The last partial batch of an epoch is dropped.
         seed: of order and augmentation.
-        epochs: how many epochs from step 0 on.
-        first_step: batches already done.
-        shard: (index, count): give number `index` of each batch's `count` equal parts only. Default: all.
+        epochs: number of epochs from step 0 on.
+        first_step: batches to skip.
+        shard: (index, count): only part `index` of each batch's `count` equal parts. Default: all.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
 
     Raises:
-        ValueError: if there are fewer pictures than the batch size, or the shards do not divide the batch.
+        ValueError: if there are fewer images than the batch size, or the shards do not divide the batch.
 
     Reference: Szegedy et al., Going Deeper with Convolutions (CVPR 2015), Section 6.
     """
     if not 1 <= batch_size <= part.count:
-        raise ValueError(f"`batch_size` must be 1 .. {part.count}, the pictures. Received: batch_size={batch_size}")
+        raise ValueError(f"`batch_size` must be 1 .. {part.count}, the images. Received: batch_size={batch_size}")
     steps = part.count // batch_size
     first_epoch, done = divmod(first_step, steps)
     own = own_part(batch_size, shard)
@@ -113,20 +114,20 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shar
         return chosen.map(lambda row, sample: (sample, numbers[row]))
 
     def load(sample, numbers):
-        content, label = part.read(sample)
-        picture = images.decode_tensor(content)
-        top, left, height, width = window(tf.shape(picture)[:2], numbers[1:])
-        picture = _resized(picture[top : top + height, left : left + width], size)
-        return tf.where(numbers[0] < 0.5, tf.reverse(picture, [1]), picture), label
+        content, label, name = part.read(sample)
+        image = images.decode_tensor(content, name)
+        top, left, height, width = window(tf.shape(image)[:2], numbers[1:])
+        image = _resized(image[top : top + height, left : left + width], size)
+        return tf.where(numbers[0] < 0.5, tf.reverse(image, [1]), image), label
 
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples)
     return _batches(dataset.map(load, tf.data.AUTOTUNE, deterministic=True), own.stop - own.start, drop_remainder=True)
 
 
 def window(size, numbers):
-    """Top, left, height, width of a random rectangle, int32, from a picture's (height, width) and uniform numbers.
+    """Returns top, left, height, width (int32) of a random rectangle in an image of size (height, width).
 
-    The first two numbers place it, the others are areas and aspects of the attempts.
+    The first two of the uniform `numbers` place it, the others are areas and aspects of the attempts.
     """
     height, width = (tf.cast(side, "float32") for side in tf.unstack(size))
     areas, aspects = tf.unstack(tf.reshape(numbers[2:], (ATTEMPTS, 2)), axis=1)
@@ -147,35 +148,35 @@ def window(size, numbers):
 
 
 def central_batches(part, *, size, batch_size=64, shard=(0, 1)):
-    """The centre of each picture, in order: .875 of its largest part of the aspect of `size`, resized.
+    """Makes batches of the centre of each image, in order: .875 of its largest part of the aspect of `size`, resized.
 
     Args:
         part: `Files`, or another `Part`.
         size: (height, width) in pixels.
         batch_size: of all batches but the last, which may be smaller.
-        shard: (index, count): every picture whose number leaves this rest only. Default: all.
+        shard: (index, count): only images whose number modulo `count` is `index`. Default: all.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
     """
 
     def load(sample):
-        content, label = part.read(sample)
-        picture = images.decode_tensor(content)
-        sides = tf.cast(tf.shape(picture)[:2], "float32")
+        content, label, name = part.read(sample)
+        image = images.decode_tensor(content, name)
+        sides = tf.cast(tf.shape(image)[:2], "float32")
         scale = CENTRE * tf.reduce_min(sides / tf.constant(size, "float32"))
         cut = tf.maximum(tf.cast(tf.round(scale * tf.constant(size, "float32")), "int32"), 1)
-        top, left = tf.unstack((tf.shape(picture)[:2] - cut) // 2)
-        return _resized(picture[top : top + cut[0], left : left + cut[1]], size), label
+        top, left = tf.unstack((tf.shape(image)[:2] - cut) // 2)
+        return _resized(image[top : top + cut[0], left : left + cut[1]], size), label
 
     samples = part.in_order().shard(shard[1], shard[0])
     return _batches(samples.map(load, tf.data.AUTOTUNE, deterministic=True), batch_size, drop_remainder=False)
 
 
-def _resized(picture, size):
-    return tf.ensure_shape(tf.image.resize(picture, size, "bilinear", antialias=True), (*size, 3))
+def _resized(image, size):
+    return tf.ensure_shape(tf.image.resize(image, size, "bilinear", antialias=True), (*size, 3))
 
 
-def _batches(pictures, batch_size, drop_remainder):
-    batches = pictures.batch(batch_size, drop_remainder)
+def _batches(images, batch_size, drop_remainder):
+    batches = images.batch(batch_size, drop_remainder)
     return batches.map(lambda x, y: (preprocess_input(x), y), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)

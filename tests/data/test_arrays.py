@@ -1,4 +1,4 @@
-"""Padded crops of pictures in memory, against the same taken by hand from pictures whose levels tell the place."""
+"""Padded crops of images in memory, against the same taken by hand from images whose levels tell the place."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from keras_osnet.data.arrays import training_batches
 from keras_osnet.preprocessing import preprocess_input
 
 COUNT, HEIGHT, WIDTH, PAD = 11, 8, 6, 3
-# Each pixel says its picture, row and column.
-PICTURES = np.stack(np.broadcast_arrays(*np.ogrid[10 : 10 + COUNT, 30 : 30 + HEIGHT, 50 : 50 + WIDTH]), axis=-1).astype(
+# Each pixel says its image, row and column.
+IMAGES = np.stack(np.broadcast_arrays(*np.ogrid[10 : 10 + COUNT, 30 : 30 + HEIGHT, 50 : 50 + WIDTH]), axis=-1).astype(
     "uint8"
 )
 LABELS = np.arange(COUNT) * 3
@@ -16,12 +16,12 @@ LABELS = np.arange(COUNT) * 3
 
 def batches(**changed):
     settings = {"batch_size": 4, "pad": PAD, "seed": 5, "epochs": 40, **changed}
-    return list(training_batches(PICTURES, LABELS, **settings).as_numpy_iterator())
+    return list(training_batches(IMAGES, LABELS, **settings).as_numpy_iterator())
 
 
-def crops_of(picture):
+def crops_of(image):
     """(mirrored, top, left) -> normalised crop, all of them, by NumPy."""
-    padded = np.pad(picture, ((PAD, PAD), (PAD, PAD), (0, 0)), mode="reflect")
+    padded = np.pad(image, ((PAD, PAD), (PAD, PAD), (0, 0)), mode="reflect")
     found = {}
     for top in range(2 * PAD + 1):
         for left in range(2 * PAD + 1):
@@ -31,19 +31,19 @@ def crops_of(picture):
     return found
 
 
-def test_every_picture_is_a_crop_of_itself_and_all_places_occur():
-    expected = {label: crops_of(picture) for label, picture in zip(LABELS, PICTURES, strict=True)}
+def test_every_image_is_a_crop_of_itself_and_all_places_occur():
+    expected = {label: crops_of(image) for label, image in zip(LABELS, IMAGES, strict=True)}
     seen = set()
-    for pictures, labels in batches():
-        for picture, label in zip(pictures, labels, strict=True):
-            matches = [key for key, crop in expected[label].items() if np.abs(crop - picture).max() < 1e-5]
+    for images, labels in batches():
+        for image, label in zip(images, labels, strict=True):
+            matches = [key for key, crop in expected[label].items() if np.abs(crop - image).max() < 1e-5]
             assert matches
             seen |= set(matches)  # several where reflections are alike
     assert len(seen) > 0.9 * 2 * (2 * PAD + 1) ** 2
     assert {mirrored for mirrored, _, _ in seen} == {False, True}
 
 
-def test_an_epoch_has_each_picture_at_most_once_in_an_order_of_its_own():
+def test_an_epoch_has_each_image_at_most_once_in_an_order_of_its_own():
     found = [labels.tolist() for _, labels in batches(epochs=3)]
     epochs = [found[i] + found[i + 1] for i in range(0, 6, 2)]
     assert all(len(set(epoch)) == 8 for epoch in epochs)
@@ -78,5 +78,5 @@ def test_impossible_settings_are_refused(changed, message):
 
 
 def test_labels_of_another_number_are_refused():
-    with pytest.raises(ValueError, match="10 labels, 11 pictures"):
-        training_batches(PICTURES, LABELS[:-1], batch_size=4, seed=0, epochs=1)
+    with pytest.raises(ValueError, match="10 labels, 11 images"):
+        training_batches(IMAGES, LABELS[:-1], batch_size=4, seed=0, epochs=1)

@@ -25,7 +25,7 @@ HEIGHT, WIDTH = 40, 24
 FILL = (7.0, -8.0, 9.0)
 
 
-def pictures_of(count, height=HEIGHT, width=WIDTH, seed=0):
+def images_of(count, height=HEIGHT, width=WIDTH, seed=0):
     return np.random.default_rng(seed).uniform(0, 255, (count, height, width, 3)).astype("float32")
 
 
@@ -57,23 +57,23 @@ def patching_numbers(count, first=None, attempts=(), seed=4):
     return numbers
 
 
-def flip_loop(picture, number, probability):
+def flip_loop(image, number, probability):
     if not number < probability:
-        return picture
-    height, width, _ = picture.shape
-    out = np.empty_like(picture)
+        return image
+    height, width, _ = image.shape
+    out = np.empty_like(image)
     for i in range(height):
         for j in range(width):
-            out[i, j] = picture[i, width - 1 - j]
+            out[i, j] = image[i, width - 1 - j]
     return out
 
 
-def erase_loop(picture, row, probability, fill):
+def erase_loop(image, row, probability, fill):
     """Zhong et al.'s Algorithm 1: draw area and aspect until the rectangle fits, then fill it pixel by pixel."""
-    picture = picture.copy()
-    height, width, _ = picture.shape
+    image = image.copy()
+    height, width, _ = image.shape
     if not row[0] < probability:
-        return picture
+        return image
     for attempt in range((len(row) - 1) // 4):
         u_area, u_aspect, up, left = (float(x) for x in row[1 + 4 * attempt : 5 + 4 * attempt])
         area = (0.02 + u_area * (0.4 - 0.02)) * height * width
@@ -83,20 +83,20 @@ def erase_loop(picture, row, probability, fill):
             top, start = int(up * (height - h + 1)), int(left * (width - w + 1))
             for i in range(top, top + h):
                 for j in range(start, start + w):
-                    picture[i, j] = fill
-            return picture
-    return picture
+                    image[i, j] = fill
+            return image
+    return image
 
 
-def patch_loop(pictures, numbers, probability):
-    """A rectangle of another picture, which may be mirrored, copied pixel by pixel."""
-    out = pictures.copy()
-    count, height, width, _ = pictures.shape
-    for picture, row in enumerate(numbers):
+def patch_loop(images, numbers, probability):
+    """A rectangle of another image, which may be mirrored, copied pixel by pixel."""
+    out = images.copy()
+    count, height, width, _ = images.shape
+    for image, row in enumerate(numbers):
         chance, other, up, left, from_up, from_left, mirror, *tries = (float(x) for x in row)
         if not chance < probability:
             continue
-        source = [i % count for i in range(picture + 1, picture + count)][int(other * (count - 1))]
+        source = [i % count for i in range(image + 1, image + count)][int(other * (count - 1))]
         for u_area, u_aspect in zip(tries[::2], tries[1::2], strict=True):
             area, aspect = (0.01 + u_area * (0.5 - 0.01)) * height * width, 0.1 + u_aspect * (10 - 0.1)
             h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
@@ -106,28 +106,28 @@ def patch_loop(pictures, numbers, probability):
                 for i in range(h):
                     for j in range(w):
                         column = w - 1 - j if mirror < 0.5 else j
-                        out[picture, top + i, start + j] = pictures[source, from_top + i, from_start + column]
+                        out[image, top + i, start + j] = images[source, from_top + i, from_start + column]
                 break
     return out
 
 
-def jitter_by_pillow(picture, row, probability, strengths):
-    """What torchvision calls for PIL pictures, with its factors."""
+def jitter_by_pillow(image, row, probability, strengths):
+    """What torchvision calls for PIL images, with its factors."""
     if not row[0] < probability:
-        return picture
-    picture = Image.fromarray(picture)
+        return image
+    image = Image.fromarray(image)
     steps = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     for step, number, strength in zip(steps, row[1:], strengths, strict=True):
         factor = np.float32(1) + np.float32(strength) * (np.float32(2) * number - np.float32(1))
-        picture = step(picture).enhance(float(factor))
-    return np.asarray(picture)
+        image = step(image).enhance(float(factor))
+    return np.asarray(image)
 
 
-def test_flip_mirrors_the_pictures_whose_number_is_below_the_probability():
-    pictures, numbers = pictures_of(6, 5, 4), np.array([[0.0], [0.29], [0.3], [0.31], [0.9], [0.1]], "float32")
-    expected = [flip_loop(p, n, np.float32(0.3)) for p, n in zip(pictures, numbers[:, 0], strict=True)]
-    np.testing.assert_array_equal(flip(pictures, numbers, 0.3), expected)
-    assert [not np.array_equal(a, b) for a, b in zip(expected, pictures, strict=True)] == [1, 1, 0, 0, 0, 1]
+def test_flip_mirrors_the_images_whose_number_is_below_the_probability():
+    images, numbers = images_of(6, 5, 4), np.array([[0.0], [0.29], [0.3], [0.31], [0.9], [0.1]], "float32")
+    expected = [flip_loop(p, n, np.float32(0.3)) for p, n in zip(images, numbers[:, 0], strict=True)]
+    np.testing.assert_array_equal(flip(images, numbers, 0.3), expected)
+    assert [not np.array_equal(a, b) for a, b in zip(expected, images, strict=True)] == [1, 1, 0, 0, 0, 1]
 
 
 def changes_of_crop(edge, probability):
@@ -135,18 +135,18 @@ def changes_of_crop(edge, probability):
     return np.any(enlarged != (HEIGHT, WIDTH), axis=1)
 
 
-def changes_by(augment, numbers_for, pictures):
+def changes_by(augment, numbers_for, images):
     def changes(edge, probability):
-        return np.any(np.asarray(augment(pictures, numbers_for(edge), probability)) != pictures, axis=(1, 2, 3))
+        return np.any(np.asarray(augment(images, numbers_for(edge), probability)) != images, axis=(1, 2, 3))
 
     return changes
 
 
 STRONG = (1.0, 1.0, 1.0)
 CHANGES = {
-    "flip": changes_by(flip, lambda edge: edge[:, None], pictures_of(3)),
+    "flip": changes_by(flip, lambda edge: edge[:, None], images_of(3)),
     "crop": changes_of_crop,
-    "erase": changes_by(lambda *args: erase(*args, FILL), lambda edge: erasing_numbers(3, edge), pictures_of(3)),
+    "erase": changes_by(lambda *args: erase(*args, FILL), lambda edge: erasing_numbers(3, edge), images_of(3)),
     "patch": changes_by(patch, lambda edge: patching_numbers(3, edge), levels_of(3)),
     "jitter": changes_by(
         lambda *args: jitter(*args, STRONG), lambda edge: np.stack([edge, *numbers_of(3, 3).T], 1), levels_of(3)
@@ -162,7 +162,7 @@ def test_probability_0_never_acts_and_1_always(kind, probability):
 
 
 @pytest.mark.parametrize("size", [(40, 24), (33, 17), (256, 128)])
-def test_crop_cuts_the_size_out_of_a_picture_enlarged_by_an_eighth(size):
+def test_crop_cuts_the_size_out_of_an_image_enlarged_by_an_eighth(size):
     large = tuple(round(side * 1.125) for side in size)
     numbers, seen = numbers_of(40, 3), set()
     for (chance, up, left), *got in zip(numbers, *crop_window(numbers, size, 0.6), strict=True):
@@ -186,36 +186,36 @@ def test_crop_reaches_every_place_and_none_outside():
 
 @pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (17, 29), (64, 32)])
 def test_erase_fills_the_rectangle_of_the_algorithm(size):
-    pictures, numbers = pictures_of(60, *size), erasing_numbers(60)
-    expected = [erase_loop(p, n, 0.7, FILL) for p, n in zip(pictures, numbers, strict=True)]
-    np.testing.assert_array_equal(erase(pictures, numbers, 0.7, FILL), expected)
+    images, numbers = images_of(60, *size), erasing_numbers(60)
+    expected = [erase_loop(p, n, 0.7, FILL) for p, n in zip(images, numbers, strict=True)]
+    np.testing.assert_array_equal(erase(images, numbers, 0.7, FILL), expected)
 
 
 def test_erase_takes_the_first_attempt_that_fits():
     too_wide = (0.99, 0.0, 0.5, 0.5)  # area .4, aspect .3: 11 x 36 pixels
     fits = (0.5, 0.5, 0.25, 0.75)
-    pictures, numbers = pictures_of(1), erasing_numbers(1, 0.0, [too_wide, too_wide, fits])
-    got = erase(pictures, numbers, 1.0, FILL).numpy()
-    np.testing.assert_array_equal(got[0], erase_loop(pictures[0], [0.0, *fits], 1.0, FILL))
-    assert np.any(got != pictures)
+    images, numbers = images_of(1), erasing_numbers(1, 0.0, [too_wide, too_wide, fits])
+    got = erase(images, numbers, 1.0, FILL).numpy()
+    np.testing.assert_array_equal(got[0], erase_loop(images[0], [0.0, *fits], 1.0, FILL))
+    assert np.any(got != images)
 
 
-def test_a_picture_for_which_no_attempt_fits_stays_whole():
-    pictures = pictures_of(2)
+def test_an_image_for_which_no_attempt_fits_stays_whole():
+    images = images_of(2)
     numbers = erasing_numbers(2, 0.0, [(0.99, 0.0, 0.5, 0.5)] * ATTEMPTS)
-    np.testing.assert_array_equal(erase(pictures, numbers, 1.0, FILL), pictures)
+    np.testing.assert_array_equal(erase(images, numbers, 1.0, FILL), images)
 
 
 def test_erased_rectangles_are_whole_and_within_the_ranges_of_area_and_aspect():
     count = 600
     erased = erase(np.zeros((count, HEIGHT, WIDTH, 3), "float32"), erasing_numbers(count), 1.0, FILL).numpy()
     areas, aspects = [], []
-    for picture in erased:
-        changed = np.any(picture != 0, axis=-1)
+    for image in erased:
+        changed = np.any(image != 0, axis=-1)
         rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
         h, w = np.ptp(rows) + 1, np.ptp(columns) + 1
         assert changed.sum() == h * w, "a rectangle without holes"
-        assert np.all(picture[changed] == FILL)
+        assert np.all(image[changed] == FILL)
         assert h < HEIGHT
         assert w < WIDTH
         # Sides are rounded to whole pixels: the ranges hold for some rectangle within half a pixel.
@@ -249,20 +249,20 @@ def test_the_erasing_colours_are_those_of_the_references():
 @pytest.mark.parametrize("size", [(HEIGHT, WIDTH), (17, 29), (64, 32)])
 @pytest.mark.parametrize("count", [1, 2, 41])
 def test_patch_copies_the_rectangle_of_the_loop(size, count):
-    pictures, numbers = levels_of(count, *size), patching_numbers(count)
-    got = patch(pictures, numbers, 0.7)
+    images, numbers = levels_of(count, *size), patching_numbers(count)
+    got = patch(images, numbers, 0.7)
     assert got.dtype == tf.uint8
-    np.testing.assert_array_equal(got, patch_loop(pictures, numbers, 0.7))
+    np.testing.assert_array_equal(got, patch_loop(images, numbers, 0.7))
 
 
-def test_patches_come_from_every_picture_but_the_own_as_it_was_given():
+def test_patches_come_from_every_image_but_the_own_as_it_was_given():
     count = 5
     plain = np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, HEIGHT, WIDTH, 3))
     seen = set()
     for seed in range(30):
-        for own, picture in enumerate(patch(plain, patching_numbers(count, 0.0, seed=seed), 1.0).numpy()):
-            colours = set(np.unique(picture)) - {own}
-            assert len(colours) == 1, "a patched picture would bring its own patch along"
+        for own, image in enumerate(patch(plain, patching_numbers(count, 0.0, seed=seed), 1.0).numpy()):
+            colours = set(np.unique(image)) - {own}
+            assert len(colours) == 1, "a patched image would bring its own patch along"
             seen.add((own, *colours))
     assert seen == {(own, other) for own in range(count) for other in range(count) if own != other}
 
@@ -272,7 +272,7 @@ def test_patches_reach_every_border_and_come_from_every_border():
     places = np.stack(np.broadcast_arrays(np.arange(HEIGHT)[:, None], np.arange(WIDTH)[None], 255), -1).astype(np.uint8)
     black = np.zeros_like(places)
     numbers = patching_numbers(2 * count, 0.0)
-    numbers[:, 1] = 0  # from the next picture
+    numbers[:, 1] = 0  # from the next image
     got = patch(np.stack([black, places] * count), numbers, 1.0).numpy()[::2]
     inside = got[..., 2] == 255
     assert all(inside[:, i].any() for i in (0, HEIGHT - 1))
@@ -280,22 +280,22 @@ def test_patches_reach_every_border_and_come_from_every_border():
     assert {0, HEIGHT - 1} <= set(got[inside][:, 0])
     assert {0, WIDTH - 1} <= set(got[inside][:, 1])
     mirrored = sum(
-        np.any(np.diff(picture[rows][:, 1].astype(int)) == -1) for picture, rows in zip(got, inside, strict=True)
+        np.any(np.diff(image[rows][:, 1].astype(int)) == -1) for image, rows in zip(got, inside, strict=True)
     )
     assert 70 < mirrored < 130
 
 
-def test_a_picture_for_which_no_patch_fits_stays_whole():
-    pictures = levels_of(3)
+def test_an_image_for_which_no_patch_fits_stays_whole():
+    images = levels_of(3)
     numbers = patching_numbers(3, 0.0, [(0.99, 0.99)] * ATTEMPTS)  # area .5, aspect 10: 69 x 7 pixels
-    np.testing.assert_array_equal(patch(pictures, numbers, 1.0), pictures)
+    np.testing.assert_array_equal(patch(images, numbers, 1.0), images)
 
 
 @pytest.mark.parametrize("strengths", [(0.2, 0.15, 0.0), (1.0, 1.0, 1.0), (0.0, 0.5, 0.9), (0.0, 0.0, 0.0)])
 def test_jitter_is_pillows_to_the_last_bit(strengths):
-    pictures, numbers = levels_of(40, 17, 11), numbers_of(40, COLUMNS["jitter"], 5)
-    expected = [jitter_by_pillow(p, n, 0.7, strengths) for p, n in zip(pictures, numbers, strict=True)]
-    got = jitter(pictures, numbers, 0.7, strengths)
+    images, numbers = levels_of(40, 17, 11), numbers_of(40, COLUMNS["jitter"], 5)
+    expected = [jitter_by_pillow(p, n, 0.7, strengths) for p, n in zip(images, numbers, strict=True)]
+    got = jitter(images, numbers, 0.7, strengths)
     assert got.dtype == tf.uint8
     np.testing.assert_array_equal(got, expected)
 
@@ -312,8 +312,8 @@ def test_jitter_is_pillows_to_the_last_bit(strengths):
     ],
 )
 def test_jitter_of_two_pixels_by_hand(strengths, number, expected):
-    pictures = np.array([[[(100, 50, 250), (0, 200, 30)]]], np.uint8)  # greys 88 and 121
-    got = jitter(pictures, np.array([[0.0, number, number, number]], "float32"), 1.0, strengths)
+    images = np.array([[[(100, 50, 250), (0, 200, 30)]]], np.uint8)  # greys 88 and 121
+    got = jitter(images, np.array([[0.0, number, number, number]], "float32"), 1.0, strengths)
     np.testing.assert_array_equal(got[0, 0], expected)
 
 
@@ -349,7 +349,7 @@ def test_the_numbers_are_uniform_and_every_sample_has_its_own():
 
 
 def test_new_augmentations_do_not_move_the_numbers_of_the_first_ones():
-    """Of the pictures' flips, crops and erasures in the first version, so that its runs go on as they began."""
+    """Of the images' flips, crops and erasures in the first version, so that its runs go on as they began."""
     rows = tf.random.stateless_uniform((9, 45), seed=(5, -3)).numpy()
     numbers = draw(5, 2, 9)
     np.testing.assert_array_equal(np.concatenate([numbers[name] for name in ("flip", "crop", "erase")], axis=1), rows)

@@ -15,19 +15,19 @@ def pixels(seed, height=12, width=9, channels=3):
     return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8).squeeze()
 
 
-def save(path, picture, **options):
-    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(path, **options)
+def save(path, image, **options):
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
     return str(path)
 
 
 @pytest.fixture
 def make(tmp_path):
-    """A part of (identity, camera) rows, each a picture of its own."""
+    """A part of (identity, camera) rows, each an image of its own."""
     made = Counter()
 
     def make(*labels):
-        made.update(pictures=len(labels))
-        numbers = range(made["pictures"] - len(labels), made["pictures"])
+        made.update(images=len(labels))
+        numbers = range(made["images"] - len(labels), made["images"])
         return tuple(
             Record(save(tmp_path / f"{i:03d}.png", pixels(i)), *label)
             for i, label in zip(numbers, labels, strict=True)
@@ -48,7 +48,7 @@ def parts(make):
 
 def test_counts_are_those_of_each_part(parts):
     report = check(Splits(**parts))
-    assert [(p.name, p.cameras, p.pictures) for p in report.parts] == [
+    assert [(p.name, p.cameras, p.images) for p in report.parts] == [
         ("train", 3, 4), ("query", 2, 2), ("gallery", 3, 4)
     ]  # fmt: skip
     assert report.problems == report.remarks == report.unreadable == ()
@@ -61,7 +61,7 @@ def test_counts_are_those_of_each_part(parts):
     [
         (None, 3, 2),
         ({}, 3, 2),
-        ({"pictures": (4, 2, 4)}, 3, 2),
+        ({"images": (4, 2, 4)}, 3, 2),
         ({"identities": (2, 2, 3)}, 3, 3),
         ({"identities": (2, 2, 5)}, 3, 5),
         ({"identities": (2, 2, 4)}, 3, 3),
@@ -98,13 +98,13 @@ def test_a_row_may_have_counts_of_identities_alone(parts):
 def test_the_lines_are_an_aligned_table_with_problems_and_remarks_below():
     report = Report(
         (Part("train", 1041, 15, 30248, (1041, 30248)), Part("query", 2, 0, 3, (3060, 0))),
-        problems=("something", "pictures that cannot be read: 22 of 99"),
+        problems=("something", "images that cannot be read: 22 of 99"),
         remarks=("a trifle",),
-        unreadable=tuple((f"<{i}>&é.jpg", "no picture") for i in range(22)),
+        unreadable=tuple((f"<{i}>&é.jpg", "no image") for i in range(22)),
         unknown_cameras="cameras unknown: the same-camera rule is off",
     )
     head, train, query, *rest = report.lines()
-    assert head.split() == ["identities", "cameras", "pictures", "published:", "identities", "pictures"]
+    assert head.split() == ["identities", "cameras", "images", "published:", "identities", "images"]
     assert train.split() == ["train", "1,041", "15", "30,248", "1,041", "30,248"]
     assert query.split() == ["query", "2", "-", "3", "3,060", "0"]
     assert len(head) == len(train) == len(query)
@@ -112,8 +112,8 @@ def test_the_lines_are_an_aligned_table_with_problems_and_remarks_below():
     assert rest == [
         "cameras unknown: the same-camera rule is off",
         "wrong: something",
-        "wrong: pictures that cannot be read: 22 of 99",
-        *(f"    <{i}>&é.jpg (no picture)" for i in range(20)),
+        "wrong: images that cannot be read: 22 of 99",
+        *(f"    <{i}>&é.jpg (no image)" for i in range(20)),
         "    ... and 2 more",
         "remark: a trifle",
     ]
@@ -142,7 +142,7 @@ UNREADABLE = {
 }
 
 
-def test_every_picture_that_cannot_be_read_is_named_with_the_reason(parts, tmp_path):
+def test_every_image_that_cannot_be_read_is_named_with_the_reason(parts, tmp_path):
     labels = [(part, parts[part][-1].identity, parts[part][-1].camera) for part in parts]
     expected = []
     for number, (name, (write, why)) in enumerate(UNREADABLE.items()):
@@ -154,12 +154,12 @@ def test_every_picture_that_cannot_be_read_is_named_with_the_reason(parts, tmp_p
     assert [path for path, _ in report.unreadable] == [path for path, _ in expected]
     for (_, why), (_, text) in zip(report.unreadable, expected, strict=True):
         assert text in why
-    assert report.problems == ("pictures that cannot be read: 8 of 18",)
+    assert report.problems == ("images that cannot be read: 8 of 18",)
     assert f"    {tmp_path / 'empty.jpg'} (empty file)" in report.lines()
     assert "nothing wrong" not in str(report)
 
 
-def test_odd_pictures_that_can_be_read_are_remarks(parts, tmp_path):
+def test_odd_images_that_can_be_read_are_remarks(parts, tmp_path):
     odd = {
         "grey & <b>.png": pixels(80, channels=1),
         "groß.png": pixels(81, channels=4),
@@ -168,16 +168,16 @@ def test_odd_pictures_that_can_be_read_are_remarks(parts, tmp_path):
         "low.png": pixels(84, 7, 40),
         "small.png": pixels(85, 8, 8),
     }
-    parts["train"] += tuple(Record(save(tmp_path / name, picture), 1, 1) for name, picture in odd.items())
+    parts["train"] += tuple(Record(save(tmp_path / name, image), 1, 1) for name, image in odd.items())
     report = check(Splits(**parts))
     assert report.problems == report.unreadable == ()
     assert report.remarks == (
-        f"pictures with a side of less than 8 pixels: 2 ({tmp_path / 'narrow.png'}, {tmp_path / 'low.png'})",
-        "pictures that are not RGB (read as RGB, without transparency): 3 (L 2, RGBA 1)",
+        f"images with a side of less than 8 pixels: 2 ({tmp_path / 'narrow.png'}, {tmp_path / 'low.png'})",
+        "images that are not RGB (read as RGB, without transparency): 3 (L 2, RGBA 1)",
     )
 
 
-# Cameras of a query, of its identity's gallery pictures -> whether a match is left.
+# Cameras of a query, of its identity's gallery images -> whether a match is left.
 MATCHES = [
     (1, [], False), (1, [1], False), (1, [1, 1], False), (1, [2], True), (1, [1, 2], True), (1, [None], True),
     (1, [1, None], True), (None, [], False), (None, [1], True), (None, [None], True),
@@ -202,10 +202,10 @@ def test_identities_of_train_in_query_or_gallery_are_wrong(parts, make):
     assert report.problems == ("identities both in train and in query or gallery: 2 (0, 4)",)
 
 
-def test_training_identities_with_one_picture_are_a_remark(parts, make):
+def test_training_identities_with_one_image_are_a_remark(parts, make):
     parts["train"] += make((7, 1), (5, 1), (6, 1), (6, 2), (9, 1), (8, 1))
     report = check(Splits(**parts))
-    assert report.remarks == ("training identities with one picture: 4 (5, 7, 8, ...)",)
+    assert report.remarks == ("training identities with one image: 4 (5, 7, 8, ...)",)
     assert report.problems == ()
 
 
@@ -244,7 +244,7 @@ def test_of_many_twins_each_content_counts_once_and_the_first_three_are_shown(pa
     assert problem.endswith(", ...)")
 
 
-def test_a_file_that_is_both_query_and_gallery_picture_of_one_camera_is_read_once(parts):
+def test_a_file_that_is_both_query_and_gallery_image_of_one_camera_is_read_once(parts):
     parts["gallery"] += parts["query"]
     done = []
     report = check(Splits(**parts), progress=lambda *numbers: done.append(numbers))
@@ -256,7 +256,7 @@ def test_a_file_that_is_both_query_and_gallery_picture_of_one_camera_is_read_onc
     ("known", "line"),
     [
         (0, "cameras unknown: the same-camera rule is off"),
-        (3, "cameras unknown: the same-camera rule is off for 3 of 6 pictures"),
+        (3, "cameras unknown: the same-camera rule is off for 3 of 6 images"),
         (6, None),
     ],
 )
@@ -272,4 +272,4 @@ def test_unknown_cameras_are_told(make, known, line):
 def test_a_set_for_training_only_has_nothing_wrong(parts):
     report = check(Splits(parts["train"], (), ()))
     assert report.problems == report.remarks == ()
-    assert [part.pictures for part in report.parts] == [4, 0, 0]
+    assert [part.images for part in report.parts] == [4, 0, 0]

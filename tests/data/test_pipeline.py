@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance
 
 from keras_osnet.data.augment import Augmentation, draw, patch
 from keras_osnet.data.images import decode_tensor, naming_unreadable, readable
-from keras_osnet.data.pipeline import picture_batches, resize, training_batches
+from keras_osnet.data.pipeline import image_batches, resize, training_batches
 
 SIZE = (16, 10)
 PLAIN = Augmentation(flip=0.0)
@@ -24,8 +24,8 @@ def scene(height, width, seed=0):
     return np.clip(np.asarray(coarse) + rng.normal(0, 6, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
-def save(path, picture, **options):
-    Image.fromarray(picture).save(path, **options)
+def save(path, image, **options):
+    Image.fromarray(image).save(path, **options)
     return str(path)
 
 
@@ -48,7 +48,7 @@ def levels(batch):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """PNG pictures of sizes of their own; label and mean brightness grow with the number."""
+    """PNG images of sizes of their own; label and mean brightness grow with the number."""
     folder = tmp_path_factory.mktemp("pictures")
     return [save(folder / f"{i:02d}.png", scene(19 + i, 13 + 2 * (i % 3), seed=i)) for i in range(COUNT)]
 
@@ -69,8 +69,8 @@ def order_of(some_batches):
 
 def assert_same(first, second):
     assert len(first) == len(second)
-    for (pictures, labels), (others, other_labels) in zip(first, second, strict=True):
-        np.testing.assert_array_equal(pictures, others)
+    for (images, labels), (others, other_labels) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(images, others)
         np.testing.assert_array_equal(labels, other_labels)
 
 
@@ -81,7 +81,7 @@ def assert_same(first, second):
     ids=["down", "up", "taller and narrower", "half", "same"],
 )
 def test_decoding_and_resizing_stay_within_a_level_of_pillow(tmp_path, format_, source, target):
-    path = save(tmp_path / f"picture.{format_}", scene(*source))
+    path = save(tmp_path / f"image.{format_}", scene(*source))
     got = resize(decode_tensor(tf.io.read_file(path)), target)
     assert got.dtype == tf.uint8
     assert got.shape == (*target, 3)
@@ -91,12 +91,12 @@ def test_decoding_and_resizing_stay_within_a_level_of_pillow(tmp_path, format_, 
 
 
 def test_doubling_as_for_market1501_is_pillows_to_the_last_bit(tmp_path):
-    path = save(tmp_path / "picture.png", scene(64, 32))
+    path = save(tmp_path / "image.png", scene(64, 32))
     np.testing.assert_array_equal(resize(decode_tensor(tf.io.read_file(path)), (128, 64)), pillow(path, (128, 64)))
 
 
 @pytest.mark.parametrize("format_", ["jpg", "png"])
-def test_grey_pictures_become_rgb(tmp_path, format_):
+def test_grey_images_become_rgb(tmp_path, format_):
     path = save(tmp_path / f"grey.{format_}", scene(37, 23)[..., 0])
     assert Image.open(path).mode == "L"
     got = resize(decode_tensor(tf.io.read_file(path)), (24, 15)).numpy().astype(int)
@@ -104,31 +104,31 @@ def test_grey_pictures_become_rgb(tmp_path, format_):
     assert np.ptp(got, axis=-1).max() == 0
 
 
-def test_evaluation_takes_every_picture_in_order_and_the_last_batch_may_be_smaller(files):
-    got = list(picture_batches(files, size=SIZE, batch_size=4).as_numpy_iterator())
+def test_evaluation_takes_every_image_in_order_and_the_last_batch_may_be_smaller(files):
+    got = list(image_batches(files, size=SIZE, batch_size=4).as_numpy_iterator())
     assert [len(batch) for batch in got] == [4, 4, 3]
     assert {batch.dtype for batch in got} == {np.dtype("float32")}
-    for path, picture in zip(files, np.concatenate(got), strict=True):
-        assert np.abs(levels(picture) - pillow(path, SIZE)).max() <= 1
+    for path, image in zip(files, np.concatenate(got), strict=True):
+        assert np.abs(levels(image) - pillow(path, SIZE)).max() <= 1
 
 
-def test_pictures_are_normalised_with_the_published_numbers(tmp_path):
-    picture = scene(*SIZE)
-    picture[0, :3] = [(0, 0, 0), (255, 255, 255), (255, 0, 128)]
-    path = save(tmp_path / "picture.png", picture)
-    evaluated = next(picture_batches([path], size=SIZE).as_numpy_iterator())
+def test_images_are_normalised_with_the_published_numbers(tmp_path):
+    image = scene(*SIZE)
+    image[0, :3] = [(0, 0, 0), (255, 255, 255), (255, 0, 128)]
+    path = save(tmp_path / "image.png", image)
+    evaluated = next(image_batches([path], size=SIZE).as_numpy_iterator())
     trained, _ = batches([path], batch_size=1)[0]
     for batch in (evaluated, trained):
-        np.testing.assert_allclose(batch[0], normalised(picture), atol=1e-5)
+        np.testing.assert_allclose(batch[0], normalised(image), atol=1e-5)
 
 
-def test_without_augmentation_each_label_comes_with_its_own_picture(files):
+def test_without_augmentation_each_label_comes_with_its_own_image(files):
     got = batches(files)
-    assert [pictures.shape for pictures, _ in got] == [(4, *SIZE, 3)] * 2
-    for pictures, labels in got:
+    assert [images.shape for images, _ in got] == [(4, *SIZE, 3)] * 2
+    for images, labels in got:
         assert labels.dtype == np.int32
-        for picture, label in zip(pictures, labels, strict=True):
-            assert np.abs(levels(picture) - pillow(files[label], SIZE)).max() <= 1
+        for image, label in zip(images, labels, strict=True):
+            assert np.abs(levels(image) - pillow(files[label], SIZE)).max() <= 1
 
 
 def test_the_same_seed_gives_the_same_batches(files):
@@ -183,14 +183,14 @@ def test_shards_that_do_not_divide_a_batch_are_refused(files, shard):
         batches(files, shard=shard)
 
 
-def test_an_augmented_picture_without_a_patch_does_not_depend_on_the_batch_size(files):
+def test_an_augmented_image_without_a_patch_does_not_depend_on_the_batch_size(files):
     alone = replace(EVERYTHING, patch=0)
     fours, eights = (batches(files, batch_size=size, augmentation=alone) for size in (4, 8))
-    np.testing.assert_array_equal(np.concatenate([pictures for pictures, _ in fours]), eights[0][0])
+    np.testing.assert_array_equal(np.concatenate([images for images, _ in fours]), eights[0][0])
     assert order_of(fours) == order_of(eights)
 
 
-def test_cached_pictures_of_any_sizes_are_those_of_the_files(files):
+def test_cached_images_of_any_sizes_are_those_of_the_files(files):
     for augmentation in (PLAIN, EVERYTHING):
         assert_same(
             batches(files, epochs=2, augmentation=augmentation),
@@ -201,24 +201,24 @@ def test_cached_pictures_of_any_sizes_are_those_of_the_files(files):
 def cropped_and_flipped(path, crop, flip):
     """By hand: levels, whether cropped, whether flipped."""
     chance, *corner = crop
-    picture = pillow(path, SIZE)
+    image = pillow(path, SIZE)
     if chance < 0.5:  # 16 x 10 pixels out of 18 x 11
         top, left = (int(u * room) for u, room in zip(corner, (3, 2), strict=True))
-        picture = pillow(path, (18, 11))[top : top + SIZE[0], left : left + SIZE[1]]
-    return (picture[:, ::-1] if flip[0] < 0.5 else picture), chance < 0.5, flip[0] < 0.5
+        image = pillow(path, (18, 11))[top : top + SIZE[0], left : left + SIZE[1]]
+    return (image[:, ::-1] if flip[0] < 0.5 else image), chance < 0.5, flip[0] < 0.5
 
 
-def jittered(picture, numbers):
+def jittered(image, numbers):
     if not numbers[0] < 0.5:
-        return picture
-    brighter = ImageEnhance.Brightness(Image.fromarray(picture)).enhance(1 + 0.2 * (2 * numbers[1] - 1))
+        return image
+    brighter = ImageEnhance.Brightness(Image.fromarray(image)).enhance(1 + 0.2 * (2 * numbers[1] - 1))
     return np.asarray(ImageEnhance.Contrast(brighter).enhance(1 + 0.15 * (2 * numbers[2] - 1)))
 
 
-def test_a_training_picture_is_cropped_mirrored_patched_jittered_normalised_and_erased_in_this_order(files):
+def test_a_training_image_is_cropped_mirrored_patched_jittered_normalised_and_erased_in_this_order(files):
     """Each step by hand, given the numbers of the epoch."""
     seed, seen = 8, set()
-    for step, (pictures, labels) in enumerate(batches(files, seed=seed, epochs=4, augmentation=EVERYTHING)):
+    for step, (images, labels) in enumerate(batches(files, seed=seed, epochs=4, augmentation=EVERYTHING)):
         numbers = {name: rows.numpy()[labels] for name, rows in draw(seed, step // 2, COUNT).items()}
         by_hand, *did = zip(
             *(
@@ -229,12 +229,12 @@ def test_a_training_picture_is_cropped_mirrored_patched_jittered_normalised_and_
         )
         by_hand = np.stack(by_hand).astype(np.uint8)
         patched = patch(by_hand, numbers["patch"], 0.5).numpy()
-        by_hand = [jittered(picture, row) for picture, row in zip(patched, numbers["jitter"], strict=True)]
+        by_hand = [jittered(image, row) for image, row in zip(patched, numbers["jitter"], strict=True)]
         erased = numbers["erase"][:, 0] < 0.5
-        filled = np.all(np.abs(pictures - np.array([0.485, 0.456, 0.406])) < 1e-6, axis=-1)
+        filled = np.all(np.abs(images - np.array([0.485, 0.456, 0.406])) < 1e-6, axis=-1)
         np.testing.assert_array_equal(filled.any(axis=(1, 2)), erased)
         # A level of resizing may become three: times 1.2, times 1.15, and cut to whole levels twice.
-        difference = np.abs(levels(pictures) - by_hand)[~filled]
+        difference = np.abs(levels(images) - by_hand)[~filled]
         assert difference.max() <= 3
         assert np.mean(difference > 1) < 0.01
         happened = (*did, numbers["patch"][:, 0] < 0.5, numbers["jitter"][:, 0] < 0.5, erased)
@@ -244,16 +244,16 @@ def test_a_training_picture_is_cropped_mirrored_patched_jittered_normalised_and_
 
 @pytest.mark.parametrize(("fill", "colour"), [("torchreid", (0.485, 0.456, 0.406)), ("mean", (0.0, 0.0, 0.0))])
 def test_rectangles_are_erased_in_the_colour_of_the_fill(files, fill, colour):
-    (pictures, _), (whole, _) = (
+    (images, _), (whole, _) = (
         batches(files, augmentation=Augmentation(flip=0, erase=chance, erase_fill=fill))[0] for chance in (1.0, 0.0)
     )
-    erased = np.any(pictures != whole, axis=-1)
+    erased = np.any(images != whole, axis=-1)
     assert erased.any(axis=(1, 2)).all()
-    np.testing.assert_allclose(pictures[erased], np.broadcast_to(colour, (erased.sum(), 3)), atol=1e-6)
+    np.testing.assert_allclose(images[erased], np.broadcast_to(colour, (erased.sum(), 3)), atol=1e-6)
 
 
-def test_a_batch_larger_than_the_pictures_is_refused(files):
-    with pytest.raises(ValueError, match=r"`batch_size` must not exceed the 11 pictures\. Received: batch_size=12"):
+def test_a_batch_larger_than_the_images_is_refused(files):
+    with pytest.raises(ValueError, match=r"`batch_size` must not exceed the 11 images\. Received: batch_size=12"):
         batches(files, batch_size=12)
 
 
@@ -263,7 +263,7 @@ def test_as_many_labels_as_paths_are_needed(files):
 
 
 READERS = {
-    "evaluation": lambda paths: list(picture_batches(paths, size=SIZE)),
+    "evaluation": lambda paths: list(image_batches(paths, size=SIZE)),
     "training": lambda paths: batches(paths, batch_size=len(paths)),
     "cached training": lambda paths: batches(paths, batch_size=len(paths), cache=True),
 }
@@ -274,7 +274,7 @@ def unreadable(tmp_path):
     whole = save(tmp_path / "whole.jpg", scene(40, 30))
     truncated, text = tmp_path / "truncated.jpg", tmp_path / "text.jpg"
     truncated.write_bytes((tmp_path / "whole.jpg").read_bytes()[:-300])
-    text.write_text("no picture")
+    text.write_text("no image")
     return whole, {"truncated": str(truncated), "text": str(text), "missing": str(tmp_path / "missing.jpg")}
 
 
@@ -293,7 +293,7 @@ def test_a_file_that_cannot_be_read_is_named(unreadable, kind, reader):
 def test_of_many_unreadable_files_the_first_three_are_named(tmp_path):
     paths = [str(tmp_path / f"missing{i}.jpg") for i in range(5)]
     with pytest.raises(ValueError, match="5 of 5 images cannot be read") as error, naming_unreadable(paths):
-        list(picture_batches(paths, size=SIZE))
+        list(image_batches(paths, size=SIZE))
     named = ", ".join(f"{path} (No such file or directory)" for path in paths[:3])
     assert str(error.value).endswith(f": {named}, ...")
 

@@ -1,4 +1,4 @@
-"""Random resized crops and central ones of pictures whose levels tell the place."""
+"""Random resized crops and central ones of images whose levels tell the place."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from keras_osnet.preprocessing import MEAN, STD
 
 
 @pytest.mark.parametrize("size", [(50, 90), (90, 50), (7, 200), (64, 64)])
-def test_windows_lie_within_the_picture_and_have_area_and_aspect_in_their_bounds(size):
+def test_windows_lie_within_the_image_and_have_area_and_aspect_in_their_bounds(size):
     rng = np.random.default_rng(0)
     areas, lefts = [], set()
     for _ in range(60):
@@ -36,28 +36,28 @@ def test_of_the_attempts_the_first_that_fits_is_taken():
 
 def test_where_none_fits_the_largest_central_one_is_taken():
     numbers = np.full(2 + 2 * ATTEMPTS, 1.0, "float32")
-    numbers[2:] = 1.0  # all of a picture that is much too wide
+    numbers[2:] = 1.0  # all of an image that is much too wide
     assert [int(v) for v in window((30, 100), numbers)] == [0, 30, 30, 40]
 
 
 @pytest.fixture
 def files(tmp_path):
-    """Pictures with a level of red each, 60 high and 40 wide, whose green grows to the right."""
+    """Images with a level of red each, 60 high and 40 wide, whose green grows to the right."""
     for i in range(7):
-        picture = np.zeros((60, 40, 3), np.uint8)
-        picture[..., 0], picture[..., 1] = 30 * i, 6 * np.arange(40)
-        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+        image = np.zeros((60, 40, 3), np.uint8)
+        image[..., 0], image[..., 1] = 30 * i, 6 * np.arange(40)
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
     return [str(tmp_path / f"{i}.png") for i in range(7)]
 
 
-def levels(pictures):
-    return (pictures * STD + MEAN) * 255
+def levels(images):
+    return (images * STD + MEAN) * 255
 
 
 def test_training_batches_have_their_labels_and_some_are_mirrored(files):
     mirrored = set()
-    for pictures, labels in training_batches(Files(files, range(7), 7), size=(16, 12), batch_size=3, seed=1, epochs=6):
-        found = levels(pictures.numpy())
+    for images, labels in training_batches(Files(files, range(7), 7), size=(16, 12), batch_size=3, seed=1, epochs=6):
+        found = levels(images.numpy())
         np.testing.assert_allclose(found[..., 0].mean(axis=(1, 2)), 30 * labels.numpy(), atol=0.01)
         mirrored |= set((found[:, :, 0, 1] > found[:, :, -1, 1]).all(axis=1).tolist())
     assert mirrored == {False, True}
@@ -74,7 +74,7 @@ def test_the_shards_of_each_batch_in_order_are_the_batch_from_any_step_on(files)
             np.testing.assert_array_equal(np.concatenate(pieces), array)
 
 
-def test_shards_of_the_central_pictures_are_all_of_them(files):
+def test_shards_of_the_central_images_are_all_of_them(files):
     part = Files(files, range(7), 7)
     labels = [
         label for i in range(2)
@@ -105,7 +105,7 @@ def test_central_batches_are_the_middle_in_order(files):
     assert found[0, :, :, 1].mean() == pytest.approx(6 * (2 + 36) / 2, abs=0.5)
 
 
-def test_too_few_pictures_and_labels_of_another_number_are_refused(files):
+def test_too_few_images_and_labels_of_another_number_are_refused(files):
     with pytest.raises(ValueError, match=r"`batch_size` must be 1 \.\. 7"):
         training_batches(Files(files, range(7), 7), size=(16, 12), batch_size=8, seed=0, epochs=1)
     with pytest.raises(ValueError, match="6 labels, 7 paths"):

@@ -7,30 +7,30 @@ import pytest
 
 from keras_osnet.data.sampling import identity_batches, short_identities
 
-# Seven identities of 2 to 9 pictures, mixed; labels need not be 0 .. 6.
+# Seven identities of 2 to 9 images, mixed; labels need not be 0 .. 6.
 COUNTS = {3: 2, 10: 9, 11: 4, 20: 5, 21: 6, 40: 4, 55: 7}
 LABELS = np.random.default_rng(0).permutation(np.repeat(list(COUNTS), list(COUNTS.values())))
 
 
-def batches(steps=12, pictures=4, batch_size=12, seed=1, epoch=0):
-    order = identity_batches(LABELS, batch_size=batch_size, pictures=pictures, steps=steps, seed=seed, epoch=epoch)
+def batches(steps=12, images=4, batch_size=12, seed=1, epoch=0):
+    order = identity_batches(LABELS, batch_size=batch_size, images=images, steps=steps, seed=seed, epoch=epoch)
     assert (order.shape, order.dtype) == ((steps * batch_size,), np.int32)
     return order.reshape(steps, batch_size)
 
 
-@pytest.mark.parametrize(("pictures", "batch_size"), [(4, 12), (2, 14), (3, 6), (5, 10)])
-def test_each_batch_holds_p_identities_with_k_pictures_each(pictures, batch_size):
-    for batch in batches(pictures=pictures, batch_size=batch_size):
-        assert Counter(Counter(LABELS[batch]).values()) == {pictures: batch_size // pictures}
+@pytest.mark.parametrize(("images", "batch_size"), [(4, 12), (2, 14), (3, 6), (5, 10)])
+def test_each_batch_holds_p_identities_with_k_images_each(images, batch_size):
+    for batch in batches(images=images, batch_size=batch_size):
+        assert Counter(Counter(LABELS[batch]).values()) == {images: batch_size // images}
 
 
-def test_a_picture_stands_once_in_a_batch_unless_its_identity_has_too_few():
+def test_an_image_stands_once_in_a_batch_unless_its_identity_has_too_few():
     for batch in batches(steps=40):
         repeated = {LABELS[sample] for sample, times in Counter(batch).items() if times > 1}
         assert repeated <= {3}
 
 
-def test_an_identity_with_too_few_pictures_shows_all_it_has():
+def test_an_identity_with_too_few_images_shows_all_it_has():
     groups = [batch[LABELS[batch] == 3] for batch in batches(steps=20)]
     groups = [Counter(group.tolist()) for group in groups if len(group)]
     assert len(groups) > 5
@@ -44,7 +44,7 @@ def test_all_identities_have_a_turn_before_one_has_two_more():
             assert len(set(LABELS[group])) == 6
 
 
-def test_an_identity_goes_through_all_its_pictures_before_it_repeats_one():
+def test_an_identity_goes_through_all_its_images_before_it_repeats_one():
     shown = np.concatenate([batch[LABELS[batch] == 40] for batch in batches(steps=40)])
     for turn in shown.reshape(-1, 4):
         assert len(set(turn)) == 4
@@ -59,19 +59,19 @@ def test_the_order_follows_from_seed_and_epoch_alone():
     assert (batches() != batches(seed=2)).any()
 
 
-def test_identities_with_too_few_pictures_are_counted():
-    assert [short_identities(LABELS, pictures) for pictures in (2, 3, 5, 10)] == [0, 1, 3, 7]
+def test_identities_with_too_few_images_are_counted():
+    assert [short_identities(LABELS, images) for images in (2, 3, 5, 10)] == [0, 1, 3, 7]
 
 
 @pytest.mark.parametrize(
-    ("pictures", "batch_size", "told"),
+    ("images", "batch_size", "told"),
     [
-        (1, 12, "`pictures` must be at least 2"),
+        (1, 12, "`images` must be at least 2"),
         (5, 12, "divide the batch size 12"),
         (4, 32, "`batch_size` must give 2 to 7 identities .* which gives 8"),
         (4, 4, "which gives 1"),
     ],
 )
-def test_a_batch_that_cannot_be_filled_is_refused(pictures, batch_size, told):
+def test_a_batch_that_cannot_be_filled_is_refused(images, batch_size, told):
     with pytest.raises(ValueError, match=told):
-        batches(pictures=pictures, batch_size=batch_size)
+        batches(images=images, batch_size=batch_size)

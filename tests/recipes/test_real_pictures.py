@@ -68,7 +68,7 @@ def test_its_tflite_file_scores_the_same(splits, features, network, tmp_path):
     path = to_tflite(network, tmp_path / "model.tflite").path
 
     def of(paths):
-        batches = pipeline.picture_batches(paths, size=network.input_shape[1:3])
+        batches = pipeline.image_batches(paths, size=network.input_shape[1:3])
         return np.concatenate([run_tflite(path, batch) for batch in batches])
 
     keras, lite = (score_splits(function, splits) for function in (features, of))

@@ -1,1 +1,167 @@
-"""One file for each dataset, which reads its official folder."""
+"""One file for each dataset, which reads its official folder, and one row of `DATASETS`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from keras_osnet.data import csv_list, folders
+from keras_osnet.data.datasets import (
+    cifar,
+    cuhk03,
+    dukemtmcreid,
+    grid,
+    market1501,
+    market1501_attributes,
+    mix4,
+    msmt17,
+    pa100k,
+    viper,
+)
+from keras_osnet.data.drawn import shapes, synthetic
+from keras_osnet.data.records import AttributeSplits, ClassArrays, Splits
+from keras_osnet.data.rendered import dataset as rendered
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A row of `DATASETS`.
+
+    Attributes:
+        load: function of the root folder, and of the number of the split where `splits` exceeds 1. It returns `Splits`,
+            `AttributeSplits` or `ClassArrays`.
+        expected_tree: layout of the official folder, for error messages.
+        identities, images: published counts of train, query and gallery, from the paper's Table 2 or, for rows that it
+            lacks, from the dataset's source. Market-1501's distractors count as one identity. Table 2 counts GRID's 775
+            distractors, all labelled 0, as 775 identities. Of VIPeR it counts both directions together.
+        splits: how many official or drawn splits there are.
+        protocol: row of `keras_osnet.metrics.ranking.PROTOCOLS`.
+        tasks: what its labels serve: "retrieval", "attributes", "classes".
+    """
+
+    load: Callable[..., Splits | AttributeSplits | ClassArrays]
+    expected_tree: str
+    identities: tuple[int, int, int] | None = None
+    images: tuple[int, int, int] | None = None
+    splits: int = 1
+    protocol: str = "market1501"
+    tasks: tuple[str, ...] = ("retrieval",)
+
+
+BOTH = ("retrieval", "attributes")
+DATASETS = {
+    "synthetic": Dataset(synthetic.load, synthetic.EXPECTED_TREE, tasks=BOTH),
+    "people": Dataset(rendered.load, rendered.EXPECTED_TREE, tasks=BOTH),
+    "market1501": Dataset(market1501.load, market1501.EXPECTED_TREE, (751, 750, 751), (12936, 3368, 15913)),
+    "market1501_attributes": Dataset(
+        market1501_attributes.load,
+        market1501_attributes.EXPECTED_TREE,
+        (751, 750, 751),
+        (12936, 3368, 15913),
+        tasks=BOTH,
+    ),
+    "cuhk03": Dataset(cuhk03.load, cuhk03.EXPECTED_TREE, (767, 700, 700), (7365, 1400, 5332)),
+    "cuhk03_labeled": Dataset(
+        partial(cuhk03.load, boxes="labeled"), cuhk03.EXPECTED_TREE, (767, 700, 700), (7368, 1400, 5328)
+    ),
+    "cuhk03_classic_detected": Dataset(
+        cuhk03.load_classic, cuhk03.EXPECTED_TREE, (1367, 100, 100), splits=20, protocol="cuhk03"
+    ),
+    "cuhk03_classic_labeled": Dataset(
+        partial(cuhk03.load_classic, boxes="labeled"),
+        cuhk03.EXPECTED_TREE,
+        (1367, 100, 100),
+        splits=20,
+        protocol="cuhk03",
+    ),
+    "dukemtmcreid": Dataset(dukemtmcreid.load, dukemtmcreid.EXPECTED_TREE, (702, 702, 1110), (16522, 2228, 17661)),
+    "msmt17": Dataset(msmt17.load, msmt17.EXPECTED_TREE, (1041, 3060, 3060), (30248, 11659, 82161)),
+    "msmt17_all": Dataset(msmt17.load_all, msmt17.EXPECTED_TREE, (4101, 0, 0), (126441, 0, 0)),
+    "viper": Dataset(viper.load, viper.EXPECTED_TREE, (316, 316, 316), (632, 316, 316), splits=20),
+    "grid": Dataset(grid.load, grid.EXPECTED_TREE, (125, 125, 900), (250, 125, 900), splits=10),
+    "mix4": Dataset(mix4.load, mix4.EXPECTED_TREE, (3261, 0, 0), (67071, 0, 0)),
+    "folder": Dataset(folders.load_folder, folders.FOLDER_TREE),
+    "csv": Dataset(folders.load_csv, csv_list.CSV_TREE),
+    "pa100k": Dataset(pa100k.load, pa100k.EXPECTED_TREE, tasks=("attributes",)),
+    "cifar10": Dataset(partial(cifar.load, "cifar10"), cifar.EXPECTED_TREE["cifar10"], tasks=("classes",)),
+    "cifar100": Dataset(partial(cifar.load, "cifar100"), cifar.EXPECTED_TREE["cifar100"], tasks=("classes",)),
+    "shapes": Dataset(lambda root: shapes.draw(), "(drawn in memory)\n", tasks=("classes",)),
+}
+ATTRIBUTE_DATASETS = {name: row for name, row in DATASETS.items() if "attributes" in row.tasks}
+
+
+def load(name, root, split=0):
+    """Reads the records of a dataset with identities. Images are opened later.
+
+    Args:
+        name: row of `DATASETS` for retrieval.
+        root: folder that holds the dataset's own official folder. The synthetic set is rendered there if need be.
+        split: which one, from 0, of a dataset that has several.
+
+    Returns:
+        `Splits` with train, query and gallery.
+
+    Raises:
+        ValueError: for an unknown name or split, or a folder that is missing or differently laid out.
+    """
+    row = _row(name, "retrieval")
+    if not 0 <= split < row.splits:
+        raise ValueError(f"`split` must be 0 .. {row.splits - 1} for {name}. Received: split={split}")
+    return row.load(root, split) if row.splits > 1 else row.load(root)
+
+
+def load_splits(name, root):
+    """Reads all splits of a dataset: a list of what `load` returns, of length 1 for most datasets."""
+    first = load(name, root)
+    return [first, *(load(name, root, split) for split in range(1, DATASETS[name].splits))]
+
+
+def load_attributes(name, root, val_identities=0):
+    """Reads the records of a dataset with attributes. Images are opened later.
+
+    Args:
+        name: row of `DATASETS` for attributes.
+        root: folder that holds the dataset's own official folder.
+        val_identities: how many training identities, the last ones, to keep for validation, of a dataset that has
+            identities and no validation part of its own.
+
+    Returns:
+        `AttributeSplits`. Of a ReID dataset, test is query and gallery without the images that have no attributes.
+
+    Raises:
+        ValueError: for an unknown name, a missing or differently laid out folder, or identities that do not suffice.
+    """
+    found = _row(name, "attributes").load(root)
+    if isinstance(found, AttributeSplits):
+        if val_identities:
+            raise ValueError(f"`val_identities` must be 0: {name} has a val part. Received: {val_identities}")
+        return found
+    identities = sorted({record.identity for record in found.train})
+    if not 0 <= val_identities < len(identities):
+        raise ValueError(f"`val_identities` must be below {len(identities)}. Received: {val_identities}")
+    held = set(identities[len(identities) - val_identities :])
+    train, val = (tuple(r for r in found.train if (r.identity in held) == kept) for kept in (False, True))
+    test = tuple(record for record in found.query + found.gallery if record.attributes)
+    return AttributeSplits(train, val, test, found.attribute_names)
+
+
+def load_classes(name, root):
+    """Reads a dataset for classification into memory.
+
+    Args:
+        name: row of `DATASETS` for classes.
+        root: folder that holds the dataset's own official folder.
+
+    Returns:
+        `ClassArrays`.
+
+    Raises:
+        ValueError: for an unknown name, or a folder that is missing or differently laid out.
+    """
+    return _row(name, "classes").load(root)
+
+
+def _row(name, task):
+    names = sorted(row for row in DATASETS if task in DATASETS[row].tasks)
+    if name not in names:
+        raise ValueError(f"`name` must be one of {names}. Received: name={name!r}")
+    return DATASETS[name]

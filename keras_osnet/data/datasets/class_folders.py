@@ -1,9 +1,9 @@
-"""ImageNet, and any set of pictures in a folder per class."""
+"""ImageNet, and any dataset with a folder of images per class."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_osnet.data.images import SUFFIXES
+from keras_osnet.data.images import SUFFIXES, first_three, scan_flat
 
 EXPECTED_TREE = """train/<class>/<any>.JPEG
 val/<class>/<any>.JPEG     (or test/)
@@ -12,18 +12,22 @@ val/<class>/<any>.JPEG     (or test/)
 
 @dataclass(frozen=True)
 class ClassSplits:
-    """(path, label) pairs of two parts, and the classes' names, sorted; a label counts them from 0."""
+    """(path, label) pairs of two parts, and the sorted names of the classes. A label is the place of its name, from 0.
+
+    `passed_over` names files and folders in the folders of the classes that are no images or cannot be read.
+    """
 
     train: tuple[tuple[str, int], ...]
     val: tuple[tuple[str, int], ...]
     classes: tuple[str, ...]
+    passed_over: tuple[str, ...] = ()
 
 
 def load(folder):
-    """Reads the names in `folder`/train and `folder`/val (or test), a folder per class. Hidden files are left out.
+    """Reads the file names below `folder`/train and `folder`/val (or test), a folder per class, without hidden files.
 
     Args:
-        folder: e.g. the one that holds ImageNet's train and val.
+        folder: holds the two parts, as ImageNet's train and val.
 
     Returns:
         `ClassSplits`.
@@ -42,18 +46,19 @@ def load(folder):
         odd = sorted(set(names[0]) ^ set(names[1]))
         raise ValueError(
             f"{folder} must hold the same classes in both parts. Received: {len(names[0])} and {len(names[1])}"
-            f"{', of which in one only: ' if odd else ''}{', '.join(odd[:3])}"
+            f"{', of which in one only: ' * bool(odd)}{first_three(odd)}"
         )
-    return ClassSplits(*(_part(part, names[0]) for part in parts), tuple(names[0]))
+    passed_over = []
+    found = [_part(part, names[0], passed_over) for part in parts]
+    return ClassSplits(*found, tuple(names[0]), tuple(passed_over))
 
 
-def _part(part, classes):
+def _part(part, classes, passed_over):
     found = []
     for label, name in enumerate(classes):
-        files = sorted(
-            path for path in (part / name).iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."
-        )
-        if not files:
-            raise ValueError(f"{part / name} must hold pictures ({', '.join(sorted(SUFFIXES))}). Received: none")
-        found += [(str(path), label) for path in files]
+        images, others = scan_flat(part / name)
+        if not images:
+            raise ValueError(f"{part / name} must hold images ({', '.join(sorted(SUFFIXES))}). Received: none")
+        found += [(str(path), label) for path in images]
+        passed_over += others
     return tuple(found)

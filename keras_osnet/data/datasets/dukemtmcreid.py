@@ -1,9 +1,9 @@
-"""DukeMTMC-reID, from its official folder. Its authors have withdrawn it; the paper reports on it."""
+"""DukeMTMC-reID, from its official folder. Its authors have withdrawn it; the paper reports scores on it."""
 
 import re
 from pathlib import Path
 
-from keras_osnet.data.datasets.market1501 import records_of, require
+from keras_osnet.data.datasets.official import records_of, require
 from keras_osnet.data.records import Splits
 
 FOLDER = "DukeMTMC-reID"
@@ -18,13 +18,13 @@ EXAMPLE = "0001_c2_f0046182.jpg (identity, camera, frame)"
 
 
 def load(root):
-    """Reads the names in `root`/DukeMTMC-reID. 408 identities of the gallery are distractors, with their own labels.
+    """Reads the file names below `root`/DukeMTMC-reID. 408 identities of the gallery are distractors with own labels.
 
     Args:
         root: folder that holds the official folder.
 
     Returns:
-        `Splits`; identities and cameras as the names have them.
+        `Splits` with the identities and cameras of the names.
 
     Raises:
         ValueError: if the folder is missing or differently laid out, or if file names do not parse.

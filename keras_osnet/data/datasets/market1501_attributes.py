@@ -1,4 +1,4 @@
-"""Market-1501 with the attributes that Lin et al. gave its identities."""
+"""Market-1501 with the attributes of its identities by Lin et al."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from keras_osnet.data.datasets import market1501
-from keras_osnet.data.datasets.grid import matlab_arrays
-from keras_osnet.data.datasets.market1501 import require
+from keras_osnet.data.datasets.official import require
+from keras_osnet.data.matlab import read_variables
 
 FILE = "market_attribute.mat"
 EXPECTED_TREE = f"""{market1501.EXPECTED_TREE}\
 {FILE}                     (or Market-1501_Attribute/{FILE})
 """
-# The names of the field's values 1, 2, ...: those of two values become one attribute, that of the second; the
-# ages one attribute each. Colours (up..., down...) are fields of their own already: 2 for yes.
+# Names of the values 1, 2, ... of a field. A field of two values becomes one attribute, named after its second value.
+# Each age becomes an attribute. Each colour (up..., down...) is a field already: 2 stands for yes.
 AGES = ("young", "teenager", "adult", "old")
 SECOND_VALUES = {
     "gender": "female",
@@ -33,10 +33,10 @@ NAMES = (
 
 
 def load(root):
-    """Reads Market-1501 and its attributes: 30 of 0 or 1, the same for all pictures of an identity.
+    """Reads Market-1501 and its attributes: 30 of 0 or 1, the same for all images of an identity.
 
-    27 fields become 30 attributes: `age` (1 to 4) one for each value; every other field (1 or 2) one for its second
-    value. Fields stand in another order in the file's two halves and are found by name.
+    27 fields become 30 attributes: one for each of the four values of `age`, and one for the second value of each other
+    field. The two halves of the file list their fields in different orders; fields are found by name.
 
     Args:
         root: folder that holds the official folder and market_attribute.mat.
@@ -45,8 +45,8 @@ def load(root):
         `Splits`. Records of distractors, and of identities that the file lacks, have no attributes.
 
     Raises:
-        ValueError: if something is missing, cut short or of another layout, a value is out of its range, or a
-            training identity has no attributes.
+        ValueError: if something is missing, damaged or of another layout, a value is out of its range, or a training
+            identity has no attributes.
 
     Reference: Lin et al., Improving Person Re-identification by Attribute and Identity Learning (2019).
     """
@@ -56,7 +56,9 @@ def load(root):
     splits, attributes = market1501.load(root), _read(path)
     without = sorted({r.identity for r in splits.train} - set(attributes))
     if without:
-        raise ValueError(f"{path} must hold all training identities. Received: {len(without)} less, first {without[0]}")
+        raise ValueError(
+            f"{path} must hold all training identities. Received: {len(without)} without, first {without[0]}"
+        )
     train, query, gallery = (
         tuple(replace(r, attributes=attributes.get(r.identity, ())) for r in records)
         for records in (splits.train, splits.query, splits.gallery)
@@ -66,13 +68,13 @@ def load(root):
 
 def _read(path):
     """Identity -> attributes in the order of `NAMES`."""
-    halves, found = matlab_arrays(path, ("market_attribute",))["market_attribute"], {}
+    halves, found = read_variables(path, ("market_attribute",))["market_attribute"], {}
     try:
         for half in ("train", "test"):
-            fields = halves[half].item()
-            identities = [int(cell.item()) for cell in fields["image_index"].item().ravel()]
-            columns = [column for name in fields.dtype.names if name != "image_index"
-                       for column in _columns(name, fields[name].item().ravel(), len(identities))]  # fmt: skip
+            fields = halves[half]
+            identities = [int(text) for text in fields["image_index"].ravel()]
+            columns = [column for name, values in fields.items() if name != "image_index"
+                       for column in _columns(name, values.ravel(), len(identities))]  # fmt: skip
             table = dict(columns)
             found |= zip(identities, zip(*(table[name].tolist() for name in NAMES), strict=True), strict=True)
     except (KeyError, AttributeError, TypeError, IndexError, ValueError) as error:

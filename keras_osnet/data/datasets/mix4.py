@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from keras_osnet.data.datasets import cuhk03, dukemtmcreid, market1501, msmt17
+from keras_osnet.data.datasets.official import require
 from keras_osnet.data.records import Splits
 
 SETS = (market1501, cuhk03, dukemtmcreid, msmt17)
@@ -16,16 +17,16 @@ def load(root):
         root: folder that holds the four official folders.
 
     Returns:
-        `Splits` whose query and gallery are empty. Identities and cameras are those of the four sets, one set's after
-        those of the sets before it.
+        `Splits` whose query and gallery are empty. Identities and cameras of each dataset are numbered after those of
+        the datasets before it.
 
     Raises:
-        ValueError: if one of the folders is missing, naming all that are, and for all that the four sets refuse.
+        ValueError: naming all folders that are missing, and whenever one of the four readers raises it.
 
-    Reference: paper, Section 4.1, Datasets and Settings: trained on before VIPeR and GRID.
+    Reference: paper, Section 4.1, Datasets and Settings: pre-training for VIPeR and GRID.
     """
     paths = (*market1501.REQUIRED, *cuhk03.required("detected"), *dukemtmcreid.REQUIRED, *msmt17.required(root))
-    market1501.require(root, "the four official folders that Mix4 merges", EXPECTED_TREE, paths)
+    require(root, "the four official folders that Mix4 merges", EXPECTED_TREE, paths)
     merged, identities, cameras = [], 0, 0
     for dataset in SETS:
         train = dataset.load(root).train

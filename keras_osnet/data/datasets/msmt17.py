@@ -4,17 +4,18 @@ import os
 import re
 from pathlib import Path
 
-from keras_osnet.data.datasets.market1501 import require
+from keras_osnet.data.datasets.official import require
+from keras_osnet.data.images import first_three
 from keras_osnet.data.records import Record, Splits
 
-# Version 2 has the faces masked and is otherwise the same. The folders of the training and of the test pictures:
+# Version 2 has the faces masked and is otherwise the same. The folders of the training and of the test images:
 VERSIONS = {"MSMT17_V1": ("train", "test"), "MSMT17_V2": ("mask_train_v2", "mask_test_v2")}
 EXPECTED_TREE = """MSMT17_V1/
     train/            0000/0000_000_01_0303morning_0008_0.jpg ...
     test/             0000/0000_000_01_0303morning_0020_0.jpg ...
     list_train.txt    0000/0000_000_01_0303morning_0008_0.jpg 0 ...
-    list_val.txt      (further pictures of train/; read for msmt17_all only)
-    list_query.txt    (pictures of test/, as list_gallery.txt)
+    list_val.txt      (further images of train/; read for msmt17_all only)
+    list_query.txt    (images of test/, as list_gallery.txt)
     list_gallery.txt
 or MSMT17_V2/ with the same lists, mask_train_v2/ and mask_test_v2/
 """
@@ -23,19 +24,19 @@ LINE = re.compile(r"((?:\S*/)?\d+_\d+_(\d+)(?:_[^/\s]*)?\.jpg)\s+(\d+)")
 
 
 def load(root):
-    """Reads the lists in `root`/MSMT17_V1 or, where that is not there, `root`/MSMT17_V2. list_val.txt is not used.
+    """Reads the lists in `root`/MSMT17_V1 or, if it does not exist, `root`/MSMT17_V2. list_val.txt is not used.
 
-    The test lists count their identities from 0 again; here they follow those of training.
+    The test lists number their identities from 0 again. Here they follow those of training.
 
     Args:
         root: folder that holds the official folder.
 
     Returns:
-        `Splits`; cameras and training identities as the lists have them.
+        `Splits` with the cameras and training identities of the lists.
 
     Raises:
         ValueError: if the folder is missing or differently laid out, if lines of a list do not parse, or if a list
-            names pictures that are not there.
+            names images that do not exist.
 
     Reference: Wei et al., CVPR 2018; paper, Table 2.
     """
@@ -43,23 +44,23 @@ def load(root):
 
 
 def load_all(root):
-    """All 126,441 pictures of the 4,101 people as one training set: train, val, query and gallery.
+    """Reads all 126,441 images of the 4,101 people as one training set: train, val, query and gallery.
 
-    This is torchreid's `combineall`, for networks that are scored on another dataset. Query and gallery are empty, as
-    every identity has been trained on. Arguments and errors are those of `load`.
+    This is torchreid's `combineall`, for networks that are scored on another dataset. Query and gallery of the result
+    are empty. Arguments and errors are those of `load`.
     """
     parts = _lists(root, ("train", "val", "query", "gallery"))
     return Splits(tuple(record for part in parts for record in part), (), ())
 
 
 def required(root, lists=("train", "query", "gallery")):
-    """Paths below `root` that must be there: version 1's, unless there is only version 2."""
+    """Paths below `root` that must exist: version 1's, unless there is only version 2."""
     version = next((name for name in VERSIONS if (Path(root) / name).is_dir()), "MSMT17_V1")
     return tuple(f"{version}/{name}" for name in (*VERSIONS[version], *(f"list_{part}.txt" for part in lists)))
 
 
 def _lists(root, names):
-    """Records of each list; query and gallery, which come last, count their identities on from the others."""
+    """Records of each list. Query and gallery come last; their identities follow those of the others."""
     paths = required(root, names)
     require(root, "MSMT17's official folder", EXPECTED_TREE, paths)
     train, test, *files = (Path(root) / path for path in paths)
@@ -74,23 +75,23 @@ def _lists(root, names):
 
 
 def _records(file, folder, first):
-    """Records of a list's pictures, its identities counted from `first`."""
+    """Records of a list's images, with identities from `first` on."""
     lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     matches = [LINE.fullmatch(line) for line in lines]
     bad = [line for line, match in zip(lines, matches, strict=True) if match is None]
     if bad or not lines:
         raise ValueError(
             f"{file} must have lines like `0000/0000_000_01_0303morning_0008_0.jpg 0` (identity and sequence, camera, "
-            f"...; label). Received: {len(lines)} lines, {len(bad)} of another form{': ' if bad else ''}"
-            f"{', '.join(bad[:3])}"
+            f"...; label). Received: {len(lines)} lines, {len(bad)} of another form{': ' * bool(bad)}"
+            f"{first_three(bad)}"
         )
-    # Listing each folder once takes a second for all 126,441 pictures.
+    # Listing each folder once takes a second for all 126,441 images.
     parents = {os.path.dirname(match[1]) for match in matches}
     there = {name: set(os.listdir(folder / name)) if (folder / name).is_dir() else () for name in parents}
     missing = [m[1] for m in matches if os.path.basename(m[1]) not in there[os.path.dirname(m[1])]]
     if missing:
         raise ValueError(
-            f"{folder} must hold the {len(lines)} pictures that {file} names. "
-            f"Received: {len(missing)} of them are missing: {', '.join(missing[:3])}"
+            f"{folder} must hold the {len(lines)} images that {file} names. "
+            f"Received: {len(missing)} of them are missing: {first_three(missing)}"
         )
     return tuple(Record(str(folder / m[1]), first + int(m[3]), int(m[2])) for m in matches)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.data.datasets.grid import matlab_arrays
-from keras_osnet.data.datasets.market1501 import require
+from keras_osnet.data.datasets.official import require
+from keras_osnet.data.matlab import read_variables
 from keras_osnet.data.records import AttributeSplits, Record
 
 FOLDER = "PA-100K"
@@ -15,14 +15,14 @@ EXPECTED_TREE = f"""{FOLDER}/
     release_data/        000001.jpg ... (or release_data/release_data/)
 """
 ANNOTATION = f"{FOLDER}/annotation.mat"
-PICTURES = f"{FOLDER}/release_data"
+IMAGES = f"{FOLDER}/release_data"
 PARTS = ("train", "val", "test")
 
 
 def load(root):
-    """Reads `root`/PA-100K: 80,000 training, 10,000 validation and 10,000 test pictures with 26 attributes.
+    """Reads `root`/PA-100K: 80,000 training, 10,000 validation and 10,000 test images with 26 attributes.
 
-    Pictures are opened later; that each is there is checked now. No identity is known: all are -1.
+    Images are opened later, but must exist now. No identity is known.
 
     Args:
         root: folder that holds the official folder.
@@ -31,24 +31,24 @@ def load(root):
         `AttributeSplits`.
 
     Raises:
-        ValueError: if the folder is missing, annotation.mat is cut short or of another layout, names and labels are
-            not equally many, an attribute's name repeats, labels are not 0 or 1, or pictures are missing.
+        ValueError: if the folder is missing, annotation.mat is damaged or of another layout, there is another number of
+            names than of labels, the name of an attribute repeats, labels are not 0 or 1, or images are missing.
 
     Reference: Liu et al., HydraPlus-Net (ICCV 2017); paper, Section 4.2.
     """
-    require(root, "PA-100K's official folder", EXPECTED_TREE, (ANNOTATION, PICTURES))
-    path, folder = Path(root) / ANNOTATION, Path(root) / PICTURES
+    require(root, "PA-100K's official folder", EXPECTED_TREE, (ANNOTATION, IMAGES))
+    path, folder = Path(root) / ANNOTATION, Path(root) / IMAGES
     nested = folder / "release_data"
     folder = nested if nested.is_dir() else folder
     keys = [f"{part}_{what}" for part in PARTS for what in ("images_name", "label")]
-    arrays = matlab_arrays(path, [*keys, "attributes"])
+    arrays = read_variables(path, [*keys, "attributes"])
     names = attribute_names(_texts(arrays["attributes"], path, "attributes"), path)
-    there = {picture.name for picture in folder.iterdir()}
+    there = {image.name for image in folder.iterdir()}
     return AttributeSplits(*(_part(arrays, part, names, path, folder, there) for part in PARTS), names)
 
 
 def attribute_names(names, path):
-    """The names as a tuple, if each occurs once."""
+    """Returns the names as a tuple, after checking that each occurs once."""
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated or not names:
         raise ValueError(f"{path} must name every attribute once. Received: {len(names)} names, repeated: {repeated}")
@@ -67,20 +67,16 @@ def _part(arrays, part, names, path, folder, there):
     missing = [name for name in files if name not in there]
     if missing:
         raise ValueError(
-            f"{folder} must hold the pictures that {path.name} names. Received: {len(missing)} of {len(files)} of "
+            f"{folder} must hold the images that {path.name} names. Received: {len(missing)} of {len(files)} of "
             f"{part} are missing, first {missing[0]}"
         )
     rows = labels.astype(int).tolist()
-    return tuple(Record(str(folder / file), -1, None, tuple(row)) for file, row in zip(files, rows, strict=True))
+    return tuple(Record(str(folder / file), None, None, tuple(row)) for file, row in zip(files, rows, strict=True))
 
 
-def _texts(cells, path, name):
-    """A column of MATLAB cells that hold a text each."""
-    try:
-        if cells.dtype.kind not in "OU":
-            raise TypeError
-        return [str(cell[0].item() if cell.dtype == object else cell.item()) for cell in cells[:, 0]]
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} must hold a column of texts in `{name}`. Received: {cells.dtype} of shape {cells.shape}"
-        ) from error
+def _texts(column, path, name):
+    """A column of MATLAB cells with a text each, or of rows of text."""
+    texts = column.ravel().tolist() if isinstance(column, np.ndarray) else [column]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{path} must hold a column of texts in `{name}`. Received: shape {np.shape(column)}")
+    return [text.rstrip() for text in texts]

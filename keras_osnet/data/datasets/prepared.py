@@ -1,90 +1,81 @@
-"""Pictures in classes, in the TFRecords that tensorflow-datasets prepares: imagenet2012 and others of their kind."""
+"""Images in classes, in the TFRecords that tensorflow-datasets prepares: imagenet2012 and others of their kind."""
 
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.json_format import ParseError
 
-from keras_osnet.data.images import decode_tensor
+from keras_osnet.data.images import naming_unreadable
 
 INFO = "dataset_info.json"
-SPLITS = (("train",), ("validation", "test"))  # the first of each that there is
+SPLITS = (("train",), ("validation", "test"))  # the first of each that exists
 FEATURES = {"image": "Image", "label": "ClassLabel"}
 FILES_AT_ONCE, WINDOW = 16, 4096
 FRAME = 16  # bytes around a record: its length in 8, and two checksums
 
 
 class Shards:
-    """`keras_osnet.data.resized_crops.Part` of TFRecord files. The n-th picture of an epoch takes row n.
+    """`keras_osnet.data.resized_crops.Part` of TFRecord files. The n-th image of an epoch takes row n.
 
-    Files come in a drawn order, 16 of them in turns; then each 4096 records are put in a drawn order. That many encoded
-    pictures are in memory about three times over, .45 GB each of ImageNet. `Dataset.shuffle` would hold them once, but
-    its order follows from TensorFlow's global seed too.
+    Files come in a random order, 16 of them in turns; then each 4096 records are shuffled. That many encoded images are
+    in memory about three times, .45 GB each of ImageNet. `Dataset.shuffle` would hold them once, but its order follows
+    from TensorFlow's global seed too.
 
     Args:
         paths: TFRecord files.
-        lengths: how many records each has.
-        classes: how many there are.
-        parse: function of a record that gives (encoded picture, int32 label).
+        lengths: number of records in each.
+        classes: number of classes.
+        parse: function of a record that returns (encoded image, int32 label).
     """
 
     def __init__(self, paths, lengths, classes, parse):
-        self.paths, self.lengths, self.classes, self.read = [str(path) for path in paths], list(lengths), classes, parse
-        self.count = sum(self.lengths)
+        self.paths, self.count, self.classes, self._parse = list(map(str, paths)), sum(lengths), classes, parse
 
     def shuffled(self, seed, epoch):
         seed = tf.stack([seed, epoch])
         paths = tf.random.experimental.stateless_shuffle(tf.constant(self.paths), seed=seed)
         records = tf.data.Dataset.from_tensor_slices(paths).interleave(
-            tf.data.TFRecordDataset, FILES_AT_ONCE, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+            _named_records, FILES_AT_ONCE, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 
         def mixed(number, window):
-            return tf.random.experimental.stateless_shuffle(window, seed=tf.random.fold_in(seed, number))
+            places = tf.range(tf.size(window["number"]))
+            order = tf.random.experimental.stateless_shuffle(places, seed=tf.random.fold_in(seed, number))
+            return tf.nest.map_structure(lambda values: tf.gather(values, order), window)
 
         return records.batch(WINDOW).enumerate().map(mixed).prefetch(1).unbatch().enumerate()
 
     def in_order(self):
-        return tf.data.TFRecordDataset(self.paths)
+        return tf.data.Dataset.from_tensor_slices(self.paths).flat_map(_named_records)
 
-    @contextmanager
+    def read(self, sample):
+        name = tf.strings.join(["record ", tf.strings.as_string(sample["number"]), " of ", sample["path"]])
+        return *self._parse(sample["record"]), name
+
     def naming_unreadable(self):
-        try:
-            yield
-        except tf.errors.OpError as error:
-            place = self._first_unreadable()
-            if place is None:
-                raise
-            raise ValueError(f"{place} cannot be read: it is damaged, or its image is no picture") from error
+        return naming_unreadable((), name=f"a record of {self.paths[0]} or of the files beside it")
 
-    def _first_unreadable(self):
-        """Which record of which file, in words; None if all can be read."""
-        sizes = self.in_order().map(lambda sample: tf.shape(decode_tensor(self.read(sample)[0])), tf.data.AUTOTUNE)
-        sizes, number, ends = iter(sizes), 0, np.cumsum(self.lengths)
-        try:
-            while next(sizes, None) is not None:
-                number += 1
-        except tf.errors.OpError:
-            file = int(np.searchsorted(ends, number, side="right"))
-            return f"Record {number - ends[file] + self.lengths[file]} (from 0) of {self.paths[file]}"
-        return None
+
+def _named_records(path):
+    """Records of a TFRecord file with its path and their numbers from 0."""
+    records = tf.data.TFRecordDataset(path).enumerate()
+    return records.map(lambda number, record: {"path": path, "number": number, "record": record})
 
 
 def load(folder):
-    """Finds the splits train and validation (or test) in a folder that tensorflow-datasets has prepared.
+    """Reads the splits train and validation (or test) of a folder that tensorflow-datasets has prepared.
 
     Args:
-        folder: the one that holds dataset_info.json, e.g. ~/tensorflow_datasets/imagenet2012/5.1.0.
+        folder: holds dataset_info.json, e.g. ~/tensorflow_datasets/imagenet2012/5.1.0.
 
     Returns:
-        (train, validation), a `Shards` each.
+        (train, validation), each a `Shards`.
 
     Raises:
-        ValueError: if there is no such set in the folder, a split or file of it is missing, cut off or without labels,
-            or its features are not an `image` and a `label`.
-        ImportError: where tensorflow-datasets is not installed.
+        ValueError: if there is no such dataset in the folder, a split or file of it is missing, truncated or without
+            labels, or its features are not an `image` and a `label`.
+        ImportError: if tensorflow-datasets is not installed.
 
     Reference: https://www.tensorflow.org/datasets/external_tfrecord
     """
@@ -98,7 +89,9 @@ def load(folder):
     try:
         info = tfds.builder_from_directory(folder).info
     except (OSError, ValueError, KeyError, ParseError) as error:
-        raise ValueError(f"{folder} must hold what tensorflow-datasets has prepared. Received: {error}") from error
+        raise ValueError(
+            f"{folder} must hold a dataset that tensorflow-datasets has prepared. Received: {error}"
+        ) from error
     if info.file_format not in (None, tfds.core.FileFormat.TFRECORD):
         raise ValueError(f"{folder} must hold TFRecords. Received: {info.file_format.value}")
     names = [next((name for name in row if name in info.splits), None) for row in SPLITS]
@@ -110,7 +103,7 @@ def load(folder):
 
 
 def _image_and_label(tfds, features, folder):
-    """These two of a set's features, so that no other is parsed."""
+    """These two of a dataset's features, so that no other is parsed."""
     found = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     kinds = {name: getattr(tfds.features, kind) for name, kind in FEATURES.items()}
     if (
@@ -135,7 +128,7 @@ def _part(tfds, split, features):
 
     part = Shards(paths, lengths, features["label"].num_classes, parse)
     with part.naming_unreadable():
-        _, label = parse(next(iter(part.in_order())))
+        _, label, _ = part.read(next(iter(part.in_order())))
     if label < 0:
         raise ValueError(f"The split {split.name} of {paths[0].parent} must have labels. Received: {int(label)}")
     return part
@@ -143,15 +136,15 @@ def _part(tfds, split, features):
 
 def _check_files(paths, lengths, split):
     if not sum(lengths):
-        raise ValueError(f"The split {split.name} must hold pictures. Received: none")
+        raise ValueError(f"The split {split.name} must hold images. Received: none")
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(paths)} files of the split {split.name} are missing: "
             f"{', '.join(map(str, missing[:3]))}{', ...' if len(missing) > 3 else ''}"
         )
-    # `num_bytes` is the sum of the records or, of some writers, of the files. Where it is neither, something may be cut
-    # off; only then is each record looked for, which takes minutes on a slow disk.
+    # `num_bytes` is the sum of the records or, from some writers, of the files. If it is neither, something may be
+    # truncated. Only then are the records counted, which takes minutes on a slow disk.
     if sum(path.stat().st_size for path in paths) - split.num_bytes in (0, FRAME * sum(lengths)):
         return
     for path, length in zip(paths, lengths, strict=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.data.datasets.market1501 import parsed, require
+from keras_osnet.data.datasets.official import parsed, require
 from keras_osnet.data.records import Record, Splits
 
 FOLDER = "VIPeR"
@@ -21,21 +21,21 @@ SEED = 632
 
 
 def load(root, split):
-    """Reads the names in `root`/VIPeR, and draws which half of the identities trains.
+    """Reads the file names below `root`/VIPeR, and draws the half of the identities that trains.
 
-    Splits 2 k and 2 k + 1 share draw k, so one training serves both: the first searches camera b for the people of
-    camera a, the second a for those of b. The paper's scores are means over 10 draws, here 20 splits.
+    Splits 2 k and 2 k + 1 share draw k, so that one training serves both: the first searches camera b for the people of
+    camera a, the second camera a for those of b. The paper's scores are means over 10 draws, which are 20 splits here.
 
     Args:
         root: folder that holds the official folder.
-        split: which one, from 0; any number has its own draw, `DATASETS` offers 20.
+        split: which one, from 0. Any number has its own draw; `DATASETS` lists 20.
 
     Returns:
-        `Splits`; identities as the names have them, camera a is 1 and b is 2.
+        `Splits` with the identities of the names; camera a is 1 and b is 2.
 
     Raises:
         ValueError: if the folder is missing or differently laid out, if file names do not parse, or if an identity
-            has not just one picture of each camera.
+            has another number of images than one of each camera.
 
     Reference: Gray et al., PETS 2007; paper, Tables 2 and 4.
     """
@@ -48,10 +48,10 @@ def load(root, split):
     odd = sorted(identity for identity in a | b if (a[identity], b[identity]) != (1, 1))
     if odd:
         raise ValueError(
-            f"{Path(root) / FOLDER} must hold one picture of each identity in cam_a and one in cam_b. "
+            f"{Path(root) / FOLDER} must hold one image of each identity in cam_a and one in cam_b. "
             f"Received: {len(odd)} identities with more or fewer: {', '.join(f'{i:03d}' for i in odd[:3])}"
         )
-    # NumPy's older generator, as its numbers are the same in every version.
+    # NumPy's older generator: its numbers are the same in every version.
     order = np.random.RandomState((SEED, split // 2)).permutation(sorted(a))
     training = set(order[: len(order) // 2].tolist())
     train = tuple(record for view in views for record in view if record.identity in training)

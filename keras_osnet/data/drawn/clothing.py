@@ -45,7 +45,7 @@ LOWER_GARMENTS = ("trousers", "shorts", "skirt")
 
 @dataclass(frozen=True)
 class Pedestrian:
-    """What stays the same about one person in every picture; colours are keys of `PALETTE`, "" means: has none."""
+    """What stays the same about one person in every image; colours are keys of `PALETTE`, "" means: has none."""
 
     female: bool
     height: float

@@ -1,4 +1,4 @@
-"""How a pedestrian looks from any side: `draw` puts one onto a picture with lines, ellipses and shaded cloth."""
+"""How a pedestrian looks from any side: `draw` puts one onto an image with lines, ellipses and shaded cloth."""
 
 import math
 from dataclasses import dataclass

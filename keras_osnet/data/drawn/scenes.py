@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 
 from keras_osnet.data.drawn.pedestrians import View
 
-# Pictures are drawn at twice 128 x 64 and reduced: that is the antialiasing.
+# Images are drawn at twice 128 x 64 and reduced: that is the antialiasing.
 CANVAS = (128, 256)
 
 
@@ -16,7 +16,7 @@ class Camera:
     """One camera: its place, its optics and its light.
 
     `gains` scale R, G, B; `gamma` > 1 darkens middle tones; `contrast` scales about mid-grey; `blur` is the radius in
-    pixels; `noise` the standard deviation (0..255); `size` the height of a person as a share of the picture; `yaws`
+    pixels; `noise` the standard deviation (0..255); `size` the height of a person as a share of the image; `yaws`
     the directions people walk in, in radians (0: towards the camera); `tilt` and `light` are those of `View`;
     `quality` is JPEG's.
     """
@@ -61,14 +61,14 @@ def view_of(person, row, rng):
 def expose(image, row, rng):
     """What a camera (row of `CAMERAS`) makes of the scene: optics, light, sensor; JPEG is left to the writer."""
     image = image.filter(ImageFilter.BoxBlur(row.blur * rng.uniform(0.7, 1.4)))
-    # Gain, gamma and contrast act on each value alone: a table of 3 x 256 instead of arithmetic on the picture.
+    # Gain, gamma and contrast act on each value alone: a table of 3 x 256 instead of arithmetic on the image.
     gains = np.array(row.gains) * rng.normal(1, 0.03, 3) * rng.uniform(0.9, 1.06)
     curve = (np.arange(256) / 255) ** (row.gamma * rng.uniform(0.9, 1.1))
     table = 255 * ((curve * gains[:, None] - 0.45) * row.contrast * rng.uniform(0.9, 1.05) + 0.45)
     # One plane per colour: NumPy is slow along a last axis of three.
     planes = zip(table.astype(np.float32), np.moveaxis(np.asarray(image), 2, 0), strict=True)
     pixels = np.stack([tones.take(plane, mode="clip") for tones, plane in planes])
-    # Light falls off across the picture and down it, in another direction in every shot.
+    # Light falls off across the image and down it, in another direction in every shot.
     down, across = rng.normal(0, (0.05, 0.06))
     ramp = np.add.outer(np.linspace(-down, down, image.height), np.linspace(1 - across, 1 + across, image.width))
     pixels *= ramp.astype(np.float32)
@@ -152,7 +152,7 @@ PLACES = {"street": _street, "bricks": _bricks, "park": _park, "shop": _shop}
 
 
 def occlude(pen, rng):
-    """Draw something low or narrow before the person: a post, or a box at the foot of the picture."""
+    """Draw something low or narrow before the person: a post, or a box at the foot of the image."""
     x, colour = int(rng.integers(0, 128)), _tint(rng, (96, 96, 92), 30)
     if rng.random() < 0.5:
         pen.rectangle((x, 0, x + 9, 256), fill=colour)

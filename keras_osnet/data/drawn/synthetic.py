@@ -1,15 +1,12 @@
-"""The built-in set: drawn pedestrians before four cameras, rendered on first use, in the layout of Market-1501.
+"""The built-in dataset: drawn pedestrians before four cameras, rendered on first use, in the layout of Market-1501.
 
-Every picture follows from the seed alone. Cameras differ in place, light, colour cast, sharpness and height, so
-that plain colours mislead; people share a small palette, so that only the combination of garment, pattern, logo and
-bag tells them apart, at several scales (the case that OSNet is made for: Zhou et al., ICCV 2019, section 1).
+Every image follows from the seed alone. Cameras differ in place, light, colour cast, sharpness and height, so that
+colours alone mislead. People share a small palette, so that only the combination of garment, pattern, logo and bag
+tells them apart, at several scales. OSNet is made for this case (paper, Section 1).
 """
 
 import csv
-import json
 import os
-import shutil
-import uuid
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +17,9 @@ from PIL import Image, ImageDraw
 from keras_osnet.data.drawn.clothing import ATTRIBUTES, describe
 from keras_osnet.data.drawn.pedestrians import draw
 from keras_osnet.data.drawn.scenes import CAMERAS, CANVAS, PLACES, expose, occlude, view_of
+from keras_osnet.data.once import make_once
 from keras_osnet.data.records import Record, Splits
+from keras_osnet.files import read_json, write_json
 
 FOLDER = "synthetic-pedestrians"
 EXPECTED_TREE = f"""\
@@ -31,15 +30,15 @@ EXPECTED_TREE = f"""\
     query/0201_c1s1_002012_01.jpg
     gallery/0000_c1s1_100000_01.jpg        identity 0000: a distractor
 """
-# Raised whenever the same settings would give other pictures, so that an old folder is not taken for a new one.
+# Raised whenever the same settings would render other images, so that an old folder is not taken for a new one.
 VERSION = 1
-# Distractors are people too, with numbers of their own far from those of the identities.
+# Distractors are people too. Their numbers are far from those of the identities.
 FIRST_DISTRACTOR = 10_000
 
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """How large the set is; `width` and `height` in pixels, `distractors` in pictures."""
+    """Seed and size of the dataset; `width` and `height` in pixels, `distractors` in images."""
 
     seed: int = 1501
     train_identities: int = 200
@@ -61,38 +60,41 @@ class SyntheticSettings:
 
 
 def load(root, settings=None):
-    """Return the synthetic set in `root`, rendering it there first where it is not there yet.
+    """Reads the synthetic dataset in `root`, after rendering it there if it is not there yet.
 
     Args:
-        root: the folder that holds, or will hold, the folder `synthetic-pedestrians`.
-        settings: a `SyntheticSettings`; None means the defaults (about 2,000 training pictures).
+        root: folder that holds, or will hold, the folder `synthetic-pedestrians`.
+        settings: `SyntheticSettings`. Default: about 2,000 training images.
 
     Returns:
-        `Splits`. Identities 1 .. train_identities train, the next test_identities are query and gallery; gallery
-        pictures of identity 0 are distractors and carry no attributes.
+        `Splits`. Identities 1 .. train_identities train, the next test_identities are query and gallery. Gallery images
+        of identity 0 are distractors and have no attributes.
 
     Raises:
-        ValueError: the folder is there but was rendered with other settings, or files are missing from it.
+        ValueError: if the folder was rendered with other settings, or files are missing from it.
+        OSError: if it cannot be written.
     """
     settings = settings or SyntheticSettings()
     folder = Path(root) / FOLDER
-    if not folder.exists():
-        _write(folder, settings)
+    make_once(folder, lambda part: _write(part, settings))
     _check(folder, settings)
-    with open(folder / "attributes.csv", newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    labels = {int(row[0]): tuple(map(int, row[1:])) for row in rows}
-    splits = {}
-    for split, pictures in plan(settings).items():
+    labels, splits = labels_of(settings), {}
+    for split, images in plan(settings).items():
         splits[split] = tuple(
             Record(str(folder / split / name), _identity(person), camera, labels.get(person, ()))
-            for name, (person, camera, _) in sorted(pictures.items())
+            for name, (person, camera, _) in sorted(images.items())
         )
-    return Splits(**splits, attribute_names=tuple(header[1:]))
+    return Splits(**splits, attribute_names=tuple(ATTRIBUTES))
+
+
+def labels_of(settings):
+    """{identity: 0 or 1 for each of `ATTRIBUTES`}."""
+    people = range(1, settings.train_identities + settings.test_identities + 1)
+    return {i: tuple(int(has(person_of(i, settings))) for has in ATTRIBUTES.values()) for i in people}
 
 
 def plan(settings):
-    """Return, for each split, file name -> (person, camera, shot): all that `render` needs besides the settings."""
+    """Lists the images of each split: {split: {file name: (person, camera, shot)}}."""
     splits = {"train": {}, "query": {}, "gallery": {}}
 
     def add(split, person, camera, shot):
@@ -119,23 +121,26 @@ def _identity(person):
     return person if person < FIRST_DISTRACTOR else 0
 
 
-@lru_cache(maxsize=1)  # pictures of one person follow one another
+@lru_cache(maxsize=1)  # images of one person follow one another
 def person_of(identity, settings):
-    """Return the `Pedestrian` that is this identity."""
+    """Returns the `Pedestrian` of an identity."""
     return describe(np.random.default_rng((settings.seed, identity)))
 
 
 def render(identity, camera, shot, settings=None):
-    """Return the picture of one identity before one camera: PIL image, RGB; the same arguments, the same pixels.
+    """Renders one identity before one camera. The same arguments give the same pixels.
 
     Args:
         identity: which person, from 1.
-        camera: from 1 to 4, a row of `CAMERAS`.
-        shot: which of the pictures this camera takes of this person, from 0.
-        settings: a `SyntheticSettings`, for the seed and the size; None means the defaults.
+        camera: row of `CAMERAS`, from 1 to 4.
+        shot: number of the image that this camera takes of this person, from 0.
+        settings: `SyntheticSettings`, for the seed and the size. Default: as in `load`.
+
+    Returns:
+        PIL image, RGB.
 
     Raises:
-        ValueError: there is no such camera.
+        ValueError: if there is no such camera.
     """
     settings = settings or SyntheticSettings()
     if not 1 <= camera <= len(CAMERAS):
@@ -156,28 +161,15 @@ def render(identity, camera, shot, settings=None):
 
 
 def _write(folder, settings):
-    """Render into a sibling folder and rename it at the end, so that `folder` is whole or not there at all."""
-    part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    try:
-        for split, pictures in plan(settings).items():
-            (part / split).mkdir(parents=True)
-            for name, (person, camera, shot) in pictures.items():
-                render(person, camera, shot, settings).save(part / split / name, quality=CAMERAS[camera - 1].quality)
-        with open(part / "attributes.csv", "w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(("identity", *ATTRIBUTES))
-            for identity in range(1, settings.train_identities + settings.test_identities + 1):
-                person = person_of(identity, settings)
-                table.writerow((identity, *(int(has(person)) for has in ATTRIBUTES.values())))
-        (part / "settings.json").write_text(json.dumps(_stamp(settings), indent=2) + "\n", encoding="utf-8")
-        try:
-            os.replace(part, folder)
-        except OSError:
-            # Another process (a second worker) was first; both hold the same pictures. Else the error stands.
-            if not folder.exists():
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    for split, images in plan(settings).items():
+        (folder / split).mkdir()
+        for name, (person, camera, shot) in images.items():
+            render(person, camera, shot, settings).save(folder / split / name, quality=CAMERAS[camera - 1].quality)
+    with open(folder / "attributes.csv", "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("identity", *ATTRIBUTES))
+        table.writerows((identity, *labels) for identity, labels in labels_of(settings).items())
+    write_json(folder / "settings.json", _stamp(settings))
 
 
 def _stamp(settings):
@@ -187,18 +179,18 @@ def _stamp(settings):
 def _check(folder, settings):
     remedy = "Move or delete the folder to have it rendered again, or pass another `root`."
     try:
-        found = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        found = read_json(folder / "settings.json")
+    except (OSError, ValueError):
         found = "no readable settings.json"
     if found != _stamp(settings):
         raise ValueError(
             f"The folder {folder} must be rendered with `settings`={_stamp(settings)}. Received: {found}. {remedy}"
         )
-    for split, pictures in plan(settings).items():
+    for split, images in plan(settings).items():
         there = set(os.listdir(folder / split)) if (folder / split).is_dir() else set()
-        missing = sorted(set(pictures) - there)
+        missing = sorted(set(images) - there)
         if missing:
             raise ValueError(
-                f"The folder {folder / split} must hold {len(pictures)} pictures. Received: {len(missing)} of them are "
+                f"The folder {folder / split} must hold {len(images)} images. Received: {len(missing)} of them are "
                 f"missing, first {missing[0]}. {remedy}"
             )

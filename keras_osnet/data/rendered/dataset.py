@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.data.datasets.market1501 import EXAMPLE, NAME, parsed, require
+from keras_osnet.data.datasets.market1501 import EXAMPLE, NAME
+from keras_osnet.data.datasets.official import parsed, require
 from keras_osnet.data.records import Record, Splits
 
 FOLDER = "rendered-people"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.data import ATTRIBUTE_DATASETS, DATASETS, load, load_attributes
+from keras_osnet.data import ATTRIBUTE_DATASETS, DATASETS, load, load_attributes, load_classes
 from keras_osnet.data import images as image_files
-from keras_osnet.data.datasets import cifar, class_folders
+from keras_osnet.data.datasets import class_folders
 from keras_osnet.data.resized_crops import CENTRE
 from keras_osnet.export.calibration import calibration_images, evenly_spread, normalised
 from keras_osnet.export.litert import TFLiteNetwork
@@ -198,7 +198,7 @@ def _attributes(name, dataset=None, *, root, metric, split):
 
 
 def _arrays(name, *, root, metric, split):
-    data = cifar.shapes() if name == "shapes" else cifar.load(name, root)
+    data = load_classes(name, root)
     counts = {"images": len(data.test), "classes": len(data.classes)}
     return TestSet(name, CLASSIFICATION, data.train, data.test, data.test_labels, counts, data.classes)
 

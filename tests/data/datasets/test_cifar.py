@@ -8,13 +8,14 @@ import pytest
 from PIL import Image
 
 from keras_osnet.data.datasets import cifar
+from keras_osnet.data.drawn import shapes
 
 SIZES = {"train": 6, "test": 3}
 CLASSES = {"cifar10": [f"kind{i}" for i in range(10)], "cifar100": [f"sort{i}" for i in range(100)]}
 
 
 def content(name, seed=0):
-    """Part -> (pictures (N, 3, 32, 32), labels) of random levels, planes first as in the files."""
+    """Part -> (images (N, 3, 32, 32), labels) of random levels, planes first as in the files."""
     rng = np.random.default_rng(seed)
     return {
         part: (rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), rng.integers(0, len(CLASSES[name]), count))
@@ -26,10 +27,10 @@ def binary(root, name):
     found = content(name)
     folder = root / {"cifar10": "cifar-10-batches-bin", "cifar100": "cifar-100-binary"}[name]
     folder.mkdir()
-    for part, (pictures, labels) in found.items():
+    for part, (images, labels) in found.items():
         rows = [
-            bytes(([7] if name == "cifar100" else []) + [label]) + picture.tobytes()  # 7: a coarse label
-            for picture, label in zip(pictures, labels.tolist(), strict=True)
+            bytes(([7] if name == "cifar100" else []) + [label]) + image.tobytes()  # 7: a coarse label
+            for image, label in zip(images, labels.tolist(), strict=True)
         ]
         if name == "cifar100":
             (folder / f"{part}.bin").write_bytes(b"".join(rows))
@@ -49,16 +50,16 @@ def python(root, name):
     folder.mkdir()
     key = {"cifar10": b"labels", "cifar100": b"fine_labels"}[name]
 
-    def write(file, pictures, labels):
-        batch = {b"data": pictures.reshape(len(labels), -1), key: [int(label) for label in labels]}
+    def write(file, images, labels):
+        batch = {b"data": images.reshape(len(labels), -1), key: [int(label) for label in labels]}
         (folder / file).write_bytes(pickle.dumps(batch, protocol=2))
 
-    pictures, labels = found["train"]
+    images, labels = found["train"]
     if name == "cifar100":
-        write("train", pictures, labels)
+        write("train", images, labels)
     else:
         for i, cut in enumerate(np.array_split(np.arange(len(labels)), 5), 1):
-            write(f"data_batch_{i}", pictures[cut], labels[cut])
+            write(f"data_batch_{i}", images[cut], labels[cut])
     write("test" if name == "cifar100" else "test_batch", *found["test"])
     meta = {key.replace(b"labels", b"label_names"): [c.encode() for c in CLASSES[name]]}
     (folder / ("meta" if name == "cifar100" else "batches.meta")).write_bytes(pickle.dumps(meta, protocol=2))
@@ -67,14 +68,14 @@ def python(root, name):
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 @pytest.mark.parametrize("write", [binary, python])
-def test_every_version_gives_the_same_pictures_labels_and_names(tmp_path, name, write):
+def test_every_version_gives_the_same_images_labels_and_names(tmp_path, name, write):
     expected, found = write(tmp_path, name), cifar.load(name, tmp_path)
-    for part, (pictures, labels) in expected.items():
+    for part, (images, labels) in expected.items():
         given = getattr(found, part)
         assert given.shape == (SIZES[part], 32, 32, 3)
         assert given.dtype == np.uint8
         for i, row, column, channel in [(0, 0, 0, 0), (1, 5, 30, 2), (2, 31, 7, 1)]:
-            assert given[i, row, column, channel] == pictures[i, channel, row, column]
+            assert given[i, row, column, channel] == images[i, channel, row, column]
         np.testing.assert_array_equal(getattr(found, f"{part}_labels"), labels)
     assert list(found.classes) == CLASSES[name]
 
@@ -144,10 +145,10 @@ def test_a_missing_set_or_file_is_named(tmp_path):
 
 
 def test_the_drawn_set_follows_from_the_seed_and_has_all_classes():
-    one, same, other = (cifar.shapes(seed, train=80, test=20) for seed in (1, 1, 2))
+    one, same, other = (shapes.draw(seed, train=80, test=20) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.train, same.train)
     assert (one.train != other.train).mean() > 0.5
     assert one.train.shape == (80, 32, 32, 3)
     assert set(one.train_labels.tolist()) == set(range(10))
-    # Pictures, not flat ground: the levels of each spread further than the noise of 12.
+    # Images, not flat ground: the levels of each spread further than the noise of 12.
     assert one.train.std(axis=(1, 2, 3)).min() > 12

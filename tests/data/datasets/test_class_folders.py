@@ -1,4 +1,4 @@
-"""Pictures in a folder per class, as ImageNet's validation set is usually laid out."""
+"""Images in a folder per class, as ImageNet's validation set is usually laid out."""
 
 import pytest
 
@@ -12,15 +12,15 @@ FILES = {
 
 def tree(root, files=FILES):
     for part, classes in files.items():
-        for name, pictures in classes.items():
+        for name, images in classes.items():
             (root / part / name).mkdir(parents=True)
-            for picture in pictures:
-                (root / part / name / picture).touch()
+            for image in images:
+                (root / part / name / image).touch()
     return root
 
 
 @pytest.mark.parametrize("second", ["val", "test"])
-def test_classes_are_numbered_by_name_and_pictures_sorted(tmp_path, second):
+def test_classes_are_numbered_by_name_and_images_sorted(tmp_path, second):
     splits = load(tree(tmp_path, {"train": FILES["train"], second: FILES["val"]}))
     assert splits.classes == ("n01", "n02")
     expected = [("n01/a.JPEG", 0), ("n01/b.JPEG", 0), ("n02/c.jpg", 1)]
@@ -33,7 +33,7 @@ def test_classes_are_numbered_by_name_and_pictures_sorted(tmp_path, second):
     [
         ({"train": FILES["train"]}, "`folder` must hold\ntrain/"),
         ({**FILES, "val": {"n01": ("d.JPEG",)}}, "the same classes.*Received: 2 and 1, of which in one only: n02"),
-        ({**FILES, "val": {"n01": ("d.JPEG",), "n02": (".x.png",)}}, "n02 must hold pictures"),
+        ({**FILES, "val": {"n01": ("d.JPEG",), "n02": (".x.png",)}}, "n02 must hold images"),
         ({"train": {}, "val": {}}, "`folder` must hold"),
     ],
     ids=["a part is missing", "a class is missing", "a class is empty", "nothing"],

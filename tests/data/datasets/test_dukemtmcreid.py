@@ -49,12 +49,12 @@ def test_names_that_do_not_parse_are_counted_and_the_first_three_shown(tmp_path)
     folder = official(tmp_path) / "DukeMTMC-reID" / "bounding_box_test"
     for name in ("0002_c1s1_000451_03.jpg", "a.jpg", "b.jpg", "c.jpg"):
         (folder / name).touch()
-    with pytest.raises(ValueError, match=r"must hold pictures named like 0001_c2_f0046182\.jpg") as error:
+    with pytest.raises(ValueError, match=r"must hold images named like 0001_c2_f0046182\.jpg") as error:
         load("dukemtmcreid", tmp_path)
     assert str(error.value).startswith(str(folder))
-    assert str(error.value).endswith("Received: 7 .jpg files, 4 of other names: 0002_c1s1_000451_03.jpg, a.jpg, b.jpg")
+    assert str(error.value).endswith("Received: 7 images, 4 of other names: 0002_c1s1_000451_03.jpg, a.jpg, b.jpg, ...")
 
 
 def test_the_tables_row_holds_the_papers_counts():
     row = DATASETS["dukemtmcreid"]
-    assert (row.identities, row.pictures) == ((702, 702, 1110), (16522, 2228, 17661))
+    assert (row.identities, row.images) == ((702, 702, 1110), (16522, 2228, 17661))

@@ -1,4 +1,4 @@
-"""GRID's official folder, written here in small: empty pictures, and partitions in MATLAB's structs."""
+"""GRID's official folder, written here in small: empty images, and partitions in MATLAB's structs."""
 
 from pathlib import Path
 
@@ -109,10 +109,10 @@ def test_names_that_do_not_parse_are_counted_and_the_first_three_shown(tmp_path)
     folder = official(tmp_path) / "underground_reid" / "gallery"
     for name in ("d.jpeg", "b.jpeg", "c.jpeg", "a_1_2.jpeg"):
         (folder / name).touch()
-    with pytest.raises(ValueError, match="must hold pictures named like 0001_1_25004_107_32_106_221") as error:
+    with pytest.raises(ValueError, match="must hold images named like 0001_1_25004_107_32_106_221") as error:
         load("grid", tmp_path)
     assert str(error.value).startswith(str(folder))
-    assert str(error.value).endswith("Received: 12 .jpeg files, 4 of other names: a_1_2.jpeg, b.jpeg, c.jpeg")
+    assert str(error.value).endswith("Received: 12 images, 4 of other names: a_1_2.jpeg, b.jpeg, c.jpeg, ...")
 
 
 def test_missing_paths_are_named_beside_the_expected_tree(tmp_path):
@@ -125,4 +125,4 @@ def test_missing_paths_are_named_beside_the_expected_tree(tmp_path):
 
 def test_the_tables_row_holds_the_papers_counts():
     row = DATASETS["grid"]
-    assert (row.identities, row.pictures, row.splits) == ((125, 125, 900), (250, 125, 900), 10)
+    assert (row.identities, row.images, row.splits) == ((125, 125, 900), (250, 125, 900), 10)

@@ -10,7 +10,7 @@ from keras_osnet.data import load, load_attributes
 from keras_osnet.data.datasets.market1501 import FOLDER
 from keras_osnet.data.datasets.market1501_attributes import NAMES
 
-PICTURES = {
+IMAGES = {
     "bounding_box_train": ("0002_c1s1_000451_03.jpg", "0007_c6s3_077392_01.jpg", "0007_c1s3_077392_01.jpg"),
     "query": ("0001_c1s1_001051_00.jpg",),
     "bounding_box_test": ("0000_c1s1_000151_01.jpg", "0001_c2s1_001076_02.jpg", "0004_c2s1_001076_02.jpg"),
@@ -35,7 +35,7 @@ def half(identities, fields, **values):
 
 
 def official(root, **changed):
-    for part, names in PICTURES.items():
+    for part, names in IMAGES.items():
         (root / FOLDER / part).mkdir(parents=True)
         for name in names:
             (root / FOLDER / part / name).touch()
@@ -85,7 +85,7 @@ def test_the_last_training_identities_can_be_kept_for_validation(tmp_path):
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        (half(["0002"], FIELDS), "must hold all training identities. Received: 1 less, first 7"),
+        (half(["0002"], FIELDS), "must hold all training identities. Received: 1 without, first 7"),
         (half(["0002", "0007"], FIELDS, hat=[3, 1]), r"hat must be 2 values of 1 \.\. 2"),
         (half(["0002", "0007"], FIELDS, bag=[1, 1, 2]), "bag must be 2 values"),
         (half(["0002", "0007"], FIELDS[:-1]), "KeyError: 'down brown'"),

@@ -1,4 +1,4 @@
-"""Mix4 from four official folders in small: empty pictures, CUHK03's as if they were already unpacked."""
+"""Mix4 from four official folders in small: empty images, CUHK03's as if they were already unpacked."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ LISTS = {
     "query": "0000/0000_000_04_0303morning_0008_0.jpg 0\n",
     "gallery": "0000/0000_000_05_0303morning_0008_0.jpg 0\n",
 }
-# (file, person, camera) of each set's training pictures, as the set itself has them; CUHK03 trains on 1 and 2.
+# (file, person, camera) of each set's training images, as the set itself has them; CUHK03 trains on 1 and 2.
 TRAINING = (
     (("0002_c1s1_000451_03.jpg", 2, 1), ("0009_c6s1_000451_03.jpg", 9, 6)),
     (("1_001_1_01.png", 11, 1), ("1_002_1_01.png", 2, 1), ("1_002_2_06.png", 2, 2)),
@@ -95,4 +95,4 @@ def test_all_missing_folders_are_named_at_once_beside_the_four_trees(tmp_path, g
 def test_the_tables_row_holds_the_sums_of_the_four_training_sets():
     row, sets = DATASETS["mix4"], [DATASETS[name] for name in ("market1501", "cuhk03", "dukemtmcreid", "msmt17")]
     assert row.identities == (sum(dataset.identities[0] for dataset in sets), 0, 0)
-    assert row.pictures == (sum(dataset.pictures[0] for dataset in sets), 0, 0)
+    assert row.images == (sum(dataset.images[0] for dataset in sets), 0, 0)

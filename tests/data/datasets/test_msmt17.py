@@ -1,4 +1,4 @@
-"""MSMT17's official folder, written here in small; its pictures stay empty, as only names and lists are read."""
+"""MSMT17's official folder, written here in small; its images stay empty, as only names and lists are read."""
 
 from pathlib import Path
 
@@ -24,9 +24,9 @@ def write_list(root, name, lines, version="MSMT17_V1"):
 def official(root, version="MSMT17_V1"):
     for name, lines in LISTS.items():
         for path, _ in lines:
-            picture = root / version / FOLDERS[version][name in ("query", "gallery")] / path
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            picture.touch()
+            image = root / version / FOLDERS[version][name in ("query", "gallery")] / path
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.touch()
         write_list(root, name, lines, version)
     return root
 
@@ -36,7 +36,7 @@ def labels(records):
 
 
 @pytest.mark.parametrize("version", FOLDERS)
-def test_lists_give_pictures_and_identities_and_names_the_cameras(tmp_path, version):
+def test_lists_give_images_and_identities_and_names_the_cameras(tmp_path, version):
     splits = load("msmt17", official(tmp_path, version))
     assert labels(splits.train) == [(0, 1), (3, 15)]
     train, test = (tmp_path / version / folder for folder in FOLDERS[version])
@@ -56,13 +56,13 @@ def test_nobody_is_both_trained_on_and_tested(tmp_path):
     assert {record.identity for record in splits.train}.isdisjoint(tested)
 
 
-def test_all_pictures_of_all_four_lists_are_one_training_set(tmp_path):
+def test_all_images_of_all_four_lists_are_one_training_set(tmp_path):
     splits = load("msmt17_all", official(tmp_path))
     assert labels(splits.train) == [(0, 1), (3, 15), (0, 14), (5, 2), (6, 4), (9, 11), (6, 13), (14, 5)]
     assert (splits.query, splits.gallery) == ((), ())
 
 
-def test_the_validation_list_is_needed_only_for_all_pictures(tmp_path):
+def test_the_validation_list_is_needed_only_for_all_images(tmp_path):
     (official(tmp_path) / "MSMT17_V1" / "list_val.txt").unlink()
     assert load("msmt17", tmp_path).train
     with pytest.raises(ValueError) as error:
@@ -104,7 +104,7 @@ def test_lines_that_do_not_parse_are_counted_and_the_first_three_shown(tmp_path)
     message = str(error.value)
     assert message.startswith(str(tmp_path / "MSMT17_V1" / "list_query.txt"))
     assert "Received: 6 lines, 4 of another form: " in message
-    assert message.endswith("0000/0000_000.jpg 0, 0000/a_000_01_x.jpg 1, 0000/0000_000_01_x.jpg x")
+    assert message.endswith("0000/0000_000.jpg 0, 0000/a_000_01_x.jpg 1, 0000/0000_000_01_x.jpg x, ...")
 
 
 def test_an_empty_list_is_refused(tmp_path):
@@ -113,18 +113,18 @@ def test_an_empty_list_is_refused(tmp_path):
         load("msmt17", tmp_path)
 
 
-def test_pictures_that_are_listed_but_not_there_are_counted_and_the_first_three_shown(tmp_path):
+def test_images_that_are_listed_but_not_there_are_counted_and_the_first_three_shown(tmp_path):
     gone = [("0000/0000_000_02_a.jpg", 0), ("0009/0009_000_02_b.jpg", 9), ("0009/0009_000_02_c.jpg", 9)]
     write_list(official(tmp_path), "train", [gone[0], *LISTS["train"], *gone[1:], ("0010/0010_000_01_d.jpg", 10)])
-    with pytest.raises(ValueError, match="must hold the 6 pictures that") as error:
+    with pytest.raises(ValueError, match="must hold the 6 images that") as error:
         load("msmt17", tmp_path)
     assert str(error.value).startswith(str(tmp_path / "MSMT17_V1" / "train"))
     names = ", ".join(path for path, _ in gone)
-    assert str(error.value).endswith(f"list_train.txt names. Received: 4 of them are missing: {names}")
+    assert str(error.value).endswith(f"list_train.txt names. Received: 4 of them are missing: {names}, ...")
 
 
 def test_the_tables_rows_hold_the_papers_counts_and_their_sum():
     row, everything = DATASETS["msmt17"], DATASETS["msmt17_all"]
-    assert (row.identities, row.pictures) == ((1041, 3060, 3060), (30248, 11659, 82161))
-    # 32,621 pictures of train/ (Wei et al.), of which the paper trains on 30,248.
-    assert (everything.identities, everything.pictures) == ((1041 + 3060, 0, 0), (32621 + 11659 + 82161, 0, 0))
+    assert (row.identities, row.images) == ((1041, 3060, 3060), (30248, 11659, 82161))
+    # 32,621 images of train/ (Wei et al.), of which the paper trains on 30,248.
+    assert (everything.identities, everything.images) == ((1041 + 3060, 0, 0), (32621 + 11659 + 82161, 0, 0))

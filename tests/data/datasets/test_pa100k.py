@@ -5,7 +5,7 @@ import pytest
 from scipy.io import savemat
 
 from keras_osnet.data import load_attributes
-from keras_osnet.data.datasets.pa100k import ANNOTATION, FOLDER, PICTURES
+from keras_osnet.data.datasets.pa100k import ANNOTATION, FOLDER, IMAGES
 
 NAMES = ("Female", "Hat", "Backpack")
 PARTS = {
@@ -22,7 +22,7 @@ def cells(texts):
 
 
 def official(root, *, parts=PARTS, names=NAMES, nested=False, **changed):
-    folder = root / PICTURES / ("release_data" if nested else "")
+    folder = root / IMAGES / ("release_data" if nested else "")
     folder.mkdir(parents=True)
     arrays = {"attributes": cells(names)}
     for part, rows in parts.items():
@@ -35,13 +35,13 @@ def official(root, *, parts=PARTS, names=NAMES, nested=False, **changed):
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_pictures_and_labels_are_read_in_the_order_of_the_annotation(tmp_path, nested):
+def test_images_and_labels_are_read_in_the_order_of_the_annotation(tmp_path, nested):
     splits = load_attributes("pa100k", official(tmp_path, nested=nested))
-    folder = tmp_path / PICTURES / ("release_data" if nested else "")
+    folder = tmp_path / IMAGES / ("release_data" if nested else "")
     for part, rows in PARTS.items():
         records = getattr(splits, part)
         assert [(r.path, r.attributes) for r in records] == [(str(folder / name), label) for name, label in rows]
-        assert all(r.identity == -1 and r.camera is None for r in records)
+        assert all(r.identity is None and r.camera is None for r in records)
     assert splits.names == NAMES
 
 
@@ -54,7 +54,7 @@ def test_pictures_and_labels_are_read_in_the_order_of_the_annotation(tmp_path, n
         ({"test_images_name": cells(["a.jpg", "000004.jpg", "b.jpg"])}, "2 of 3 of test are missing, first a.jpg"),
         ({"attributes": np.zeros((3, 2))}, "a column of texts in `attributes`"),
     ],
-    ids=["a name repeats", "lengths differ", "no 0 or 1", "pictures missing", "no texts"],
+    ids=["a name repeats", "lengths differ", "no 0 or 1", "images missing", "no texts"],
 )  # fmt: skip
 def test_what_is_wrong_in_the_annotation_is_named(tmp_path, changed, message):
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""TFRecords of tensorflow-datasets, drawn and prepared here: red counts a split's pictures, green tells the class."""
+"""TFRecords of tensorflow-datasets, drawn and prepared here: red counts a split's images, green tells the class."""
 
 import io
 import json
@@ -21,12 +21,12 @@ COUNTS, CLASSES, SHARDS = {"train": 36, "validation": 11, "test": 6}, 4, 5
 
 
 def examples(tfds, split):
-    """(key, features) of pictures 40 high and 60 wide, whose blue grows to the right. The test split has no labels."""
+    """(key, features) of images 40 high and 60 wide, whose blue grows to the right. The test split has no labels."""
     for i in range(COUNTS[split]):
         label = i * i % CLASSES if split != "test" else -1
-        picture = np.zeros((40, 60, 3), np.uint8)
-        picture[..., 0], picture[..., 1], picture[..., 2] = 7 * i, 50 * label % 256, 4 * np.arange(60)
-        yield i, {"image": picture, "label": label, "name": f"{split} {i}"}
+        image = np.zeros((40, 60, 3), np.uint8)
+        image[..., 0], image[..., 1], image[..., 2] = 7 * i, 50 * label % 256, 4 * np.arange(60)
+        yield i, {"image": image, "label": label, "name": f"{split} {i}"}
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +54,15 @@ def folder(whole, tmp_path):
     return shutil.copytree(whole, tmp_path / "copy")
 
 
-def levels(pictures):
-    return (pictures * STD + MEAN) * 255
+def levels(images):
+    return (images * STD + MEAN) * 255
 
 
 def numbers_of(batches):
-    """Which pictures there are, in order, after a look at their labels."""
+    """Which images there are, in order, after a look at their labels."""
     numbers = []
-    for pictures, labels in batches.as_numpy_iterator():
-        red, green, _ = np.moveaxis(levels(pictures).mean(axis=(1, 2)), -1, 0)
+    for images, labels in batches.as_numpy_iterator():
+        red, green, _ = np.moveaxis(levels(images).mean(axis=(1, 2)), -1, 0)
         np.testing.assert_allclose(red / 7, np.round(red / 7), atol=1e-3)
         found = np.round(red / 7).astype(int)
         np.testing.assert_array_equal(labels, found**2 % CLASSES)
@@ -72,7 +72,7 @@ def numbers_of(batches):
 
 
 @pytest.mark.parametrize("window", [4096, 8])
-def test_every_picture_comes_once_in_an_epoch_with_its_label_in_orders_that_differ(whole, window, monkeypatch):
+def test_every_image_comes_once_in_an_epoch_with_its_label_in_orders_that_differ(whole, window, monkeypatch):
     monkeypatch.setattr(prepared, "WINDOW", window)
     part, val = prepared.load(whole)
     assert (part.count, val.count, part.classes, val.classes) == (36, 11, CLASSES, CLASSES)
@@ -84,7 +84,7 @@ def test_every_picture_comes_once_in_an_epoch_with_its_label_in_orders_that_diff
         assert sorted(epoch) == list(range(36))
     stored = numbers_of(central_batches(part, size=(8, 12)))
     assert len({tuple(order) for order in [stored, *np.concatenate(orders).tolist()]}) == 5
-    # The files' own order would leave most pictures beside the one that they were stored beside.
+    # The files' own order would leave most images beside the one that they were stored beside.
     beside = {frozenset(pair) for pair in pairwise(stored)}
     for order in np.concatenate(orders).tolist():
         assert sum(frozenset(pair) in beside for pair in pairwise(order)) < 12
@@ -103,13 +103,13 @@ def test_what_follows_a_step_is_what_the_whole_has_there_whatever_the_global_see
             np.testing.assert_array_equal(b, d)
 
 
-def test_how_a_picture_is_cut_follows_from_its_place_in_the_epoch_alone(whole, monkeypatch):
+def test_how_an_image_is_cut_follows_from_its_place_in_the_epoch_alone(whole, monkeypatch):
     part, _ = prepared.load(whole)
     found = []
     for window in (4096, 8):  # two orders
         monkeypatch.setattr(prepared, "WINDOW", window)
         batches = training_batches(part, size=(8, 12), batch_size=36, seed=0, epochs=2)
-        found.append(levels(np.stack([pictures for pictures, _ in batches.as_numpy_iterator()])))
+        found.append(levels(np.stack([images for images, _ in batches.as_numpy_iterator()])))
     red, _, blue = np.moveaxis(np.stack(found), -1, 0)
     assert (np.round(red[0, :, :, 0, 0]) != np.round(red[1, :, :, 0, 0])).mean() > 0.8
     np.testing.assert_allclose(blue[0], blue[1], atol=1e-3)
@@ -129,8 +129,8 @@ def test_central_batches_are_the_middles_in_the_order_of_the_files(whole):
     assert sorted(stored) == list(range(11))
     assert numbers_of(batches) == stored
     # .875 of the shorter side, 35 pixels of 40: from 12 on, of 60.
-    pictures, _ = next(batches.as_numpy_iterator())
-    assert levels(pictures)[..., 2].mean() == pytest.approx(4 * (12 + 46) / 2, abs=1)
+    images, _ = next(batches.as_numpy_iterator())
+    assert levels(images)[..., 2].mean() == pytest.approx(4 * (12 + 46) / 2, abs=1)
 
 
 def edited(name, change):
@@ -164,8 +164,8 @@ def cut(folder):
 
 FAULTS = {
     "no such folder": (shutil.rmtree, r"`folder` must hold dataset_info\.json"),
-    "no JSON": (lambda f: (f / "dataset_info.json").write_text("{"), "must hold what tensorflow-datasets has prepared"),
-    "no features": (lambda f: (f / "features.json").unlink(), "must hold what tensorflow-datasets has prepared"),
+    "no JSON": (lambda f: (f / "dataset_info.json").write_text("{"), "must hold a dataset that"),
+    "no features": (lambda f: (f / "features.json").unlink(), "must hold a dataset that"),
     "no train": (without_splits("train"), r"the splits train .*Received: \['test', 'validation'\]"),
     "no validation or test": (without_splits("validation", "test"), r"validation \(or test\).*Received: \['train'\]"),
     "a test without labels": (without_splits("validation"), "The split test of .* must have labels. Received: -1"),
@@ -207,18 +207,35 @@ def test_whole_files_are_taken_whatever_their_size_is_said_to_be(folder, framed)
     assert [part.count for part in prepared.load(folder)] == [36, 11]
 
 
-def test_a_damaged_record_is_named_while_reading_and_other_errors_are_left_alone(folder):
+def test_a_damaged_image_is_named_by_its_record(folder):
+    path = shard(folder, "validation", 1)
+    records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    example = tf.train.Example.FromString(records[1])
+    image = example.features.feature["image"].bytes_list.value
+    image[0] = image[0][:60]
+    records[1] = example.SerializeToString()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record)
+    _, val = prepared.load(folder)
+    with pytest.raises(ValueError, match=rf"^record 1 of {re.escape(str(path))} cannot be read as an image: .*trunc"):
+        with val.naming_unreadable():
+            list(central_batches(val, size=(8, 12)))
+
+
+def test_a_damaged_file_is_an_error_and_other_errors_are_left_alone(folder):
     path = shard(folder, "validation", 1)
     content = bytearray(path.read_bytes())
     second = 16 + int.from_bytes(content[:8], "little")
     content[second + 40] ^= 255
     path.write_bytes(content)
     part, val = prepared.load(folder)
-    with pytest.raises(ValueError, match=rf"Record 1 \(from 0\) of {re.escape(str(path))} cannot be read"):
+    with pytest.raises(ValueError, match=rf"{re.escape(str(folder))}.* cannot be read as an image: .*corrupted record"):
         with val.naming_unreadable():
             list(central_batches(val, size=(8, 12)))
-    with pytest.raises(tf.errors.AbortedError, match="something else"), part.naming_unreadable():
-        raise tf.errors.AbortedError(None, None, "something else")
+    for kind in (tf.errors.AbortedError, tf.errors.ResourceExhaustedError):
+        with pytest.raises(kind, match="something else"), part.naming_unreadable():
+            raise kind(None, None, "something else")
 
 
 def test_without_the_package_the_error_says_how_to_get_it(tmp_path, monkeypatch):

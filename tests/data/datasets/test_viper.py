@@ -25,7 +25,7 @@ def people(records):
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_half_of_the_people_train_with_both_pictures_and_the_others_are_searched_once(tmp_path, split):
+def test_half_of_the_people_train_with_both_images_and_the_others_are_searched_once(tmp_path, split):
     splits = load("viper", official(tmp_path), split)
     assert set(Counter(people(splits.train)).values()) == {2}
     assert len(set(people(splits.train))) == 5  # of 11
@@ -53,12 +53,12 @@ def test_the_ten_draws_differ_and_are_the_same_again(tmp_path):
     assert all(0 < sum(identity in people(draw.train) for draw in draws) < 10 for identity in range(40))
 
 
-def test_people_without_just_one_picture_of_each_camera_are_counted_and_the_first_three_shown(tmp_path):
+def test_people_without_just_one_image_of_each_camera_are_counted_and_the_first_three_shown(tmp_path):
     folder = official(tmp_path) / "VIPeR"
     (folder / "cam_a" / "002_0.bmp").unlink()
     for extra in ("cam_a/873_90.bmp", "cam_b/004_90.bmp", "cam_b/200_90.bmp"):
         (folder / extra).touch()
-    with pytest.raises(ValueError, match="one picture of each identity in cam_a and one in cam_b") as error:
+    with pytest.raises(ValueError, match="one image of each identity in cam_a and one in cam_b") as error:
         load("viper", tmp_path)
     assert str(error.value).startswith(str(folder))
     assert str(error.value).endswith("Received: 4 identities with more or fewer: 002, 004, 200")
@@ -68,10 +68,10 @@ def test_names_that_do_not_parse_are_counted_and_the_first_three_shown(tmp_path)
     folder = official(tmp_path) / "VIPeR" / "cam_b"
     for name in ("d.bmp", "b.bmp", "c.bmp", "a_45.bmp", "Thumbs.db"):
         (folder / name).touch()
-    with pytest.raises(ValueError, match=r"must hold pictures named like 000_45\.bmp") as error:
+    with pytest.raises(ValueError, match=r"must hold images named like 000_45\.bmp") as error:
         load("viper", tmp_path)
     assert str(error.value).startswith(str(folder))
-    assert str(error.value).endswith("Received: 15 .bmp files, 4 of other names: a_45.bmp, b.bmp, c.bmp")
+    assert str(error.value).endswith("Received: 15 images, 4 of other names: a_45.bmp, b.bmp, c.bmp, ...")
 
 
 def test_a_missing_folder_shows_the_expected_tree(tmp_path):
@@ -84,4 +84,4 @@ def test_a_missing_folder_shows_the_expected_tree(tmp_path):
 
 def test_the_tables_row_holds_the_papers_counts():
     row = DATASETS["viper"]
-    assert (row.identities, row.pictures, row.splits) == ((316, 316, 316), (632, 316, 316), 20)
+    assert (row.identities, row.images, row.splits) == ((316, 316, 316), (632, 316, 316), 20)

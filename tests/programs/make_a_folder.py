@@ -1,0 +1,22 @@
+"""Makes a folder of numbered files, slowly, and prints whether it did so itself."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from keras_osnet.data.once import make_once
+
+made = []
+
+
+def write(folder):
+    made.append(folder)
+    for number in range(20):
+        (folder / str(number)).write_text(str(os.getpid()))
+        print(number, flush=True)
+        time.sleep(float(sys.argv[2]))
+
+
+make_once(Path(sys.argv[1]), write)
+print("made" if made else "found", flush=True)
