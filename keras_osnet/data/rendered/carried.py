@@ -53,6 +53,10 @@ class Item:
     def arm(self):
         return ITEMS[self.kind][1]
 
+    @property
+    def both_hands(self):
+        return self.kind in ("two shopping bags", "bicycle", "ridden bicycle")
+
 
 def draw_items(rng, season, adult):
     """A tuple of up to two random items."""

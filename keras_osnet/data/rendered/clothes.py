@@ -157,7 +157,7 @@ def draw_colour(rng, chances):
 def draw_decor(rng, chances, pattern_chance, print_chance=0.0):
     """The colours, pattern, division and print of a garment, as fields of `Garment`."""
     colour, second, third = (draw_colour(rng, chances) for _ in range(3))
-    patterned, printed = rng.random() < pattern_chance, rng.random() < print_chance
+    patterned, printed = rng.random() < 0.75 * pattern_chance, rng.random() < print_chance
     pattern = choose(rng, PATTERN_CHANCES) if patterned else "plain"
     sizes = {"check": (0.04, 0.13), "stripes": (0.02, 0.12), "flowers": (0.03, 0.1), "blotches": (0.05, 0.16)}
     division = choose(rng, DIVISION_CHANCES) if print_chance > 0 or not patterned else "none"

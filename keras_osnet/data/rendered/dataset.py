@@ -81,7 +81,7 @@ class PeopleSettings:
 
     @property
     def stamp(self):
-        return {"version": VERSION, **asdict(self)}
+        return {"kind": "people", "version": VERSION, **asdict(self)}
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
-"""The jobs of a rendering process: all images of one person; one camera's frames of a sequence."""
+"""The jobs of a rendering process: all images of one person, or some frames of one camera."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.data.rendered import dataset, parts, people
+from keras_osnet.data.rendered import dataset, parts, people, sequence
+from keras_osnet.data.rendered.film import Film
 from keras_osnet.data.rendered.renderer import Renderer
 from keras_osnet.data.rendered.studio import Studio
 from keras_osnet.files import write_json
@@ -13,72 +14,91 @@ from keras_osnet.files import write_json
 RECORDS = ".records"
 
 
-class Workshop:
-    """Holds what a process keeps between jobs."""
+class People:
+    """Jobs of a set of people: "number" of a person on a "side"."""
 
     def __init__(self, baked, settings, folder):
         self.parts = parts.unpack(Path(baked))
         self.settings, self.folder = dataset.PeopleSettings(**settings), Path(folder)
-        self.renderer = Renderer(tuple(2 * n for n in self.settings.size))
+        self.renderer = Renderer(self.settings.size)
         self.studios = {}
 
-    def studio(self, side):
-        if side not in self.studios:
-            key = (self.settings.seed, side)
-            self.studios[side] = Studio(self.parts, key, self.settings.size, renderer=self.renderer)
-        return self.studios[side]
-
-    def person(self, side, number):
+    def do(self, side, number):
         """Takes and writes all images of one person, then the record that says that they are complete."""
-        studio, shots = self.studio(side), dataset.shots(self.settings, side, number)
-        person = people.person_of((self.settings.seed, side), number, self.settings.twins)
+        settings = self.settings
+        studio, shots = self._studio(side), dataset.shots(settings, side, number)
+        person = people.person_of((settings.seed, side), number, settings.twins)
         variants = people.variants(person)
-        models, rows = {}, []
+        models, rows, sizes = {}, [], {}
         for shot in shots:
             variant = min(int(shot.variant * len(variants)), len(variants) - 1)
             if variant not in models:
                 models[variant] = studio.model(variants[variant])
-            rng = np.random.default_rng((self.settings.seed, side, 8, number, shot.index))
-            image, labels = studio.image(models[variant], shot.camera - 1, rng)
-            size = _write_image(self.folder / shot.file, image)
-            row = {
-                "file": shot.file,
-                "bytes": size,
-                "identity": shot.identity,
-                "camera": shot.camera,
-                "variant": variant,
-            }
-            rows.append({**row, "body": labels["body"], "visible": labels["visible"]})
+            rng = np.random.default_rng((settings.seed, side, 8, number, shot.index))
+            image, body, visible = studio.image(models[variant], shot.camera - 1, rng)
+            sizes[shot.file] = _write_image(self.folder / shot.file, image)
+            rows.append((shot.file, shot.identity, shot.camera, *body, visible, variant))
         for model in models.values():
             model.figure.release()
         attributes = [people.attributes_of(variant) for variant in variants]
-        content = {
-            "side": side,
-            "number": number,
-            "person": people.summary(person),
-            "attributes": attributes,
-            "images": rows,
-        }
-        write_json(record_path(self.folder, side, number), content)
+        content = {"side": side, "person": people.summary(person), "attributes": attributes, "rows": rows}
+        write_record(self.folder, person_record(side, number), content, sizes)
         return len(rows)
 
+    def _studio(self, side):
+        if side not in self.studios:
+            key = (self.settings.seed, side)
+            self.studios[side] = Studio(self.parts, key, self.settings.size, self.renderer)
+        return self.studios[side]
 
-def record_path(folder, side, number):
-    return Path(folder) / RECORDS / f"{side}-{number:06d}.json"
+
+class Frames:
+    """Jobs of a sequence: the "first" frame of a chunk of one "camera"."""
+
+    def __init__(self, baked, settings, folder):
+        self.settings, self.folder = sequence.SequenceSettings(**settings), Path(folder)
+        self.film = Film(parts.unpack(Path(baked)), self.settings, Renderer((64, 128)))
+
+    def do(self, camera, first):
+        """Renders and writes a chunk of frames, then its record."""
+        rows, sizes = [], {}
+        for frame in range(first, min(first + sequence.CHUNK, self.settings.frames)):
+            image, truth = self.film.frame(camera, frame)
+            name = f"c{camera + 1}/{frame:06d}.jpg"
+            sizes[name] = _write_image(self.folder / name, image)
+            rows += truth
+        cast = [people.summary(model.person) for model, _ in self.film.cast]
+        view = self.film.view(camera)
+        content = {"rows": rows, "cast": cast, "camera": camera, "view": view}
+        write_record(self.folder, frames_record(camera, first), content, sizes)
+        return len(sizes)
 
 
-def complete(folder, settings, side, number):
-    """Whether a person's record is there, and every image with the size that it names."""
+WORKSHOPS = {"people": People, "frames": Frames}
+
+
+def person_record(side, number):
+    return f"{side}-{number:06d}.json"
+
+
+def frames_record(camera, first):
+    return f"c{camera + 1}-{first:06d}.json"
+
+
+def write_record(folder, name, content, sizes):
+    write_json(Path(folder) / RECORDS / name, {**content, "bytes": sizes})
+
+
+def read_record(folder, name):
+    return json.loads((Path(folder) / RECORDS / name).read_text(encoding="utf-8"))
+
+
+def complete(folder, name):
+    """Whether a record is there, and every file with the size that it names."""
     try:
-        record = json.loads(record_path(folder, side, number).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return False
-    expected = [shot.file for shot in dataset.shots(settings, side, number)]
-    if [row["file"] for row in record["images"]] != expected:
-        return False
-    try:
-        return all((Path(folder) / row["file"]).stat().st_size == row["bytes"] for row in record["images"])
-    except FileNotFoundError:
+        sizes = read_record(folder, name)["bytes"]
+        return all((Path(folder) / file).stat().st_size == size for file, size in sizes.items())
+    except (FileNotFoundError, ValueError, KeyError):
         return False
 
 
@@ -88,7 +108,7 @@ def _write_image(path, image):
     except OSError as error:
         path.unlink(missing_ok=True)
         raise OSError(
-            f"{path} cannot be written ({error}). The people that are complete are kept: run the same command again, "
-            "and it goes on with the others."
+            f"{path} cannot be written ({error}). What is complete is kept: run the same command again, and it goes on "
+            "with the rest."
         ) from error
     return path.stat().st_size

@@ -53,48 +53,71 @@ class Renderer:
         self.textures = _textures(self.context)
         self.frame = self.context.buffer(reserve=FRAME_ROWS * 16)
         self.frame.bind_to_uniform_block(0)
-        depth = self.context.depth_texture((SHADOW_SIZE, SHADOW_SIZE))
-        depth.compare_func, depth.repeat_x, depth.repeat_y = "<=", False, False
-        self.shadow_map, self.shadow_target = depth, self.context.framebuffer(depth_attachment=depth)
-        self.size = size
-        nearness = self.context.depth_renderbuffer(size)
-        self.layers = [self.context.texture(size, 4, dtype="f4") for _ in range(3)]
-        self.geometry = self.context.framebuffer(self.layers, nearness)
-        self.target = self.context.framebuffer([self.context.renderbuffer(size, 4)], nearness)
         self.whole = self.context.vertex_array(self.programs["shade"], [])
+        self.canvases, self.shadow_maps = {}, {}
+        self.use(size)
 
-    def begin(self, frame, shadowed=()):
-        """Starts an image: `frame` is the rows of the shaders' block Frame; `shadowed`: (figure, placed) pairs."""
-        self.frame.write(frame.astype(np.float32).tobytes())
+    def use(self, size, shadow_size=SHADOW_SIZE):
+        """Sets the size (width, height) of the image, and the width of the map of shadows, in pixels."""
+        context = self.context
+        if size not in self.canvases:
+            nearness = context.depth_renderbuffer(size)
+            layers = [context.texture(size, 4, dtype="f4") for _ in range(3)]
+            target = context.framebuffer([context.renderbuffer(size, 4)], nearness)
+            self.canvases[size] = layers, context.framebuffer(layers, nearness), target
+        if shadow_size not in self.shadow_maps:
+            depth = context.depth_texture((shadow_size, shadow_size))
+            depth.compare_func, depth.repeat_x, depth.repeat_y = "<=", False, False
+            self.shadow_maps[shadow_size] = depth, context.framebuffer(depth_attachment=depth)
+        self.size = size
+        self.layers, self.geometry, self.target = self.canvases[size]
+        self.shadow_map, self.shadow_target = self.shadow_maps[shadow_size]
+
+    def begin(self, frame):
+        """Starts an image: `frame` is the rows of the shaders' block Frame."""
+        self.set_frame(frame)
         self.context.enable_only(self.gl.DEPTH_TEST)
         for place, texture in enumerate((self.shadow_map, *self.textures, *self.layers)):
             texture.use(place)
-        if shadowed:
-            self.shadow_target.use()
-            self.shadow_target.clear(depth=1.0)
-            for figure, placed in shadowed:
-                figure.draw("depth", placed)
         self.geometry.use()
         self.geometry.clear(0.0, 0.0, 0.0, -1.0, depth=1.0)
+
+    def set_frame(self, frame):
+        self.frame.write(frame.astype(np.float32).tobytes())
+
+    def cast_shadows(self, actors):
+        """Draws actors, who are posed, into the map of shadows."""
+        self.shadow_target.use()
+        self.shadow_target.clear(depth=1.0)
+        for actor in actors:
+            actor.draw("depth")
+        self.geometry.use()
 
     def covered(self):
         """Number of pixels that the people drawn so far cover."""
         return int((np.frombuffer(self.geometry.read(components=4, dtype="f4"), np.float32)[3::4] >= 0).sum())
 
-    def finish(self, figures, background, backdrop):
-        """Colours the people that were drawn, in the slots 0, 1, ..., and draws the scene behind and before them.
-
-        Returns:
-            (H, W, 4) uint8: colour and, in the last channel, the slot + 1 of the person, 0 for the scene.
-        """
+    def begin_colours(self, background):
+        """After all people are drawn: `colour` and `finish` may follow."""
         self.target.use()
         self.context.disable(self.gl.DEPTH_TEST)
         self.target.depth_mask = False  # the people's depths stay
         self.target.clear(*background, 0.0)
-        for slot, figure in enumerate(figures):
-            figure.paints.bind_to_uniform_block(2)
-            self.programs["shade"]["slot"].value = slot
-            self.whole.render(vertices=3)
+
+    def colour(self, figure, slot, box=None):
+        """Colours the person that was drawn with a slot; `box`: (left, bottom, width, height) in pixels, if known."""
+        figure.paints.bind_to_uniform_block(2)
+        self.programs["shade"]["slot"].value = slot
+        self.target.scissor = box
+        self.whole.render(vertices=3)
+        self.target.scissor = None
+
+    def finish(self, backdrop):
+        """Draws the scene behind and before the people.
+
+        Returns:
+            (H, W, 4) uint8: colour and, in the last channel, the slot + 1 of the person, 0 for the scene.
+        """
         self.target.depth_mask = True
         self.context.enable(self.gl.DEPTH_TEST)
         backdrop.draw()

@@ -26,7 +26,7 @@ class Kind:
     inside: bool = False
 
 
-STONE = ((176, 172, 164), (150, 148, 144), (190, 180, 162), (140, 132, 124))
+STONE = ((176, 172, 164), (150, 148, 144), (190, 180, 162), (140, 132, 124), (158, 130, 112), (120, 118, 116))
 GREY = ((108, 108, 110), (92, 92, 96), (126, 124, 120))
 WALLS = ((186, 172, 150), (170, 166, 160), (150, 110, 92), (200, 194, 184), (120, 124, 130), (110, 90, 80))
 OUTDOORS = ("sun", "low sun", "overcast", "shade", "dusk", "night", "haze")
@@ -104,7 +104,7 @@ LIGHTS = {
     background=(0.34, 0.4, 0.56)),
     "night": Light(0.05, 0.0, (1, 1, 1), (60, 85), (0.07, 0.08, 0.12), (0.04, 0.04, 0.04), lamps=2.2, background=(0.02,
     0.02, 0.035)),
-    "haze": Light(0.07, 0.3, (1.0, 0.96, 0.9), (30, 60), (0.84, 0.86, 0.86), (0.36, 0.36, 0.35), haze=0.02,
+    "haze": Light(0.07, 0.3, (1.0, 0.96, 0.9), (30, 60), (0.84, 0.86, 0.86), (0.36, 0.36, 0.35), haze=0.012,
     background=(0.8, 0.8, 0.79)),
     "cold lamps": Light(0.35, 0.5, (0.92, 1.0, 1.0), (70, 88), (0.7, 0.76, 0.78), (0.36, 0.36, 0.36), lamps=0.4,
     background=(0.8, 0.84, 0.86)),
@@ -139,10 +139,10 @@ def make_scene(rng):
     width, length = (float(rng.uniform(*bounds)) for bounds in row.area)
     b = Builder(rng)
     material, colours = row.ground
-    b.quad((-width / 2, 0, length / 2), (width, 0, 0), (0, 0, -length), material, b.colour(*colours))
+    b.quad((-width / 2, 0, length / 2), (width, 0, 0), (0, 0, -length), material, b.colour(*colours, spread=5))
     material, colours = row.border
     far = 60
-    tint = b.colour(*colours)
+    tint = b.colour(*colours, spread=5)
     b.quad((-far, -0.02, far), (2 * far, 0, 0), (0, 0, -2 * far), material, tint)
     sides = rng.permutation(4)
     opened = set(sides[: int(rng.integers(row.open_sides[0], row.open_sides[1] + 1))])

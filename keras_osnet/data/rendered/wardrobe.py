@@ -16,7 +16,10 @@ DECOR = ("colour", "second", "third", "pattern", "scale", "seed", "division", "s
 
 
 def dress(parts, surface, person):
-    """Returns (figure, thickness of the soles in metres, [(Paint, Piece)])."""
+    """Returns (figure, thickness of the soles in metres, layers that are worn, layers that are carried).
+
+    Layers are lists of (Paint, Piece).
+    """
     figure = garments.Figure(parts, surface, bodies.shape(parts, person.body))
     strap = carried.strap_of(person.items)
     layers = [_skin(figure, person), _shoes(figure, person)]
@@ -24,9 +27,8 @@ def dress(parts, surface, person):
     if person.outer:
         layers += _outer(figure, person, strap)
     layers += head.layers(figure, person.head)
-    for item in person.items:
-        layers += carried.layers(figure, item)
-    return figure, person.shoes.width * figure.scale, layers
+    items = [layer for item in person.items for layer in carried.layers(figure, item)]
+    return figure, person.shoes.width * figure.scale, layers, items
 
 
 def skin_colour(body):

@@ -27,14 +27,13 @@ def main():
     os.dup2(2, 1)  # nothing that a library prints gets between the answers
     try:
         enter_packages()
-        from keras_osnet.data.rendered.jobs import Workshop
+        from keras_osnet.data.rendered.jobs import WORKSHOPS
 
         start = json.loads(sys.stdin.readline())
-        workshop = Workshop(**start)
+        workshop = WORKSHOPS[start.pop("workshop")](**start)
         _say(answers, {"ready": True})
         for line in sys.stdin:
-            job = json.loads(line)
-            _say(answers, {"done": getattr(workshop, job.pop("job"))(**job)})
+            _say(answers, {"done": workshop.do(**json.loads(line))})
     except (ImportError, OSError, ValueError) as error:
         _say(answers, {"error": type(error).__name__, "message": str(error)})
 

