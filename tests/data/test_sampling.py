@@ -13,7 +13,9 @@ LABELS = np.random.default_rng(0).permutation(np.repeat(list(COUNTS), list(COUNT
 
 
 def batches(steps=12, images=4, batch_size=12, seed=1, epoch=0):
-    order = identity_batches(LABELS, batch_size=batch_size, images=images, steps=steps, seed=seed, epoch=epoch)
+    order = identity_batches(
+        LABELS, batch_size=batch_size, images_per_identity=images, steps=steps, seed=seed, epoch=epoch
+    )
     assert (order.shape, order.dtype) == ((steps * batch_size,), np.int32)
     return order.reshape(steps, batch_size)
 
@@ -64,14 +66,14 @@ def test_identities_with_too_few_images_are_counted():
 
 
 @pytest.mark.parametrize(
-    ("images", "batch_size", "told"),
+    ("images", "batch_size", "message"),
     [
-        (1, 12, "`images` must be at least 2"),
+        (1, 12, "`images_per_identity` must be at least 2"),
         (5, 12, "divide the batch size 12"),
-        (4, 32, "`batch_size` must give 2 to 7 identities .* which gives 8"),
-        (4, 4, "which gives 1"),
+        (4, 32, "`batch_size` must hold 2 to 7 identities .* which holds 8"),
+        (4, 4, "which holds 1"),
     ],
 )
-def test_a_batch_that_cannot_be_filled_is_refused(images, batch_size, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_batch_that_cannot_be_filled_is_refused(images, batch_size, message):
+    with pytest.raises(ValueError, match=message):
         batches(images=images, batch_size=batch_size)
