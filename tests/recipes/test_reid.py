@@ -145,7 +145,7 @@ def test_a_network_is_fine_tuned_from_a_file_with_other_losses_and_batches_and_s
         (("--targets", "market1502"), "`name` must be one of"),
         (("--weights", "nowhere.keras"), "There is no weights file nowhere.keras"),
         (("--images-per-identity", "3"), r"`\w+` must be at least 2 and divide the batch size 4"),
-        (("--images-per-identity", "4"), "`batch_size` must give 2 to 3 identities"),
+        (("--images-per-identity", "4"), "`batch_size` must hold 2 to 3 identities"),
         (("--triplet", "1", "--margin", "inf"), "`margin` must be"),
         (("--triplet", "1", "--accumulate", "2"), "`accumulate` must be 1 for a loss that mines"),
         (("--warmup-epochs", "-1"), "`warmup_epochs` must be at least 0"),
