@@ -1,0 +1,128 @@
+"""Features less the mean feature of their camera."""
+
+from pathlib import Path
+
+import numpy as np
+
+from keras_osnet.files import read_json, write_json
+
+FORM = 1  # of the file
+
+
+class CameraNormalizer:
+    """Removes from each feature what all features of its camera have in common.
+
+    u = f / |f|;  y = (u - m_c) / |u - m_c|, with m_c = (n_c mean_c + s m) / (n_c + s), where mean_c is the mean of the
+    n_c features u of camera c, m the mean of the cameras' means, and s the `shrinkage`. A camera with few images is
+    drawn towards m, and an unknown camera has m itself. Distances between the results are to be cosines.
+
+    Args:
+        shrinkage: number s of images that m counts for in a camera's mean, at least 0. Default 10.
+
+    Reference: the mean feature of a camera as its style: Zhuang et al., Rethinking the Distribution Gap of Person
+        Re-identification with Camera-based Batch Normalization (ECCV 2020), Section 3.2, here on the last feature.
+    """
+
+    def __init__(self, shrinkage=10.0):
+        if isinstance(shrinkage, bool) or not 0 <= shrinkage < float("inf"):
+            raise ValueError(f"`shrinkage` must be a number of at least 0. Received: shrinkage={shrinkage!r}")
+        self.shrinkage, self.sums, self.counts = float(shrinkage), {}, {}
+
+    def fit(self, features, cameras):
+        """Adds features of known cameras to the means. May be called again with more.
+
+        Args:
+            features: (N, D) numbers, finite and not 0.
+            cameras: N names or numbers of cameras. None: unknown; such a feature is left out.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: if the features are no such matrix, do not match in number, or no camera is known.
+        """
+        units, cameras = _units(features), _cameras(cameras, len(features))
+        if self.sums and units.shape[1] != len(next(iter(self.sums.values()))):
+            raise ValueError(f"`features` must have the length of earlier ones. Received: {units.shape[1]}")
+        known = [i for i, camera in enumerate(cameras) if camera is not None]
+        if not known:
+            raise ValueError("`cameras` must name the camera of some image. Received: None for all of them")
+        for i in known:
+            camera = cameras[i]
+            self.sums[camera] = self.sums.get(camera, 0.0) + units[i]
+            self.counts[camera] = self.counts.get(camera, 0) + 1
+        return self
+
+    def mean(self, camera=None):
+        """Returns m_c of a camera, or m of an unknown one: (D,) float64."""
+        if not self.sums:
+            raise ValueError("`fit` must be called before a mean is asked for.")
+        common = np.mean([self.sums[name] / self.counts[name] for name in self.sums], axis=0)
+        if camera not in self.sums:
+            return common
+        weight = self.counts[camera] + self.shrinkage
+        return (self.sums[camera] + self.shrinkage * common) / weight
+
+    def transform(self, features, cameras):
+        """Returns the normalised features: (N, D) float32 of length 1, or 0 where a feature is the mean itself.
+
+        Args:
+            features: (N, D) numbers, finite and not 0.
+            cameras: N names or numbers of cameras; None, or one that `fit` has not seen: unknown.
+
+        Raises:
+            ValueError: as `fit`; if it was not fitted.
+        """
+        units, cameras = _units(features), _cameras(cameras, len(features))
+        means = {camera: self.mean(camera) for camera in set(cameras)}
+        units = units - np.stack([means[camera] for camera in cameras])
+        return (units / np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)).astype("float32")
+
+    def save(self, path):
+        """Writes the sums and counts as JSON, a few kB a camera."""
+        rows = [[camera, self.counts[camera], total.tolist()] for camera, total in self.sums.items()]
+        write_json(Path(path), {"form": FORM, "shrinkage": self.shrinkage, "cameras": rows})
+
+    @classmethod
+    def load(cls, path):
+        """Reads what `save` has written.
+
+        Raises:
+            ValueError: if the file holds something else.
+        """
+        found = read_json(path)
+        try:
+            if found["form"] != FORM:
+                raise ValueError(f"form {found['form']}")
+            made = cls(found["shrinkage"])
+            for camera, count, total in found["cameras"]:
+                made.counts[camera], made.sums[camera] = int(count), np.array(total, "float64")
+            sizes = {total.shape for total in made.sums.values()}
+            if (
+                len(sizes) != 1
+                or min(made.counts.values()) < 1
+                or not np.isfinite(np.stack([*made.sums.values()])).all()
+            ):
+                raise ValueError("means of unequal length, empty or not finite")
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} must be written by CameraNormalizer.save. Received: {error}") from error
+        return made
+
+
+def _units(features):
+    features = np.asarray(features)
+    if features.ndim != 2 or features.dtype.kind not in "fiu" or 0 in features.shape:
+        raise ValueError(f"`features` must be (N, D) numbers. Received: {features.dtype} of shape {features.shape}")
+    features = features.astype("float64")
+    norms = np.linalg.norm(features, axis=1, keepdims=True)
+    bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+    if len(bad):
+        raise ValueError(f"`features` must be finite and not 0. Received: {len(bad)} others, the first in row {bad[0]}")
+    return features / norms
+
+
+def _cameras(cameras, count):
+    cameras = cameras.tolist() if isinstance(cameras, np.ndarray) else [*cameras]
+    if len(cameras) != count:
+        raise ValueError(f"`cameras` must be one per feature. Received: {len(cameras)} for {count} features")
+    return cameras

@@ -1,0 +1,115 @@
+"""Camera means: the equation in plain loops, unknown cameras, files, and what is refused."""
+
+import math
+
+import numpy as np
+import pytest
+
+from keras_osnet.adaptation import CameraNormalizer
+
+RNG = np.random.default_rng(0)
+FEATURES = np.abs(RNG.normal(size=(11, 5))) * RNG.uniform(0.5, 20, (11, 1))
+CAMERAS = ["door", "yard", "door", None, "yard", "door", "roof", "door", None, "yard", "yard"]
+
+
+def by_hand(shrinkage, feature, camera):
+    def unit(row):
+        return [x / math.sqrt(sum(y * y for y in row)) for x in row]
+
+    units = {
+        name: [unit(f) for f, c in zip(FEATURES, CAMERAS, strict=True) if c == name] for name in set(CAMERAS) - {None}
+    }
+    means = {name: [sum(column) / len(rows) for column in zip(*rows, strict=True)] for name, rows in units.items()}
+    common = [sum(column) / len(means) for column in zip(*means.values(), strict=True)]
+    mean = common
+    if camera in means:
+        count = len(units[camera])
+        pairs = zip(means[camera], common, strict=True)
+        mean = [(count * own + shrinkage * other) / (count + shrinkage) for own, other in pairs]
+    return unit([x - m for x, m in zip(unit(feature), mean, strict=True)])
+
+
+@pytest.mark.parametrize("shrinkage", [0, 3, 10])
+@pytest.mark.parametrize("camera", ["door", "roof", "cellar", None])
+def test_a_feature_is_normalised_by_the_equation(shrinkage, camera):
+    found = CameraNormalizer(shrinkage).fit(FEATURES, CAMERAS).transform(FEATURES[:2], [camera] * 2)
+    assert found.dtype == np.float32
+    for row, feature in zip(found, FEATURES, strict=False):
+        np.testing.assert_allclose(row, by_hand(shrinkage, feature, camera), atol=1e-6)
+
+
+def test_fitting_in_two_parts_is_fitting_once():
+    once = CameraNormalizer().fit(FEATURES, CAMERAS)
+    twice = CameraNormalizer().fit(FEATURES[:4], CAMERAS[:4]).fit(FEATURES[4:], CAMERAS[4:])
+    np.testing.assert_allclose(twice.transform(FEATURES, CAMERAS), once.transform(FEATURES, CAMERAS), atol=1e-6)
+
+
+def test_an_offset_of_each_camera_is_removed():
+    """Two cameras see the same people; each adds a vector of its own to the direction of every feature."""
+    people = np.abs(RNG.normal(size=(40, 8)))
+    people /= np.linalg.norm(people, axis=1, keepdims=True)
+    views = [people + 2 * np.abs(RNG.normal(size=8)) for _ in range(2)]
+    cameras = np.repeat([1, 2], 40)
+    normalizer = CameraNormalizer(0).fit(np.concatenate(views), cameras)
+    first, second = (normalizer.transform(view, [camera] * 40) for camera, view in zip((1, 2), views, strict=True))
+    plain = [view / np.linalg.norm(view, axis=1, keepdims=True) for view in views]
+    matched = ((first @ second.T).argmax(axis=1) == np.arange(40)).mean()
+    assert matched > 0.9 > 0.6 > ((plain[0] @ plain[1].T).argmax(axis=1) == np.arange(40)).mean()
+
+
+def test_a_file_gives_the_same_features(tmp_path):
+    normalizer = CameraNormalizer(4).fit(FEATURES, CAMERAS)
+    normalizer.save(tmp_path / "cameras.json")
+    loaded = CameraNormalizer.load(tmp_path / "cameras.json")
+    np.testing.assert_array_equal(loaded.transform(FEATURES, CAMERAS), normalizer.transform(FEATURES, CAMERAS))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"form": 2}', '{"form": 1, "shrinkage": 1, "cameras": []}',
+    '{"form": 1, "shrinkage": 1, "cameras": [["a", 0, [1.0]]]}',
+    '{"form": 1, "shrinkage": -1, "cameras": [["a", 1, [1.0]]]}',
+    '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, [1.0]], ["b", 1, [1.0, 2.0]]]}',
+    '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, [NaN]]]}', "no json"])  # fmt: skip
+def test_a_foreign_file_is_one_error_that_names_it(tmp_path, content):
+    (tmp_path / "cameras.json").write_text(content)
+    with pytest.raises(ValueError, match=r"cameras\.json must be"):
+        CameraNormalizer.load(tmp_path / "cameras.json")
+
+
+@pytest.mark.parametrize(
+    ("features", "cameras", "message"),
+    [
+        (FEATURES, CAMERAS[:3], "`cameras` must be one per feature. Received: 3 for 11"),
+        (FEATURES, [None] * 11, "`cameras` must name the camera of some image"),
+        (FEATURES[0], CAMERAS, r"`features` must be \(N, D\) numbers"),
+        (FEATURES * np.nan, CAMERAS, "`features` must be finite and not 0. Received: 11 others, the first in row 0"),
+        (0 * FEATURES, CAMERAS, "`features` must be finite and not 0"),
+        (np.full((2, 3), "a"), CAMERAS, r"`features` must be \(N, D\) numbers"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_and_changes_nothing(features, cameras, message):
+    normalizer = CameraNormalizer().fit(FEATURES, CAMERAS)
+    before = normalizer.mean("door")
+    with pytest.raises(ValueError, match=message):
+        normalizer.fit(features, cameras)
+    np.testing.assert_array_equal(normalizer.mean("door"), before)
+
+
+def test_features_of_another_length_are_refused():
+    with pytest.raises(ValueError, match=r"length of earlier ones\. Received: 4"):
+        CameraNormalizer().fit(FEATURES, CAMERAS).fit(FEATURES[:, :4], CAMERAS)
+
+
+@pytest.mark.parametrize("shrinkage", [-1, float("nan"), float("inf"), True])
+def test_a_shrinkage_that_is_no_count_is_refused(shrinkage):
+    with pytest.raises(ValueError, match="`shrinkage` must be a number of at least 0"):
+        CameraNormalizer(shrinkage)
+
+
+def test_all_features_equal_are_normalised_to_0():
+    normalizer = CameraNormalizer().fit(np.ones((6, 4)), [1, 1, 2, 2, 3, 3])
+    np.testing.assert_array_equal(normalizer.transform(np.ones((2, 4)), [1, None]), np.zeros((2, 4)))
+
+
+def test_before_it_is_fitted_there_is_no_mean():
+    with pytest.raises(ValueError, match="`fit` must be called"):
+        CameraNormalizer().transform(FEATURES, CAMERAS)
