@@ -83,7 +83,10 @@ def main():
     script = root() / SCRIPTS[options.name][0]
     sys.argv = [str(script), *options.arguments]
     sys.path.insert(0, str(script.parent))  # as Python does for a script
-    runpy.run_path(str(script), run_name="__main__")
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {options.name} needs {error.name}, which is not installed: pip install 'keras-osnet[all]'")
 
 
 if __name__ == "__main__":
