@@ -14,6 +14,7 @@ Times and scores: recipes/README.md.
 
 import sys
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,7 @@ import numpy as np
 import tyro
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
+from keras_osnet.adaptation import normalize_side
 from keras_osnet.data import images, load, load_splits, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.check import check as check_splits
@@ -292,7 +294,8 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
         print(f"{network.name}: {report.assigned} arrays from {options.weights}")
         for name in names:
             protocol = DATASETS[name].protocol
-            rows[name], verification = evaluate_sides(extractor, sides[name], options, protocol)
+            normalize = partial(normalize_side, extractor)
+            rows[name], verification = evaluate_sides(extractor, sides[name], options, protocol, normalize=normalize)
             print(f"{name}: {scores.describe(sides[name][0], protocol)}\n{scores.table(rows[name])}")
             if verification:
                 print(scores.verification_table(verification))
@@ -300,7 +303,7 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
         network.save(work_dir / "model.keras")
         more = {"rows": rows} if len(rows) > 1 or len(options.ways()) > 1 else {}
         more |= {"verification": verified} if verified else {}
-        write_json(work_dir / "metrics.json", rows[options.dataset][options.metric] | more)
+        write_json(work_dir / "metrics.json", rows[options.dataset][options.name] | more)
 
 
 def check(dataset: tyro.conf.Positional[str], data_dir: Path, split: int = 0):

@@ -109,6 +109,35 @@ class CameraNormalizer:
         return made
 
 
+def normalize_side(features_of, query, gallery, splits, *, shrinkage=10.0):
+    """Normalises the features of a test side by means of the training images, or of the side itself without these.
+
+    Identities are not read.
+
+    Args:
+        features_of: function from a list of image files to (N, D) features.
+        query, gallery: (Q, D) and (G, D) features.
+        splits: the test side, with `train`, `query` and `gallery` of `Record`.
+        shrinkage: as for `CameraNormalizer`.
+
+    Returns:
+        (query, gallery), normalised.
+
+    Raises:
+        ValueError: if no camera is known.
+    """
+    normalizer = CameraNormalizer(shrinkage)
+    cameras = [[record.camera for record in records] for records in (splits.query, splits.gallery)]
+    if splits.train:
+        known = [record for record in splits.train if record.camera is not None]
+        if not known:
+            raise ValueError("Camera normalisation needs the cameras of the training images. Received: none")
+        normalizer.fit(features_of([record.path for record in known]), [record.camera for record in known])
+    else:
+        normalizer.fit(np.concatenate([query, gallery]), [*cameras[0], *cameras[1]])
+    return tuple(normalizer.transform(*part) for part in zip((query, gallery), cameras, strict=True))
+
+
 def _units(features):
     features = np.asarray(features)
     if features.ndim != 2 or features.dtype.kind not in "fiu" or 0 in features.shape:

@@ -12,6 +12,9 @@ class Scoring:
 
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """Distance between features."""
+    camera_normalization: bool = False
+    """Remove the mean feature of each camera, fitted on the training images, or on the test side where there are none.
+    The distance is the cosine then."""
     flip: bool = False
     """Average the features of each image and its mirror image."""
     expand: int = 0
@@ -27,14 +30,24 @@ class Scoring:
     verification: bool = False
     """True accept rates at given false accept rates, with their thresholds."""
 
+    @property
+    def distance(self):
+        """The metric that is used."""
+        return "cosine" if self.camera_normalization else self.metric
+
+    @property
+    def name(self):
+        """The name of the plain row."""
+        return self.distance + ", camera means removed" * self.camera_normalization
+
     def ways(self):
         """Returns the rows of the table: name -> options of `score_features`."""
-        rows = {self.metric: {}}
+        rows = {self.name: {}}
         if self.expand:
-            rows[f"{self.metric}, {self.expand} neighbours"] = {"expand": self.expand}
+            rows[f"{self.name}, {self.expand} neighbours"] = {"expand": self.expand}
         if self.rerank:
             options = {"k1": self.k1, "k2": self.k2, "lambda_value": self.lambda_value}
-            rows[f"{self.metric}, re-ranked"] = {"reranked": options}
+            rows[f"{self.name}, re-ranked"] = {"reranked": options}
         return rows
 
 
@@ -60,7 +73,7 @@ def score_sides(features_of, sides, metric="euclidean", protocol="market1501"):
     return mean([score_splits(features_of, side, metric=metric, protocol=protocol) for side in sides])
 
 
-def evaluate_sides(features_of, sides, scoring, protocol="market1501"):
+def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normalize=None):
     """Scores several test sides in several ways.
 
     Args:
@@ -68,13 +81,17 @@ def evaluate_sides(features_of, sides, scoring, protocol="market1501"):
         sides: list of `Splits`.
         scoring: `Scoring`.
         protocol: as for `score_features`.
+        normalize: function of (query features, gallery features, splits) that returns both, for
+            `camera_normalization`.
 
     Returns:
         name of a way -> mean scores, and the `VerificationScores` of the first side, None if it is not asked for.
     """
     found = [(*features_of_splits(features_of, side), side) for side in sides]
+    if scoring.camera_normalization:
+        found = [(*normalize(*part), part[2]) for part in found]
     rows = {
-        name: mean([score_features(*f, metric=scoring.metric, protocol=protocol, **options) for f in found])
+        name: mean([score_features(*f, metric=scoring.distance, protocol=protocol, **options) for f in found])
         for name, options in scoring.ways().items()
     }
-    return rows, verify(*found[0], scoring.metric) if scoring.verification else None
+    return rows, verify(*found[0], scoring.distance) if scoring.verification else None

@@ -1,11 +1,12 @@
 """Camera means: the equation in plain loops, unknown cameras, files, and what is refused."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from keras_osnet.adaptation import CameraNormalizer
+from keras_osnet.adaptation import CameraNormalizer, normalize_side
 
 RNG = np.random.default_rng(0)
 FEATURES = np.abs(RNG.normal(size=(11, 5))) * RNG.uniform(0.5, 20, (11, 1))
@@ -113,3 +114,20 @@ def test_all_features_equal_are_normalised_to_0():
 def test_before_it_is_fitted_there_is_no_mean():
     with pytest.raises(ValueError, match="`fit` must be called"):
         CameraNormalizer().transform(FEATURES, CAMERAS)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_side_is_normalised_by_the_training_images_or_by_itself(train):
+    def records(paths, cameras):
+        return tuple(SimpleNamespace(path=path, camera=camera) for path, camera in zip(paths, cameras, strict=True))
+
+    splits = SimpleNamespace(
+        train=records(range(4), ["a", "b", None, "a"]) if train else (),
+        query=records([4, 5], ["a", "b"]), gallery=records([6, 7, 8], ["b", "c", None]),
+    )  # fmt: skip
+    query, gallery = FEATURES[4:6], FEATURES[6:9]
+    found = normalize_side(lambda paths: FEATURES[paths], query, gallery, splits, shrinkage=3)
+    source = ([0, 1, 3], ["a", "b", "a"]) if train else ([4, 5, 6, 7, 8], ["a", "b", "b", "c", None])
+    by_hand = CameraNormalizer(3).fit(FEATURES[source[0]], source[1])
+    np.testing.assert_allclose(found[0], by_hand.transform(query, ["a", "b"]), atol=1e-6)
+    np.testing.assert_allclose(found[1], by_hand.transform(gallery, ["b", "c", None]), atol=1e-6)
