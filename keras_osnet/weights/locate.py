@@ -120,8 +120,9 @@ def _folder(path):
         what = "it holds neither config.json with a network nor model.keras"
         raise ValueError(f"`weights` must be a folder of `save_to_preset` or a work dir. Received: {path}, but {what}")
     # An evaluation leaves a config.json too, whose dataset is not the one that the weights were trained on.
-    trained = isinstance(config, dict) and "epochs" in config and isinstance(config.get("dataset"), str)
-    return Source(model, form_of(model), None, Card(config["dataset"]) if trained else UNKNOWN)
+    settings = config.get("settings") if isinstance(config, dict) else None
+    trained = isinstance(settings, dict) and "epochs" in settings and isinstance(settings.get("dataset"), str)
+    return Source(model, form_of(model), None, Card(settings["dataset"]) if trained else UNKNOWN)
 
 
 def _not_found(path):

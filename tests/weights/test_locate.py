@@ -154,9 +154,9 @@ def test_a_work_dir_of_a_training_is_weights_and_says_what_it_was_trained_on(tmp
     model = OSNet(**SMALL)
     model.save(tmp_path / "model.keras")
     assert locate(tmp_path).card.training_set is None
-    (tmp_path / "config.json").write_text(json.dumps({"dataset": "market1501", "weights": "x", "metric": "cosine"}))
+    (tmp_path / "config.json").write_text(json.dumps({"settings": {"dataset": "market1501", "weights": "x"}}))
     assert locate(tmp_path).card.training_set is None  # an evaluation's
-    (tmp_path / "config.json").write_text(json.dumps({"dataset": "market1501", "epochs": 60, "width": 0.25}))
+    (tmp_path / "config.json").write_text(json.dumps({"settings": {"dataset": "market1501", "epochs": 60}}))
     report = load_weights(wiped(OSNet(**SMALL)), tmp_path)
     assert (report.preset, report.training_set) == (None, "market1501")
     assert same_weights(load_network(tmp_path)[0], model)

@@ -99,8 +99,8 @@ def test_torchreids_networks_give_the_stored_outputs(golden):
         assert tuple(found.shape) == (batch, height, width, channels)
         mean = ops.convert_to_numpy(found).mean((1, 2))
         np.testing.assert_allclose(mean, stored[f"tap_{name}_spatial_mean"], rtol=0, atol=1e-4, err_msg=name)
-    np.testing.assert_allclose(features, stored["embedding"], rtol=0, atol=1e-4)
-    np.testing.assert_allclose(logits, stored["logits"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(ops.convert_to_numpy(features), stored["embedding"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(ops.convert_to_numpy(logits), stored["logits"], rtol=0, atol=1e-4)
 
 
 def test_every_array_of_a_checkpoint_is_assigned(golden):

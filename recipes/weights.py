@@ -1,0 +1,122 @@
+"""Trained weights by name.
+
+    python recipes/weights.py list [WORD]                     the table of presets, or its rows that hold a word
+    python recipes/weights.py info NAME                       all that is known of one
+    python recipes/weights.py download NAME [NAME ...]        into the cache folder, without loading them
+    python recipes/weights.py score NAME --dataset market1501 --data-dir D      writes a folder with a model card
+
+NAME may also be a file, a folder, https://... or hf://user/repository[/file]. $KERAS_OSNET_CACHE moves the cache,
+$KERAS_OSNET_MIRROR puts an address before all others.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from keras_osnet.weights import PRESETS, Score, Threshold, locate
+
+
+def list_(word: tyro.conf.Positional[str] = ""):
+    """Prints the presets.
+
+    Args:
+        word: print only rows that hold it, as "market1501" or "osnet_ain".
+    """
+    rows = [row for row in PRESETS.values() if word in f"{row.name} {row.title}"]
+    if not rows:
+        raise ValueError(f"`word` must be in the name or training set of a preset. Received: {word!r}")
+    print(f"{'name':28s}{'input':>10s}{'classes':>9s}{'MB':>7s}  {'training set':40s}reported Rank-1 / mAP, %")
+    for row in rows:
+        size = f"{row.size / 1e6:.1f}" if row.size else ""
+        sides = "x".join(map(str, row.input_shape[:2]))
+        print(f"{row.name:28s}{sides:>10s}{row.classes or '':>9}{size:>7s}  {row.title:40s}{scores_of(row)}")
+
+
+def scores_of(card):
+    return ", ".join(f"{score.dataset} {100 * score.rank1:.1f} / {100 * score.mAP:.1f}" for score in card.scores)
+
+
+def info(name: tyro.conf.Positional[str]):
+    """Prints all that is known of weights. A preset is not downloaded.
+
+    Args:
+        name: preset, file, folder or address.
+    """
+    row = PRESETS.get(name)
+    if row is None:
+        source = locate(name)
+        facts, card = {"file": source.path, "form": source.form, "preset": source.preset}, source.card
+    else:
+        card = row.card
+        facts = {"network": f"{row.variant} x{row.width:g}", "input": row.input_shape, "classes": row.classes}
+        facts |= {"file": row.file, "bytes": row.size, "SHA-256": row.sha256}
+    facts |= {"training set": row.title if row else card.training_set, "licence of the weights": card.weights_licence}
+    facts |= {"licence of the images": card.images_licence, "reported Rank-1 / mAP": scores_of(card) or None}
+    for key, value in facts.items():
+        print(f"{key:24s}{'not known' if value is None else value}")
+    for address in row.addresses if row else ():
+        print(f"{'address':24s}{address}")
+
+
+def download(names: tyro.conf.Positional[tuple[str, ...]]):
+    """Downloads weights into the cache folder and prints their paths.
+
+    Args:
+        names: presets or addresses.
+    """
+    for name in names:
+        print(locate(name).path)
+
+
+def score(
+    name: tyro.conf.Positional[str],
+    dataset: str,
+    data_dir: Path,
+    output: Path | None = None,
+    metric: Literal["euclidean", "cosine"] = "euclidean",
+):
+    """Scores weights on the test side of a dataset, and writes a folder for `OSNet.from_preset` with a model card.
+
+    Args:
+        name: preset, file, folder or address.
+        dataset: row of keras_osnet.DATASETS.
+        data_dir: folder that holds the dataset's official folder.
+        output: the folder. Default runs/NAME.
+        metric: distance between features.
+    """
+    import app  # it imports TensorFlow, which the other verbs do not need
+
+    from keras_osnet import DATASETS, FeatureExtractor, __version__
+    from keras_osnet.data import load_splits
+    from keras_osnet.inference.evaluation import Scoring, evaluate_sides
+    from keras_osnet.inference.scores import table, verification_rows, verification_table
+
+    sides, scoring = load_splits(dataset, data_dir), Scoring(metric=metric, verification=True)
+    network, report = app.load_network(name)
+    rows, verified = evaluate_sides(FeatureExtractor(network), sides, scoring, DATASETS[dataset].protocol)
+    print(f"{dataset}: trained on {report.training_set or 'a set that is not known'}\n{table(rows)}")
+    print(verification_table(verified))
+    found = Score(dataset, rows[metric]["rank1"], rows[metric]["mAP"], metric, f"measured, keras_osnet {__version__}")
+    measured = [row for row in verification_rows(verified) if row["distance"] and not row["below_one_impostor"]]
+    thresholds = tuple(Threshold(dataset, row["far"], row["distance"], metric) for row in measured)
+    card = replace(report.card, scores=(*report.card.scores, found), thresholds=report.card.thresholds + thresholds)
+    folder = output or Path("runs") / Path(name).name.split(".")[0]
+    network.save_to_preset(folder, card=card)
+    print(f"{folder}: OSNet.from_preset takes it; README.md is the model card")
+
+
+def main():
+    verbs = {"list": list_, "info": info, "download": download, "score": score}
+    try:
+        tyro.extras.subcommand_cli_from_dict(verbs, prog="weights.py", description=__doc__)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""recipes/weights.py on the presets and on a small network."""
+
+import json
+
+import pytest
+
+from keras_osnet import OSNet
+from keras_osnet.weights import PRESETS, load_network
+from tests.recipes.tiny import RECIPES
+
+SCRIPT = "recipes/weights.py"
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_OSNET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("KERAS_OSNET_MIRROR", "http://127.0.0.1:9")
+
+
+def test_list_prints_a_row_for_each_preset(run_script, capsys):
+    run_script(SCRIPT, "list")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["name", *PRESETS]
+    assert any("osnet_x1_0_market1501" in line and "751" in line and "94.2 / 82.6" in line for line in lines)
+
+
+def test_list_takes_a_word(run_script, capsys):
+    run_script(SCRIPT, "list", "osnet_ain_x0")
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    with pytest.raises(SystemExit, match="error: `word` must be in"):
+        run_script(SCRIPT, "list", "elephant")
+
+
+@pytest.mark.parametrize("name", ["osnet_x0_25_market1501", "osnet_x1_0_mot17", "osnet_ain_x1_0_ms_d_c"])
+def test_info_says_all_that_is_known_of_a_preset_without_a_download(name, run_script, capsys):
+    run_script(SCRIPT, "info", name)
+    printed, row = capsys.readouterr().out, PRESETS[name]
+    words = (row.file, row.sha256 or "not known", row.title, row.weights_licence, row.images_licence, *row.addresses)
+    assert all(word in printed for word in words)
+
+
+def test_info_says_of_other_weights_that_nothing_is_known(run_script, capsys, tmp_path):
+    OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1)).save(tmp_path / "mine.keras")
+    run_script(SCRIPT, "info", tmp_path / "mine.keras")
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (lines["form"], lines["preset"]) == ("keras", "not known")
+    with pytest.raises(SystemExit, match=r"error: .*Did you mean the preset osnet_x1_0_msmt17"):
+        run_script(SCRIPT, "info", "osnet_x1_0_msmt71")
+
+
+def test_download_prints_where_the_file_is(run_script, capsys, tmp_path):
+    with pytest.raises(SystemExit, match=r"error: osnet_x0_25_imagenet\.pth cannot be downloaded"):
+        run_script(SCRIPT, "download", "osnet_x0_25_imagenet")
+    (tmp_path / "w.safetensors").write_bytes(b"\2\0\0\0\0\0\0\0{}")
+    run_script(SCRIPT, "download", tmp_path / "w.safetensors")
+    assert capsys.readouterr().out.strip() == str(tmp_path / "w.safetensors")
+
+
+def test_score_fills_a_card(run_script, capsys, tmp_path):
+    RECIPES["reid"].make(tmp_path)
+    model = OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1))
+    model.save(tmp_path / "mine.keras")
+    command = ("score", tmp_path / "mine.keras", "--dataset", "market1501", "--data-dir", tmp_path)
+    run_script(SCRIPT, *command, "--output", tmp_path / "folder", "--metric", "cosine")
+    assert "trained on a set that is not known" in capsys.readouterr().out
+    report = load_network(tmp_path / "folder")[1]
+    (score,) = report.card.scores
+    assert (score.dataset, score.metric) == ("market1501", "cosine")
+    assert (
+        f"| market1501 | cosine | {score.rank1:.1%} | {score.mAP:.1%} | measured"
+        in (tmp_path / "folder" / "README.md").read_text()
+    )
+    assert report.training_set is None
+    assert json.loads((tmp_path / "folder" / "config.json").read_text())["network"]["width"] == 0.0625
