@@ -6,32 +6,37 @@
     python recipes/ablation.py --data-dir D --width 0.25 --resolution 0.25 --identities 200 --epochs 20 \\
         --milestones 12 17 --seeds 3                                     smaller, with spread
 
-Every network is trained by `recipes/reid.py train` in a work dir of its own; runs that are finished are not run
-again, so that the same command goes on after an interruption. Results: recipes/README.md.
+Every network is trained by `recipes/reid.py train` in a work dir of its own. Finished runs are not repeated: the same
+command resumes after an interruption. Results: recipes/README.md.
 """
 
-import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations, product
 from pathlib import Path
 from queue import Queue
+from threading import Lock
 from typing import Literal
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
+import app  # first: it sets what TensorFlow reads when it is imported
 import keras
 import numpy as np
+import reid
+import tensorflow as tf
 import tyro
 
 from keras_osnet import VARIANTS, OSNet, complexity
+from keras_osnet.files import read_json
 from keras_osnet.inference.scores import milliseconds
-from keras_osnet.training import work_dir as runs
+from keras_osnet.training.signals import SIGNALS, Stopped
+from keras_osnet.training.work_dir import check_settings, claim, held
 
 # The paper's R1 and mAP on Market-1501: Table 5 by model, Table 6 by (width, resolution).
 TABLE_5 = {
@@ -46,7 +51,8 @@ TABLE_6 = {
 }  # fmt: skip
 
 PIN = getattr(os, "sched_setaffinity", None)  # not on macOS: there the jobs share all cores
-OWN = ("data_dir", "work_dir", "seeds", "jobs")  # what runs with the same scores may differ in
+NO_SETTINGS = ("data_dir", "work_dir", "seeds", "jobs")  # they change no score
+ONE = tf.distribute.get_strategy()
 
 
 @dataclass(frozen=True)
@@ -75,12 +81,14 @@ class Ablation:
     seeds: int = 1
     """Runs of each network."""
     jobs: int = 1
-    """Networks trained at a time, on a share of the cores each."""
+    """Networks trained at a time, each on its own part of the cores."""
     work_dir: Path = Path("runs/ablation")
 
 
 def networks(settings):
-    """Name -> options of recipes/reid.py, and the paper's scores."""
+    """Returns name -> options of recipes/reid.py, and the paper's scores."""
+    if settings.row not in reid.ROWS:
+        raise ValueError(f"`row` must be one of {', '.join(reid.ROWS)}. Received: row={settings.row}")
     found = _of_table(settings)
     if settings.weights:
         for options, _ in found.values():
@@ -109,9 +117,8 @@ def _of_table(settings):
     }
 
 
-def run(settings, name, options, seed, cores):
-    """Trains one network, unless it is there, and gives its metrics and what they took."""
-    work_dir = settings.work_dir / f"{name.replace(' ', '-')}-seed{seed}"
+def command_of(settings, options, seed, work_dir):
+    """Returns the command line that trains one network."""
     options = {
         **options,
         "seed": seed,
@@ -122,70 +129,113 @@ def run(settings, name, options, seed, cores):
         "batch-size": settings.batch_size,
         "crop": settings.crop,
     }
-    command = [
-        *(sys.executable, str(Path(__file__).with_name("reid.py")), "train", settings.row),
+    given = {
+        name: value if isinstance(value, tuple) else (value,) for name, value in options.items() if value is not None
+    }
+    return [
+        *(sys.executable, reid.__file__, "train", settings.row),
         *("--data-dir", str(settings.data_dir), "--work-dir", str(work_dir), "--no-baselines", "--cache"),
-        *(part for option, value in options.items() if value is not None for part in _words(option, value)),
+        *(word for name, values in given.items() for word in (f"--{name}", *map(str, values))),
     ]
+
+
+@contextmanager
+def child_processes():
+    """Yields a function that runs a command on some cores, in any thread. An error or a signal stops all commands.
+
+    A training that is stopped writes its checkpoint first.
+    """
+    processes, lock, stopping = set(), Lock(), False
+    own = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]  # not Ctrl-C's, nor ignored ones
+
+    def run(command, cores):
+        pin = partial(PIN, 0, cores) if PIN else None
+        with lock:
+            if stopping:
+                raise ValueError("The ablation stops.")
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            process = subprocess.Popen(command, preexec_fn=pin, **pipes)
+            processes.add(process)
+        return process, *process.communicate()
+
+    def stop(number, frame):
+        raise Stopped("Stopped. The same command resumes the runs.", number)
+
+    for number in own:
+        signal.signal(number, stop)
+    try:
+        yield run
+    except BaseException:
+        with lock:
+            stopping = True
+            for process in processes:
+                process.terminate()  # it does nothing to those that have ended
+        raise
+    finally:
+        for number in own:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def reason_of(errors):
+    """Returns the error of a recipe in what it writes to standard error, or the last line."""
+    _, found, error = f"\n{errors}".rpartition("\nerror: ")
+    return error.strip() if found else error.strip().rpartition("\n")[2]
+
+
+def train_one(settings, name, options, seed, run):
+    """Trains one network, unless it is finished. Returns R1 and mAP in per cent."""
+    work_dir = settings.work_dir / f"{name.replace(' ', '-')}-seed{seed}"
     began = time.perf_counter()
     if not (work_dir / "metrics.json").exists():
-        done = subprocess.run(
-            command, capture_output=True, text=True, preexec_fn=lambda: PIN(0, cores) if PIN else None
-        )
-        if done.returncode:
-            raise ValueError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    metrics = json.loads((work_dir / "metrics.json").read_text())
-    seconds = time.perf_counter() - began
-    print(f"{name} seed {seed}: R1 {100 * metrics['rank1']:.2f} mAP {100 * metrics['mAP']:.2f} in {seconds:.0f} s",
-          flush=True)  # fmt: skip
-    return metrics
-
-
-def _words(option, value):
-    return [f"--{option}", *map(str, value if isinstance(value, tuple) else (value,))]
+        process, _, errors = run(command_of(settings, options, seed, work_dir))
+        if process.returncode:
+            raise ValueError(f"{name}, seed {seed}: {reason_of(errors) or f'exit status {process.returncode}'}")
+    metrics = read_json(work_dir / "metrics.json")
+    r1, m_ap = (100 * metrics[score] for score in ("rank1", "mAP"))
+    print(f"{name} seed {seed}: R1 {r1:.2f} mAP {m_ap:.2f} in {time.perf_counter() - began:.0f} s", flush=True)
+    return r1, m_ap
 
 
 def train_all(settings, rows):
-    """(networks, seeds, 2): R1 and mAP in per cent."""
-    cores, shares = sorted(os.sched_getaffinity(0)) if PIN else list(range(os.cpu_count())), Queue()
+    """Returns R1 and mAP in per cent: (networks, seeds, 2)."""
+    cores, free = sorted(os.sched_getaffinity(0)) if PIN else list(range(os.cpu_count())), Queue()
     if not 1 <= settings.jobs <= len(cores):
         raise ValueError(f"`jobs` must be 1 to {len(cores)}, the cores of this machine. Received: jobs={settings.jobs}")
-    # Finished runs are taken as they are: the folder must be of the same options.
-    same = {name: value for name, value in asdict(settings).items() if name not in OWN}
-    runs.claim(settings.work_dir, same, write=False)
+    # Scores of finished runs are taken as they are: the folder must be of the same settings.
+    identity = {name: value for name, value in asdict(settings).items() if name not in NO_SETTINGS}
+    check_settings(settings.work_dir, identity)
     for job in range(settings.jobs):
-        shares.put(set(cores[job :: settings.jobs]))
+        free.put(set(cores[job :: settings.jobs]))
 
     def one(task):
         (name, (options, _)), seed = task
-        share = shares.get()
+        part = free.get()
         try:
-            metrics = run(settings, name, options, seed, share)
+            return train_one(settings, name, options, seed, lambda command: run(command, part))
         finally:
-            shares.put(share)
-        return 100 * metrics["rank1"], 100 * metrics["mAP"]
+            free.put(part)
 
     # Seed by seed, so that an interrupted table has all networks with fewer seeds.
     tasks = [(row, seed) for seed, row in product(range(settings.seeds), rows.items())]
     scores = []
-    with ThreadPoolExecutor(settings.jobs) as pool:
+    with held(settings.work_dir, ONE), ThreadPoolExecutor(settings.jobs) as pool, child_processes() as run:
         for found in pool.map(one, tasks):
-            runs.claim(settings.work_dir, same)
+            claim(settings.work_dir, identity, ONE)
             scores.append(found)
     return np.array(scores).reshape(settings.seeds, len(rows), 2).swapaxes(0, 1)
 
 
 def cost_of(options):
-    """Milliseconds for a picture on this machine, and `Complexity`."""
+    """Returns the milliseconds for an image on this machine, and `Complexity`."""
     size = (round(256 * options["resolution"]), round(128 * options["resolution"]), 3)
     network = OSNet(options["width"], options["variant"], size)
     return milliseconds(network), complexity(network)
 
 
 def markdown(rows, scores):
-    """The table, with means and standard deviations over the seeds."""
+    """Returns the table, with means and standard deviations over the seeds."""
     lines = [
-        "| network | parameters | mult-adds | ms a picture | R1 | mAP | the paper |",
+        "| network | parameters | mult-adds | ms per image | R1 | mAP | the paper |",
         "|---|---|---|---|---|---|---|",
     ]
     for (name, (options, paper)), seeds in zip(rows.items(), scores, strict=True):
@@ -204,7 +254,7 @@ def markdown(rows, scores):
 
 
 def disagreements(rows, scores):
-    """Pairs that the mean mAP orders otherwise than the paper's, the larger difference first."""
+    """Returns the pairs that the mean mAP orders otherwise than the paper does, the largest difference first."""
     found = []
     means, papers = scores.mean(axis=1)[:, 1], [paper for _, paper in rows.values()]
     deviations = scores.std(axis=1, ddof=1)[:, 1] if scores.shape[1] > 1 else np.zeros(len(scores))
@@ -217,7 +267,7 @@ def disagreements(rows, scores):
     return [text for _, text in sorted(found, reverse=True)]
 
 
-def main(settings: Ablation):
+def ablate(settings):
     rows = networks(settings)
     scores = train_all(settings, rows)
     print(f"\n{markdown(rows, scores)}")
@@ -229,8 +279,13 @@ def main(settings: Ablation):
         print(f"- {line}")
 
 
+def parse():
+    return partial(ablate, tyro.cli(Ablation, description=__doc__))
+
+
+def main():
+    app.main(parse)
+
+
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Ablation, description=__doc__))
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
+    main()

@@ -1,22 +1,21 @@
-"""The ablation: which networks, which options they are trained with, and what its tables say. Nothing is trained."""
+"""The ablation: its networks, the options they are trained with, and its tables. Nothing is trained."""
 
-import importlib.util
 import json
-import subprocess
-import sys
+import os
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_osnet import VARIANTS, OSNet, complexity
+from keras_osnet.training.work_dir import held
 
-SCRIPT = Path(__file__).resolve().parents[2] / "recipes" / "ablation.py"
-SPEC = importlib.util.spec_from_file_location("ablation", SCRIPT)
-RECIPE = importlib.util.module_from_spec(SPEC)
-sys.modules["ablation"] = RECIPE  # dataclasses look their module up
-SPEC.loader.exec_module(RECIPE)
+ROOT = Path(__file__).parents[2]
 # Mean mAP over two seeds; b is best here, the paper has a before b before c.
 ROWS = {
     "a": ({"variant": "osnet_t1", "width": 0.0625, "resolution": 0.25}, (93.0, 81.0)),
@@ -27,9 +26,14 @@ ROWS = {
 SCORES = np.array([[[50, 30], [52, 34]], [[60, 40], [60, 40]], [[40, 20], [44, 26]], [[99, 99], [99, 99]]], float)
 
 
+@pytest.fixture(scope="module")
+def recipe(script):
+    return script("recipes/ablation.py")
+
+
 @pytest.mark.parametrize(("sweep", "count"), [("variant", 12), ("width,resolution", 16)])
-def test_every_row_of_the_papers_table_is_trained_once(tmp_path, sweep, count):
-    rows = RECIPE.networks(RECIPE.Ablation(tmp_path, sweep=sweep, width=0.25))
+def test_every_row_of_the_papers_table_is_trained_once(recipe, tmp_path, sweep, count):
+    rows = recipe.networks(recipe.Ablation(tmp_path, sweep=sweep, width=0.25))
     assert len(rows) == count
     scores = [paper for _, paper in rows.values() if paper]
     if sweep == "variant":
@@ -42,84 +46,131 @@ def test_every_row_of_the_papers_table_is_trained_once(tmp_path, sweep, count):
         assert len(scores) == 16
 
 
-def test_a_network_is_trained_by_the_recipe_with_the_options_of_the_ablation(tmp_path, monkeypatch):
-    seen = []
+def test_a_network_is_trained_by_the_recipe_with_the_options_of_the_ablation(recipe, tmp_path):
+    settings = recipe.Ablation(tmp_path / "data", epochs=7, milestones=(3, 5), identities=9)
+    words = " ".join(recipe.command_of(settings, ROWS["a"][0], 4, tmp_path / "run")[1:])
+    assert words.startswith(f"{ROOT / 'recipes' / 'reid.py'} train market1501 --data-dir {tmp_path / 'data'} ")
+    assert f"--work-dir {tmp_path / 'run'} --no-baselines --cache" in words
+    assert "--seed 4 --epochs 7 --milestones 3 5 --identities 9" in words
+    assert "--variant osnet_t1 --width 0.0625 --resolution 0.25" in words
 
-    def recipe(command, **_):
-        seen.append(command)
-        folder = Path(command[command.index("--work-dir") + 1])
-        folder.mkdir(parents=True)
-        seed = int(command[command.index("--seed") + 1])
-        (folder / "metrics.json").write_text(json.dumps({"rank1": 0.25 + seed / 8, "mAP": 0.125}))
-        return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(RECIPE.subprocess, "run", recipe)
-    settings = RECIPE.Ablation(
-        tmp_path / "data", epochs=7, milestones=(3, 5), identities=9, seeds=2, work_dir=tmp_path / "runs"
-    )
+def test_options_that_are_not_given_are_those_of_the_row(recipe, tmp_path):
+    words = recipe.command_of(recipe.Ablation(tmp_path), ROWS["a"][0], 0, tmp_path / "run")
+    assert not {"--epochs", "--milestones", "--learning-rate", "None"} & set(words)
+
+
+def finished(work_dir, name, seed, rank1):
+    folder = work_dir / f"{name}-seed{seed}"
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps({"rank1": rank1, "mAP": 0.125}))
+
+
+def test_finished_runs_are_not_repeated_and_only_their_own_settings_take_their_scores(recipe, tmp_path):
+    settings = recipe.Ablation(tmp_path / "data", epochs=7, seeds=2, work_dir=tmp_path / "runs")
     rows = {"one": ROWS["a"], "two": ROWS["b"]}
-    scores = RECIPE.train_all(settings, rows)
-    np.testing.assert_allclose(scores, [[[25, 12.5], [37.5, 12.5]]] * 2)
-    assert len(seen) == 4
-    assert " ".join(seen[0][1:4]) == f"{SCRIPT.with_name('reid.py')} train market1501"
-    assert "--epochs 7 --milestones 3 5 --identities 9" in " ".join(seen[0])
-    assert "--variant osnet_t1 --width 0.0625 --resolution 0.25" in " ".join(seen[0])
-    # Finished runs are not run again,
-    np.testing.assert_allclose(RECIPE.train_all(settings, rows), scores)
-    assert len(seen) == 4
-    # more seeds may follow, and other options may not take their scores for their own.
-    assert RECIPE.train_all(replace(settings, seeds=3), rows).shape == (2, 3, 2)
+    for name in rows:
+        for seed in range(3):
+            finished(tmp_path / "runs", name, seed, 0.25 + seed / 8)
+    np.testing.assert_allclose(recipe.train_all(settings, rows), [[[25, 12.5], [37.5, 12.5]]] * 2)
+    # More seeds may follow.
+    assert recipe.train_all(replace(settings, seeds=3, jobs=2), rows).shape == (2, 3, 2)
     with pytest.raises(ValueError, match=r"`work_dir` must be new.*differs in epochs: 7 there, 8 now"):
-        RECIPE.train_all(replace(settings, epochs=8), rows)
-    assert len(seen) == 6
+        recipe.train_all(replace(settings, epochs=8), rows)
 
 
-def test_what_is_not_given_is_the_rows_own(tmp_path, monkeypatch):
-    seen = []
-
-    def recipe(command, **_):
-        seen.append(command)
-        return subprocess.CompletedProcess(command, 1, "", "enough")
-
-    monkeypatch.setattr(RECIPE.subprocess, "run", recipe)
-    with pytest.raises(ValueError, match="enough"):
-        RECIPE.train_all(RECIPE.Ablation(tmp_path, work_dir=tmp_path / "runs"), {"one": ROWS["a"]})
-    assert not {"--epochs", "--milestones", "--learning-rate", "None"} & set(seen[0])
-    assert not (tmp_path / "runs").exists(), "nothing is finished there"
+def test_a_second_ablation_in_the_folder_is_refused_at_once(recipe, tmp_path):
+    settings = recipe.Ablation(tmp_path / "nowhere", work_dir=tmp_path)
+    with held(tmp_path, tf.distribute.get_strategy()):
+        with pytest.raises(ValueError, match=f"must not be in use by another run.*process {os.getpid()}"):
+            recipe.train_all(settings, {"one": ROWS["a"]})
 
 
-def test_a_sweep_fine_tunes_each_width_from_a_file_of_its_own(tmp_path):
-    settings = RECIPE.Ablation(tmp_path, sweep="width,resolution", weights=str(tmp_path / "osnet_x{width}.pth"))
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_trained(run_script, tmp_path):
+    (tmp_path / "file").touch()
+    began = time.monotonic()
+    with pytest.raises(SystemExit, match=r"^error: .*file"):
+        run_script("recipes/ablation.py", "--data-dir", tmp_path, "--work-dir", tmp_path / "file")
+    assert time.monotonic() - began < 10
+
+
+def test_a_sweep_fine_tunes_each_width_from_a_file_of_its_own(recipe, tmp_path):
+    settings = recipe.Ablation(tmp_path, sweep="width,resolution", weights=str(tmp_path / "osnet_x{width}.pth"))
     with pytest.raises(ValueError, match=r"There is no .*osnet_x0_25\.pth, .*osnet_x0_5\.pth, .*osnet_x0_75\.pth, "):
-        RECIPE.networks(settings)
+        recipe.networks(settings)
     for width in ("0_25", "0_5", "0_75", "1_0"):
         (tmp_path / f"osnet_x{width}.pth").touch()
-    for options, _ in RECIPE.networks(settings).values():
+    for options, _ in recipe.networks(settings).values():
         width = {0.25: "0_25", 0.5: "0_5", 0.75: "0_75", 1.0: "1_0"}[options["width"]]
         assert options["weights"] == str(tmp_path / f"osnet_x{width}.pth")
 
 
 @pytest.mark.parametrize("jobs", [0, 10_000])
-def test_more_jobs_than_cores_are_refused(tmp_path, jobs):
+def test_more_jobs_than_cores_are_refused(recipe, tmp_path, jobs):
     with pytest.raises(ValueError, match="`jobs` must be 1 to"):
-        RECIPE.train_all(RECIPE.Ablation(tmp_path, jobs=jobs, work_dir=tmp_path / "runs"), {"one": ROWS["a"]})
+        recipe.train_all(recipe.Ablation(tmp_path, jobs=jobs, work_dir=tmp_path / "runs"), {"one": ROWS["a"]})
+    assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_that_fails_stops_the_ablation_with_its_own_words(tmp_path):
-    settings = RECIPE.Ablation(tmp_path / "nowhere", work_dir=tmp_path / "runs")
-    with pytest.raises(ValueError, match=r"reid\.py train market1501 .* failed:(.|\n)*official folder"):
-        RECIPE.train_all(settings, {"one": ROWS["a"]})
+def test_an_unknown_row_is_refused_with_the_known_ones(run_script, tmp_path):
+    with pytest.raises(SystemExit, match=r"^error: `row` must be one of market1501, .*Received: row=market"):
+        run_script("recipes/ablation.py", "--data-dir", tmp_path, "--row", "market")
 
 
-def test_the_table_has_sizes_means_and_deviations():
-    lines = RECIPE.markdown({"a": ROWS["a"], "d": ROWS["d"]}, SCORES[[0, 3]]).splitlines()
+@pytest.mark.parametrize(
+    ("errors", "expected"),
+    [
+        ("a notice\nerror: `root` must hold\n  a tree\nReceived: x\n", "`root` must hold\n  a tree\nReceived: x"),
+        ("Traceback (most recent call last):\n  File x\nRuntimeError: y\n", "RuntimeError: y"),
+        ("Killed\n", "Killed"),
+        ("", ""),
+    ],
+)
+def test_the_reason_of_a_failed_run_is_its_error_or_its_last_line(recipe, errors, expected):
+    assert recipe.reason_of(errors) == expected
+
+
+def test_a_run_that_fails_stops_the_ablation_with_its_own_error_and_leaves_no_folder(run_script, tmp_path):
+    options = ("--data-dir", tmp_path / "nowhere", "--work-dir", tmp_path / "runs")
+    with pytest.raises(SystemExit, match=r"^error: osnet\S*, seed 0: ") as error:
+        run_script("recipes/ablation.py", *options)
+    assert "nowhere" in str(error.value)
+    assert not (tmp_path / "runs").exists(), "nothing is finished there"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_stops_the_ablation_and_the_runs_it_started(run_script, tmp_path, capsys, number, status):
+    """Their processes have only begun to import TensorFlow."""
+    work_dir = tmp_path / "runs"
+
+    def send():
+        while not (work_dir / ".running.json").exists():
+            time.sleep(0.02)
+        time.sleep(0.5)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    with pytest.raises(SystemExit) as error:
+        run_script("recipes/ablation.py", "--data-dir", tmp_path / "nowhere", "--work-dir", work_dir)
+    thread.join()
+    assert error.value.code == status
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err).count("\n") == 1
+    assert not work_dir.exists()
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    assert signal.getsignal(number) is handlers[number]
+
+
+def test_the_table_has_sizes_means_and_deviations(recipe):
+    lines = recipe.markdown({"a": ROWS["a"], "d": ROWS["d"]}, SCORES[[0, 3]]).splitlines()
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
     assert cells[0] == "a"
     assert cells[1] == f"{complexity(OSNet(0.0625, 'osnet_t1', (64, 32, 3))).params:,}"
-    # The deviation of two numbers is their distance by the square root of 2.
+    # The deviation of two values is their distance by the square root of 2.
     assert cells[4:] == ["51.00 ± 1.41", "32.00 ± 2.83", "93.0 / 81.0"]
     assert lines[3].endswith("|  |")
 
 
-def test_what_disagrees_with_the_papers_order_is_said_with_its_spread():
-    assert RECIPE.disagreements(ROWS, SCORES) == ["b above a by 8.00 mAP (spread 2.83)"]
+def test_pairs_against_the_papers_order_are_listed_with_their_spread(recipe):
+    assert recipe.disagreements(ROWS, SCORES) == ["b above a by 8.00 mAP (spread 2.83)"]
