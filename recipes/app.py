@@ -60,6 +60,7 @@ from keras_osnet.weights import load_network
 tf.get_logger().setLevel("ERROR")
 Metric = Literal["euclidean", "cosine"]
 DATA = Path("runs/data")  # where built-in sets are rendered
+RESTART = 138  # exit status by which Kubeflow knows an error that a restart may mend: another worker is gone
 ERRORS = (ValueError, OSError, FloatingPointError, ImportError, MemoryError)
 
 
@@ -138,6 +139,9 @@ def main(parse):
     except KeyboardInterrupt:
         print("Interrupted. The last checkpoint, if there is one, is kept.", file=sys.stderr)
         sys.exit(130)
+    except (ConnectionError, TimeoutError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(RESTART)
     except ERRORS as error:
         sys.exit(f"error: {error or type(error).__name__}")
 

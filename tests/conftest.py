@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "recipes"))  # where Python looks when it runs a recipe: they share app.py
 
 
 def load(path):
@@ -18,6 +17,7 @@ def load(path):
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, ROOT / path)
         sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
+        sys.path.insert(0, str((ROOT / path).parent))  # as Python does for a script
         spec.loader.exec_module(sys.modules[name])
     return sys.modules[name]
 

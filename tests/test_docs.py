@@ -6,14 +6,12 @@ is what it must print. A block ```py needs files that are not here: it must comp
 
 import ast
 import csv
-import importlib.util
 import re
 import shlex
 import sys
 from dataclasses import is_dataclass
-from functools import cache, reduce, wraps
+from functools import reduce
 from importlib import import_module
-from inspect import isfunction, signature
 from pathlib import Path
 from typing import get_type_hints
 
@@ -60,31 +58,14 @@ COMMANDS = {" ".join(words): words for page in TEXTS for words in command_lines(
 PYTHON = [page for page in TEXTS if blocks(page, "python") and page.name != "README.md"]
 
 
-@cache
-def module_of(script):
-    name = "documented_" + Path(script).stem
-    spec = importlib.util.spec_from_file_location(name, ROOT / script)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    sys.path.insert(0, str((ROOT / script).parent))  # as Python does for a script
-    spec.loader.exec_module(module)
-    return module
-
-
-def parse(script, monkeypatch):
-    """Has a script's own parser read sys.argv, with nothing behind it that works."""
-    module = module_of(script)
+def parse(module):
+    """Has the parser of a script read sys.argv: its function `parse` or `arguments`, or tyro for its one dataclass."""
+    for name in ("parse", "arguments"):
+        if hasattr(module, name):
+            return getattr(module, name)()
     own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
-    if hasattr(module, "arguments"):
-        module.arguments()
-    elif signature(module.main).parameters:
-        (settings,) = get_type_hints(module.main).values() or filter(is_dataclass, own)
-        tyro.cli(settings)
-    else:
-        for function in filter(isfunction, own):
-            if function is not module.main and vars(module).get(function.__name__) is function:
-                monkeypatch.setattr(module, function.__name__, wraps(function)(lambda *args, **kwargs: None))
-        module.main()
+    (settings,) = get_type_hints(module.main).values() or filter(is_dataclass, own)
+    tyro.cli(settings)
 
 
 @pytest.fixture
@@ -117,24 +98,25 @@ def test_the_python_of_a_page_runs_and_prints_what_stands_below_it(page, workpla
 
 
 @pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
-def test_a_documented_command_line_is_understood(words, monkeypatch, capsys):
-    script, *arguments = words
-    if script.split("/")[0] not in ("recipes", "tflite"):
-        assert (ROOT / script).is_file()  # they take no arguments
+def test_a_documented_command_line_is_understood(words, script, monkeypatch, capsys):
+    path, *arguments = words
+    if path.split("/")[0] not in ("recipes", "tflite"):
+        assert (ROOT / path).is_file()  # they take no arguments
         return
-    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    monkeypatch.setattr(sys, "argv", [path, *arguments])
     if "--help" not in arguments:
-        return parse(script, monkeypatch)
+        parse(script(path))
+        return
     with pytest.raises(SystemExit) as stopped:
-        parse(script, monkeypatch)
+        parse(script(path))
     assert not stopped.value.code
 
 
 @pytest.mark.parametrize("line", ["train market1501 --data-dir D --widht 0.5", "train market --data-dir D", "evaluate"])
-def test_a_command_line_with_a_mistake_is_not_understood(line, monkeypatch):
+def test_a_command_line_with_a_mistake_is_not_understood(line, script, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["reid.py", *line.split()])
     with pytest.raises(SystemExit, match="2"):
-        parse("recipes/reid.py", monkeypatch)
+        parse(script("recipes/reid.py"))
 
 
 def options_of(script):
@@ -151,8 +133,9 @@ def test_every_option_named_in_a_sentence_is_one_of_some_script():
     sentences = [code for page in TEXTS for code in inline(page)]
     named = {name for code in sentences for name in re.findall(r"--(?:no-)?([a-z][\w-]+)", code)} - {"help"}
     scripts = {words[0] for words in COMMANDS.values()} | {
-        "keras_osnet/training/execution.py",
-        "keras_osnet/training/callbacks.py",
+        "recipes/app.py",
+        "keras_osnet/inference/evaluation.py",
+        "keras_osnet/training/settings.py",
         "keras_osnet/data/rendered/dataset.py",
         "keras_osnet/data/rendered/sequence.py",
     }

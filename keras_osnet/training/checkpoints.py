@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.lib import format as npy
 
 from keras_osnet.files import writing_atomically
+from keras_osnet.training.replicas import gathered
 from keras_osnet.training.strategies import is_chief
 
 # The sums over the steps of an epoch that has begun.
@@ -71,6 +72,7 @@ def checkpointer(path, model, optimizer, strategy, steps_per_epoch):
             with writing_atomically(path) as file:
                 where = {"epoch": position.epoch, "step": position.step, "steps_per_epoch": steps_per_epoch}
                 np.savez(file, **where, sums=np.array(position.sums), **arrays)
+        gathered(strategy, np.array([True]))  # no worker ends before the file is complete
 
     return save
 

@@ -102,6 +102,18 @@ def test_ctrl_c_outside_the_training_is_one_line_with_exit_status_130(script, ca
     assert captured.err == "Interrupted. The last checkpoint, if there is one, is kept.\n"
 
 
+@pytest.mark.parametrize("kind", [ConnectionError, ConnectionResetError, TimeoutError])
+def test_a_worker_that_is_gone_is_one_line_with_an_exit_status_that_schedulers_restart(script, capsys, kind):
+    def fails():
+        raise kind("Another worker is gone")
+
+    script("recipes/cifar.py")
+    with pytest.raises(SystemExit) as status:
+        sys.modules["app"].main(lambda: fails)
+    assert status.value.code == 138
+    assert capsys.readouterr().err == "error: Another worker is gone\n"
+
+
 @pytest.mark.parametrize("kind", [ValueError, OSError, FloatingPointError, ImportError, MemoryError])
 def test_every_documented_error_is_one_line(script, kind):
     def fails():
