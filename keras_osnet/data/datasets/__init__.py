@@ -15,11 +15,11 @@ from keras_osnet.data.datasets import (
     mix4,
     msmt17,
     pa100k,
+    people,
     viper,
 )
 from keras_osnet.data.drawn import shapes, synthetic
 from keras_osnet.data.records import AttributeSplits, ClassArrays, Splits
-from keras_osnet.data.rendered import dataset as rendered
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Dataset:
 BOTH = ("retrieval", "attributes")
 DATASETS = {
     "synthetic": Dataset(synthetic.load, synthetic.EXPECTED_TREE, tasks=BOTH),
-    "people": Dataset(rendered.load, rendered.EXPECTED_TREE, tasks=BOTH),
+    "people": Dataset(people.load, people.EXPECTED_TREE, tasks=BOTH),
     "market1501": Dataset(market1501.load, market1501.EXPECTED_TREE, (751, 750, 751), (12936, 3368, 15913)),
     "market1501_attributes": Dataset(
         market1501_attributes.load,

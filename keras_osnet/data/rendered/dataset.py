@@ -1,33 +1,19 @@
-"""The set of rendered people: what is in it, in the layout of Market-1501, and its loader.
+"""The set of rendered people: its settings, and what is in it, in the layout of Market-1501.
 
 Train and validation side have other people, cameras and scenes. Every image follows from the settings alone, whatever
 the order and the number of processes.
 """
 
-import csv
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.data.datasets.market1501 import EXAMPLE, NAME
-from keras_osnet.data.datasets.official import parsed, require
-from keras_osnet.data.records import Record, Splits
-
 FOLDER = "rendered-people"
 SPLITS = ("bounding_box_train", "query", "bounding_box_test")
-REQUIRED = tuple(f"{FOLDER}/{part}" for part in (*SPLITS, "settings.json", "labels.csv"))
-EXPECTED_TREE = f"""\
-{FOLDER}/                      (made by `python recipes/people.py --output ROOT`)
-    settings.json  labels.csv  identities.csv  README.md  LICENSE
-    bounding_box_train/  00001_c012s1_000003_00.jpg ...
-    query/               00001_c002s1_000000_00.jpg ...   (other people, cameras and scenes than the training side's)
-    bounding_box_test/   00000_c001s1_000001_00.jpg ...   (identity 0: a distractor)
-"""
 # Raised whenever the same settings would give other images, so that an old folder is not taken for a new one.
 VERSION = 1
 TRAIN, VALIDATION = 0, 1
+FIRST_VALIDATION = 900_000  # identities of the validation side come after this number
 # Columns of labels.csv before the attributes: the body's box in pixels of the image, the share of the body that is
 # seen, and the variant: 0 as drawn, others without the jacket or what is carried.
 COLUMNS = ("file", "identity", "camera", "left", "top", "right", "bottom", "visible", "variant")
@@ -68,6 +54,8 @@ class PeopleSettings:
         for name, low in {"seed": 0, "distractors": 0, **least}.items():
             if getattr(self, name) < low:
                 raise ValueError(f"`{name}` must be at least {low}. Received: {name}={getattr(self, name)}")
+        if self.identities > FIRST_VALIDATION:
+            raise ValueError(f"`identities` must be at most {FIRST_VALIDATION}. Received: {self.identities}")
         if self.height % 2:
             raise ValueError(f"`height` must be even. Received: height={self.height}")
         for name in ("twins", "changes"):
@@ -112,11 +100,13 @@ def shots(settings, side, number):
         first = 2 * (number - settings.validation_identities)
         count = min(2, settings.distractors - first)
         plan = [("bounding_box_test", int(rng.integers(settings.validation_cameras))) for _ in range(count)]
-    identity = number + 1 if side == TRAIN or number < settings.validation_identities else 0
+    identity = number + 1 + FIRST_VALIDATION * side
+    if side == VALIDATION and number >= settings.validation_identities:
+        identity = 0
     changed = rng.random(len(plan)) < settings.changes
     variants = np.where(changed, rng.random(len(plan)), 0)
     return tuple(
-        Shot(f"{split}/{identity:05d}_c{camera + 1:03d}s1_{_frame(number, index):07d}_00.jpg", identity, camera + 1,
+        Shot(f"{split}/{identity:06d}_c{camera + 1:03d}s1_{_frame(number, index):07d}_00.jpg", identity, camera + 1,
             index, float(variant))
         for index, ((split, camera), variant) in enumerate(zip(plan, variants, strict=True))
     )  # fmt: skip
@@ -137,31 +127,3 @@ def _validation(settings, rng):
     """One query and three gallery images from each of four cameras."""
     chosen = rng.choice(settings.validation_cameras, min(4, settings.validation_cameras), replace=False)
     return [(split, int(camera)) for camera in chosen for split in ("query", *["bounding_box_test"] * 3)]
-
-
-def load(root):
-    """Reads the set in `root`/rendered-people.
-
-    Returns:
-        `Splits`, with attributes. Query and gallery are the validation side.
-
-    Raises:
-        ValueError: if the folder is missing, incomplete or differently laid out.
-    """
-    require(root, "a set of rendered people", EXPECTED_TREE, REQUIRED)
-    folder = Path(root) / FOLDER
-    if not json.loads((folder / "settings.json").read_text(encoding="utf-8")).get("complete"):
-        raise ValueError(
-            f"{folder} must be complete. Run the command that began it again: it goes on where it stopped."
-        )
-    with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    labels = {row[0]: tuple(map(int, row[len(COLUMNS) :])) for row in rows}
-    splits = []
-    for split in SPLITS:
-        records = []
-        for path, match in parsed(folder / split, NAME, EXAMPLE):
-            attributes = labels[f"{split}/{path.name}"] if int(match[1]) else ()
-            records.append(Record(str(path), int(match[1]), int(match[2]), attributes))
-        splits.append(tuple(records))
-    return Splits(*splits, attribute_names=tuple(header[len(COLUMNS) :]))

@@ -42,6 +42,14 @@ def test_names_parse_as_market1501s_and_say_identity_and_camera():
         assert (int(match[1]), int(match[2])) == (shot.identity, shot.camera)
 
 
+def test_no_identity_of_the_training_side_is_in_query_or_gallery():
+    identities = defaultdict(set)
+    for shot in every_shot(SETTINGS):
+        identities[shot.file.split("/")[0]].add(shot.identity)
+    assert identities["bounding_box_train"].isdisjoint(identities["query"] | identities["bounding_box_test"])
+    assert identities["query"] == identities["bounding_box_test"] - {0}
+
+
 def test_every_query_has_a_gallery_image_from_another_camera():
     seen = defaultdict(set)
     for shot in every_shot(SETTINGS):
