@@ -5,7 +5,9 @@ Both classes have the attributes and methods of a `Predictor` that a `FeatureExt
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
+from functools import partial
 from importlib import import_module
 
 import numpy as np
@@ -42,7 +44,8 @@ class LiteRTFile(_File):
 
     def __init__(self, path):
         interpreter = _needed("ai_edge_litert.interpreter", "ai-edge-litert", path).Interpreter
-        self._interpreter = _reading(path, interpreter, model_path=os.fspath(path), num_threads=os.cpu_count())
+        self._open = partial(interpreter, model_path=os.fspath(path))
+        self._interpreter, self._workers = _reading(path, self._open, num_threads=os.cpu_count()), []
         facts, self._runner = _reading(path, _tflite_metadata, path), None
         self._normalise = _normalisation(facts)
         inputs, outputs = self._details()
@@ -83,17 +86,28 @@ class LiteRTFile(_File):
 
     def predict(self, batch):
         features = np.empty((len(batch), self.outputs["features"]), np.float32)
-        for image, row in zip(batch, features, strict=True):
-            if self._runner is not None:
+        if self._runner is not None:
+            for image, row in zip(batch, features, strict=True):
                 row[:] = self._runner(**{self._name: image})[self._key]
-                continue
-            self._interpreter.set_tensor(self._input["index"], image[None])
-            self._interpreter.invoke()
-            row[:] = self._interpreter.get_tensor(self._output["index"])[0]
+        elif len(batch) == 1:
+            self._run(self._interpreter, batch, features)
+        else:  # each thread has an interpreter: its threads would wait for each other at every op
+            while len(self._workers) < min(len(batch), os.cpu_count()):
+                self._workers.append(self._open(num_threads=1))
+                self._workers[-1].allocate_tensors()
+            parts = (np.array_split(rows, len(self._workers)) for rows in (batch, features))
+            with ThreadPoolExecutor(len(self._workers)) as pool:
+                list(pool.map(self._run, self._workers, *parts))
         if self._output["dtype"] == np.int8:
             scale, zero = self._output["quantization"]
             features = np.float32(scale) * (features - np.float32(zero))
         return {"features": features}
+
+    def _run(self, interpreter, batch, features):
+        for image, row in zip(batch, features, strict=True):
+            interpreter.set_tensor(self._input["index"], image[None])
+            interpreter.invoke()
+            row[:] = interpreter.get_tensor(self._output["index"])[0]
 
 
 class OnnxFile(_File):
