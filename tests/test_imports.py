@@ -142,3 +142,17 @@ except AttributeError as error:
     print(error)
 """
     assert " ".join(python(code, "tensorflow")) == "| module 'keras_osnet' has no attribute 'dataset'"
+
+
+@pytest.mark.parametrize("order", ["keras,keras_osnet", "keras_osnet,keras"])
+def test_keras_loads_a_saved_network_whichever_is_imported_first(tmp_path, order):
+    import keras_osnet
+
+    network = keras_osnet.OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1), feature_dim=24)
+    network.save(tmp_path / "network.keras")
+    command = [sys.executable, ROOT / "tests/programs/load_network.py", tmp_path / "network.keras", order]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Of the package, only what defines layers is imported.
+    assert done.stdout.splitlines()[-1] == "OSNet (None, 24) 0"
