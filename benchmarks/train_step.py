@@ -1,8 +1,8 @@
-"""Training steps a second: our fused norm, Keras' own norm, and torchreid's network in PyTorch, in one run.
+"""Training steps per second: our fused norm, Keras' own norm, and torchreid's network in PyTorch, in one run.
 
     python benchmarks/train_step.py [--width 0.25] [--batch-size 16] [--height 256] [--steps 12]
 
-A step is forward, backward and optimiser (SGD with momentum and L2) on random pictures. The candidates take turns
+A step is forward, backward and optimizer (SGD with momentum and L2) on random images. The candidates take turns
 step by step, so that a busy machine slows all alike; medians are shown, and the limit: three times the mult-adds of the
 forward pass at the speed of a large product of matrices. PyTorch's side needs torch and torchreid (read by its file's
 path) and is left out, with a line saying so, where they are not installed.
@@ -26,7 +26,7 @@ from keras_osnet import OSNet, complexity
 from keras_osnet.layers import BatchNorm
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD
-from keras_osnet.training.step import train_step_function
+from keras_osnet.training.step import quick_start, train_step_function
 
 CLASSES = 751
 
@@ -38,13 +38,13 @@ class Options:
     width: float = 0.25
     batch_size: int = 16
     height: int = 256
-    """Of the pictures, twice their width."""
+    """Of the images, twice their width."""
     steps: int = 12
     """Measured steps of each candidate, after two for warming up."""
 
 
 def keras_stepper(options, fused):
-    """A function that takes one step; `fused` False trains through keras.layers.BatchNormalization's own call."""
+    """Returns a function that takes one step. Without `fused` it trains through keras.layers.BatchNormalization."""
     call = BatchNorm.call
     if not fused:
         BatchNorm.call = keras.layers.BatchNormalization.call
@@ -53,16 +53,22 @@ def keras_stepper(options, fused):
         optimizer = SGD()
         optimizer.build(model.trainable_variables)
         step = train_step_function(model, LabelSmoothedCrossEntropy(), optimizer, tf.distribute.get_strategy())
-        pictures = tf.random.normal((options.batch_size, *model.input_shape[1:]))
+        images = tf.random.normal((options.batch_size, *model.input_shape[1:]))
         labels = tf.random.uniform((options.batch_size,), 0, CLASSES, tf.int32)
-        step(pictures, labels, np.zeros(2))  # traces, while the call is in place
+        with quick_start():
+            step(images, labels, np.zeros(2))  # traces, while the call is in place
     finally:
         BatchNorm.call = call
-    return lambda: step(pictures, labels, np.zeros(2)).numpy()
+
+    def take():
+        with quick_start():  # as the loop takes its steps
+            step(images, labels, np.zeros(2)).numpy()
+
+    return take
 
 
 def torch_stepper(options, channels_last):
-    """The same for torchreid's network; None where it or PyTorch is not installed."""
+    """Returns the same for torchreid's network, or None where it or PyTorch is not installed."""
     found = importlib.util.find_spec("torchreid")
     if found is None or importlib.util.find_spec("torch") is None:
         return None
@@ -75,24 +81,24 @@ def torch_stepper(options, channels_last):
     spec.loader.exec_module(module)
     name = f"osnet_x{float(options.width)}".replace(".", "_")
     network = getattr(module, name)(num_classes=CLASSES, pretrained=False, loss="softmax").train()
-    pictures = torch.randn(options.batch_size, 3, options.height, options.height // 2)
+    images = torch.randn(options.batch_size, 3, options.height, options.height // 2)
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, CLASSES, (options.batch_size,))
     loss = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.065, momentum=0.9, weight_decay=5e-4)
 
     def step():
         optimizer.zero_grad()
-        loss(network(pictures), labels).backward()
+        loss(network(images), labels).backward()
         optimizer.step()
 
     return step
 
 
 def matrix_speed(side=2048, turns=10):
-    """Floating point operations a second, the fastest of some products of square matrices."""
+    """Returns floating point operations per second, of the fastest of some products of square matrices."""
     matrix, seconds = tf.random.normal((side, side)), []
     for _ in range(turns):
         began = time.perf_counter()

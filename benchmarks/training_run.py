@@ -1,11 +1,11 @@
-"""What a training takes as a whole: its first step, its wait for data, its memory, and what a second worker brings.
+"""The cost of a whole training: its first step, its wait for data, its memory, and the gain of a second worker.
 
     python benchmarks/training_run.py first-step     from calling the loop to the end of its first step
-    python benchmarks/training_run.py waiting        share of the time that steps wait for JPEG files to be ready
+    python benchmarks/training_run.py waiting        fraction of the time that steps wait for JPEG files
     python benchmarks/training_run.py memory         peak memory, and what gradient accumulation saves
     python benchmarks/training_run.py workers        two workers pinned to a core each, beside one pinned to one
 
-Every number is of a process of its own, which calls `keras_osnet.training.loop.train`; pictures are drawn. Linux.
+Every figure is of a process of its own, which calls `keras_osnet.training.loop.train`; images are drawn. Linux.
 """
 
 import json
@@ -27,11 +27,11 @@ RUNS = {
     "first-step": {f"x{width:g}, 256 x 128, batch 16": {"width": width, "steps": 1} for width in (0.25, 1.0)},
     "waiting": {"x0.25, 128 x 64, batch 64, JPEG files": {"width": 0.25, "batch_size": 64, "height": 128, "steps": 40}},
     "memory": {
-        f"x1, 256 x 128, batch 64, in {parts} parts": {"width": 1.0, "batch_size": 64, "accumulate": parts, "steps": 3}
-        for parts in (1, 2, 4, 8)
+        f"x1, 256 x 128, batch 64, in {n} pieces": {"width": 1.0, "batch_size": 64, "accumulate": n, "steps": 3}
+        for n in (1, 2, 4, 8)
     },
     "workers": {
-        f"{workers} workers, x0.25, 128 x 64, {each} pictures each": {
+        f"{workers} workers, x0.25, 128 x 64, {each} images each": {
             "width": 0.25, "batch_size": each * workers, "height": 128, "steps": 20, "workers": workers,
         }
         for workers, each in ((1, 64), (2, 64))
@@ -45,11 +45,11 @@ class Options:
 
     what: tyro.conf.Positional[Literal["first-step", "waiting", "memory", "workers"]]
     turns: int = 3
-    """Each is run so often, in turns; medians are shown."""
+    """How often each is run, in turns; medians are shown."""
 
 
 def one(folder, width, steps, batch_size=16, height=256, accumulate=1, workers=1):
-    """Trains within this process and prints its numbers as JSON."""
+    """Trains within this process and prints its figures as JSON."""
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     import keras
     import numpy as np
@@ -60,15 +60,17 @@ def one(folder, width, steps, batch_size=16, height=256, accumulate=1, workers=1
     from keras_osnet.data.pipeline import training_batches
     from keras_osnet.losses import LabelSmoothedCrossEntropy
     from keras_osnet.optimizers import SGD
-    from keras_osnet.training.execution import Execution, begin, made_ready
+    from keras_osnet.training.execution import set_up
     from keras_osnet.training.loop import train
     from keras_osnet.training.report import peak_memory
+    from keras_osnet.training.settings import Execution, Numerics
 
-    execution = Execution(strategy="multiworker" if workers > 1 else "one", accumulate=accumulate)
-    strategy = begin(execution, batch_size)
+    numerics = Numerics(accumulate=accumulate)
+    execution = Execution(strategy="multiworker" if workers > 1 else "one")
+    strategy = set_up(numerics, execution, batch_size)
     with strategy.scope():
         model = OSNet(width, input_shape=(height, height // 2, 3), classes=751)
-        optimizer = made_ready(execution, SGD, 0.01)
+        optimizer = SGD(0.01)
     random, count = np.random.default_rng(0), 2 * batch_size
     paths = [f"{folder}/{i}.jpg" for i in range(count)]
     for path in paths:
@@ -85,7 +87,8 @@ def one(folder, width, steps, batch_size=16, height=256, accumulate=1, workers=1
     end = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter()))
     history = train(
         model, batches, loss=LabelSmoothedCrossEntropy(), optimizer=optimizer, epochs=2 if steps > 1 else 1,
-        steps_per_epoch=steps, work_dir=f"{folder}/run", strategy=strategy, execution=execution, callbacks=[end],
+        steps_per_epoch=steps, work_dir=f"{folder}/run", strategy=strategy, numerics=numerics, execution=execution,
+        callbacks=[end],
     )  # fmt: skip
     peak = peak_memory()
     peak = max(peak.values()) if isinstance(peak, dict) else peak
@@ -96,7 +99,7 @@ def one(folder, width, steps, batch_size=16, height=256, accumulate=1, workers=1
 
 
 def measured(options):
-    """The numbers of a training, of all its workers together."""
+    """Returns the figures of a training, of all its workers together."""
     workers, processes = options.get("workers", 1), []
     with tempfile.TemporaryDirectory() as folder, socket.socket() as first, socket.socket() as second:
         for free in (first, second):

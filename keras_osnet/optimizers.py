@@ -20,7 +20,7 @@ def _decay(name, value):
 
 
 def _l2(value):
-    return number("l2", value, "a number of at least 0", lambda w: w >= 0)
+    return number("l2", value, "at least 0", lambda w: w >= 0)
 
 
 def _indices(variables):
@@ -243,4 +243,4 @@ def _base(rate):
 
 
 def _warmup(epochs):
-    return number("warmup_epochs", epochs, "a number of at least 0", lambda e: e >= 0)
+    return number("warmup_epochs", epochs, "at least 0", lambda e: e >= 0)

@@ -33,7 +33,7 @@ from keras_osnet.data.sampling import identity_batches, short_identities
 from keras_osnet.files import write_json
 from keras_osnet.inference import scores
 from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_sides, score_sides
-from keras_osnet.losses import with_objective
+from keras_osnet.losses.objective import CLASSIFIERS, with_objective
 from keras_osnet.models.baselines import BASELINES
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
@@ -149,8 +149,12 @@ def network_of(settings):
 def plan_of(settings, classes, steps):
     """The network with its heads, their loss and the optimizer."""
     network = network_of(settings)
-    classifier = "cross_entropy" if settings.classifier == "linear" else settings.classifier
-    losses = {classifier: 1.0, "triplet": settings.triplet, "circle": settings.circle, "center": settings.center}
+    losses = {
+        CLASSIFIERS[settings.classifier]: 1.0,
+        "triplet": settings.triplet,
+        "circle": settings.circle,
+        "center": settings.center,
+    }
     margin = settings.margin if settings.margin >= 0 else "soft"
     arguments = {"cross_entropy": {"epsilon": settings.label_smoothing}, "triplet": {"margin": margin}}
     model, loss = with_objective(network, classes, losses, arguments)
@@ -287,7 +291,11 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
     network, report = load_network(
         options.weights, width=options.width, variant=options.variant, resolution=options.resolution
     )
-    settings = {**asdict(options), "data_dir": str(options.data_dir), "network": network.get_config()}
+    settings = {
+        **asdict(options),
+        "data_dir": str(options.data_dir),
+        "network": getattr(network, "settings", network.name),
+    }
     del settings["work_dir"]
     with app.evaluation(settings, options.work_dir) as work_dir:
         extractor, rows, verified = FeatureExtractor(network, flip=options.flip), {}, {}

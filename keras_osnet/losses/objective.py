@@ -54,6 +54,8 @@ LOSSES = {
     "circle": Row(CircleLoss, "features"),
     "center": Row(CenterLoss, "centers", _centers),
 }
+# Layers of logits, and the row of their loss.
+CLASSIFIERS = {"linear": "cross_entropy", "arcface": "arcface", "cosface": "cosface"}
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")

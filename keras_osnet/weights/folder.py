@@ -42,7 +42,7 @@ def save_to_preset(model, folder, *, card=None):
         path = Path(temporary) / FOLDER_WEIGHTS
         model.save_weights(path)
         write_atomically(folder / FOLDER_WEIGHTS, path.read_bytes())
-    network = {key: value for key, value in model.get_config().items() if key != "preprocessing"}
+    network = {key: value for key, value in model.settings.items() if key != "preprocessing"}
     height, width = model.input_shape[1:3]
     facts = {
         "format": FORMAT,

@@ -88,7 +88,7 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, **changes
         if asked or changes:
             _refuse_foreign(filled, source)
         return filled, replace(LoadReport(len(filled.weights)), card=source.card)
-    _refuse_asked(asked, filled.get_config(), source)
+    _refuse_asked(asked, filled.settings, source)
     return _with_changes(filled, changes, source)
 
 
@@ -107,7 +107,7 @@ def network_of(weights):
         return settings_of_h5(source.path)
     network = load_folder(source.path)[0] if source.form == "folder" else load_keras(source.path)
     _refuse_foreign(network, source)
-    return network.get_config()
+    return network.settings
 
 
 def _kept(model, report, source):
@@ -125,14 +125,14 @@ def _assign(model, source, state, stripped):
 def _with_changes(network, changes, source):
     """The network that returns features, or as the changes say, and the report."""
     changes = {"classes": None} | changes
-    if all(network.get_config()[name] == value for name, value in changes.items()):
+    if all(network.settings[name] == value for name, value in changes.items()):
         return network, _kept(network, LoadReport(len(network.weights)), source)
-    made = network.with_head(None) if changes == {"classes": None} else type(network)(**network.get_config() | changes)
+    made = network.with_head(None) if changes == {"classes": None} else type(network)(**network.settings | changes)
     return made, _kept(made, _copy(made, network, source), source)
 
 
 def _copy(model, other, source):
-    own, theirs = model.get_config(), other.get_config()
+    own, theirs = model.settings, other.settings
     different = [f"{k} {theirs[k]!r} instead of {own[k]!r}" for k in ARCHITECTURE if own[k] != theirs[k]]
     if different:
         raise ValueError(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_osnet.losses import LOSSES, with_objective
+from keras_osnet.losses.objective import CLASSIFIERS
 from keras_osnet.models.heads import Centers
 
 LABELS = np.array([0, 1, 1, 2, 0], "int32")
@@ -141,6 +142,10 @@ def test_arguments_reach_their_loss():
 def test_centres_learn_at_the_rate_of_the_network_whatever_their_weight():
     model, _ = with_row("center", 5e-4)
     assert next(layer for layer in model.layers if isinstance(layer, Centers)).gradient_scale == 2000
+
+
+def test_every_classifier_is_a_loss_of_logits():
+    assert sorted(CLASSIFIERS.values()) == sorted(LOGITS)
 
 
 def test_a_weight_of_zero_leaves_a_loss_and_its_head_out():
