@@ -19,7 +19,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         momentum: weight of the old running statistic, in 0 .. 1. Default .9 (PyTorch writes it as .1).
         epsilon: added to the variance, positive. Default 1e-5.
         synchronized: compute the moments over all replicas of a `tf.distribute` strategy. TensorFlow backend only.
-        further arguments of `keras.layers.BatchNormalization`, but for `axis` and `renorm`.
+        **kwargs: further arguments of `keras.layers.BatchNormalization`, except `axis` and `renorm`.
 
     Input / output shape: (B, ..., C).
 
