@@ -306,7 +306,8 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
             rows[name], verification = evaluate_sides(extractor, sides[name], options, protocol, normalize=normalize)
             print(f"{name}: {scores.describe(sides[name][0], protocol)}\n{scores.table(rows[name])}")
             if verification:
-                print(scores.verification_table(verification))
+                pairs = f"{verification.genuine:,} genuine pairs, {verification.impostors:,} impostors"
+                print(f"{pairs} of the first test side\n{scores.verification_table(verification)}")
                 verified[name] = scores.verification_rows(verification)
         network.save(work_dir / "model.keras")
         more = {"rows": rows} if len(rows) > 1 or len(options.ways()) > 1 else {}
