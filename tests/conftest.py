@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# A shell starts a command in the background with Ctrl-C ignored. The programs that tests interrupt must not inherit it.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def load(path):

@@ -34,7 +34,8 @@ def gates_figure(images, clusters):
     Raises:
         ValueError: if an argument is not as described.
     """
-    images = [checked_images("images", row) for row in checked_list("images", images, len(clusters.sizes))]
+    rows = checked_list("images", images, len(clusters.sizes))
+    images = [checked_images("images", row) if len(row) else row for row in rows]  # equal gates leave clusters empty
     width, height = cell_of(images[0][0], 1.0)
     label, bars, step = 0.85, 1.5, height + 1.5 * LINE
     right = MARGIN + label + max(map(len, images)) * (width + 0.04) + 0.5
