@@ -115,11 +115,11 @@ def parse(description, train, runs, verbs=(), default=None):
         train(run)
 
     for name, function in {"train": train_row, **{verb.__name__: verb for verb in verbs}}.items():
-        app.command(_later(function), name=name)
+        app.command(later(function), name=name)
     return app.cli(prog=Path(sys.argv[0]).name, description=description)
 
 
-def _later(function):
+def later(function):
     """Returns a function with the same arguments that returns the call, and does not make it."""
     return wraps(function)(lambda *args, **kwargs: partial(function, *args, **kwargs))
 

@@ -9,11 +9,11 @@ NAME may also be a file, a folder, https://... or hf://user/repository[/file]. $
 $KERAS_OSNET_MIRROR puts an address before all others.
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import app  # first: it sets what TensorFlow reads when it is imported
 import tyro
 
 from keras_osnet.weights import PRESETS, Score, Threshold, locate
@@ -87,7 +87,6 @@ def score(
         output: the folder. Default runs/NAME.
         metric: distance between features.
     """
-    import app  # it imports TensorFlow, which the other verbs do not need
 
     from keras_osnet import DATASETS, FeatureExtractor, __version__
     from keras_osnet.data import load_splits
@@ -108,14 +107,14 @@ def score(
     print(f"{folder}: OSNet.from_preset takes it; README.md is the model card")
 
 
-def main():
+def parse():
     verbs = {"list": list_, "info": info, "download": download, "score": score}
-    try:
-        tyro.extras.subcommand_cli_from_dict(verbs, prog="weights.py", description=__doc__)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    verbs = {name: app.later(verb) for name, verb in verbs.items()}
+    return tyro.extras.subcommand_cli_from_dict(verbs, prog="weights.py", description=__doc__)
+
+
+def main():
+    app.main(parse)
 
 
 if __name__ == "__main__":
