@@ -31,7 +31,7 @@ def root():
 
 
 def parts_of(script):
-    """Returns a script and the scripts beside it that it imports, directly or not."""
+    """Returns a script, the scripts beside it that it imports, directly or not, and its page, if it has one."""
     found, waiting = [], [script]
     while waiting:
         path = waiting.pop()
@@ -44,7 +44,7 @@ def parts_of(script):
                 names.add(node.module)
         waiting += [file for name in sorted(names) if (file := path.with_name(f"{name}.py")).exists()
                     and file not in (*found, *waiting)]  # fmt: skip
-    return found
+    return found + [page for page in [script.with_suffix(".html")] if page.exists()]
 
 
 def copy(script):

@@ -47,7 +47,7 @@ with _without_notices():
     import keras
     import tensorflow as tf
 
-from keras_osnet.data.images import list_images
+from keras_osnet.data.listing import list_images
 from keras_osnet.files import writing_atomically
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.metrics.search import search as nearest

@@ -31,6 +31,7 @@ from PIL import Image
 
 from keras_osnet import FeatureExtractor, preprocess_input
 from keras_osnet.data import images
+from keras_osnet.data.listing import list_images
 from keras_osnet.inference.activations import gate_outputs, map_output, normalise_maps
 from keras_osnet.inference.attributes import attribute_heads
 from keras_osnet.metrics.search import search
@@ -96,7 +97,7 @@ class Answer:
 
 def prepare(settings):
     """Returns a network with all outputs that the page shows, and the gallery. Prints its progress."""
-    paths, began = images.list_images(settings.gallery), time.perf_counter()
+    paths, began = list_images(settings.gallery), time.perf_counter()
     model, _ = load_network(settings.weights)
     extractor, heads = FeatureExtractor(model), attribute_heads(model)
 

@@ -29,6 +29,7 @@ from keras_osnet.adaptation import normalize_side
 from keras_osnet.data import images, load, load_splits, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.check import check as check_splits
+from keras_osnet.data.listing import require_files
 from keras_osnet.data.sampling import identity_batches, short_identities
 from keras_osnet.files import write_json
 from keras_osnet.inference import scores
@@ -208,7 +209,7 @@ def train(run):
     targets = [{name: others.get(name, splits) for name in names} for splits in groups.values()]
     ranked = {r.path for sides in targets for name in names for s in sides[name] for r in s.query + s.gallery}
     begun = any(run.work_dir.glob("**/config.json"))  # then the images were decoded once, before the training
-    (images.require_files if begun else images.refuse_unreadable)(sorted(ranked))
+    (require_files if begun else images.refuse_unreadable)(sorted(ranked))
     trainings = [training_of(run, records, sides) for records, sides in zip(groups, targets, strict=True)]
     fit(settings, run, run.work_dir, trainings, summarize=summary)
     return run.work_dir, targets[0][names[0]][0]

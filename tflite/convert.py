@@ -27,6 +27,7 @@ import tyro
 
 from keras_osnet import preprocess_input
 from keras_osnet.data import images as image_files
+from keras_osnet.data.listing import list_images
 from keras_osnet.export.calibration import calibration_images, evenly_spread
 from keras_osnet.export.folded import is_foldable
 from keras_osnet.export.metadata import output_shapes
@@ -89,7 +90,7 @@ class Options:
 
 def divided(folder, count):
     """Image files to calibrate on, others to compare on (every tenth, at least 2), and how many there are in all."""
-    paths = image_files.list_images(folder)
+    paths = list_images(folder)
     if len(paths) < 4 or count < 4:
         raise ValueError(
             "--calibration must hold, and --images must be, 4 images or more, better 200. "

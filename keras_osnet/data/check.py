@@ -137,7 +137,7 @@ def _look_at(files, progress):
 def _look(path):
     try:
         content = images.read_bytes(path)
-        mode = images.header(content, path).mode
+        mode = images.mode_of(content, path)
         height, width, _ = images.decode(content, path).shape
     except ValueError as error:
         return _Look(str(error).partition(f"{images.UNREADABLE}: ")[2])

@@ -12,7 +12,8 @@ from pathlib import Path
 from unicodedata import normalize
 
 from keras_osnet.data.csv_list import PARTS, Entry, csv_entries
-from keras_osnet.data.images import first_three, scan_flat
+from keras_osnet.data.images import first_three
+from keras_osnet.data.listing import scan_flat
 from keras_osnet.data.records import Record, Splits
 
 MISSING = frozenset(("", "NaN", "nan", "None", "null", "NULL", "NA", "N/A", "<NA>", "NaT"))

@@ -1,22 +1,18 @@
-"""Images from files: found below folders, read by Pillow, or decoded in a tf.data pipeline with the same result.
+"""Images from files: read by Pillow, or decoded in a tf.data pipeline with the same result.
 
 Nothing else in the package reads image files. An image is read as uint8 RGB, upright:
 
-- EXIF or XMP orientation is applied. Metadata that cannot be parsed says nothing.
+- EXIF or XMP orientation is applied. Metadata that cannot be parsed are ignored.
 - Transparency and colour profiles (ICC) are ignored. Of an animation or a file with several pages, the first is read.
 - Of 16-bit levels, grey or colour, the high byte is read: level / 256, rounded down.
 - Images of 32-bit or floating-point levels have no defined range and are refused.
 """
 
-import mimetypes
 import os
 import re
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -34,120 +30,12 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-
 # Limits, known from the header before anything is decoded. A frame of 8K video (7680 x 4320) is within them.
 PIXELS, SIDE, BYTES = 2**25, 2**14, 2**27
-
 UNREADABLE = "cannot be read as an image"
 # What EXIF's orientation 2 .. 8 takes to be upright.
 TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE",
                         "ROTATE_90"), start=2))  # fmt: skip
-
-
-def scan(folder):
-    """Finds the image files below a folder. Linked folders are followed; each folder is read once, loops end.
-
-    Args:
-        folder: its path. Hidden files and folders in it are left out.
-
-    Returns:
-        (images, passed_over): sorted list of `Path`, and a dict of path -> reason of all other files, of broken links
-        and of folders that cannot be read.
-
-    Raises:
-        ValueError: if `folder` is not a folder.
-    """
-    if not os.path.isdir(folder):
-        raise ValueError(f"`folder` must be a folder. Received: {str(folder)!r}")
-    images, passed_over, seen, waiting, links = [], {}, set(), [os.fspath(folder)], []
-    while waiting or links:  # real folders before those that links lead to
-        here = waiting.pop() if waiting else links.pop(0)
-        try:
-            found = os.stat(here)
-            entries = [] if (found.st_dev, found.st_ino) in seen else sorted(os.scandir(here), key=lambda e: e.name)
-        except OSError as error:
-            passed_over[here] = error.strerror
-            continue
-        seen.add((found.st_dev, found.st_ino))
-        for entry in entries:
-            link = entry.is_symlink()
-            if entry.name[0] == ".":
-                continue
-            if os.path.isdir(entry.path) if link else entry.is_dir():
-                (links if link else waiting).append(entry.path)
-            elif Path(entry.name).suffix.lower() not in SUFFIXES:
-                passed_over[entry.path] = "no image by its name"
-            elif os.path.isfile(entry.path) if link else entry.is_file():
-                images.append(Path(entry.path))
-            else:
-                passed_over[entry.path] = "broken link" if link else "not a regular file"
-    return sorted(images), passed_over
-
-
-def scan_flat(folder):
-    """Finds the image files of a folder, as `scan`, but passes over those in folders within it.
-
-    Returns:
-        (images, passed_over): sorted list of `Path`, and lines of text.
-    """
-    images, passed_over = scan(folder)
-    passed_over |= {str(path): "in a folder within another" for path in images if path.parent != Path(folder)}
-    lines = [f"{path} ({reason})" for path, reason in sorted(passed_over.items())]
-    return [path for path in images if str(path) not in passed_over], lines
-
-
-def list_images(folder):
-    """Lists the image files below a folder, sorted by path. See `scan`.
-
-    Warns of what may be images but is passed over: folders that cannot be read, broken links, other image formats.
-
-    Raises:
-        ValueError: if it is not a folder, or holds no image.
-    """
-    images, passed_over = scan(folder)
-    missed = [
-        f"{path} ({reason})"
-        for path, reason in sorted(passed_over.items())
-        if Path(path).suffix.lower() in SUFFIXES
-        or os.path.isdir(path)
-        or (mimetypes.guess_type(path)[0] or "").startswith("image/")
-    ]
-    if not images:
-        raise ValueError(
-            f"`folder` must hold images ({', '.join(sorted(SUFFIXES))}). Received: {str(folder)!r} with "
-            f"{len(passed_over)} other files and folders{': ' * bool(passed_over)}{first_three(sorted(passed_over))}"
-        )
-    if missed:
-        warnings.warn(f"{len(missed)} files or folders are passed over: {first_three(missed)}", stacklevel=2)
-    return images
-
-
-def first_three(items):
-    """Text for an error message: the first three items, and whether there are more."""
-    return ", ".join(map(str, items[:3])) + ", ..." * (len(items) > 3)
-
-
-def require_files(paths):
-    """Checks that files exist and are neither empty nor larger than `BYTES`, without opening them.
-
-    Raises:
-        ValueError: naming files for which this is not so.
-    """
-
-    def fault(path):
-        try:
-            size = os.stat(path).st_size if os.path.isfile(path) else -1
-        except OSError:
-            size = -1
-        return f"{path} ({'missing' if size < 0 else f'{size:,} bytes'})" * (not 0 < size <= BYTES)
-
-    with ThreadPoolExecutor() as pool:
-        faults = [found for found in pool.map(fault, paths) if found]
-    if faults:
-        raise ValueError(
-            f"Image files must exist and have 1 .. {BYTES:,} bytes. "
-            f"Received: {len(faults)} of {len(paths)} others: {first_three(faults)}"
-        )
 
 
 def read(path, *, longest=None, pixels=PIXELS):
@@ -168,30 +56,13 @@ def read(path, *, longest=None, pixels=PIXELS):
     return decode(read_bytes(path), path, longest=longest, pixels=pixels)
 
 
-class Header(NamedTuple):
-    """What the first bytes of an image file say: Pillow's names of format and mode, and the sides as stored."""
-
-    format: str
-    mode: str
-    height: int
-    width: int
-
-
-def header(content, name="the image"):
-    """Reads the header of an image file from its bytes, as `decode`, without decoding pixels."""
-    with _naming(name), _opened(content, PIXELS) as image:
-        return Header(image.format, image.mode, image.height, image.width)
-
-
 def read_bytes(path):
-    """The content of a regular file of at most `BYTES` bytes; raises ValueError as `read`."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError(f"{path} {UNREADABLE}: not a regular file")
-    try:
+    """The content of a regular file, as far as `BYTES` and one more; raises ValueError as `read`."""
+    with _naming(path):
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError("not a regular file")
         with open(path, "rb") as file:
-            return file.read(min(os.fstat(file.fileno()).st_size, BYTES) + 1)  # `read(n)` allocates n bytes
-    except OSError as error:
-        raise ValueError(f"{path} {UNREADABLE}: {error.strerror}") from error
+            return file.read(BYTES + 1)
 
 
 def decode(content, name="the image", *, longest=None, pixels=PIXELS):
@@ -205,6 +76,12 @@ def decode(content, name="the image", *, longest=None, pixels=PIXELS):
         if longest is not None:
             upright.thumbnail((longest, longest))
         return np.asarray(upright)
+
+
+def mode_of(content, name="the image"):
+    """Pillow's name of the kind of pixels in the bytes of an image file, from its header alone."""
+    with _naming(name), _opened(content, PIXELS) as image:
+        return image.mode
 
 
 def decode_tensor(content, name=""):
@@ -221,17 +98,13 @@ def decode_tensor(content, name=""):
     """
     import tensorflow as tf
 
-    def by_pillow():
-        def function(*values):  # bytes from a graph, arrays of them outside of one
-            content, name = (np.asarray(value, object).item() for value in values)
-            return decode(content, name.decode(errors="replace"))
-
-        arguments = [content, tf.convert_to_tensor(name, tf.string)]
-        image = tf.numpy_function(function, arguments, "uint8", stateful=False)
-        return tf.ensure_shape(image, (None, None, 3))
-
     def by_tensorflow():
         return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+
+    def by_pillow():
+        arguments = [content, tf.convert_to_tensor(name, tf.string)]
+        image = tf.numpy_function(_decode_in_graph, arguments, "uint8", stateful=False)
+        return tf.ensure_shape(image, (None, None, 3))
 
     def plain():
         upright = ~tf.strings.regex_full_match(content, r"\C*(?:Exif\x00|tiff:Orientation)\C*")
@@ -272,28 +145,32 @@ def naming_unreadable(paths, name=None):
 
 
 def refuse_unreadable(paths, cause=None):
-    """Reads every file, which takes as long as an epoch. `require_files` is the quick check.
+    """Reads every file, which takes as long as an epoch. `keras_osnet.data.listing.require_files` is the quick check.
 
     Raises:
         ValueError: naming files that cannot be read, with the reason.
     """
+
+    def fault(path):
+        try:
+            read(path)
+        except ValueError as error:
+            return f"{path} ({str(error).partition(f'{UNREADABLE}: ')[2]})"
+
     with ThreadPoolExecutor() as pool:
-        faults = [fault for fault in pool.map(_fault, paths) if fault]
+        faults = list(filter(None, pool.map(fault, paths)))
     if faults:
         raise ValueError(f"{len(faults)} of {len(paths)} images cannot be read: {first_three(faults)}") from cause
 
 
-def readable(path):
-    """Whether `read` takes a file."""
-    return _fault(path) is None
+def first_three(items):
+    """Text for an error message: the first three items, and whether there are more."""
+    return ", ".join(map(str, items[:3])) + ", ..." * (len(items) > 3)
 
 
-def _fault(path):
-    try:
-        read(path)
-    except ValueError as error:
-        return f"{path} ({str(error).partition(f'{UNREADABLE}: ')[2]})"
-    return None
+def _decode_in_graph(*values):
+    content, name = (np.asarray(value, object).item() for value in values)  # outside of a graph they are arrays
+    return decode(content, name.decode(errors="replace"))
 
 
 @contextmanager
@@ -302,7 +179,7 @@ def _naming(name):
         yield
     # Pillow's readers raise nearly every kind of error on damaged files: SyntaxError and struct.error among them.
     except Exception as error:
-        raise ValueError(f"{name} {UNREADABLE}: {error or type(error).__name__}") from error
+        raise ValueError(f"{name} {UNREADABLE}: {getattr(error, 'strerror', None) or error or type(error)}") from error
 
 
 @contextmanager

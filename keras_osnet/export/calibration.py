@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_osnet.data import images as image_files
 from keras_osnet.data.drawn.synthetic import SyntheticSettings, render
+from keras_osnet.data.listing import list_images
 from keras_osnet.preprocessing import preprocess_input
 
 # Ranges from a single image say nothing of others. 200 are as good as 1000.
@@ -29,7 +30,7 @@ def calibration_images(calibration, shape):
             images, or a file that cannot be read.
     """
     if isinstance(calibration, (str, os.PathLike)):
-        calibration = evenly_spread(image_files.list_images(calibration), MOST)
+        calibration = evenly_spread(list_images(calibration), MOST)
     of_files = len(calibration) >= LEAST and all(isinstance(item, (str, os.PathLike)) for item in calibration)
     images = normalised(map(image_files.read, calibration), shape[:2]) if of_files else calibration
     if len(images) < LEAST:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.data.images import list_images
+from keras_osnet.data.listing import list_images
 from keras_osnet.inference import inputs
 from keras_osnet.inference.predictor import predictor_of
 from keras_osnet.metrics.arguments import check_count, row_of
@@ -61,7 +61,7 @@ class FeatureExtractor:
 
         Args:
             images: list of paths or arrays, or the path of a folder: all images below it, in the order of
-                `keras_osnet.data.images.list_images`. Arrays are (h, w, 3) uint8 of any sizes; grey (h, w) and
+                `keras_osnet.data.listing.list_images`. Arrays are (h, w, 3) uint8 of any sizes; grey (h, w) and
                 (h, w, 1) are taken as RGB, the fourth channel of (h, w, 4) is ignored. Files are read upright.
             color: order of the channels of arrays, "rgb" (default) or "bgr", as OpenCV reads them.
             progress: function of (images done, images in all), called after every batch. Default none.

@@ -222,7 +222,6 @@ def test_what_cannot_be_read_is_refused_by_name_and_reason(tmp_path, kind):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"^{re.escape(str(path))} cannot be read as an image: .*{reason}"):
         images.read(path)
-    assert not images.readable(str(path))
     decode = tf.function(images.decode_tensor)
     with pytest.raises(ValueError, match=rf"1 of 1 images cannot be read: {re.escape(str(path))} \(.*{reason}"):
         with images.naming_unreadable([str(path)]):
@@ -263,82 +262,3 @@ def test_a_caller_may_set_a_lower_limit():
 def test_resizing_is_pillows():
     want = np.asarray(Image.fromarray(RGB).resize((13, 5), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(images.resize(RGB, (5, 13)), want)
-
-
-@pytest.fixture
-def tree(tmp_path):
-    names = ["b.PNG", "a/z.jpeg", "a/b/c.bmp", "a.jpg", "a/ab.webp", "dir.jpg/x.jfif"]
-    for name in [*names, "notes.txt", "a/z.jpeg.part", ".hidden.jpg", ".cache/k.jpg", "a/photo.heic"]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    return tmp_path
-
-
-IN_ORDER = ["a/ab.webp", "a/b/c.bmp", "a/z.jpeg", "a.jpg", "b.PNG", "dir.jpg/x.jfif"]
-
-
-@pytest.mark.filterwarnings("ignore:.*passed over")
-def test_images_in_a_folder_are_all_below_it_in_sorted_order(tree):
-    for folder in (tree, str(tree)):
-        assert images.list_images(folder) == [tree / name for name in IN_ORDER]
-
-
-def test_what_is_passed_over_is_named_with_the_reason(tree):
-    (tree / "gone.jpg").symlink_to(tree / "nowhere")
-    os.mkfifo(tree / "pipe.png")
-    found, passed_over = images.scan(tree)
-    assert found == [tree / name for name in IN_ORDER]
-    assert passed_over == {
-        str(tree / "notes.txt"): "no image by its name",
-        str(tree / "a/z.jpeg.part"): "no image by its name",
-        str(tree / "a/photo.heic"): "no image by its name",
-        str(tree / "gone.jpg"): "broken link",
-        str(tree / "pipe.png"): "not a regular file",
-    }
-    with pytest.warns(UserWarning, match=r"files or folders are passed over: .*gone\.jpg \(broken link\)"):
-        images.list_images(tree)
-
-
-def test_linked_folders_are_followed_once_and_loops_end(tree, tmp_path_factory):
-    other = tmp_path_factory.mktemp("other")
-    (other / "y.tif").write_bytes(b"")
-    (tree / "a" / "up").symlink_to(tree)
-    (tree / "a" / "other").symlink_to(other)
-    (tree / "again").symlink_to(other)
-    (other / "back").symlink_to(tree / "a")
-    (tree / "self").symlink_to(tree / "self")
-    found, passed_over = images.scan(tree)
-    assert found == sorted([*(tree / name for name in IN_ORDER), tree / "again/y.tif"])
-    assert passed_over[str(tree / "self")] == "no image by its name"
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may read every folder")
-def test_a_folder_that_may_not_be_read_is_named(tree):
-    (tree / "a").chmod(0)
-    try:
-        assert images.scan(tree)[1][str(tree / "a")] == "Permission denied"
-        with pytest.warns(UserWarning, match="Permission denied"):
-            images.list_images(tree)
-    finally:
-        (tree / "a").chmod(0o700)
-
-
-def test_a_folder_without_images_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(
-        ValueError, match=r"`folder` must hold images \(\.apng, .*\)\. Received: .* 1 other .*notes\.txt"
-    ):
-        images.list_images(tmp_path)
-    with pytest.raises(ValueError, match=r"`folder` must be a folder\. Received: '.*notes\.txt'"):
-        images.list_images(tmp_path / "notes.txt")
-
-
-def test_files_are_required_without_being_opened(tmp_path):
-    paths = [tmp_path / name for name in ("whole.jpg", "text.jpg", "empty.jpg", "missing.jpg")]
-    paths[0].write_bytes(FORMS["JPEG"][0])
-    paths[1].write_text("no image")
-    paths[2].touch()
-    images.require_files(paths[:2])
-    message = rf"Received: 2 of 4 others: {re.escape(f'{paths[2]} (0 bytes), {paths[3]} (missing)')}$"
-    with pytest.raises(ValueError, match=message):
-        images.require_files(paths)

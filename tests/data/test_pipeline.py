@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance
 
 from keras_osnet.data.augment import Augmentation, draw, patch
-from keras_osnet.data.images import decode_tensor, naming_unreadable, readable
+from keras_osnet.data.images import decode_tensor, naming_unreadable
 from keras_osnet.data.pipeline import image_batches, resize, training_batches
 
 SIZE = (16, 10)
@@ -283,7 +283,6 @@ def unreadable(tmp_path):
 def test_a_file_that_cannot_be_read_is_named(unreadable, kind, reader):
     whole, bad = unreadable
     paths = [whole, bad[kind], whole]
-    assert [readable(path) for path in paths] == [True, False, True]
     with pytest.raises(ValueError, match="1 of 3 images cannot be read") as error, naming_unreadable(paths):
         READERS[reader](paths)
     assert bad[kind] in str(error.value)

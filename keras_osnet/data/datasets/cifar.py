@@ -1,9 +1,7 @@
 """CIFAR-10 and CIFAR-100, from their binary or their python version."""
 
-import pickle
 import pickletools
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +70,7 @@ LAYOUTS = {
 def load(name, root):
     """Reads CIFAR-10 or CIFAR-100 in whichever version is there; CIFAR-10 also from class folders of images.
 
-    The python version is read without running what its pickles name: only arrays and plain containers are built.
+    The pickles of the python version are read and not run.
 
     Args:
         name: "cifar10" or "cifar100".
@@ -82,8 +80,8 @@ def load(name, root):
         `ClassArrays`.
 
     Raises:
-        ValueError: if no version is there, a file is missing, damaged or of the wrong size, a pickle names a foreign
-            class, or labels and images do not fit each other.
+        ValueError: if no version is there, a file is missing, damaged or of the wrong size, or labels and images do
+            not fit each other.
 
     Reference: Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009); paper, Section 4.3.
     """
@@ -107,11 +105,10 @@ def load(name, root):
 
 
 def _class_names(path, key):
-    names = _entry(_unpickle(path), key, path) if key else _content(path).split()
-    try:
-        return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in list(names))
-    except (TypeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} must hold the classes' names. Received: {error}") from error
+    names = _following(_tokens(path), key, str, path) if key else _content(path).decode("latin-1").split()
+    if len(set(names)) != len(names) or not names:
+        raise ValueError(f"{path} must hold the classes' names, each once. Received: {len(names)} names")
+    return tuple(names)
 
 
 def _content(path):
@@ -130,105 +127,61 @@ def _binary_batch(path, layout, classes):
             f"{content.size / layout.record:.2f} records"
         )
     records = content.reshape(-1, layout.record)
-    return _checked(path, records[:, -PIXELS:], records[:, layout.label], classes)
+    return _checked(path, records[:, -PIXELS:], records[:, layout.label].tolist(), classes)
 
 
 def _python_batch(path, layout, classes):
-    batch = _unpickle(path)
-    return _checked(path, _entry(batch, "data", path), _entry(batch, layout.label, path), classes)
+    tokens = _tokens(path)
+    labels = _following(tokens, layout.label, int, path)
+    place = max((i for i, token in enumerate(tokens) if isinstance(token, str)), key=lambda i: len(tokens[i]))
+    order = next((token for token in reversed(tokens[:place]) if isinstance(token, bool)), None)
+    if order is not False or len(tokens[place]) != PIXELS * len(labels):
+        raise ValueError(
+            f"{path} must hold {PIXELS} bytes for each of its {len(labels)} labels. "
+            f"Received: {len(tokens[place])} bytes{' in another order' * (order is not False)}"
+        )
+    pixels = np.frombuffer(tokens[place].encode("latin-1"), np.uint8).reshape(-1, PIXELS)
+    return _checked(path, pixels, labels, classes)
 
 
 def _checked(path, pixels, labels, classes):
-    """Images (N, 32, 32, 3) and labels (N,), after a look at both."""
-    labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
-    if not isinstance(labels, list) or not labels or any(type(label) is not int for label in labels):
-        raise ValueError(f"{path} must hold a list of integer labels. Received: {type(labels).__name__}")
+    """Images (N, 32, 32, 3) and labels (N,), after a look at the labels."""
     if min(labels) < 0 or max(labels) >= classes:
         raise ValueError(f"{path} must hold labels 0 .. {classes - 1}. Received: {min(labels)} .. {max(labels)}")
-    if getattr(pixels, "dtype", None) != np.uint8 or pixels.shape != (len(labels), PIXELS):
-        raise ValueError(
-            f"{path} must hold {PIXELS} bytes for each of its {len(labels)} labels. Received: data of shape "
-            f"{getattr(pixels, 'shape', None)} and type {getattr(pixels, 'dtype', type(pixels).__name__)}"
-        )
     return pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1), np.asarray(labels, "int32")
 
 
-class _Dtype:
-    """Stands for numpy.dtype in a pickle."""
+def _tokens(path):
+    """Texts, integers, booleans and ends of lists of a pickle, in order. It is not run: no name in it is called.
 
-    def __init__(self, name, *_):
-        self.name = name.decode() if isinstance(name, bytes) else name
-        if self.name not in ("u1", "i1", "i4", "i8"):
-            raise pickle.UnpicklingError(f"it holds an array of type {self.name!r:.20}")
-
-    def __setstate__(self, state):
-        if state[1] not in ("<", b"<", "|", b"|"):
-            raise pickle.UnpicklingError("it holds an array of another byte order")
-
-
-class _Array:
-    """Stands for an array in a pickle: a view of the pickle's own bytes."""
-
-    def __init__(self, *_):
-        self.values = None
-
-    def __setstate__(self, state):
-        _, shape, dtype, fortran, content = state
-        self.values = np.frombuffer(content, dtype.name).reshape(shape, order="F" if fortran else "C")
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Builds arrays and plain containers; refuses every other name that a pickle asks for, and calls none of them."""
-
-    def __init__(self, content):
-        super().__init__(BytesIO(content), encoding="bytes")
-        self.left = len(content)  # bytes that `_encode` may still make
-
-    def find_class(self, module, name):
-        stands = {
-            "_codecs.encode": self._encode,
-            "numpy.dtype": _Dtype,
-            "numpy.ndarray": _Array,
-            "numpy.core.multiarray._reconstruct": _Array,
-            "numpy._core.multiarray._reconstruct": _Array,
-        }
-        if f"{module}.{name}" not in stands:
-            raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of an array")
-        return stands[f"{module}.{name}"]
-
-    def _encode(self, text, encoding):
-        """How Python 3 writes bytes at pickle protocol 2."""
-        self.left -= len(text)
-        if encoding not in ("latin1", "latin-1") or self.left < 0:
-            raise pickle.UnpicklingError("it calls _codecs.encode for more than its own bytes")
-        return text.encode("latin1")
-
-
-def _unpickle(path):
-    content = _content(path)
+    Bytes become texts of Latin-1. The names of encodings, which Python 3 writes beside bytes, are left out.
+    """
+    tokens = []
     try:
-        _check_opcodes(content)
-        return _ArraysOnly(content).load()
-    # What pickle raises for files that are cut short or no pickles.
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, LookupError, AttributeError, MemoryError) as error:
-        raise ValueError(f"{path} must be a batch of CIFAR's python version. Received: {error}") from error
+        for opcode, argument, _ in pickletools.genops(_content(path)):
+            if opcode.name in ("NEWTRUE", "NEWFALSE"):
+                tokens.append(opcode.name == "NEWTRUE")
+            elif opcode.name in ("APPEND", "APPENDS"):
+                tokens.append(None)
+            elif isinstance(argument, (str, bytes)) and opcode.name != "GLOBAL" and argument != "latin1":
+                tokens.append(argument if isinstance(argument, str) else argument.decode("latin-1"))
+            elif isinstance(argument, int) and not opcode.name.endswith(("PUT", "GET", "PROTO", "FRAME")):
+                tokens.append(argument)
+    except ValueError as error:
+        raise ValueError(f"{path} must be a pickle of CIFAR's python version. Received: {error}") from error
+    return tokens
 
 
-def _check_opcodes(content):
-    """Refuses what makes Python's unpickler reserve memory at will or overflow its stack."""
-    tuples = 0
-    for number, (opcode, argument, _) in enumerate(pickletools.genops(content)):
-        tuples += "TUPLE" in opcode.name
-        if tuples > 1000 or ("PUT" in opcode.name and argument > number):
-            raise pickle.UnpicklingError(f"it has {tuples} tuples, or keeps a value at place {argument}")
-
-
-def _entry(batch, key, path):
-    """Of a dict whose keys are bytes or texts; an array as NumPy's."""
-    entry = batch.get(key.encode(), batch.get(key)) if isinstance(batch, dict) else None
-    if entry is None:
-        raise ValueError(f"{path} must hold {key!r}. Received: {type(batch).__name__}")
-    return entry.values if isinstance(entry, _Array) else entry
+def _following(tokens, key, kind, path):
+    """The items of the list that follows a key."""
+    start = tokens.index(key) + 1 if key in tokens else len(tokens)
+    ends = (
+        i for i in range(start, len(tokens)) if type(tokens[i]) is not kind and (kind is str or tokens[i] is not None)
+    )
+    found = [token for token in tokens[start : next(ends, len(tokens))] if token is not None]
+    if not found:
+        raise ValueError(f"{path} must hold a list {key!r}. Received: none")
+    return found
 
 
 def _class_folders(folder):

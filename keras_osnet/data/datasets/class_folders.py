@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_osnet.data.images import SUFFIXES, first_three, scan_flat
+from keras_osnet.data.images import SUFFIXES, first_three
+from keras_osnet.data.listing import scan_flat
 
 EXPECTED_TREE = """train/<class>/<any>.JPEG
 val/<class>/<any>.JPEG     (or test/)

@@ -1,0 +1,99 @@
+"""Image files below folders: found by their suffix, with what is passed over."""
+
+import mimetypes
+import os
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from keras_osnet.data.images import BYTES, SUFFIXES, first_three
+
+
+def scan(folder):
+    """Finds the image files below a folder. Linked folders are followed; each folder is read once, so that loops end.
+
+    Args:
+        folder: its path. Hidden files and folders in it are left out.
+
+    Returns:
+        (images, passed_over): sorted list of `Path`, and a dict of path -> reason of all other files, of broken links
+        and of folders that cannot be read.
+    """
+    images, passed_over, seen, waiting, links = [], {}, set(), [os.fspath(folder)], []
+    while waiting or links:  # real folders before those that links lead to
+        here = waiting.pop() if waiting else links.pop(0)
+        try:
+            found = os.stat(here)
+            entries = [] if (found.st_dev, found.st_ino) in seen else sorted(os.scandir(here), key=lambda e: e.name)
+        except OSError as error:
+            passed_over[here] = error.strerror
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        for entry in entries:
+            link = entry.is_symlink()
+            if entry.name[0] == ".":
+                continue
+            if os.path.isdir(entry.path) if link else entry.is_dir():
+                (links if link else waiting).append(entry.path)
+            elif Path(entry.name).suffix.lower() not in SUFFIXES:
+                passed_over[entry.path] = "no image by its name"
+            elif os.path.isfile(entry.path) if link else entry.is_file():
+                images.append(Path(entry.path))
+            else:
+                passed_over[entry.path] = "broken link" if link else "not a regular file"
+    return sorted(images), passed_over
+
+
+def scan_flat(folder):
+    """Finds the image files of a folder, as `scan`, but passes over those in folders within it.
+
+    Returns:
+        (images, passed_over): sorted list of `Path`, and lines of text.
+    """
+    images, passed_over = scan(folder)
+    passed_over |= {str(path): "in a folder within another" for path in images if path.parent != Path(folder)}
+    lines = [f"{path} ({reason})" for path, reason in sorted(passed_over.items())]
+    return [path for path in images if str(path) not in passed_over], lines
+
+
+def list_images(folder):
+    """Lists the image files below a folder, sorted by path. See `scan`.
+
+    Warns of what may be images but is passed over: folders that cannot be read, broken links, other image formats.
+
+    Raises:
+        ValueError: if it is not a folder, or holds no image.
+    """
+    if not os.path.isdir(folder):
+        raise ValueError(f"`folder` must be a folder. Received: {str(folder)!r}")
+    images, passed_over = scan(folder)
+    lines = [f"{path} ({reason})" for path, reason in sorted(passed_over.items())]
+    if not images:
+        raise ValueError(
+            f"`folder` must hold images ({', '.join(sorted(SUFFIXES))}). Received: {str(folder)!r} with {len(lines)} "
+            f"other files and folders{': ' * bool(lines)}{first_three(lines)}"
+        )
+    missed = [
+        line
+        for line in lines
+        if "no image by" not in line or "image/" in str(mimetypes.guess_type(line.rpartition(" (")[0]))
+    ]
+    if missed:
+        warnings.warn(f"{len(missed)} files or folders are passed over: {first_three(missed)}", stacklevel=2)
+    return images
+
+
+def require_files(paths):
+    """Checks that files exist and have 1 to `BYTES` bytes, without opening them. Raises ValueError, naming others."""
+
+    def fault(path):
+        size = os.stat(path).st_size if os.path.isfile(path) else None
+        return f"{path} ({'missing' if size is None else f'{size:,} bytes'})" * (size is None or not 0 < size <= BYTES)
+
+    with ThreadPoolExecutor() as pool:
+        faults = list(filter(None, pool.map(fault, paths)))
+    if faults:
+        raise ValueError(
+            f"Image files must exist and have 1 .. {BYTES:,} bytes. "
+            f"Received: {len(faults)} of {len(paths)} others: {first_three(faults)}"
+        )
