@@ -62,7 +62,8 @@ def read_bytes(path):
         if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError("not a regular file")
         with open(path, "rb") as file:
-            return file.read(BYTES + 1)
+            size = os.fstat(file.fileno()).st_size
+            return file.read(min(size, BYTES) + 1)  # the whole limit would be allocated first
 
 
 def decode(content, name="the image", *, longest=None, pixels=PIXELS):

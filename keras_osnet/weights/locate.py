@@ -139,16 +139,16 @@ def _not_found(path):
 
 def _from_hugging_face(address):
     """A file of a repository, or the folder of its files that `save_to_preset` writes."""
+    user, _, rest = address.removeprefix("hf://").partition("/")
+    name, _, file = rest.partition("/")
+    if not (user and name):
+        raise ValueError(f"`weights` must be hf://user/repository[/file]. Received: {address!r}")
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise ImportError(
             "hf:// needs huggingface_hub: pip install keras-osnet[hub]", name="huggingface_hub"
         ) from error
-    user, _, rest = address.removeprefix("hf://").partition("/")
-    name, _, file = rest.partition("/")
-    if not (user and name):
-        raise ValueError(f"`weights` must be hf://user/repository[/file]. Received: {address!r}")
     places = {"cache_dir": cache_folder() / "hub", "endpoint": os.environ.get("HF_ENDPOINT")}
     try:
         files = [file] if file else [CONFIG, FOLDER_WEIGHTS]
