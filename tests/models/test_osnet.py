@@ -123,7 +123,7 @@ def test_the_config_is_plain_and_holds_every_argument_but_weights():
         "classes": 3,
         "name": "mine",
         "preprocessing": {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "scale": 1.0, "resizing": "bilinear"},
-        "dtype": "float32" if keras.backend.backend() == "jax" else "float64",  # which JAX has switched off
+        "dtype": "float64" if keras.backend.backend() == "tensorflow" else "float32",  # others switch float64 off
     }
     model = OSNet(**arguments)
     assert model.get_config() == arguments
