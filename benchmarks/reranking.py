@@ -4,7 +4,7 @@
     python benchmarks/reranking.py --queries 11659 --gallery 82161 --identities 3060 --no-peer      MSMT17's size
 
 torchreid is timed where it is installed, with the three distance matrices that it asks for; its result must agree, but
-for pictures whose neighbours tie within float32's rounding. It holds several matrices of (queries + gallery)^2: 9 GB
+for images whose neighbours tie within float32's rounding. It holds several matrices of (queries + gallery)^2: 9 GB
 in all at Market-1501's size, 35 GB each at MSMT17's.
 """
 
@@ -64,11 +64,11 @@ def main(
     """
     generator = np.random.default_rng(0)
     centres = generator.standard_normal((identities, features), dtype=np.float32)
-    query, pictures = (clustered(centres, count, noise, generator) for count in (queries, gallery))
+    query, images = (clustered(centres, count, noise, generator) for count in (queries, gallery))
     print(f"{queries} x {gallery} x {features} float32; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
     print(f"{'':24}{'seconds':>10}{'GiB at most':>14}")
     began = time.perf_counter()
-    ours = rerank(query, pictures)
+    ours = rerank(query, images)
     seconds = time.perf_counter() - began
     print(f"{'keras_osnet':24}{seconds:10.1f}{peak():14.2f}", flush=True)
     theirs = torchreid_rerank() if peer else None
@@ -77,9 +77,9 @@ def main(
         return
     began = time.perf_counter()
     matrices = (
-        squared_distances(query, pictures),
+        squared_distances(query, images),
         squared_distances(query, query),
-        squared_distances(pictures, pictures),
+        squared_distances(images, images),
     )
     expected = theirs(*matrices)
     peers = time.perf_counter() - began

@@ -91,13 +91,13 @@ def main(
     generator = np.random.default_rng(0)
     centres = generator.standard_normal((identities, features), dtype=np.float32)
     query = clustered_side(centres, queries, cameras, noise, generator)
-    pictures = clustered_side(centres, gallery, cameras, noise, generator)
+    images = clustered_side(centres, gallery, cameras, noise, generator)
     print(f"{queries} x {gallery} x {features} float32, {metric}, noise {noise}, median of {repeats}")
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start")
     print(f"{'':24}{'seconds':>10}{'MiB above':>12}{'rank-1':>9}{'mAP':>9}")
     row = "{:24}{:10.2f}{:12.0f}{:9.4f}{:9.4f}"
 
-    seconds, grown, ours = timed(lambda: evaluate_retrieval(*query, *pictures, metric=metric), repeats)
+    seconds, grown, ours = timed(lambda: evaluate_retrieval(*query, *images, metric=metric), repeats)
     print(row.format("keras_osnet", seconds, grown, ours.rank(1), ours.mAP))
     modules = torchreid_metrics()
     if modules is None:
@@ -105,11 +105,11 @@ def main(
         return
     count = queries if full_peer else min(peer_queries, queries)
     part = tuple(values[:count] for values in query)
-    seconds, grown, theirs = timed(lambda: torchreid_scores(modules, part, pictures, metric), repeats)
+    seconds, grown, theirs = timed(lambda: torchreid_scores(modules, part, images, metric), repeats)
     print(row.format(f"torchreid, {count} queries", seconds, grown, *theirs))
     if count < queries:
         print(f"torchreid scaled to {queries} queries: {seconds * queries / count:.1f} s (not run in full)")
-    same = evaluate_retrieval(*part, *pictures, metric=metric)
+    same = evaluate_retrieval(*part, *images, metric=metric)
     print(f"difference on those queries: rank-1 {same.rank(1) - theirs[0]:+.1e}, mAP {same.mAP - theirs[1]:+.1e}")
 
 

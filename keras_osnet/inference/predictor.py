@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from keras_osnet.inference.runtimes import RUNTIMES
-from keras_osnet.preprocessing import preprocess_input
+from keras_osnet.preprocessing import IMAGENET, preprocess_input
 
 # Network -> {strategy: compiled function}. The functions hold the network's layers, not the network.
 _COMPILED = WeakKeyDictionary()
@@ -68,7 +68,7 @@ class Predictor:
         self.size = tuple(model.inputs[0].shape[1:3])
         self.outputs = {name: tensor.shape[1] for name, tensor in tensors.items() if len(tensor.shape) == 2}
         self.strategy = strategy if strategy is not None and strategy.num_replicas_in_sync > 1 else None
-        self._preprocessing = [model.preprocessing] if hasattr(model, "preprocessing") else []
+        self._preprocessing = getattr(model, "preprocessing", IMAGENET)
         functions = _COMPILED.setdefault(model, {})
         if self.strategy not in functions:
             import keras
@@ -79,7 +79,7 @@ class Predictor:
 
     def normalise(self, images):
         """(n, height, width, 3) uint8 RGB -> the float32 that the network takes."""
-        return preprocess_input(images, *self._preprocessing)
+        return preprocess_input(images, self._preprocessing)
 
     def predict(self, batch):
         """Computes the outputs of a batch.
@@ -93,10 +93,12 @@ class Predictor:
         return self._compute(np.asarray(batch, "float32"))
 
     def network_of(self, output):
-        """A `keras.Model` from normalised images to one output."""
+        """A `keras.Model` from normalised images to one output, with the preprocessing of the network."""
         import keras
 
-        return keras.Model(self._network.inputs[0], self._network.output[output], name=self._network.name)
+        network = keras.Model(self._network.inputs[0], self._network.output[output], name=self._network.name)
+        network.preprocessing = self._preprocessing
+        return network
 
     def synchronize(self):
         """Averages the running statistics of all replicas, as a saved network has them. To be called once before the
