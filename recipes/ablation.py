@@ -32,7 +32,7 @@ import reid
 import tensorflow as tf
 import tyro
 
-from keras_osnet import VARIANTS, OSNet, complexity
+from keras_osnet import PRESETS, VARIANTS, OSNet, complexity
 from keras_osnet.files import read_json
 from keras_osnet.inference.scores import milliseconds
 from keras_osnet.training.signals import SIGNALS, Stopped
@@ -68,7 +68,7 @@ class Ablation:
     width: float = 1.0
     resolution: float = 1.0
     weights: str = ""
-    """Start from this file; {width} becomes 1_0, 0_75, 0_5 or 0_25, as in torchreid's names. Default: from scratch."""
+    """Start from this file or preset; {width} becomes 1_0, 0_75, 0_5 or 0_25. Default: random weights."""
     epochs: int | None = None
     """Default, as of milestones and learning rate: the row's."""
     milestones: tuple[int, ...] | None = None
@@ -94,7 +94,7 @@ def networks(settings):
         for options, _ in found.values():
             options["weights"] = settings.weights.replace("{width}", str(float(options["width"])).replace(".", "_"))
         files = sorted({options["weights"] for options, _ in found.values()})
-        missing = [file for file in files if not Path(file).is_file()]
+        missing = [file for file in files if file not in PRESETS and not Path(file).is_file()]
         if missing:
             raise ValueError(f"`weights` must name a file for every width. There is no {', '.join(missing)}")
     return found

@@ -216,15 +216,8 @@ def feed(pipeline, *arguments, **options):
 
 
 def classifier(weights):
-    """Returns the network of a .keras file.
-
-    Raises:
-        OSError: if there is no such file.
-        ValueError: if it is no .keras file.
-    """
-    if not weights.is_file():
-        raise FileNotFoundError(f"There is no weights file {weights}")
-    return keras.models.load_model(weights, compile=False)
+    """Returns the network of weights with its classifier. Raises as `load_network`."""
+    return load_network(weights, classifier=True)[0]
 
 
 def shown(history):

@@ -141,7 +141,7 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, work_dir: Path | None 
     """Scores a trained network on the test images.
 
     Args:
-        weights: .keras file of this recipe.
+        weights: work dir or model.keras of this recipe.
         dataset: cifar10, cifar100 or shapes.
         data_dir: folder that holds the dataset's official folder.
         work_dir: folder for metrics.json. Default: one below runs/ for these settings.

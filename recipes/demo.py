@@ -61,7 +61,7 @@ class Demo:
     """What to show."""
 
     weights: Path
-    """.keras, or torchreid's .pth / .pth.tar."""
+    """A preset, file, folder or address (docs/weights.md)."""
     gallery: Path
     """Folder of images of people, with all folders below it."""
     metric: Literal["euclidean", "cosine"] = "euclidean"

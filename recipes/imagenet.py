@@ -132,7 +132,7 @@ def evaluate(weights: Path, data_dir: Path, work_dir: Path | None = None):
     """Scores a trained network on the validation part.
 
     Args:
-        weights: .keras file of this recipe.
+        weights: work dir or model.keras of this recipe.
         data_dir: folder that holds train and val, or one that tensorflow-datasets has prepared.
         work_dir: folder for metrics.json. Default: one below runs/ for these settings.
     """

@@ -179,7 +179,7 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5
     """Scores a trained network on the test side of an attribute dataset.
 
     Args:
-        weights: .keras file of this recipe.
+        weights: work dir or model.keras of this recipe.
         dataset: row of keras_osnet.data.ATTRIBUTE_DATASETS.
         data_dir: folder that holds the dataset's official folder.
         threshold: probability from which an attribute is predicted.

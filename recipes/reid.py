@@ -58,7 +58,7 @@ class Settings(Numerics, Optimization, Augmentation):
     resolution: float = 1.0
     """Resolution multiplier gamma, of 256 x 128."""
     weights: str | None = None
-    """Weights to start from: .keras, .weights.h5, or torchreid's .pth / .pth.tar. None: random ones."""
+    """Weights to start from: a preset, training set, file, folder or address (docs/weights.md). None: random ones."""
     frozen_epochs: int = 0
     """Number of first epochs that train the classifier only."""
     epochs: int = 350
@@ -267,7 +267,7 @@ class Evaluation(Scoring):
     """Scores weights on the test side of a dataset."""
 
     weights: str
-    """.keras, .weights.h5 (name width and variant then), or torchreid's .pth / .pth.tar."""
+    """A preset, training set, file, folder or address (docs/weights.md)."""
     dataset: str
     """Row of keras_osnet.DATASETS."""
     data_dir: Path

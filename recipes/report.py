@@ -23,7 +23,7 @@ from keras_osnet.data import DATASETS, load
 from keras_osnet.files import require_writable
 from keras_osnet.inference.attributes import attribute_heads
 from keras_osnet.report import write_report
-from keras_osnet.weights import load_network
+from keras_osnet.weights import load_network, locate
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Report:
     """What to show."""
 
     weights: Path
-    """.keras, .weights.h5, or torchreid's .pth / .pth.tar. Training curves come from the metrics.jsonl beside it."""
+    """A preset, file, work dir or address (docs/weights.md). Training curves come from the metrics.jsonl beside it."""
     dataset: str
     """Row of keras_osnet.DATASETS."""
     data_dir: Path
@@ -94,7 +94,7 @@ def main(settings: Report):
         protocol=DATASETS[settings.dataset].protocol,
         layer=settings.layer,
         block=settings.block,
-        training_dir=settings.weights.parent,
+        training_dir=locate(settings.weights).path.parent,
         progress=lambda part, seconds: print(f"  {part:32s}{seconds:6.1f} s", flush=True),
     )
     print(page)

@@ -42,8 +42,7 @@ from keras_osnet.export.proof.test_sets import (
 )
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.export.tflite import check_arguments, recommended_float_parts, to_tflite
-from keras_osnet.weights import load_network, locate
-from keras_osnet.weights.keras_file import load_keras
+from keras_osnet.weights import load_network
 
 TFLITE = ".tflite"
 # Output of a file with the preprocessing inside for each output of a network, and the same of Keras' output.
@@ -109,11 +108,7 @@ def cosines(a, b):
 
 def network_of(model, test_set):
     """The network that returns features; for a test set of classes, the whole classifier."""
-    if test_set is not None and test_set.task.outputs == "logits":
-        source = locate(model)
-        if source.form == "keras":
-            return load_keras(source.path)
-    return load_network(model)[0]
+    return load_network(model, classifier=test_set is not None and test_set.task.outputs == "logits")[0]
 
 
 def output_of(options):

@@ -42,7 +42,7 @@ def load_weights(model, weights):
     return _kept(model, report, source)
 
 
-def load_network(weights, *, width=None, variant=None, resolution=1.0, **changes):
+def load_network(weights, *, width=None, variant=None, resolution=1.0, classifier=False, **changes):
     """The network of weights, by default the one that returns features, without a classifier.
 
     Args:
@@ -51,6 +51,7 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, **changes
         width, variant: an error where the weights have others. Default: as the weights say. Only a .weights.h5 does not
             say which row of the paper's Table 5 it is.
         resolution: multiplier of the input size, where the weights do not say it.
+        classifier: keep the one of the weights.
         changes: arguments of `OSNet` that are not as in the weights: classes, input_shape, name.
 
     Returns:
@@ -63,7 +64,7 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, **changes
     from keras_osnet.models import OSNet
 
     asked = {name: value for name, value in (("width", width), ("variant", variant)) if value is not None}
-    source = locate(weights, **asked)
+    source, head = locate(weights, **asked), {} if classifier else {"classes": None}
     height, length, _ = PRESETS[source.preset].input_shape if source.preset else (256, 128, 3)
     size = {"input_shape": (round(height * resolution), round(length * resolution), 3)}
     if source.form in STATES:
@@ -71,14 +72,14 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, **changes
         with reading(source.path, "an OSNet"):
             settings = asdict(settings_of(state))
         _refuse_asked(asked, settings, source)
-        network = OSNet(**size | settings | {"classes": None} | changes)
+        network = OSNet(**size | settings | head | changes)
         return network, _kept(network, _assign(network, source, state, stripped), source)
     if source.form == "h5":
         settings = settings_of_h5(source.path)
         _refuse_asked({"width": width} if width else {}, settings, source)
         filled = OSNet(**size | settings | asked)
         fill_from_h5(filled, source.path)
-        return _with_changes(filled, changes, source)
+        return _with_changes(filled, head | changes, source)
     if source.form == "folder":
         filled, card = load_folder(source.path)
         source = replace(source, card=card)
@@ -89,7 +90,7 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, **changes
             _refuse_foreign(filled, source)
         return filled, replace(LoadReport(len(filled.weights)), card=source.card)
     _refuse_asked(asked, filled.settings, source)
-    return _with_changes(filled, changes, source)
+    return _with_changes(filled, head | changes, source)
 
 
 def network_of(weights):
@@ -123,8 +124,7 @@ def _assign(model, source, state, stripped):
 
 
 def _with_changes(network, changes, source):
-    """The network that returns features, or as the changes say, and the report."""
-    changes = {"classes": None} | changes
+    """The network as the changes say, and the report."""
     if all(network.settings[name] == value for name, value in changes.items()):
         return network, _kept(network, LoadReport(len(network.weights)), source)
     made = network.with_head(None) if changes == {"classes": None} else type(network)(**network.settings | changes)

@@ -1,6 +1,7 @@
 """What a user may name as weights, and the file on this machine that it stands for."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def locate(weights, *, width=None, variant=None):
         OSError: if a download fails.
         ImportError: for hf:// where huggingface_hub is not installed.
     """
-    text = os.fspath(weights)
+    text = re.sub("^(https?|hf):/(?!/)", r"\1://", os.fspath(weights))  # a `Path` drops a slash
     if not text:
         raise ValueError("`weights` must not be empty.")
     known = isinstance(weights, str) or not Path(text).exists()

@@ -369,6 +369,15 @@ def test_the_network_of_weights_returns_features(suffix, files):
     assert all(np.array_equal(a, b) for a, b in zip(found.get_weights(), network.get_weights()[:-2], strict=True))
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".pth"])
+def test_the_network_of_weights_keeps_its_classifier_if_asked(suffix, files):
+    path, network = files[suffix]
+    variant = {} if suffix != ".weights.h5" else {"variant": network.variant}
+    found, report = load_network(path, resolution=0.125, classifier=True, **variant)
+    assert (found.classes, report.dropped) == (5, ())
+    assert same_weights(found, network)
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".pth"])
 def test_from_preset_takes_a_file_and_keeps_a_classifier_of_the_same_size(suffix, files):
     path, network = files[suffix]

@@ -144,7 +144,7 @@ def test_a_name_comes_before_a_file_of_that_name_and_a_path_object_after(mirror,
 def test_an_address_is_downloaded_once(content):
     with serving({"w.pth": content}) as (address, asked):
         for _ in range(2):
-            assert locate(f"{address}/w.pth").form == "torch"
+            assert locate(f"{address}/w.pth") == locate(Path(f"{address}/w.pth"))
         assert asked == ["w.pth"]
         with pytest.raises(OSError, match="404"):
             locate(f"{address}/none.pth")
