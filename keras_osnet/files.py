@@ -170,10 +170,11 @@ def open_zip(file):
     """
     file.seek(max(file.seek(0, os.SEEK_END) - 2**16 - 22, 0))
     tail = file.read()
-    end = tail.rfind(b"PK\x05\x06")
-    listed = tail[end + 12 : end + 16] if end >= 0 else b""
-    if int.from_bytes(listed, "little") > LARGEST_ZIP_LIST:
-        raise ValueError(f"its list of zip entries has more than {LARGEST_ZIP_LIST:,} bytes")
+    # The record at the end, and its 64-bit form before it, which `zipfile` prefers: where each says the list's size.
+    for record, first, last in ((b"PK\x05\x06", 12, 16), (b"PK\x06\x06", 40, 48)):
+        start = tail.rfind(record)
+        if start >= 0 and int.from_bytes(tail[start + first : start + last], "little") > LARGEST_ZIP_LIST:
+            raise ValueError(f"its list of zip entries has more than {LARGEST_ZIP_LIST:,} bytes")
     return zipfile.ZipFile(file)
 
 

@@ -48,7 +48,7 @@ def info(name: tyro.conf.Positional[str]):
     row = PRESETS.get(name)
     if row is None:
         source = locate(name)
-        facts, card = {"file": source.path, "form": source.form, "preset": source.preset}, source.card
+        facts, card = {"file": source.path, "format": source.format, "preset": source.preset}, source.card
     else:
         card = row.card
         facts = {"network": f"{row.variant} x{row.width:g}", "input": row.input_shape, "classes": row.classes}

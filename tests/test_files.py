@@ -5,14 +5,18 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from keras_osnet.files import (
     DAY,
+    LARGEST_ZIP_LIST,
     locked,
+    open_zip,
     read_json,
+    reading,
     require_writable,
     write_atomically,
     write_json,
@@ -144,3 +148,46 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, path):
     with pytest.raises(OSError, match=rf"{path} cannot be written"):
         require_writable(tmp_path / path)
     assert names(tmp_path) == ["file", "folder", "link", "locked"]
+
+
+@pytest.mark.parametrize("error", [
+    ValueError("cut"), KeyError("cut"), zipfile.BadZipFile("cut"), RecursionError("cut"), OSError("truncated: cut"),
+    OSError(22, "cut"), RuntimeError("cut"), UnicodeDecodeError("utf-8", b"", 0, 1, "cut"),
+])  # fmt: skip
+def test_what_a_library_raises_about_a_file_becomes_a_value_error_that_names_it(error):
+    with pytest.raises(ValueError, match=r"`path` must be a gallery\. Received: path=a\.npz, but .*cut") as raised:
+        with reading("a.npz", "a gallery"):
+            raise error
+    assert type(raised.value) is ValueError
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "x"), PermissionError(13, "x"), OSError(5, "x"), MemoryError()])
+def test_errors_of_the_file_system_and_of_memory_stay_what_they_are(error):
+    with pytest.raises(type(error)) as raised:
+        with reading("a.npz", "a gallery"):
+            raise error
+    assert raised.value is error
+
+
+def test_an_error_without_a_text_is_named_and_one_to_keep_is_kept():
+    with pytest.raises(ValueError, match="but EOFError"), reading("a", "a gallery"):
+        raise EOFError
+    with pytest.raises(EOFError), reading("a", "a gallery", keep=[EOFError]):
+        raise EOFError
+
+
+def test_a_zip_archive_with_a_long_list_of_entries_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", b"1")
+    with open(path, "rb") as file:
+        assert open_zip(file).namelist() == ["x"]
+    content = bytearray(path.read_bytes())
+    end = content.rfind(b"PK\x05\x06")
+    large = (LARGEST_ZIP_LIST + 1).to_bytes(8, "little")
+    record = b"PK\x06\x06" + bytes(36) + large + bytes(8)  # the 64-bit form of the record
+    for changed in (content[: end + 12] + large[:4] + content[end + 16 :], content[:end] + record + content[end:]):
+        path.write_bytes(changed)
+        with open(path, "rb") as file, pytest.raises(ValueError, match="list of zip entries"):
+            open_zip(file)

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from keras_osnet import preprocess_input
+from keras_osnet.preprocessing import Preprocessing
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -67,3 +68,14 @@ def test_normalisation_can_be_compiled():
 def test_images_that_are_not_rgb_in_the_last_axis_are_refused(shape):
     with pytest.raises(ValueError, match=r"`images` must be RGB, channels last.* Received: shape=\(.*\d\)"):
         preprocess_input(levels(shape))
+
+
+def test_other_constants_than_imagenets_are_taken_from_the_network():
+    images, rules = levels(), Preprocessing(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), scale=100)
+    expected = np.zeros(images.shape)
+    for index in np.ndindex(images.shape):
+        c = index[-1]
+        expected[index] = (float(images[index]) / 100 - rules.mean[c]) / rules.std[c]
+    np.testing.assert_allclose(preprocess_input(images, rules), expected, atol=1e-5)
+    tensor = ops.convert_to_numpy(preprocess_input(ops.convert_to_tensor(images), rules))
+    np.testing.assert_allclose(tensor, expected, atol=1e-5)

@@ -65,7 +65,7 @@ class OSNet(Network):
         pooling: "avg" or "max" over the last map.
         classes: None for features, or how many logits.
         weights: None; the name of a preset of this width and variant, or of its training set ("msmt17"); a file of any
-            known form, a folder, "https://..." or "hf://...". Not part of the config.
+            known format, a folder, "https://..." or "hf://...". Not part of the config.
         name: of the model. Default e.g. "osnet_x0_25".
         preprocessing: `Preprocessing`, or its arguments as a dict. Default: that of the weights, or ImageNet's.
         dtype: dtype policy of all layers, such as "mixed_bfloat16". Embedding and classifier have the policy's

@@ -9,7 +9,7 @@ SIZES = ("units", "filters", "classes", "feature_dim", "input_dim", "output_dim"
 
 
 def room(size):
-    """Bytes that the arrays of a file of `size` bytes may take: in some forms a small file can ask for any amount."""
+    """Bytes that the arrays of a file of `size` bytes may take: in some formats a small file can ask for any amount."""
     return min(MOST_BYTES, 2**26 + 4 * size)
 
 
@@ -20,7 +20,7 @@ def least_parameters(width, depths, feature_dim, classes):
     return 27 * conv1 + blocks + stages[-1] * conv5 + conv5 * feature_dim + feature_dim * (classes or 0)
 
 
-def refuse_oversized(settings, most):
+def check_size(settings, most):
     """Raises ValueError if a network of these settings has more than 64 blocks, or more than `most` parameters.
 
     Args:
@@ -40,7 +40,7 @@ def refuse_oversized(settings, most):
         raise ValueError(f"its network needs at least {least:,} parameters, and the file has room for {most:,}")
 
 
-def refuse_unusable(named):
+def check_values(named):
     """Raises ValueError, naming the arrays, if there are NaN or infinite values, or negative variances.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_osnet.files import read_json, reading, write_atomically, write_json
 from keras_osnet.preprocessing import Preprocessing
-from keras_osnet.weights.bounds import refuse_oversized, room
+from keras_osnet.weights.bounds import check_size, room
 from keras_osnet.weights.keras_file import fill_from_h5
 from keras_osnet.weights.locate import CONFIG, FOLDER_WEIGHTS
 from keras_osnet.weights.presets import TRAINING_SETS, UNKNOWN, Card, Score, Threshold
@@ -70,7 +70,7 @@ def load_folder(folder):
         if facts["format"] > FORMAT:
             raise ValueError(f"keras_osnet {facts['keras_osnet']} wrote it, which is newer: upgrade keras_osnet")
         settings = dict(facts["network"])
-        refuse_oversized(settings, room(weights.stat().st_size))
+        check_size(settings, room(weights.stat().st_size))
         values = {key: value for key, value in facts["preprocessing"].items() if key not in ("height", "width")}
         network = OSNet(**settings, preprocessing=Preprocessing(**values))
         card = _card(facts["card"])

@@ -13,7 +13,7 @@ import h5py
 import keras
 
 from keras_osnet.files import open_zip, reading
-from keras_osnet.weights.bounds import SIZES, refuse_oversized, refuse_unusable, room
+from keras_osnet.weights.bounds import SIZES, check_size, check_values, room
 
 LARGEST_CONFIG = 2**22  # bytes
 MOST_OBJECTS = 10_000  # of a config: layers, initializers, ...; MobileNetV2 has 900
@@ -29,12 +29,12 @@ def load_keras(path):
     """
     with reading(path, "a .keras file of a network"):
         with open(path, "rb") as file:
-            _judge_archive(file)
+            _check_archive(file)
         with _with_suffix(path, ".keras") as named:
             network = keras.saving.load_model(named, compile=False, safe_mode=True)
         if not isinstance(network, keras.Model):
             raise ValueError(f"it holds a {type(network).__name__}")
-        refuse_unusable(_named_weights(network))
+        check_values(_named_weights(network))
     return network
 
 
@@ -49,10 +49,10 @@ def fill_from_h5(model, path):
     try:
         with reading(path, f"weights of {model.name}"):
             with h5py.File(path) as arrays:
-                _refuse_others(model, shapes_of(arrays, room(Path(path).stat().st_size)))
+                _check_arrays(model, shapes_of(arrays, room(Path(path).stat().st_size)))
             with _with_suffix(path, ".weights.h5") as named:
                 model.load_weights(named)
-            refuse_unusable(_named_weights(model))
+            check_values(_named_weights(model))
     except BaseException:
         model.set_weights(before)
         raise
@@ -68,7 +68,7 @@ def settings_of_h5(path):
     with reading(path, "a .weights.h5 file of an OSNet"), h5py.File(path) as arrays:
         size = Path(path).stat().st_size
         settings = _settings(shapes_of(arrays, room(size)))
-        refuse_oversized(settings, size)
+        check_size(settings, size)
     return settings
 
 
@@ -104,7 +104,7 @@ def _with_suffix(path, suffix):
         yield shutil.copyfile(path, Path(folder) / f"network{suffix}")
 
 
-def _judge_archive(file):
+def _check_archive(file):
     """Raises ValueError if the archive lacks a part, or if its network is larger than its weights allow."""
     archive = open_zip(file)
     entries = {entry.filename: entry for entry in archive.infolist()}
@@ -122,10 +122,10 @@ def _judge_archive(file):
     if weights.endswith(".h5"):
         with h5py.File(io.BytesIO(content)) as arrays:
             shapes_of(arrays, most)
-    _judge_config(json.loads(archive.read("config.json")), len(content))
+    _check_config(json.loads(archive.read("config.json")), len(content))
 
 
-def _judge_config(config, size):
+def _check_config(config, size):
     """Raises ValueError if the layers of a config need more parameters than `size` bytes of weights can hold."""
     waiting, objects, units = [config], 0, []
     while waiting:
@@ -139,7 +139,7 @@ def _judge_config(config, size):
                 continue
             objects += 1
             if value["class_name"] == "OSNet" and "depths" in settings:
-                refuse_oversized({"feature_dim": 512, "classes": None} | settings, size)
+                check_size({"feature_dim": 512, "classes": None} | settings, size)
             units += [units for key, units in settings.items() if key in SIZES and isinstance(units, int | float)]
     if objects > MOST_OBJECTS:
         raise ValueError(f"its config.json has more than {MOST_OBJECTS:,} objects")
@@ -152,7 +152,7 @@ def _named_weights(model):
     return ((weight.path, keras.ops.convert_to_numpy(weight)) for weight in model.weights)
 
 
-def _refuse_others(model, shapes):
+def _check_arrays(model, shapes):
     """Raises ValueError if a network has not the very arrays of a file."""
     wanted, found = Counter(tuple(weight.shape) for weight in model.weights), Counter(shapes.values())
     if wanted == found:

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 from keras_osnet.files import reading
 from keras_osnet.weights.folder import load_folder
-from keras_osnet.weights.forms import STATES
+from keras_osnet.weights.formats import STATES
 from keras_osnet.weights.keras_file import fill_from_h5, load_keras, settings_of_h5
 from keras_osnet.weights.locate import locate
 from keras_osnet.weights.presets import PRESETS
@@ -20,24 +20,24 @@ def load_weights(model, weights):
     Args:
         model: the OSNet.
         weights: anything that `locate` knows: a preset, a training set, a file, a folder, an address. A .weights.h5
-            file must be of the very same network; in other forms the classifier may differ or be absent.
+            file must be of the very same network; in other formats the classifier may differ or be absent.
 
     Returns:
         `LoadReport`, which `model.load_report` keeps.
 
     Raises:
-        ValueError: if the weights are of another network, or of no known form.
+        ValueError: if the weights are of another network, or of no known format.
         OSError: if they cannot be read or downloaded.
     """
     source = locate(weights, width=model.width, variant=model.variant)
-    if source.form in STATES:
-        report = _assign(model, source, *STATES[source.form](source.path))
-    elif source.form == "h5":
+    if source.format in STATES:
+        report = _assign(model, source, *STATES[source.format](source.path))
+    elif source.format == "h5":
         fill_from_h5(model, source.path)
         report = LoadReport(len(model.weights))
     else:
-        other, card = load_folder(source.path) if source.form == "folder" else (load_keras(source.path), source.card)
-        _refuse_foreign(other, source)
+        other, card = load_folder(source.path) if source.format == "folder" else (load_keras(source.path), source.card)
+        _require_osnet(other, source)
         report, source = _copy(model, other, source), replace(source, card=card)
     return _kept(model, report, source)
 
@@ -58,7 +58,7 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, classifie
         the network and a `LoadReport`.
 
     Raises:
-        ValueError: if the weights are of another width or variant, or of no known form.
+        ValueError: if the weights are of another width or variant, or of no known format.
         OSError: if they cannot be read or downloaded.
     """
     from keras_osnet.models import OSNet
@@ -67,29 +67,29 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, classifie
     source, head = locate(weights, **asked), {} if classifier else {"classes": None}
     height, length, _ = PRESETS[source.preset].input_shape if source.preset else (256, 128, 3)
     size = {"input_shape": (round(height * resolution), round(length * resolution), 3)}
-    if source.form in STATES:
-        state, stripped = STATES[source.form](source.path)
+    if source.format in STATES:
+        state, stripped = STATES[source.format](source.path)
         with reading(source.path, "an OSNet"):
             settings = asdict(settings_of(state))
-        _refuse_asked(asked, settings, source)
+        _check_asked(asked, settings, source)
         network = OSNet(**size | settings | head | changes)
         return network, _kept(network, _assign(network, source, state, stripped), source)
-    if source.form == "h5":
+    if source.format == "h5":
         settings = settings_of_h5(source.path)
-        _refuse_asked({"width": width} if width else {}, settings, source)
+        _check_asked({"width": width} if width else {}, settings, source)
         filled = OSNet(**size | settings | asked)
         fill_from_h5(filled, source.path)
         return _with_changes(filled, head | changes, source)
-    if source.form == "folder":
+    if source.format == "folder":
         filled, card = load_folder(source.path)
         source = replace(source, card=card)
     else:
         filled = load_keras(source.path)
     if not isinstance(filled, OSNet):
         if asked or changes:
-            _refuse_foreign(filled, source)
+            _require_osnet(filled, source)
         return filled, replace(LoadReport(len(filled.weights)), card=source.card)
-    _refuse_asked(asked, filled.settings, source)
+    _check_asked(asked, filled.settings, source)
     return _with_changes(filled, head | changes, source)
 
 
@@ -101,13 +101,13 @@ def network_of(weights):
         OSError: if they cannot be read or downloaded.
     """
     source = locate(weights)
-    if source.form in STATES:
+    if source.format in STATES:
         with reading(source.path, "an OSNet"):
-            return asdict(settings_of(STATES[source.form](source.path)[0]))
-    if source.form == "h5":
+            return asdict(settings_of(STATES[source.format](source.path)[0]))
+    if source.format == "h5":
         return settings_of_h5(source.path)
-    network = load_folder(source.path)[0] if source.form == "folder" else load_keras(source.path)
-    _refuse_foreign(network, source)
+    network = load_folder(source.path)[0] if source.format == "folder" else load_keras(source.path)
+    _require_osnet(network, source)
     return network.settings
 
 
@@ -148,7 +148,7 @@ def _copy(model, other, source):
     return LoadReport(assigned, dropped)
 
 
-def _refuse_foreign(network, source):
+def _require_osnet(network, source):
     from keras_osnet.models import OSNet
 
     if not isinstance(network, OSNet):
@@ -158,7 +158,7 @@ def _refuse_foreign(network, source):
         )
 
 
-def _refuse_asked(asked, settings, source):
+def _check_asked(asked, settings, source):
     for name, value in asked.items():
         if value != settings[name]:
             raise ValueError(f"`{name}` must be {settings[name]!r}, as in {source.path}. Received: {name}={value!r}")

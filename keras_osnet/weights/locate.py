@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_osnet.files import read_json
 from keras_osnet.weights.download import cache_folder, fetch, fetch_url, file_sha256, mirrored
-from keras_osnet.weights.forms import STATES, form_of
+from keras_osnet.weights.formats import STATES, format_of
 from keras_osnet.weights.presets import PACKAGED, PRESETS, TRAINING_SETS, UNKNOWN, Card, nearest, preset_trained_on
 from keras_osnet.weights.torchreid import settings_of
 
@@ -21,13 +21,13 @@ class Source:
 
     Args:
         path: the file, or the folder that `save_to_preset` wrote.
-        form: "torch", "safetensors", "onnx", "keras", "h5" or "folder".
+        format: "torch", "safetensors", "onnx", "keras", "h5" or "folder".
         preset: name of the preset that it is, or None.
         card: what is known about the weights.
     """
 
     path: Path
-    form: str
+    format: str
     preset: str | None = None
     card: Card = UNKNOWN
 
@@ -37,7 +37,7 @@ def locate(weights, *, width=None, variant=None):
 
     Args:
         weights: name of a preset; name of a training set, which stands for the preset of `width` and `variant`; path of
-            a file of any known form; folder written by `save_to_preset`, or work dir of a training;
+            a file of any known format; folder written by `save_to_preset`, or work dir of a training;
             "https://..."; "hf://user/repository[/file]".
         width, variant: of the network that takes the weights. A preset of others is an error, before its download; for
             the name of a training set they default to 1.0 and "osnet".
@@ -56,18 +56,18 @@ def locate(weights, *, width=None, variant=None):
         raise ValueError("`weights` must not be empty.")
     known = isinstance(weights, str) or not Path(text).exists()
     if known and text in PRESETS:
-        _refuse_another_network(PRESETS[text], width, variant)
+        _check_network(PRESETS[text], width, variant)
         return preset_source(PRESETS[text])
     if known and text in TRAINING_SETS:
         return preset_source(preset_trained_on(text, width or 1.0, variant or "osnet"))
     if text.startswith("hf://"):
         return _local(_from_hugging_face(text))
     if text.startswith(("https://", "http://")):
-        return _local(fetch_url(text, check=form_of))
+        return _local(fetch_url(text, check=format_of))
     return _local(Path(text).expanduser())
 
 
-def _refuse_another_network(preset, width, variant):
+def _check_network(preset, width, variant):
     for name, value in (("width", width), ("variant", variant)):
         if value not in (None, getattr(preset, name)):
             raise ValueError(
@@ -83,19 +83,19 @@ def preset_source(preset):
         names = (preset.file, preset.name + Path(preset.file).suffix, preset.name)
 
         def check(path):
-            _refuse_another(path, preset)
+            _check_file(path, preset)
 
         addresses = mirrored(preset.addresses, *names)
         path = fetch(preset.file, addresses, sha256=preset.sha256, size=preset.size, check=check)
-    return Source(path, form_of(path), preset.name, preset.card)
+    return Source(path, format_of(path), preset.name, preset.card)
 
 
-def _refuse_another(path, preset):
+def _check_file(path, preset):
     """Raises ValueError if a file cannot be a preset's: its hash is not known."""
-    form = form_of(path)
-    if form not in STATES:
-        raise ValueError(f"a {form} file")
-    found = settings_of(STATES[form](path)[0])
+    format = format_of(path)
+    if format not in STATES:
+        raise ValueError(f"a {format} file")
+    found = settings_of(STATES[format](path)[0])
     for name in ("width", "variant"):
         if getattr(found, name) != getattr(preset, name):
             raise ValueError(f"its {name} is {getattr(found, name)}, not {getattr(preset, name)}")
@@ -108,7 +108,7 @@ def _local(path):
         raise _not_found(path)
     digest = file_sha256(path)
     preset = next((row for row in PRESETS.values() if row.sha256 == digest), None)
-    return Source(path, form_of(path), preset.name, preset.card) if preset else Source(path, form_of(path))
+    return Source(path, format_of(path), preset.name, preset.card) if preset else Source(path, format_of(path))
 
 
 def _folder(path):
@@ -123,7 +123,7 @@ def _folder(path):
     # An evaluation leaves a config.json too, whose dataset is not the one that the weights were trained on.
     settings = config.get("settings") if isinstance(config, dict) else None
     trained = isinstance(settings, dict) and "epochs" in settings and isinstance(settings.get("dataset"), str)
-    return Source(model, form_of(model), None, Card(settings["dataset"]) if trained else UNKNOWN)
+    return Source(model, format_of(model), None, Card(settings["dataset"]) if trained else UNKNOWN)
 
 
 def _not_found(path):

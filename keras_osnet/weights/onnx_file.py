@@ -30,19 +30,24 @@ def read_onnx_state(path):
         ValueError: if the graph is not that of an OSNet. The message says where it differs.
         ImportError: if `onnx` is not installed.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError("ONNX files need `onnx`: pip install keras-osnet[onnx]", name="onnx") from error
-    with reading(path, "an ONNX file of an OSNet"), open(path, "rb") as file:
+    with reading(path, "an ONNX file of an OSNet", keep=[ImportError]), open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
         content = file.read()
         if structure_bytes(content) > LARGEST_STRUCTURE:
             raise ValueError(f"its graph without the arrays has more than {LARGEST_STRUCTURE:,} bytes")
+        onnx = _onnx()
         model = onnx.load_from_string(content)
         onnx.load_external_data_for_model(model, os.path.dirname(os.path.abspath(path)))
         return _named(_parts(Graph(model.graph))), ()
+
+
+def _onnx():
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError("ONNX files need `onnx`: pip install keras-osnet[onnx]", name="onnx") from error
+    return onnx
 
 
 def _only(layers, place):

@@ -1,6 +1,7 @@
 """PyTorch checkpoint files read with NumPy alone: no PyTorch, and no code of the file is run.
 
-A checkpoint is a pickle (`torch_pickle`) whose tensors point into raw storages; both lie in one file, of two forms.
+A checkpoint is a pickle (`torch_pickle`) with tensors that point into raw storages. One file holds both, in one of two
+formats.
 """
 
 import io
@@ -21,7 +22,7 @@ from keras_osnet.weights.names import WRAPPERS, strip, unwrap
 from keras_osnet.weights.torch_pickle import Pickle, Storage, Tensor, UnsafeCheckpointError, show
 
 _ZIP_START = b"PK\x03\x04"
-_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of the older form
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # the first two pickles of the older format
 _LARGEST_PICKLE = 2**24  # bytes; those of OSNet with an optimizer have 1 MB
 
 # NumPy lacks bfloat16, and a bool made of another byte than 0 and 1 is undefined.
@@ -33,7 +34,7 @@ def _raw(block: Storage) -> np.dtype:
 
 
 def _open_zip(file: BinaryIO, size: int) -> tuple[object, str, Callable[[Storage], bytes]]:
-    """Returns the object of the zip form (torch >= 1.6), its byte order, and a function that reads a storage."""
+    """Returns the object of the zip format (torch >= 1.6), its byte order, and a function that reads a storage."""
     archive = open_zip(file)
     entries = {entry.filename: entry for entry in archive.infolist()}
     if any(name.endswith("/constants.pkl") for name in entries):
@@ -64,7 +65,7 @@ def _open_zip(file: BinaryIO, size: int) -> tuple[object, str, Callable[[Storage
 
 
 def _open_older(file: BinaryIO, size: int) -> tuple[object, str, Callable[[Storage], bytes]]:
-    """The same for the older form: pickles, then the storages (count, little-endian values) end to end."""
+    """The same for the older format: pickles, then the storages (count, little-endian values) end to end."""
     if not size:
         raise ValueError("it is neither a zip archive nor a PyTorch pickle, and empty")
     data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -182,7 +183,7 @@ def read_torch_state(path: str | Path) -> tuple[dict[str, np.ndarray], tuple[str
 def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the tensors of a PyTorch state dict without PyTorch and without running anything the file names.
 
-    Reads the zip form (torch >= 1.6) and the older pickle form, also of Python 2, whatever the file's name.
+    Reads the zip format (torch >= 1.6) and the older pickle format, also of Python 2, whatever the file's name.
     Dictionaries around the state dict ("state_dict", "model", "ema", ...; see `names`) are unwrapped, prefixes of names
     ("module.", "_orig_mod.", "model.", "backbone.") are taken off, and counters of batches are left out.
 

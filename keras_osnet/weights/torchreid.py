@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from keras_osnet.weights.bounds import refuse_oversized, refuse_unusable
-from keras_osnet.weights.forms import read_state
+from keras_osnet.weights.bounds import check_size, check_values
+from keras_osnet.weights.formats import read_state
 from keras_osnet.weights.names import strip
 from keras_osnet.weights.presets import UNKNOWN, Card
 
@@ -73,7 +73,7 @@ def settings_of(state):
             f"Received: {len(state)} names, the first: {[name[:80] for name in list(state)[:SHOWN]]}"
         )
     settings = CheckpointSettings(variant, stem[0] / 64, depths, feature[0], classifier[0] if classifier else None)
-    refuse_oversized(asdict(settings), sum(np.size(array) for array in state.values()))
+    check_size(asdict(settings), sum(np.size(array) for array in state.values()))
     return settings
 
 
@@ -116,7 +116,7 @@ def assign(model, state, stripped=()):
     if missing or extra or misshaped:
         raise ValueError(_differences(model, state, arrays, wanted, missing, extra, misshaped))
     arrays = {name: array.astype("float32") for name, array in arrays.items()}
-    refuse_unusable(arrays.items())
+    check_values(arrays.items())
     for name, array in arrays.items():
         wanted[name].assign(array)
     return LoadReport(len(arrays), tuple(sorted(dropped)), tuple(stripped))

@@ -15,6 +15,8 @@ for name in ("keras_osnet", "keras_osnet.weights"):
     sys.modules[name] = types.ModuleType(name)
     sys.modules[name].__path__ = [str(ROOT.joinpath(*name.split(".")))]
 
+import filelock  # noqa: E402, F401 (a user that cannot read this environment could not import it later)
+
 from keras_osnet.weights.download import fetch  # noqa: E402
 
 url, sha256, largest, user = sys.argv[1:]

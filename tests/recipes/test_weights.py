@@ -43,7 +43,7 @@ def test_info_says_of_other_weights_that_nothing_is_known(run_script, capsys, tm
     OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1)).save(tmp_path / "mine.keras")
     run_script(SCRIPT, "info", tmp_path / "mine.keras")
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert (lines["form"], lines["preset"]) == ("keras", "not known")
+    assert (lines["format"], lines["preset"]) == ("keras", "not known")
     with pytest.raises(SystemExit, match=r"error: .*Did you mean the preset osnet_x1_0_msmt17"):
         run_script(SCRIPT, "info", "osnet_x1_0_msmt71")
 

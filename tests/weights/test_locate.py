@@ -103,7 +103,7 @@ def test_a_file_with_the_hash_of_a_preset_is_known(content, tmp_path, monkeypatc
     monkeypatch.setitem(PRESETS, ROW.name, known)
     (tmp_path / "renamed.bin").write_bytes(content)
     source = locate(tmp_path / "renamed.bin")
-    assert (source.preset, source.card.training_set, source.form) == (ROW.name, "imagenet", "torch")
+    assert (source.preset, source.card.training_set, source.format) == (ROW.name, "imagenet", "torch")
 
 
 def test_nothing_is_said_about_other_files(tmp_path):

@@ -1,4 +1,4 @@
-"""Forms of weights files, told by their content and never by their name."""
+"""Formats of weights files, recognised by their content and never by their name."""
 
 import os
 
@@ -16,8 +16,8 @@ SAFETENSORS_TYPES = {
 }  # fmt: skip
 
 
-def form_of(path):
-    """The form of a weights file.
+def format_of(path):
+    """The format of a weights file.
 
     Returns:
         "torch", "safetensors", "onnx", "keras" or "h5".
@@ -26,11 +26,11 @@ def form_of(path):
         ValueError: for any other content. It says what the file is, where that is known.
         OSError: if the file cannot be read.
     """
-    forms = ", ".join((*STATES, ".keras", ".weights.h5"))
-    with reading(path, f"a weights file ({forms})"), open(path, "rb") as file:
+    formats = ", ".join((*STATES, ".keras", ".weights.h5"))
+    with reading(path, f"a weights file ({formats})"), open(path, "rb") as file:
         start, size = file.read(64), file.seek(0, os.SEEK_END)
         if start.startswith(b"PK"):
-            return _form_of_zip(file)
+            return _format_of_zip(file)
         if start.startswith(b"\x89HDF\r\n\x1a\n"):
             return "h5"
         if start[:1] == b"\x80" and start[1:2] in b"\2\3\4\5":
@@ -42,7 +42,7 @@ def form_of(path):
         raise ValueError(_foreign(start, size))
 
 
-def _form_of_zip(file):
+def _format_of_zip(file):
     names = open_zip(file).namelist()
     if "config.json" in names:
         return "keras"
@@ -65,7 +65,7 @@ def _foreign(start, size):
 
 
 def _read_safetensors(path):
-    # Imported here: packages that read other forms need not have it.
+    # Imported here: packages that read other formats need not have it.
     from safetensors import deserialize
 
     with reading(path, "a safetensors file"), open(path, "rb") as file:
@@ -85,7 +85,7 @@ def _safetensors_array(name, row):
     return (array.astype("u4") << 16).view("f4") if row["dtype"] == "BF16" else array
 
 
-# Forms that hold arrays under torchreid's names, and their readers: path -> arrays by plain name, what was stripped.
+# Formats that hold arrays under torchreid's names, and their readers: path -> arrays by plain name, what was stripped.
 STATES = {"torch": read_torch_state, "safetensors": _read_safetensors, "onnx": read_onnx_state}
 
 
@@ -96,7 +96,7 @@ def read_state(path):
         ValueError: if the file is not a PyTorch, safetensors or ONNX file, or holds no OSNet.
         OSError: if it cannot be read.
     """
-    form = form_of(path)
-    if form not in STATES:
-        raise ValueError(f"`path` must be one of {list(STATES)}. Received: path={path}, a {form} file")
-    return STATES[form](path)
+    format = format_of(path)
+    if format not in STATES:
+        raise ValueError(f"`path` must be one of {list(STATES)}. Received: path={path}, a {format} file")
+    return STATES[format](path)
