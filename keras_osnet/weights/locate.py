@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keras_osnet.files import read_json
@@ -13,6 +13,7 @@ from keras_osnet.weights.torchreid import settings_of
 
 CONFIG = "config.json"
 FOLDER_WEIGHTS = "model.weights.h5"
+LARGEST_KNOWN = 2**26  # bytes; no preset is larger
 
 
 @dataclass(frozen=True)
@@ -106,9 +107,12 @@ def _local(path):
         return _folder(path)
     if not path.exists():
         raise _not_found(path)
-    digest = file_sha256(path)
-    preset = next((row for row in PRESETS.values() if row.sha256 == digest), None)
-    return Source(path, format_of(path), preset.name, preset.card) if preset else Source(path, format_of(path))
+    if not path.is_file():
+        raise ValueError(f"`weights` must be a file or a folder. Received: {path}, which is neither")
+    source = Source(path, format_of(path))
+    digest = file_sha256(path) if path.stat().st_size <= LARGEST_KNOWN else None
+    preset = next((row for row in PRESETS.values() if digest and row.sha256 == digest), None)
+    return replace(source, preset=preset.name, card=preset.card) if preset else source
 
 
 def _folder(path):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,7 @@ def test_a_row_may_lie_in_the_package(content, tmp_path):
     ("folder/none", FileNotFoundError, "There is no weights file"),
     ("elephant", ValueError, "Received: 'elephant'. Training sets: .*'msmt17'"),
     ("", ValueError, "must not be empty"),
+    (os.devnull, ValueError, "must be a file or a folder"),
     ("hf://user", ValueError, "hf://user/repository"),
     ("https://127.0.0.1:9/w.pth", OSError, "cannot be downloaded"),
 ])  # fmt: skip
