@@ -84,7 +84,7 @@ def main():
     command = tyro.cli(kind, args=arguments)
     try:
         folder = make(
-            command.settings, command.output, wheel=command.parts, processes=command.processes, report=Progress()
+            command.settings, command.output, parts=command.parts, processes=command.processes, report=Progress()
         )
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"people.py: {error}")

@@ -5,7 +5,7 @@ import numpy as np
 from keras_osnet.data.rendered import cameras
 
 # Mean and standard deviation of the margins that detectors leave, as fractions of the body's width and height.
-MARGINS = (0.06, 0.03, 0.06, 0.025), (0.05, 0.02, 0.05, 0.02)
+MARGINS = (0.04, 0.018, 0.04, 0.014), (0.06, 0.024, 0.06, 0.022)
 # Now and then a box is poor: feet, a side or the head cut off, or far too wide.
 POOR_SHARE = 0.08
 POOR = ((0, 0, 0, -0.22), (-0.2, 0, 0.1, 0), (0.1, 0, -0.2, 0), (0, -0.08, 0, 0), (0.25, 0.1, 0.25, 0.1))

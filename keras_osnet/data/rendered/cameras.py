@@ -17,10 +17,10 @@ MOUNTS = {
 }
 # Picture: chance, rows of the sensor, blur (pixels), noise (levels), JPEG quality, sharpening.
 SENSORS = {
-    "sharp": (0.3, (720, 1080), (0.0, 0.5), (0.3, 1.8), (75, 94), (0.0, 0.6)),
-    "common": (0.38, (480, 900), (0.2, 0.7), (0.6, 3.0), (45, 85), (0.2, 1.2)),
-    "old": (0.22, (280, 480), (0.3, 0.9), (1.2, 5.0), (30, 70), (0.0, 1.4)),
-    "soft": (0.1, (480, 1080), (0.8, 1.5), (0.6, 3.0), (40, 85), (0.0, 0.5)),
+    "sharp": (0.3, (720, 1080), (0.0, 0.5), (0.3, 1.8), (75, 94), (0.2, 1.0)),
+    "common": (0.38, (480, 900), (0.1, 0.6), (0.6, 3.0), (45, 85), (0.4, 1.6)),
+    "old": (0.22, (280, 480), (0.3, 0.9), (1.2, 5.0), (30, 70), (0.3, 1.8)),
+    "soft": (0.1, (480, 1080), (0.7, 1.3), (0.6, 3.0), (40, 85), (0.0, 0.6)),
 }
 OTHER_LIGHT = 0.25  # share of images taken in another light of the scene than the camera's usual one
 
@@ -104,7 +104,7 @@ def draw_camera(rng, number, scene_number, scene, turn=None):
         sun_height=float(rng.uniform(*LIGHTS[light].sun_height)), brightness=float(rng.uniform(0.85, 1.15)),
         exposure=float(np.exp(rng.normal(0.02, 0.22))), shoulder=float(rng.uniform(1.4, 3.0)),
         gains=(float(1 + warm), float(1 + tint), float(1 - warm)), gamma=float(np.exp(rng.normal(0, 0.13))),
-        contrast=float(rng.uniform(0.88, 1.35)), saturation=float(rng.uniform(0.6, 1.25)),
+        contrast=float(rng.uniform(0.88, 1.35)), saturation=float(rng.uniform(0.5, 1.15)),
             blur=float(rng.uniform(*blur)),
         noise=float(rng.uniform(*noise)), quality=int(rng.integers(*quality)), sharpen=float(rng.uniform(*sharpen)),
         tight=float(rng.uniform(0, 1)), wet=float(0.6 * (rng.random() < 0.1 and not scene.row.inside)),
@@ -141,8 +141,11 @@ def pixel_matrix(camera):
     return inner @ np.column_stack([outer, -outer @ camera.position])
 
 
-def view_projection(camera, box, near=0.25, far=160.0):
-    """Matrix (4, 4) that maps the world to the part `box` (left, top, right, bottom in pixels) of the picture."""
+def view_projection(camera, box, near=1.3, far=160.0):
+    """Matrix (4, 4) that maps the world to the part `box` (left, top, right, bottom in pixels) of the picture.
+
+    What is nearer than `near` metres is left out: a camera may hang in a tree.
+    """
     view = np.eye(4)
     view[:3, :3] = rotation(camera)
     view[:3, 3] = -view[:3, :3] @ camera.position

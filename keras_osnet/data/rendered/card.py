@@ -5,8 +5,8 @@ from dataclasses import asdict
 
 import numpy as np
 
-from keras_osnet.data.rendered.parts import REQUIREMENT
 from keras_osnet.data.rendered.people import ATTRIBUTES
+from keras_osnet.data.rendered.wheel import REQUIREMENT
 
 LICENSE = """\
 Creative Commons CC0 1.0 Universal (https://creativecommons.org/publicdomain/zero/1.0/legalcode)

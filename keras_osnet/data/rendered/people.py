@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from keras_osnet.data.rendered import carried, clothes
+from keras_osnet.data.rendered import carried, clothes, outfits
 from keras_osnet.data.rendered.bodies import Body, choose, draw_body
 from keras_osnet.data.rendered.carried import Item
 from keras_osnet.data.rendered.clothes import SEASONS, Garment
@@ -40,21 +40,21 @@ def draw_person(rng):
     body = draw_body(rng)
     season = choose(rng, SEASONS)
     if body.sex == "female" and rng.random() < clothes.DRESS_SHARE[season]:
-        upper, lower = clothes.draw_dress(rng, season)
+        upper, lower = outfits.draw_dress(rng, season)
     else:
-        upper, lower = clothes.draw_upper(rng, body.sex, season), clothes.draw_lower(rng, body.sex, season)
+        upper, lower = outfits.draw_upper(rng, body.sex, season), outfits.draw_lower(rng, body.sex, season)
         if rng.random() < 0.05:  # one colour from top to bottom: overalls, tracksuits, uniforms
             lower = replace(lower, colour=upper.colour, pattern="plain")
             upper = replace(upper, pattern="plain")
-    outer = clothes.draw_outer(rng, body.sex, season) if rng.random() < clothes.OUTER_SHARE[season] else None
+    outer = outfits.draw_outer(rng, body.sex, season) if rng.random() < clothes.OUTER_SHARE[season] else None
     items = carried.draw_items(rng, season, body.age_group != "child")
-    socks = clothes.draw_colour(rng, clothes.SHOE_COLOURS) if rng.random() < 0.6 else None
+    socks = outfits.draw_colour(rng, clothes.SHOE_COLOURS) if rng.random() < 0.6 else None
     return Person(
         body,
         season,
         upper,
         lower,
-        clothes.draw_shoes(rng, body.sex, season),
+        outfits.draw_shoes(rng, body.sex, season),
         outer,
         draw_head(rng, body, season),
         items,
@@ -64,7 +64,7 @@ def draw_person(rng):
 
 def _other_upper(person, rng):
     garment = "outer" if person.outer else "upper"
-    colour = clothes.draw_colour(rng, clothes.UPPER_COLOURS)
+    colour = outfits.draw_colour(rng, clothes.UPPER_COLOURS)
     changed = replace(getattr(person, garment), colour=colour)
     lower = replace(person.lower, colour=colour) if person.upper.kind == "dress" and not person.outer else person.lower
     return replace(person, **{garment: changed}, lower=lower)
@@ -72,7 +72,7 @@ def _other_upper(person, rng):
 
 def _other_print(person, rng):
     garment = "outer" if person.outer else "upper"
-    decor = clothes.draw_decor(rng, clothes.UPPER_COLOURS, 0.6, 1.0)
+    decor = outfits.draw_decor(rng, clothes.UPPER_COLOURS, 0.6, 1.0)
     kept = ("pattern", "print", "division", "second", "third", "scale", "seed")
     return replace(person, **{garment: replace(getattr(person, garment), **{name: decor[name] for name in kept})})
 
@@ -88,9 +88,9 @@ DETAILS = {
     "upper colour": _other_upper,
     "print or pattern": _other_print,
     "lower colour": lambda p, rng: replace(
-        p, lower=replace(p.lower, colour=clothes.draw_colour(rng, clothes.LOWER_COLOURS), pattern="plain")
+        p, lower=replace(p.lower, colour=outfits.draw_colour(rng, clothes.LOWER_COLOURS), pattern="plain")
     ),
-    "shoes": lambda p, rng: replace(p, shoes=clothes.draw_shoes(rng, p.body.sex, p.season)),
+    "shoes": lambda p, rng: replace(p, shoes=outfits.draw_shoes(rng, p.body.sex, p.season)),
     "hair": lambda p, rng: replace(p, head=draw_head(rng, p.body, p.season)),
     "carried": _other_items,
 }

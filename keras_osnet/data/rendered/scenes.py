@@ -8,6 +8,8 @@ import numpy as np
 from keras_osnet.data.rendered.bodies import choose
 from keras_osnet.data.rendered.scenery import OBJECTS, Builder
 
+CLUTTER = 1.7  # factor of the numbers of objects below
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -211,8 +213,8 @@ def _entrance(b, origin, right, out, wide):
 def _objects(b, row, width, length):
     """Objects stand around the walking area, and a few of them at its edge."""
     for name, mean in row.objects.items():
-        for _ in range(int(b.rng.poisson(mean))):
-            margin = float(b.rng.uniform(-0.6, 1.2)) if row.inside else float(b.rng.uniform(-0.8, 5))
+        for _ in range(int(b.rng.poisson(CLUTTER * mean))):
+            margin = float(b.rng.uniform(-0.8, 1.2)) if row.inside else float(b.rng.uniform(-1.2, 4))
             margin += {"car": 1.8, "kiosk": 1.0, "tree": 0.8, "shelf": 0.6}.get(name, 0.0)
             along = float(b.rng.uniform(-0.5, 0.5))
             if b.rng.random() < length / (width + length):

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from keras_osnet.data.rendered import bodies, carried, garments, head
+from keras_osnet.data.rendered import bodies, carried, garments, hats
 from keras_osnet.data.rendered.paint import Paint
 
 NECK = 0.575  # height at rest where shirts without a collar end
@@ -26,7 +26,7 @@ def dress(parts, surface, person):
     layers += _lower(figure, person) + _upper(figure, person, strap)
     if person.outer:
         layers += _outer(figure, person, strap)
-    layers += head.layers(figure, person.head)
+    layers += hats.layers(figure, person.head)
     items = [layer for item in person.items for layer in carried.layers(figure, item)]
     return figure, person.shoes.width * figure.scale, layers, items
 
@@ -109,7 +109,7 @@ def _upper(figure, person, strap):
         piece = garments.tube(figure, gap=max(upper.gap, person.lower.gap + 0.014), bottom=upper.hem, boxy=boxy)
         found.append((_paint(upper, limits=(upper.hem, 9.0, 9.0, 9.0), strap=strap), piece))
     if upper.hood and outer is None:
-        found.append((_paint(upper, pattern="plain", print=Paint.print), head.hood(figure, up=_hood_up(person, upper))))
+        found.append((_paint(upper, pattern="plain", print=Paint.print), hats.hood(figure, up=_hood_up(person, upper))))
     return found
 
 
@@ -142,7 +142,7 @@ def _outer(figure, person, strap):
             )
         )
     if outer.hood:
-        found.append((_paint(outer, pattern="plain", print=Paint.print), head.hood(figure, up=_hood_up(person, outer))))
+        found.append((_paint(outer, pattern="plain", print=Paint.print), hats.hood(figure, up=_hood_up(person, outer))))
     return found
 
 

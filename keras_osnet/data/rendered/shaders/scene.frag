@@ -37,7 +37,9 @@ void main() {
         glow = sky;
     }
     if (v_material == ASPHALT) {
-        colour *= 0.8 + 0.25 * large + 0.2 * fine + 0.15 * noise2(p * 40.0);
+        colour *= 0.72 + 0.3 * large + 0.26 * fine + 0.2 * noise2(p * 40.0);
+        float crack = abs(noise2(p * 0.7 + 11.0) - 0.5);
+        colour *= 1.0 - 0.45 * smoothstep(0.02, 0.0, crack);
         float line = step(abs(mod(p.x + v_seed * 5.0, 6.0) - 3.0), 0.07) * step(0.4, fract(p.y * 0.25)) * step(0.5, v_seed);
         float zebra = step(0.85, v_seed) * step(fract(p.x * 0.9), 0.5) * step(abs(mod(p.y, 14.0) - 7.0), 1.5);
         colour = mix(colour, vec3(0.7), max(line, zebra) * (0.5 + 0.5 * fine));
@@ -51,7 +53,8 @@ void main() {
         float joint = step(min(f.x, f.y), v_material == POLISHED ? 0.02 : 0.06);
         float tile = hash2(i + v_seed * 9.0);
         float two = step(0.75, v_seed) * mod(i.x + i.y, 2.0);
-        colour *= (0.78 + 0.2 * tile + 0.25 * large + 0.1 * fine) * (1.0 - 0.3 * two) * (1.0 - 0.45 * joint);
+        colour *= (0.7 + 0.3 * tile + 0.3 * large + 0.16 * fine) * (1.0 - 0.3 * two) * (1.0 - 0.55 * joint);
+        colour *= 1.0 - 0.5 * step(0.975, hash2(floor(p * 7.0) + v_seed)) * fine;
         gloss = v_material == POLISHED ? 0.7 : sun_colour.w;
         if (v_material == POLISHED) colour *= 0.85 + 0.3 * noise2(p * vec2(0.8, 0.15) + 3.0);
     }

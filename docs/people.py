@@ -1,0 +1,25 @@
+"""Makes docs/people.jpg: rendered people, a row each, from the folder that recipes/people.py has filled.
+
+python docs/people.py D        D is the --output of recipes/people.py
+"""
+
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+ROWS, COLUMNS, SIZE = 5, 14, (64, 128)
+
+
+def sheet(folder):
+    """One image of the first people's first images."""
+    image = Image.new("RGB", (COLUMNS * SIZE[0], ROWS * SIZE[1]))
+    for row in range(ROWS):
+        files = sorted(folder.glob(f"bounding_box_train/{2 * row + 1:06d}_*.jpg"))[:COLUMNS]
+        for column, file in enumerate(files):
+            image.paste(Image.open(file).resize(SIZE), (column * SIZE[0], row * SIZE[1]))
+    return image
+
+
+if __name__ == "__main__":
+    sheet(Path(sys.argv[1]) / "rendered-people").save(Path(__file__).with_name("people.jpg"), quality=88)
