@@ -99,8 +99,9 @@ def needed_by(test):
 
 LEFT_OUT = {path: needed_by(path) for path in sorted((ROOT / "tests").rglob("test_*.py"))}
 collect_ignore = [str(path) for path, packages in LEFT_OUT.items() if packages]
+collect_ignore += [str(path.parent) for path in (ROOT / "tests").rglob("*/conftest.py") if missing(path)]
 
 
 def pytest_report_header():
     packages = sorted(set().union(*LEFT_OUT.values()))
-    return f"{len(collect_ignore)} test files left out for lack of {', '.join(packages)}" if packages else None
+    return f"{sum(map(bool, LEFT_OUT.values()))} test files left out for lack of {', '.join(packages)}" if packages else None
