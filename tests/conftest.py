@@ -67,7 +67,7 @@ def imports_of(path):
 
 
 def files_of(name):
-    """The files of this package that importing a dotted name runs."""
+    """The files of this repository that importing a dotted name runs."""
     parts = name.split(".")
     places = [ROOT.joinpath(*parts[:length]) for length in range(1, len(parts) + 1)]
     files = [file for place in places for file in (place / "__init__.py", place.with_suffix(".py"))]
@@ -82,7 +82,7 @@ def missing(path):
         seen.add(file)
         for name in imports_of(file):
             first = name.split(".")[0]
-            if first == "keras_osnet":
+            if first in ("keras_osnet", "tests"):
                 waiting += [other for other in files_of(name) if other not in seen]
             elif importlib.util.find_spec(first) is None:
                 found.add(first)
@@ -104,4 +104,5 @@ collect_ignore += [str(path.parent) for path in (ROOT / "tests").rglob("*/confte
 
 def pytest_report_header():
     packages = sorted(set().union(*LEFT_OUT.values()))
-    return f"{sum(map(bool, LEFT_OUT.values()))} test files left out for lack of {', '.join(packages)}" if packages else None
+    count = sum(map(bool, LEFT_OUT.values()))
+    return f"{count} test files left out for lack of {', '.join(packages)}" if packages else None
