@@ -56,7 +56,7 @@ def layers_of(width, variant, depths, stem, feature_dim, pooling, classes, dtype
 def settings_of(layers):
     """Finds the settings for which `layers_of` makes these very layers, whatever their state. None: there are none.
 
-    Several widths have the same channels: it is the one with the fewest decimals.
+    Several widths have the same channels: it is the least one if that has four decimals, else the shortest one.
     """
     named = {layer.name: layer for layer in layers}
     stages = [named.get(f"conv{stage}") for stage in (2, 3, 4)]
@@ -82,12 +82,10 @@ def settings_of(layers):
 
 
 def _width_of(filters):
-    lower = max(count / CHANNELS[name] for name, count in zip(CHANNELS, filters, strict=True))
-    for decimals in range(1, 17):
-        width = -(-lower * 10**decimals // 1) / 10**decimals
-        if list(channels(width).values()) == filters:
-            return width
-    return None
+    least = max(count / CHANNELS[name] for name, count in zip(CHANNELS, filters, strict=True))
+    rounded_up = [-(-least * 10**decimals // 1) / 10**decimals for decimals in range(1, 17)]
+    widths = [least, *rounded_up] if round(least, 4) == least else rounded_up
+    return next((width for width in widths if list(channels(width).values()) == filters), None)
 
 
 def _structure(layer):
