@@ -10,9 +10,9 @@ from keras_osnet.layers.checks import count, flag, number
 
 
 def _rate(value):
-    return (
-        value if callable(value) else number("learning_rate", value, "a positive number or a schedule", lambda r: r > 0)
-    )
+    if callable(value):  # a schedule
+        return value
+    return number("learning_rate", value, "a positive number or a schedule", lambda r: r > 0)
 
 
 def _decay(name, value):
@@ -129,7 +129,7 @@ class AMSGrad(keras.optimizers.Adam):
     def build(self, variables):
         if self.built:
             return
-        keras.optimizers.Optimizer.build(self, variables)  # Adam's own keeps its slots to itself
+        keras.optimizers.Optimizer.build(self, variables)  # Adam's own makes its slots private
         self.momentums, self.velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
         self.largest_velocities = self.add_optimizer_variables(variables, "velocity_hat")
         self.steps = [self.add_variable((), dtype=variable.dtype, name="steps") for variable in variables]

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_osnet import OSNet, complexity
+from keras_osnet import VARIANTS, OSNet, complexity
 from keras_osnet.complexity import depth
 
 PARAMETERS = {1.0: 2_169_508, 0.75: 1_285_754, 0.5: 630_034, 0.25: 201_864}
@@ -87,6 +87,59 @@ def test_the_cifar_networks_have_the_counts_of_the_paper():
 def test_depth_is_counted_as_the_paper_counts_it(variant, depths, layers):
     model = OSNet(0.0625, variant, (32, 32, 3), depths=depths, stem="cifar")
     assert depth(model) == layers
+
+
+# Layers of a block on its longest way: conv1, conv3, the convolutions of the longest stream, and those of a gate.
+BLOCK_DEPTHS = {
+    "osnet": 2 + 8 + 2,
+    "osnet_ibn": 2 + 8 + 2,
+    "osnet_ain": 2 + 8 + 2,
+    "osnet_full_conv": 2 + 4 + 2,
+    "osnet_same_depth": 2 + 8 + 2,
+    "osnet_concat": 2 + 8,
+    "osnet_add": 2 + 8,
+    "osnet_separate_gates": 2 + 8 + 2,
+    "osnet_streamwise_gate": 2 + 8 + 2,
+    "osnet_fixed_gate": 2 + 8,
+    "osnet_t1": 2 + 2,
+    "osnet_t2": 2 + 4 + 2,
+    "osnet_t3": 2 + 6 + 2,
+    "osnet_depthwise_first": 2 + 8 + 2,
+}
+
+
+@pytest.mark.parametrize("row", VARIANTS)
+def test_every_variant_has_the_depth_of_its_blocks(row):
+    model = OSNet(0.0625, row, (16, 16, 3), depths=(1, 1, 1))
+    assert depth(model) == 3 * BLOCK_DEPTHS[row] + 6
+
+
+def test_a_layer_whose_parts_cannot_be_counted_is_refused():
+    class Hidden(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(2)
+
+        def build(self, input_shape):
+            self.dense.build(input_shape)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+        def compute_output_shape(self, input_shape):
+            return (*input_shape[:-1], 2)
+
+    image = keras.Input((4, 5, 3))
+    with pytest.raises(ValueError, match=r"`model` must have no layers that hold others.* a Hidden named 'hidden'"):
+        complexity(keras.Model(image, Hidden()(image)))
+
+
+def test_models_inside_a_model_are_counted_with_their_own_input():
+    inner = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, padding="same", use_bias=False)])
+    image = keras.Input((9, 6, 3))
+    model = keras.Model(image, keras.layers.Dense(2, use_bias=False)(inner(image)))
+    assert complexity(model).mult_adds == 9 * 6 * (3 * 3 * 3 * 4 + 4 * 2)
+    assert complexity(inner).mult_adds == 256 * 128 * 3 * 3 * 3 * 4
 
 
 def test_a_classifier_is_counted_when_there_is_one():

@@ -11,6 +11,7 @@ from keras_osnet.layers.convolution import ConvNorm, LiteConv3x3
 from keras_osnet.layers.fusion import FUSIONS
 from keras_osnet.layers.norms import InstanceNorm
 
+# A layer of this table has `depth`, its layers with weights on the longest way through, and `operations`.
 CONVOLUTIONS = {
     "lite": LiteConv3x3,
     "depthwise_first": partial(LiteConv3x3, depthwise_first=True),
@@ -115,6 +116,22 @@ class OmniScaleBlock(Composite):
         x = self.residual(inputs, run) + (inputs if self.downsample is None else run(self.downsample, inputs))
         return ops.relu(x if self.instance_norm is None else run(self.instance_norm, x))
 
+    def operations(self, put, name, source):
+        first, streams, convs = self.conv1.operations(put, f"{name}.conv1", source), [], iter(self.stream_convs)
+        for s, t in enumerate(self.exponents):
+            last = first
+            for i in range(t):
+                last = next(convs).operations(put, f"{name}.stream{s + 1}.{i + 1}", last)
+            streams.append(last)
+        fused = streams[0] if self.fusion is None else self.fusion.operations(put, name, streams)
+        last = self.conv3.operations(put, f"{name}.conv3", fused)
+        if self.downsample is not None:
+            source = self.downsample.operations(put, f"{name}.downsample", source)
+        last = put(f"{name}.sum", "add", last, source, relu=self.instance_norm is None)
+        if self.instance_norm is not None:
+            last = self.instance_norm.operations(put, f"{name}.norm", last, relu=True)
+        return last
+
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)
 
@@ -181,6 +198,11 @@ class Stage(Composite):
         for block in self.blocks:
             inputs = run(block, inputs)
         return inputs
+
+    def operations(self, put, name, source):
+        for i, block in enumerate(self.blocks):
+            source = block.operations(put, f"{name}.{i}", source)
+        return source
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.settings["filters"])

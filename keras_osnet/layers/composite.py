@@ -1,4 +1,4 @@
-"""Layers made of other layers: each states its data flow once, and shows and saves its parts as a nested model does."""
+"""Layers made of other layers: a data flow that is written once, and parts that are shown and saved as in a model."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ def parts_of(layer):
     """Lists the layers that a model or layer holds directly."""
     if hasattr(layer, "layers"):
         return list(layer.layers)
-    # Another layer that holds layers keeps them in attributes, as Keras itself takes it when it saves them.
+    # Other layers hold them in attributes, where Keras too looks for them when it saves a layer.
     names = [name for name in dir(layer) if not (name.startswith("_") or hasattr(keras.layers.Layer, name))]
     values = keras.tree.flatten([getattr(layer, name, None) for name in names])
     return [value for value in values if isinstance(value, keras.layers.Layer) and value is not layer]
@@ -41,6 +41,21 @@ class Composite(keras.layers.Layer):
         """The data flow: `run(layer, inputs)` stands for each call of a part, and all else is `keras.ops`."""
         raise NotImplementedError(f"{type(self).__name__} must implement `flow`.")
 
+    def operations(self, put, name, source):
+        """Adds the layer in evaluation, its norms folded, to a graph of plain operations. Export calls it.
+
+        Args:
+            put: function (name, op, *sources, weights=None, **settings) that adds an operation and returns its name:
+                see `keras_osnet.export.graph.Node`. Besides its ops there is "multiply", by a positive constant of each
+                channel: weights {"factor": (C,)}.
+            name: of the operation, or prefix of those of several.
+            source: name of the operation before, or a list of them.
+
+        Returns:
+            the name of the last operation.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement `operations` to be exported.")
+
     def make(self, input_shape):
         """Creates the parts that depend on the shape of the input. Default: none do."""
 
@@ -57,13 +72,11 @@ class Composite(keras.layers.Layer):
     @property
     def layers(self):
         """The parts, in the order of the data flow."""
-        held = [getattr(self, name, None) for name in self.parts]
-        return [
-            layer
-            for each in held
-            if each is not None
-            for layer in (each if isinstance(each, (list, tuple)) else [each])
-        ]
+        found = []
+        for name in self.parts:
+            part = getattr(self, name, None)
+            found += part if isinstance(part, (list, tuple)) else [part]
+        return [layer for layer in found if layer is not None]
 
     get_layer = keras.Model.get_layer
 

@@ -1,11 +1,12 @@
 """The convolutions of OSNet: each without bias, followed by a norm and, mostly, a ReLU."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_osnet.layers.checks import count, flag, known
 from keras_osnet.layers.composite import Composite
-from keras_osnet.layers.norms import NORMS, BatchNorm
+from keras_osnet.layers.norms import NORMS, BatchNorm, array_of
 
 # PyTorch's kaiming_normal_(mode="fan_out"). Of a depthwise kernel (k, k, C, 1) Keras takes C k k for the fan-in and
 # k k for the fan-out, PyTorch the other way round: the same number has the other name.
@@ -42,6 +43,11 @@ def on_cpus():
     import tensorflow as tf
 
     return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+
+
+def without_bias(kernel, axis=3):
+    """The weights of a plain convolution without bias, whose output channels are an axis of the kernel."""
+    return {"kernel": kernel, "bias": np.zeros(kernel.shape[axis], "float32")}
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
@@ -101,6 +107,14 @@ class ConvNorm(Composite):
         x = inputs if self.pad is None else run(self.pad, inputs)
         x = run(self.norm, run(self.conv, x))
         return ops.relu(x) if self.activation else x
+
+    def operations(self, put, name, source):
+        kernel = array_of(self.conv.kernel)
+        settings = {"strides": self.strides, "padding": (self.kernel_size // 2,) * 4}
+        if isinstance(self.norm, BatchNorm):
+            return put(name, "conv", source, weights=self.norm.folded(kernel), relu=self.activation, **settings)
+        source = put(name, "conv", source, weights=without_bias(kernel), **settings)
+        return self.norm.operations(put, f"{name}.norm", source, relu=self.activation)
 
     def compute_output_shape(self, input_shape):
         batch, height, width, _ = input_shape
@@ -163,6 +177,17 @@ class LiteConv3x3(Composite):
         for layer in self.layers:
             inputs = run(layer, inputs)
         return ops.relu(inputs)
+
+    def operations(self, put, name, source):
+        point, deep = array_of(self.pointwise.kernel), array_of(self.depthwise.kernel)
+        padding = (1, 1, 1, 1)
+        if self.depthwise_first:
+            source = put(f"{name}.depthwise", "depthwise", source, weights=without_bias(deep, 2), padding=padding)
+            return put(f"{name}.conv", "conv", source, weights=self.norm.folded(point), relu=True)
+        source = put(f"{name}.conv", "conv", source, weights=without_bias(point))
+        weights = self.norm.folded(deep[..., 0])
+        weights["kernel"] = weights["kernel"][..., None]
+        return put(f"{name}.depthwise", "depthwise", source, weights=weights, padding=padding, relu=True)
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.filters)

@@ -3,11 +3,21 @@
 from functools import partial
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_osnet.layers.checks import count, flag
 from keras_osnet.layers.composite import Composite, call_part
 from keras_osnet.layers.convolution import HE_FAN_OUT, fresh
+from keras_osnet.layers.norms import array_of
+
+
+def add_streams(put, name, streams):
+    """Adds the sum of streams to a graph of plain operations: see `Composite.operations`."""
+    last = streams[0]
+    for t, stream in enumerate(streams[1:], start=2):
+        last = put(f"{name}.fused{t}", "add", last, stream)
+    return last
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
@@ -51,6 +61,14 @@ class AggregationGate(Composite):
     def flow(self, inputs, run):
         return inputs * ops.expand_dims(self.gating_vector(inputs, run), (1, 2))
 
+    def operations(self, put, name, source):
+        vector = put(f"{name}.mean", "mean", source, keepdims=True)
+        # As 1x1 convolutions: LiteRT's GPU backend computes zeros for int8 gates of vectors.
+        for layer, relu in ((self.fc1, True), (self.fc2, False)):
+            weights = {"kernel": array_of(layer.kernel)[None, None], "bias": array_of(layer.bias)}
+            vector = put(f"{name}.{layer.name}", "conv", vector, weights=weights, relu=relu)
+        return put(f"{name}.scale", "scale", source, put(f"{name}.sigmoid", "sigmoid", vector))
+
     def compute_output_shape(self, input_shape):
         return input_shape
 
@@ -89,6 +107,10 @@ class GatedSum(Composite):
     def flow(self, inputs, run):
         return sum(run(self.gate_of(i), x) for i, x in enumerate(inputs))
 
+    def operations(self, put, name, source):
+        gated = [self.gate_of(t).operations(put, f"{name}.gate{t + 1}", stream) for t, stream in enumerate(source)]
+        return add_streams(put, name, gated)
+
     def compute_output_shape(self, input_shape):
         return input_shape[0]
 
@@ -115,6 +137,15 @@ class FixedGatedSum(keras.layers.Layer):
         weights = ops.sigmoid(self.logits)
         return sum(x * weights[i] for i, x in enumerate(inputs))
 
+    def operations(self, put, name, source):
+        """Adds itself to a graph of plain operations: see `Composite.operations`."""
+        factors = 1 / (1 + np.exp(-np.float64(array_of(self.logits))))
+        weighed = [
+            put(f"{name}.gate{t + 1}", "multiply", stream, weights={"factor": factors[t]})
+            for t, stream in enumerate(source)
+        ]
+        return add_streams(put, name, weighed)
+
     def compute_output_shape(self, input_shape):
         return input_shape[0]
 
@@ -125,6 +156,10 @@ class Addition(keras.layers.Add):
 
     depth = 0
 
+    def operations(self, put, name, source):
+        """Adds itself to a graph of plain operations: see `Composite.operations`."""
+        return add_streams(put, name, source)
+
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class Concatenation(keras.layers.Concatenate):
@@ -132,7 +167,12 @@ class Concatenation(keras.layers.Concatenate):
 
     depth = 0
 
+    def operations(self, put, name, source):
+        """Adds itself to a graph of plain operations: see `Composite.operations`."""
+        return put(f"{name}.fused", "concat", *source)
 
+
+# A layer of this table has `depth`, its layers with weights on the longest way through, and `operations`.
 FUSIONS = {
     "unified_gate": GatedSum,
     "separate_gates": partial(GatedSum, shared=False),

@@ -1,9 +1,15 @@
 """Normalisation layers with PyTorch's arithmetic and TensorFlow's fused op."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_osnet.layers.checks import flag, number
+
+
+def array_of(variable):
+    """The value of a variable as a NumPy array, float32 in place of half precision."""
+    return ops.convert_to_numpy(ops.cast(variable, keras.backend.result_type(variable.dtype, "float32")))
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
@@ -75,6 +81,18 @@ class BatchNorm(keras.layers.BatchNormalization):
         beta = ops.zeros(channels, dtype) if self.beta is None else ops.cast(self.beta, dtype)
         return gamma, beta
 
+    def folded(self, kernel, bias=0.0):
+        """Kernel and bias, in float32, of a convolution or dense layer that this norm follows, together with the norm.
+
+        w' = w gamma / sqrt(variance + epsilon), b' = beta + (b - mean) gamma / sqrt(variance + epsilon). Channels are
+        the last axis of the kernel.
+        """
+        gamma, beta = (ops.convert_to_numpy(vector) for vector in self._scale_and_shift("float32"))
+        mean, variance = (np.float64(array_of(running)) for running in (self.moving_mean, self.moving_variance))
+        scale = np.float64(gamma) / np.sqrt(variance + self.epsilon)
+        shift = (bias - mean) * scale + beta
+        return {"kernel": (np.float64(kernel) * scale).astype("float32"), "bias": shift.astype("float32")}
+
     def _fits_fused_op(self, inputs, training):
         return (
             len(inputs.shape) == 4
@@ -141,6 +159,11 @@ class InstanceNorm(keras.layers.Layer):
         mean, variance = ops.moments(x, axes=(1, 2), keepdims=True)
         scale = ops.cast(self.gamma, x.dtype) * ops.rsqrt(variance + self.epsilon)
         return ops.cast(x * scale + (ops.cast(self.beta, x.dtype) - mean * scale), self.compute_dtype)
+
+    def operations(self, put, name, source, *, relu=False):
+        """Adds itself, and a ReLU after it, to a graph of plain operations: see `Composite.operations`."""
+        weights = {"gamma": array_of(self.gamma), "beta": array_of(self.beta), "epsilon": np.float32(self.epsilon)}
+        return put(name, "instance_norm", source, weights=weights, relu=relu)
 
     def compute_output_shape(self, input_shape):
         return input_shape

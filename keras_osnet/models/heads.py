@@ -7,6 +7,7 @@ from keras import ops
 from keras_osnet.layers import BatchNorm
 from keras_osnet.layers.checks import count, number
 from keras_osnet.layers.composite import Composite
+from keras_osnet.layers.norms import array_of
 
 
 def full_precision(dtype):
@@ -48,6 +49,10 @@ class Embedding(Composite):
 
     def flow(self, inputs, run):
         return ops.relu(run(self.norm, run(self.dense, inputs)))
+
+    def operations(self, put, name, source):
+        weights = self.norm.folded(array_of(self.dense.kernel), array_of(self.dense.bias))
+        return put(name, "dense", source, weights=weights, relu=True)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.units)

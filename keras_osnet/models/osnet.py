@@ -16,7 +16,7 @@ from keras_osnet.preprocessing import Preprocessing
 Init = TypeVar("Init")
 
 
-def _or_of_tensors(init: Init) -> Init:
+def _accept_tensors(init: Init) -> Init:
     """Lets a network also be made as cls(inputs, outputs, name=...), as `keras.models.clone_model` does it.
 
     Keras does so only if it sees *args and **kwargs as the constructor's arguments.
@@ -90,7 +90,7 @@ class OSNet(Network):
                 return plain
         return super().__new__(cls, *args, **kwargs)
 
-    @_or_of_tensors
+    @_accept_tensors
     def __init__(
         self,
         width=1.0,
@@ -218,14 +218,13 @@ class OSNet(Network):
         Args:
             classes: logits of the new network, or None for one that returns features.
         """
-        config = self.get_config() | {"classes": classes}
-        changed = config.pop("changed_parts", {})
-        other = OSNet.from_config(
-            config | {"changed_parts": {path: state for path, state in changed.items() if path != "classifier"}}
-        )
-        for layer in other.layers:
-            if layer.name != "classifier":
-                layer.set_weights(self.get_layer(layer.name).get_weights())
+        other = OSNet(**self.settings | {"classes": classes})
+        kept = [layer for layer in self.layers if layer.name != "classifier"]
+        for layer in kept:
+            other.get_layer(layer.name).trainable = layer.trainable
+        restore_parts(other, {path: state for path, state in changed_parts(self).items() if path != "classifier"})
+        for layer in kept:
+            other.get_layer(layer.name).set_weights(layer.get_weights())
         return other
 
 

@@ -1,12 +1,17 @@
 import numpy as np
 import pytest
 
-from keras_osnet import VARIANTS, OSNet
+from keras_osnet import VARIANTS, OSNet, complexity
+from keras_osnet.complexity import depth
 from keras_osnet.export.equalise import equalise
 from keras_osnet.export.folded import fold
 from keras_osnet.export.graph import Node, run
 from keras_osnet.export.int8 import channel_ranges
 from keras_osnet.export.layout import pooling_as_depthwise, stem_on_blocks
+from keras_osnet.layers import ConvNorm
+from keras_osnet.layers.composite import Composite
+from keras_osnet.layers.fusion import FUSIONS, add_streams
+from keras_osnet.models.variants import Variant
 
 SHAPE = (48, 32, 3)
 G = np.random.default_rng(11)
@@ -67,9 +72,67 @@ def test_other_stems_heads_and_depths_fold_too(settings):
     np.testing.assert_allclose(run(fold(model), IMAGES), expected, atol=1e-5 * max(1, np.abs(expected).max()))
 
 
+class Halves(Composite):
+    """A fusion that no table of the export knows: half the sum of the streams, each after a 1x1 convolution."""
+
+    parts, depth = ("convs",), 1
+
+    def make(self, input_shape):
+        self.convs = [
+            ConvNorm(shape[-1], name=f"half{t}", dtype=self.dtype_policy) for t, shape in enumerate(input_shape)
+        ]
+
+    def flow(self, inputs, run):
+        return 0.5 * sum(run(conv, x) for conv, x in zip(self.convs, inputs, strict=True))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def operations(self, put, name, source):
+        halves = []
+        for conv, stream in zip(self.convs, source, strict=True):
+            last = conv.operations(put, f"{name}.{conv.name}", stream)
+            halves.append(put(f"{last}.half", "multiply", last, weights={"factor": np.full(conv.filters, 0.5)}))
+        return add_streams(put, name, halves)
+
+
+def test_a_new_row_of_fusions_counts_and_folds_by_its_own_methods(monkeypatch):
+    monkeypatch.setitem(FUSIONS, "halves", Halves)
+    monkeypatch.setitem(VARIANTS, "osnet_halves", Variant("halves", fusion="halves"))
+    settings = {"width": 0.25, "input_shape": SHAPE, "depths": (1, 1, 1)}
+    model = lived_in(OSNet(variant="osnet_halves", **settings))
+    expected = model(IMAGES, training=False).numpy()
+    np.testing.assert_allclose(run(fold(model), IMAGES), expected, atol=1e-5 * max(1, expected.max()))
+    assert depth(model) == 3 * (1 + 8 + 1 + 1) + 6
+    plain = OSNet(variant="osnet_add", **settings)
+    # Four 1x1 convolutions with their norms in each block, on maps of 12 x 8, 6 x 4 and 3 x 2 pixels.
+    added = [(4 * c * c, 4 * 2 * c) for c in (16, 24, 32)]
+    assert complexity(model).params - complexity(plain).params == sum(map(sum, added))
+    positions = zip((96, 24, 6), added, strict=True)
+    assert complexity(model).mult_adds - complexity(plain).mult_adds == sum(
+        n * kernels for n, (kernels, _) in positions
+    )
+
+
 def test_what_is_no_osnet_is_named():
     with pytest.raises(ValueError, match="Received: int"):
         fold(3)
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
+def test_a_network_that_keras_has_quantized_is_not_folded():
+    model = OSNet(0.0625, "osnet_t1", (32, 32, 3), depths=(1, 1, 1))
+    model.quantize("int8")
+    with pytest.raises(ValueError, match="that Keras has not quantized"):
+        fold(model)
+
+
+def test_half_precision_weights_fold_into_float32():
+    model = lived_in(OSNet(0.25, "osnet_ibn", SHAPE, depths=(1, 1, 1), dtype="bfloat16"))
+    graph = fold(model)
+    assert {array.dtype for node in graph.values() for array in node.weights.values()} == {np.dtype("float32")}
+    expected = model(IMAGES, training=False).numpy()
+    np.testing.assert_allclose(run(graph, IMAGES), expected, atol=0.05 * expected.max())
 
 
 def chain(relu):
