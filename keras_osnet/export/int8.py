@@ -64,7 +64,7 @@ def quantize(graph, images, float_parts=()):
     exact, scales = equalise(pooling_as_depthwise(graph, sizes), sizes)
     found = {name: (scales[name] * low, scales[name] * high) for name, (low, high) in found.items()}
     kept, ranges = nodes_of(exact, float_parts), tensor_ranges(exact, found)
-    rounded = guarded(exact, ranges, kept)
+    rounded = fit_biases(exact, ranges, kept)
     ranges = _rounded_only(rounded, ranges, kept)
     rounded = round_weights(rounded, images, rounder(ranges), kept)
     return Rounded(exact, rounded, ranges)
@@ -148,9 +148,9 @@ def tensor_ranges(graph, found):
     return _loadable(graph, ranges, source)
 
 
-def guarded(graph, ranges, kept=frozenset()):
-    """Gives channels whose kernel is almost zero an entry so small that it changes nothing, yet large enough for their
-    bias to fit in 32 bits at the scale that the kernel sets."""
+def fit_biases(graph, ranges, kept=frozenset()):
+    """Makes every bias fit in 32 bits, at the scale that the kernel sets: a channel with a kernel of almost zero gets an
+    entry that is large enough for that, and too small to change the output."""
     changed = {}
     for name, node in graph.items():
         if node.op in MADE and "kernel" in node.weights and name not in kept:

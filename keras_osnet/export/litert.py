@@ -5,8 +5,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from keras_osnet.export.metadata import metadata_of
 
-# Signature of each of a model's outputs, in a file that takes normalised images and in one with the pipeline. A file of
-# version 0.1 has no signature, or `serving_default` where it has several outputs.
+# Signature of each of a model's outputs in a file that takes normalised images. A file of version 0.1 has none, or
+# `serving_default` where it has several outputs.
 SIGNATURES = {"features": "embed", "attributes": "attributes", "logits": "classify"}
 FEATURES = ("features", "feature")  # outputs that must not be zero
 MOST_THREADS = 256  # from some thousands on, LiteRT ends the process

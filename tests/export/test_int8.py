@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_osnet.export.graph import Node, run
-from keras_osnet.export.int8 import guarded, rounder, tensor_ranges
+from keras_osnet.export.int8 import fit_biases, rounder, tensor_ranges
 
 RANGES = {
     "picture": (np.float32([-2.0, -1.0]), np.float32([1.0, 3.0])),
@@ -58,13 +58,13 @@ def test_a_bias_over_a_dead_kernel_fits_in_32_bits_and_the_output_hardly_moves()
     bias = np.float32([0.5, -2.0, 0.0])
     graph = {"picture": Node("picture"), "deep": Node("depthwise", ("picture",), {"kernel": kernel, "bias": bias})}
     ranges = {"picture": (-1.0, 4.1)}
-    after = guarded(graph, ranges)["deep"].weights["kernel"]
+    after = fit_biases(graph, ranges)["deep"].weights["kernel"]
     np.testing.assert_array_equal(after[..., 0, 0], kernel[..., 0, 0])
     scales = np.abs(after).max((0, 1, 3)) / 127 * (5.1 / 255)
     assert (np.abs(bias) / scales < 2**31).all()
     assert (scales > 0).all()
     images = np.random.default_rng(1).uniform(-1, 4, (2, 5, 7, 3)).astype("float32")
-    outputs = [np.asarray(run(g, images)) for g in (graph, guarded(graph, ranges))]
+    outputs = [np.asarray(run(g, images)) for g in (graph, fit_biases(graph, ranges))]
     np.testing.assert_allclose(*outputs, atol=1e-4)
 
 

@@ -106,9 +106,9 @@ def test_the_start_is_apart_from_the_runs_and_both_are_without_what_is_around_th
         def __init__(self, path, threads):
             clock[0] += 1 + threads
 
-        def prepare(self, picture):
+        def prepare(self, image):
             clock[0] += 0.2
-            return np.asarray(picture)
+            return np.asarray(image)
 
         def run(self, prepared):
             assert prepared.shape == (256, 128, 3)

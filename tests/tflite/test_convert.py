@@ -114,19 +114,19 @@ def test_int8_and_dynamic_keep_the_recommended_parts_in_float_unless_told_otherw
 def market(tmp_path_factory):
     """A data folder, and in it a network whose feature is the mean colour."""
     root = tmp_path_factory.mktemp("market")
-    for part, pictures in COLOURS.items():
+    for part, images in COLOURS.items():
         folder = root / "Market-1501-v15.09.15" / part
         folder.mkdir(parents=True)
-        for (identity, camera), colour in pictures.items():
-            picture = Image.fromarray(np.full((33, 18, 3), colour, "uint8"))
-            picture.save(folder / f"{identity:04}_c{camera}s1_000100_00.jpg", quality=95)
+        for (identity, camera), colour in images.items():
+            image = Image.fromarray(np.full((33, 18, 3), colour, "uint8"))
+            image.save(folder / f"{identity:04}_c{camera}s1_000100_00.jpg", quality=95)
     mean_colour((1, 1, 1)).save(root / "model.keras")
     return root
 
 
 def mean_colour(weights):
-    picture, layer = keras.Input((20, 12, 3)), keras.layers.Dense(3, use_bias=False)
-    model = keras.Model(picture, layer(keras.layers.GlobalAveragePooling2D()(picture)))
+    image, layer = keras.Input((20, 12, 3)), keras.layers.Dense(3, use_bias=False)
+    model = keras.Model(image, layer(keras.layers.GlobalAveragePooling2D()(image)))
     layer.set_weights([np.diag(weights).astype("float32")])
     return model
 
@@ -197,8 +197,8 @@ def test_certify_and_dataset_come_together(script, market, settings, message):
 
 
 def test_a_file_with_the_preprocessing_inside_is_compared_on_whole_images(script, tmp_path, capsys):
-    picture = keras.Input((20, 12, 3))
-    keras.Model(picture, keras.layers.GlobalAveragePooling2D()(picture)).save(tmp_path / "model.keras")
+    image = keras.Input((20, 12, 3))
+    keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)).save(tmp_path / "model.keras")
     script.main(script.Options(tmp_path, pipeline=True))
     (compared,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("on "))
     assert re.fullmatch(

@@ -36,11 +36,11 @@ def folder(tmp_path_factory):
     g = np.random.default_rng(5)
     for i in range(6):  # blocks of colour, of odd sizes
         blocks = g.integers(0, 256, (5, 3, 3), dtype="uint8")
-        picture = Image.fromarray(blocks).resize((41 + i, 93), Image.Resampling.NEAREST)
-        picture.save(folder / "gallery" / f"{i}.png")
+        image = Image.fromarray(blocks).resize((41 + i, 93), Image.Resampling.NEAREST)
+        image.save(folder / "gallery" / f"{i}.png")
         if i == 4:
-            picture.save(folder / "query.png")
-    (folder / "gallery" / "notes.txt").write_text("no picture")
+            image.save(folder / "query.png")
+    (folder / "gallery" / "notes.txt").write_text("no image")
     return folder
 
 
@@ -110,7 +110,7 @@ class MeanColour(tf.Module):
 
 @pytest.fixture(scope="module")
 def people(folder):
-    """Files whose features are known by hand, pictures of people of one colour, and frames with boxes of them."""
+    """Files whose features are known by hand, images of people of one colour, and frames with boxes of them."""
     module = MeanColour()
     names = "embed", "embed_boxes", "serving_default"
     tf.saved_model.save(module, folder / "saved", signatures={name: getattr(module, name) for name in names})
@@ -138,7 +138,7 @@ def run(model, *arguments):
     return done.stdout
 
 
-def test_a_file_that_takes_any_size_ranks_pictures_as_they_are(people):
+def test_a_file_that_takes_any_size_ranks_images_as_they_are(people):
     printed = run(people / "both.tflite", people / "people" / "Green.png", people / "people", "--metric", "cosine")
     rows = re.findall(r"^ +(\d+) +([\d.]+)  (\w+\.png)$", printed, re.MULTILINE)
     assert rows == [("1", "0.000", "Green.png"), ("2", f"{1 - COSINE:.3f}", "Blue.png")]
@@ -164,7 +164,7 @@ def test_a_gallery_is_made_searched_checked_and_shortened(people, tmp_path):
     assert "3 features of 2 people" in rows[-1]
 
 
-def test_a_gallery_of_a_file_of_normalised_pictures_knows_them_again(people, tmp_path):
+def test_a_gallery_of_a_file_of_normalised_images_knows_them_again(people, tmp_path):
     file, gallery = people / "model.tflite", ("--gallery", tmp_path / "people.npz")
     run(file, *gallery, "--add", people / "gallery")
     ranked = run(file, *gallery, people / "query.png").splitlines()
@@ -176,7 +176,7 @@ def test_a_gallery_of_a_file_of_normalised_pictures_knows_them_again(people, tmp
     assert "holds features of another model" in done.stderr
 
 
-def test_a_file_of_several_outputs_gives_its_features_of_a_normalised_picture(people):
+def test_a_file_of_several_outputs_gives_its_features_of_a_normalised_image(people):
     device = network.Network(people / "several.tflite", 1)
     feature = device.run(device.prepare(Image.new("RGB", (5, 3), (102, 51, 255))))
     np.testing.assert_allclose(feature, [(0.4 - 0.485) / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225], atol=1e-6)
@@ -205,7 +205,7 @@ def test_a_file_that_takes_something_else_is_refused(people):
         network.Network(people / "boxes.tflite", 1)
 
 
-def test_pictures_are_added_all_or_none(people, tmp_path):
+def test_images_are_added_all_or_none(people, tmp_path):
     (tmp_path / "new").mkdir()
     Image.new("RGB", (3, 4), RED).save(tmp_path / "new" / "Ann.png")
     (tmp_path / "new" / "Bob.jpg").write_bytes(b"broken")
@@ -305,7 +305,7 @@ LYING = Image.Exif()
 LYING[0x0112] = 6  # to be turned clockwise by 90 degrees to stand upright
 LEVELS = np.array([[0, 128, 255], [51, 52, 254]])
 GREY, NOTHING, INK = (Image.fromarray(np.uint8(levels)) for levels in (LEVELS, 0 * LEVELS, 255 - LEVELS))
-PICTURES = {  # file, picture, which colours hold LEVELS
+IMAGES = {  # file, image, which colours hold LEVELS
     "RGB": ("a.png", Image.merge("RGB", (GREY, NOTHING, GREY)), (1, 0, 1)),
     "grey": ("a.png", GREY, (1, 1, 1)),
     "16 bits": ("a.png", Image.fromarray(np.uint16(LEVELS * 257)), (1, 1, 1)),
@@ -316,15 +316,15 @@ PICTURES = {  # file, picture, which colours hold LEVELS
 }
 
 
-@pytest.mark.parametrize(("name", "picture", "colours"), PICTURES.values(), ids=PICTURES)
-def test_pictures_of_every_mode_are_read_as_rgb(tmp_path, name, picture, colours):
-    picture.save(tmp_path / name)
+@pytest.mark.parametrize(("name", "image", "colours"), IMAGES.values(), ids=IMAGES)
+def test_images_of_every_mode_are_read_as_rgb(tmp_path, name, image, colours):
+    image.save(tmp_path / name)
     found = network.read(tmp_path / name)
     assert found.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(found), LEVELS[..., None] * colours)
 
 
-def test_a_picture_that_lies_on_its_side_is_turned_upright(tmp_path):
+def test_an_image_that_lies_on_its_side_is_turned_upright(tmp_path):
     Image.fromarray(np.uint8(LEVELS)).save(tmp_path / "a.png", exif=LYING)
     found = np.asarray(network.read(tmp_path / "a.png"))[..., 0]
     np.testing.assert_array_equal(found, [[51, 0], [52, 128], [254, 255]])
@@ -432,23 +432,23 @@ def test_features_that_are_zero_are_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 8000), (8000, 600), (2048, 2047)])
-def test_pictures_from_one_pixel_to_thousands_go_into_either_kind_of_file(people, size):
-    picture = Image.new("RGB", size, (30, 40, 0))
-    picture.paste((0, 0, 0), (0, 0, size[0] // 2, size[1]))
+def test_images_from_one_pixel_to_thousands_go_into_either_kind_of_file(people, size):
+    image = Image.new("RGB", size, (30, 40, 0))
+    image.paste((0, 0, 0), (0, 0, size[0] // 2, size[1]))
     device = network.Network(people / "both.tflite", 1)
-    prepared = device.prepare(picture)
+    prepared = device.prepare(image)
     assert max(prepared.shape) < 2 * 1024
     np.testing.assert_allclose(device.run(prepared), [0.6, 0.8, 0], atol=1e-4)
     device = network.Network(people / "model.tflite", 1)
-    assert device.prepare(picture).shape == (1, 64, 32, 3)
-    assert device.run(device.prepare(picture)).shape == (512,)
+    assert device.prepare(image).shape == (1, 64, 32, 3)
+    assert device.run(device.prepare(image)).shape == (512,)
 
 
 def test_convert_writes_a_file_that_agrees_with_keras_and_says_little(folder, tmp_path):
     done = script("convert.py", folder / "model.keras", "--output", tmp_path / "out.tflite")
     assert done.returncode == 0, done.stderr
-    picture = np.random.default_rng(2).normal(size=(1, 64, 32, 3)).astype("float32")
-    outputs = [run_tflite(path, picture) for path in (tmp_path / "out.tflite", folder / "model.tflite")]
+    image = np.random.default_rng(2).normal(size=(1, 64, 32, 3)).astype("float32")
+    outputs = [run_tflite(path, image) for path in (tmp_path / "out.tflite", folder / "model.tflite")]
     np.testing.assert_allclose(*outputs, atol=1e-6)
     assert f"{(tmp_path / 'out.tflite').stat().st_size:,} bytes" in done.stdout
     assert len(done.stdout.splitlines()) == 3

@@ -288,7 +288,7 @@ def test_the_drawn_shapes_are_a_test_set_with_their_own_labels():
     assert test_set.task.scores(logits, test_set) == {"error": 0.1}
 
 
-def test_calibration_on_a_test_picture_is_refused_under_any_name(root, tmp_path):
+def test_calibration_on_a_test_image_is_refused_under_any_name(root, tmp_path):
     test_set, folder = load_test_set("market1501", root), root / "Market-1501-v15.09.15"
     own = sorted(map(str, (folder / "bounding_box_train").iterdir()))
     refuse_test_images(Calibration(tuple(own), ""), test_set)
