@@ -149,8 +149,11 @@ def tensor_ranges(graph, found):
 
 
 def fit_biases(graph, ranges, kept=frozenset()):
-    """Makes every bias fit in 32 bits, at the scale that the kernel sets: a channel with a kernel of almost zero gets an
-    entry that is large enough for that, and too small to change the output."""
+    """Makes every bias fit in 32 bits, at the scale that the kernel sets.
+
+    A channel whose kernel is almost zero gets an entry that is large enough for that, and too small to change the
+    output.
+    """
     changed = {}
     for name, node in graph.items():
         if node.op in MADE and "kernel" in node.weights and name not in kept:
