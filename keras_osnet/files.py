@@ -3,11 +3,13 @@
 import errno
 import glob
 import json
+import math
 import os
 import secrets
 import socket
 import tempfile
 import time
+import warnings
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +87,20 @@ def write_json(path, value):
     write_atomically(path, json.dumps(value, indent=2, allow_nan=False).encode() + b"\n")
 
 
+def read_bounded(path, largest):
+    """Returns the content of a file of at most `largest` bytes.
+
+    Raises:
+        ValueError: if the file is larger.
+        OSError: if it cannot be read.
+    """
+    with open(path, "rb") as file:
+        content = file.read(min(os.fstat(file.fileno()).st_size, largest) + 1)  # all that is asked for is allocated
+    if len(content) > largest:
+        raise ValueError(f"{path} must not exceed {largest:,} bytes.")
+    return content
+
+
 def read_json(path, *, largest=LARGEST_JSON):
     """Reads a JSON file of at most `largest` bytes.
 
@@ -92,14 +108,33 @@ def read_json(path, *, largest=LARGEST_JSON):
         ValueError: if the file is larger, is not JSON, or is nested too deeply.
         OSError: if it cannot be read.
     """
-    with open(path, "rb") as file:
-        content = file.read(largest + 1)
-    if len(content) > largest:
-        raise ValueError(f"{path} must not exceed {largest:,} bytes.")
+    content = read_bounded(path, largest)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be a JSON file. Received: {type(error).__name__}: {error}") from error
+
+
+def read_history(path, names):
+    """Reads a metrics.jsonl: in each line a JSON object of finite numbers, `names` among them. No file has no lines.
+
+    Other lines, such as half a line of a killed process, are left out with a warning.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    history, damaged = [], []
+    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), 1):
+        try:
+            found = json.loads(line)
+            if not (found.keys() >= names and all(math.isfinite(value) for value in found.values())):
+                raise ValueError
+            history.append(found)
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            damaged.append(number)
+    if damaged:
+        warnings.warn(f"{path} is damaged in lines {damaged}. They are left out.", stacklevel=2)
+    return history
 
 
 @contextmanager
@@ -187,8 +222,8 @@ def _sweep(path):
             old = time.time() - temporary.stat().st_mtime > DAY
             if old or (host == socket.gethostname() and not _alive(process)):
                 temporary.unlink()
-        except FileNotFoundError:
-            pass  # another process removed it
+        except (FileNotFoundError, PermissionError):
+            pass  # another process removed it, or it is another user's
 
 
 def _alive(process):

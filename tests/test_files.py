@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -15,6 +17,8 @@ from keras_osnet.files import (
     LARGEST_ZIP_LIST,
     locked,
     open_zip,
+    read_bounded,
+    read_history,
     read_json,
     reading,
     require_writable,
@@ -98,6 +102,22 @@ def test_the_temporary_file_of_another_machine_is_removed_after_a_day(tmp_path):
     assert names(tmp_path) == [young.name, "a.bin"]
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can act as another user")
+def test_the_temporary_file_of_another_user_stays_and_hinders_nobody():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        left = Path(folder) / f".a.bin.{socket.gethostname()}.{ended.pid}.abcd.tmp"
+        left.touch()
+        os.chmod(folder, 0o1777)  # as /tmp: everybody may write there, and remove only their own files
+        os.seteuid(65534)
+        try:
+            write_atomically(Path(folder) / "a.bin", b"ours")
+        finally:
+            os.seteuid(0)
+        assert names(Path(folder)) == [left.name, "a.bin"]
+
+
 def test_json_survives_a_round_trip(tmp_path):
     write_json(tmp_path / "a.json", {"mAP": 0.843, "rows": [1, None]})
     assert read_json(tmp_path / "a.json") == {"mAP": 0.843, "rows": [1, None]}
@@ -115,6 +135,23 @@ def test_what_is_no_json_of_that_size_is_one_error_that_names_the_file(tmp_path,
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.json must"):
         read_json(tmp_path / "a.json", largest=200_000 if content[:1] == b"[" else 100)
+
+
+def test_a_file_of_more_bytes_than_allowed_is_refused_by_its_name(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"12345")
+    assert read_bounded(tmp_path / "a.csv", 5) == b"12345"
+    with pytest.raises(ValueError, match=r"a\.csv must not exceed 4 bytes"):
+        read_bounded(tmp_path / "a.csv", 4)
+
+
+def test_of_a_history_the_lines_of_finite_numbers_are_read_and_the_others_named(tmp_path):
+    assert read_history(tmp_path / "metrics.jsonl", {"epoch"}) == []
+    damaged = ["{", "[1]", '{"loss": 1}', '{"epoch": NaN}', '{"epoch": "1"}', "[" * 100_000, "\0"]
+    lines = ['{"epoch": 1, "loss": 2.5}', *damaged, '{"epoch": 2}']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    with pytest.warns(UserWarning, match=r"metrics\.jsonl is damaged in lines \[2, 3, 4, 5, 6, 7, 8\]"):
+        found = read_history(tmp_path / "metrics.jsonl", {"epoch"})
+    assert found == [{"epoch": 1, "loss": 2.5}, {"epoch": 2}]
 
 
 def test_a_lock_is_held_by_one_process_at_a_time(tmp_path):

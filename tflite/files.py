@@ -1,4 +1,4 @@
-"""Files that several programs may write, as in keras_osnet.files, and the numbers of command lines."""
+"""Files that several programs may write, as in keras_osnet.files, folders of images, and numbers of command lines."""
 
 import argparse
 import os
@@ -80,8 +80,8 @@ def _sweep(path):
             try:
                 if time.time() - file.stat().st_mtime > DAY or (owner == host and _has_ended(process)):
                     file.unlink()
-            except FileNotFoundError:
-                pass  # another program removed it
+            except (FileNotFoundError, PermissionError):
+                pass  # another program removed it, or it is another user's
 
 
 def _has_ended(process):
@@ -94,6 +94,13 @@ def _has_ended(process):
     except PermissionError:
         pass
     return False
+
+
+def list_images(folder, suffixes):
+    """The image files in a folder, by name, and its other entries. Hidden ones, as `._1.jpg` of macOS, are left out."""
+    entries = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+    images = [path for path in entries if path.suffix.lower() in suffixes and path.is_file()]
+    return images, [path for path in entries if path not in set(images)]
 
 
 def whole(most):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from entries import LONGEST, UNKNOWN, checked_name, quantized, unit  # beside this file
-from files import locked, replacing
+from files import list_images, locked, replacing
 
 FORMAT = 1
 HEX = 64  # digits of a SHA-256
@@ -27,11 +27,15 @@ def sha256(content):
 
 
 def named_images(folder, suffixes):
-    """(name, path) of images: NAME.jpg in the folder, and all in its folder NAME."""
-    people = [path for path in Path(folder).iterdir() if path.is_dir() and not path.name.startswith(".")]
-    found = [(path.stem, path) for path in Path(folder).iterdir() if not path.is_dir()]
-    found += [(person.name, path) for person in people for path in person.iterdir()]
-    return sorted(pair for pair in found if pair[1].suffix.lower() in suffixes)
+    """(name, path) of images, NAME.jpg in the folder and all in its folder NAME, and a list of what is no image."""
+    images, others = list_images(folder, suffixes)
+    found = [(path.stem, path) for path in images]
+    for person in [path for path in others if path.is_dir()]:
+        images, within = list_images(person, suffixes)
+        found += [(person.name, path) for path in images]
+        others += within
+        others.remove(person)
+    return sorted(found), others
 
 
 class Gallery:

@@ -18,6 +18,8 @@ MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 def read(path):
     """An image file as an upright RGB image. Transparency is ignored."""
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("not a regular file")
         if path.stat().st_size > BYTES:
             raise ValueError(f"more than {BYTES:,} bytes")
         with Image.open(path, formats=FORMATS) as image:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from files import MOST_THREADS, replacing, whole  # beside this file
+from files import MOST_THREADS, list_images, replacing, whole  # beside this file
 from network import SUFFIXES, Network, read
 
 
@@ -52,7 +52,8 @@ def load_gallery(options):
 def rank(options):
     """Prints the images of a folder by their distance to the query."""
     query_path, folder = existing(options.query), existing(options.folder, "folder")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files, others = list_images(folder, SUFFIXES)
+    pass_over(others)
     if not files:
         raise ValueError(f"{folder} must hold images ({', '.join(sorted(SUFFIXES))})")
     network = Network(options.model, options.threads)
@@ -85,7 +86,8 @@ def add(options):
     folder = existing(options.add, "folder")
     if options.gallery.exists():
         load_gallery(options)  # refused before anything is computed, if it is of another model
-    images = named_images(folder, SUFFIXES)
+    images, others = named_images(folder, SUFFIXES)
+    pass_over(others)
     if not images:
         raise ValueError(f"{folder} must hold images, or a folder of images for each person")
     network = Network(options.model, options.threads)
@@ -123,6 +125,7 @@ def follow(options):
     network = Network(options.model, options.threads)
     if source.is_dir():
         frames = FrameImages(source, SUFFIXES, read)
+        pass_over(frames.others)
     else:
         is_camera = options.video.isdecimal() and not source.exists()
         frames = VideoFrames(int(options.video) if is_camera else existing(source))
@@ -136,6 +139,13 @@ def follow(options):
         for line in lines(seen):
             print(line, flush=True)
     report(skipped)
+
+
+def pass_over(others):
+    """Prints how many files and folders are passed over, and the first of them."""
+    if others:
+        names = ", ".join(map(str, others[:3])) + ", ..." * (len(others) > 3)
+        print(f"{len(others)} files or folders that are no images are passed over: {names}", file=sys.stderr)
 
 
 def report(skipped):

@@ -3,9 +3,9 @@
 import csv
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
+from files import list_images  # beside this file
 from PIL import Image
 
 OVERLAP = 0.3  # intersection over union from which two boxes are one track
@@ -30,10 +30,13 @@ class FrameImages:
         folder: of images.
         suffixes: of their names.
         read: function of a path that returns an upright RGB image.
+
+    Attributes:
+        others: what else is in the folder.
     """
 
     def __init__(self, folder, suffixes, read):
-        found = [path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes]
+        found, self.others = list_images(folder, suffixes)
         self.paths, self.read = sorted(found, key=_by_numbers), read
 
     def frames(self, boxes):

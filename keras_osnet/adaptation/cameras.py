@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.files import read_json, write_json
+from keras_osnet.files import read_json, reading, write_json
 
 FORM = 1  # of the file
 
@@ -90,13 +90,13 @@ class CameraNormalizer:
         Raises:
             ValueError: if the file holds something else.
         """
-        found = read_json(path)
-        try:
+        with reading(path, "written by CameraNormalizer.save"):
+            found = read_json(path)
             if found["form"] != FORM:
                 raise ValueError(f"form {found['form']}")
             made = cls(found["shrinkage"])
             for camera, count, total in found["cameras"]:
-                made.counts[camera], made.sums[camera] = int(count), np.array(total, "float64")
+                made.counts[camera], made.sums[camera] = int(float(count)), np.array(total, "float64")
             sizes = {total.shape for total in made.sums.values()}
             if (
                 len(sizes) != 1
@@ -104,8 +104,6 @@ class CameraNormalizer:
                 or not np.isfinite(np.stack([*made.sums.values()])).all()
             ):
                 raise ValueError("means of unequal length, empty or not finite")
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} must be written by CameraNormalizer.save. Received: {error}") from error
         return made
 
 

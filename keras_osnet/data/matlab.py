@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from keras_osnet.files import reading
+
 LARGEST = 2**25  # bytes of one variable
 DEEPEST = 16  # cells and structs within each other
 
@@ -41,17 +43,12 @@ def read_variables(path, names):
     Reference: MathWorks, "MAT-File Format", Level 5.
     """
     found = {}
-    try:
-        with open(path, "rb") as file:
-            order = _byte_order(file.read(128))
-            while tag := file.read(8):
-                name, value = _variable(file, *struct.unpack(f"{order}II", tag), order, names)
-                if value is not None:
-                    found[name] = value
-    except (OSError, ValueError, LookupError, StopIteration, struct.error, zlib.error) as error:
-        raise ValueError(
-            f"{path} must be a whole MATLAB file of version 5. Received: {type(error).__name__}: {error}"
-        ) from error
+    with reading(path, "a whole MATLAB file of version 5"), open(path, "rb") as file:
+        order = _byte_order(file.read(128))
+        while tag := file.read(8):
+            name, value = _variable(file, *struct.unpack(f"{order}II", tag), order, names)
+            if value is not None:
+                found[name] = value
     missing = [name for name in names if name not in found]
     if missing:
         raise ValueError(f"{path} must hold {', '.join(names)}. Received: one without {', '.join(missing)}")
@@ -80,14 +77,8 @@ def reading_hdf5(path, contents):
             raise ValueError(f"an array of {dataset.nbytes:,} bytes")
         return dataset[()]
 
-    try:
-        with h5py.File(path) as file:
-            yield array
-    except (OSError, RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:  # all from h5py
-        raise ValueError(
-            f"{path} must be the whole official file (MATLAB 7.3, with {contents}). "
-            f"Received: {type(error).__name__}: {error}"
-        ) from error
+    with reading(path, f"the whole official file (MATLAB 7.3, with {contents})"), h5py.File(path) as file:
+        yield array
 
 
 def _byte_order(header):

@@ -1,6 +1,7 @@
 """Folders that are made on first use: whole or not at all, by one process, however many ask for them."""
 
 import os
+import re
 import secrets
 import shutil
 
@@ -24,8 +25,9 @@ def make_once(folder, write):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder, seconds=LONGEST):
-        for left in folder.parent.glob(f".{folder.name}-*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for left in folder.parent.iterdir():
+            if re.fullmatch(rf"\.{re.escape(folder.name)}-[0-9a-f]{{16}}", left.name):
+                shutil.rmtree(left, ignore_errors=True)
         if folder.is_dir():
             return
         part = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")

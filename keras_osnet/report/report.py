@@ -1,6 +1,5 @@
 """All that can be seen of a network and a test set, as one HTML page and as figures."""
 
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from keras_osnet.complexity import complexity
-from keras_osnet.files import require_writable, write_atomically
+from keras_osnet.files import read_history, require_writable, write_atomically
 from keras_osnet.inference.activations import gated_blocks, map_output
 from keras_osnet.inference.features import FeatureExtractor
 from keras_osnet.inference.scores import features_of_splits, labels_of, milliseconds
@@ -88,7 +87,7 @@ def write_report(
         tests = _test_set(splits, features_of_splits(extractor, splits) if features is None else features, metric)
     with timed("distances"):
         comparison = compare_sides(tests.sides, metric=metric, protocol=protocol, top=tests.top, triplets=show.TRIPLETS)
-    history = _history(Path(training_dir or work_dir) / "metrics.jsonl")
+    history = read_history(Path(training_dir or work_dir) / "metrics.jsonl", {"epoch"})
     scores, training = curves_of(names[0], comparison, history)
     # The limit around all: two that begin and end in turns would leave the process with one thread for good.
     with threadpool_limits(1), ThreadPoolExecutor(1) as pool:
@@ -173,7 +172,3 @@ def _attributes(attributes, splits):
     labelled = len(splits.attribute_names)
     there = f"the dataset labels {labelled} of them" if labelled else "the dataset has none either"
     return f"The network outputs features, no attributes; {there}."
-
-
-def _history(path):
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []

@@ -1,9 +1,7 @@
 """The training loop: one for every `tf.distribute` strategy, resumable at any step."""
 
 import json
-import math
 import time
-import warnings
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_osnet.files import write_atomically
+from keras_osnet.files import read_history, write_atomically
 from keras_osnet.layers import BatchNorm
 from keras_osnet.training.checkpoints import SUMS, Position, checkpointer, restore_checkpoint
 from keras_osnet.training.execution import batch_norms
@@ -101,7 +99,7 @@ def train(
         raise ValueError(
             f"`work_dir` must be one folder that all workers see. Received: {work_dir}, {positions.tolist()}"
         )
-    history = _read_history(work_dir / HISTORY, position.epoch)
+    history = _finished(read_history(work_dir / HISTORY, LINE), position.epoch)
     callbacks = keras.callbacks.CallbackList(callbacks, model=model)
     callbacks.set_params({"epochs": epochs, "steps": steps_per_epoch})
     model.optimizer, model.stop_training = optimizer, False
@@ -232,18 +230,10 @@ def _logs(sums, steps):
     }
 
 
-def _read_history(path, epochs):
-    """The lines of finished epochs. Damaged ones are left out, with a warning."""
-    history, damaged = [], []
-    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), 1):
-        try:
-            found = json.loads(line)
-            if not (found.keys() >= LINE and all(math.isfinite(value) for value in found.values())):
-                raise ValueError
-            if (history[-1]["epoch"] if history else 0) < found["epoch"] <= epochs:  # else its checkpoint is missing
-                history.append(found)
-        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-            damaged.append(number)
-    if damaged:
-        warnings.warn(f"{path} is damaged in lines {damaged}. They are left out.", stacklevel=3)
+def _finished(lines, epochs):
+    """The lines of finished epochs, in order. A later one was written without its checkpoint."""
+    history = []
+    for line in lines:
+        if (history[-1]["epoch"] if history else 0) < line["epoch"] <= epochs:
+            history.append(line)
     return history

@@ -44,6 +44,16 @@ def test_what_a_killed_process_left_is_removed_and_the_folder_is_made(tmp_path):
     assert [path.name for path in (tmp_path / "set").iterdir()] == ["file"]
 
 
+def test_the_leftovers_of_other_folders_whose_names_begin_alike_stay(tmp_path):
+    others = {".set-two", f".set-two-{16 * 'a'}", f".set-{15 * 'a'}", f".set [1]-{16 * 'a'}"}
+    for name in (*others, f".set-{16 * 'a'}"):
+        (tmp_path / name).mkdir()
+    make_once(tmp_path / "set", lambda folder: None)
+    assert set(folders_in(tmp_path)) == {"set", *others}
+    make_once(tmp_path / "set [1]", lambda folder: None)
+    assert f".set [1]-{16 * 'a'}" not in folders_in(tmp_path)
+
+
 @pytest.mark.parametrize("problem", [ValueError, KeyboardInterrupt])
 def test_what_fails_leaves_nothing_and_can_be_repeated(tmp_path, problem):
     def write(folder):

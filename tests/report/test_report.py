@@ -55,7 +55,8 @@ def made(tmp_path_factory):
     splits = replace(splits, query=query)
     features = np.split(features_of(splits.query + splits.gallery, 0.7), [len(query)])
     labels = np.arange(len(query) * 3).reshape(-1, 3) % 2
-    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, HISTORY)))
+    lines = [*map(json.dumps, HISTORY), '{"another": "program"}', '{"epoch": 4, "loss": NaN}', '{"epoch": 5, "lo']
+    (folder / "metrics.jsonl").write_text("\n".join(lines))  # the last ones are left out
     seconds = {}
     page = write_report(
         folder,

@@ -290,12 +290,17 @@ def test_features_that_have_no_direction_or_another_shape_are_refused(tmp_path, 
 
 
 def test_a_folder_names_people_by_files_and_by_folders(tmp_path):
-    for name in ("Ann/1.jpg", "Ann/2.PNG", "Ann/notes.txt", "Bob.jpg", "list.csv", ".trash/x.jpg", "Nobody/x.txt"):
+    for name in ("Ann/1.jpg", "Ann/2.PNG", "Ann/notes.txt", "Ann/._1.jpg", "Bob.jpg", "._Bob.jpg", "list.csv",
+                 ".trash/x.jpg", "Nobody/x.txt"):  # fmt: skip
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = gallery_module.named_images(tmp_path, {".jpg", ".png"})
+    (tmp_path / "Ann" / "3.jpg").mkdir()
+    found, others = gallery_module.named_images(tmp_path, {".jpg", ".png"})
     assert [(name, str(path.relative_to(tmp_path))) for name, path in found] == [
         ("Ann", "Ann/1.jpg"),
         ("Ann", "Ann/2.PNG"),
         ("Bob", "Bob.jpg"),
     ]
+    assert sorted(str(path.relative_to(tmp_path)) for path in others) == [
+        "Ann/3.jpg", "Ann/notes.txt", "Nobody/x.txt", "list.csv"
+    ]  # fmt: skip

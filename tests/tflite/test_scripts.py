@@ -1,9 +1,11 @@
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import files
 import keras
 import network
 import numpy as np
@@ -41,6 +43,7 @@ def folder(tmp_path_factory):
         if i == 4:
             image.save(folder / "query.png")
     (folder / "gallery" / "notes.txt").write_text("no image")
+    (folder / "gallery" / "._1.png").write_text("what macOS writes beside 1.png")
     return folder
 
 
@@ -48,13 +51,15 @@ def test_run_ranks_the_folder_by_the_distance_of_keras_features(folder):
     done = script("run.py", folder / "model.tflite", folder / "query.png", folder / "gallery")
     assert done.returncode == 0, done.stderr
     rows = re.findall(r"^ +(\d+) +([\d.]+)  (\d\.png)$", done.stdout, re.MULTILINE)
-    files = sorted((folder / "gallery").glob("*.png"))
-    features = FeatureExtractor(folder / "model.keras")([folder / "query.png", *files])
+    paths = sorted((folder / "gallery").glob("[!.]*.png"))
+    features = FeatureExtractor(folder / "model.keras")([folder / "query.png", *paths])
     expected = np.linalg.norm(features[1:] - features[0], axis=1)
-    assert [name for _, _, name in rows] == [files[i].name for i in np.argsort(expected)]
+    assert [name for _, _, name in rows] == [paths[i].name for i in np.argsort(expected)]
     assert rows[0][2] == "4.png"
     np.testing.assert_allclose([float(d) for _, d, _ in rows], np.sort(expected), atol=2e-3)
     assert re.search(r"[\d.]+ ms per image", done.stdout)
+    assert "1 files or folders that are no images are passed over: " in done.stderr
+    assert "notes.txt" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -362,6 +367,14 @@ def test_images_of_every_form_are_read_as_the_package_reads_them(tmp_path, suffi
     path = tmp_path / f"a{suffix}"
     image.save(path, **options)
     np.testing.assert_array_equal(np.asarray(network.read(path)), images.read(path))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_at_once_and_no_image_of_a_folder(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png cannot be read as an image: not a regular file"):
+        network.read(tmp_path / "a.png")
+    assert files.list_images(tmp_path, network.SUFFIXES) == ([], [tmp_path / "a.png"])
 
 
 def test_names_and_limits_of_images_are_those_of_the_package():

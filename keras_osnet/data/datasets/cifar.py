@@ -9,6 +9,7 @@ import numpy as np
 from keras_osnet.data import images
 from keras_osnet.data.datasets import class_folders
 from keras_osnet.data.records import ClassArrays
+from keras_osnet.files import read_bounded
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
@@ -105,22 +106,14 @@ def load(name, root):
 
 
 def _class_names(path, key):
-    names = _following(_tokens(path), key, str, path) if key else _content(path).decode("latin-1").split()
+    names = _following(_tokens(path), key, str, path) if key else read_bounded(path, LARGEST).decode("latin-1").split()
     if len(set(names)) != len(names) or not names:
         raise ValueError(f"{path} must hold the classes' names, each once. Received: {len(names)} names")
     return tuple(names)
 
 
-def _content(path):
-    with open(path, "rb") as file:
-        content = file.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"{path} must have at most {LARGEST:,} bytes")
-    return content
-
-
 def _binary_batch(path, layout, classes):
-    content = np.frombuffer(_content(path), np.uint8)
+    content = np.frombuffer(read_bounded(path, LARGEST), np.uint8)
     if not content.size or content.size % layout.record:
         raise ValueError(
             f"{path} must be records of {layout.record} bytes. Received: {content.size} bytes, "
@@ -158,7 +151,7 @@ def _tokens(path):
     """
     tokens = []
     try:
-        for opcode, argument, _ in pickletools.genops(_content(path)):
+        for opcode, argument, _ in pickletools.genops(read_bounded(path, LARGEST)):
             if opcode.name in ("NEWTRUE", "NEWFALSE"):
                 tokens.append(opcode.name == "NEWTRUE")
             elif opcode.name in ("APPEND", "APPENDS"):

@@ -4,9 +4,11 @@ import os
 import re
 from pathlib import Path
 
+from keras_osnet.data.csv_list import LARGEST
 from keras_osnet.data.datasets.official import require
 from keras_osnet.data.images import first_three
 from keras_osnet.data.records import Record, Splits
+from keras_osnet.files import read_bounded
 
 # Version 2 has the faces masked and is otherwise the same. The folders of the training and of the test images:
 VERSIONS = {"MSMT17_V1": ("train", "test"), "MSMT17_V2": ("mask_train_v2", "mask_test_v2")}
@@ -76,7 +78,7 @@ def _lists(root, names):
 
 def _records(file, folder, first):
     """Records of a list's images, with identities from `first` on."""
-    lines = [line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_bounded(file, LARGEST).decode(errors="replace").splitlines() if line.strip()]
     matches = [LINE.fullmatch(line) for line in lines]
     bad = [line for line, match in zip(lines, matches, strict=True) if match is None]
     if bad or not lines:

@@ -3,11 +3,13 @@
 import csv
 from pathlib import Path
 
+from keras_osnet.data.csv_list import LARGEST
 from keras_osnet.data.datasets.market1501 import EXAMPLE, NAME
 from keras_osnet.data.datasets.official import parsed, require
+from keras_osnet.data.images import first_three
 from keras_osnet.data.records import Record, Splits
 from keras_osnet.data.rendered.dataset import COLUMNS, FOLDER, SPLITS
-from keras_osnet.files import read_json
+from keras_osnet.files import read_bounded, read_json, reading
 
 REQUIRED = tuple(f"{FOLDER}/{part}" for part in (*SPLITS, "settings.json", "labels.csv"))
 EXPECTED_TREE = f"""\
@@ -30,18 +32,36 @@ def load(root):
     """
     require(root, "a set of rendered people", EXPECTED_TREE, REQUIRED)
     folder = Path(root) / FOLDER
-    if not read_json(folder / "settings.json").get("complete"):
+    with reading(folder / "settings.json", "of a set of rendered people"):
+        complete = read_json(folder / "settings.json").get("complete")
+    if not complete:
         raise ValueError(
             f"{folder} must be complete. Run the command that began it again: it goes on where it stopped."
         )
-    with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    labels = {row[0]: tuple(map(int, row[len(COLUMNS) :])) for row in rows}
-    splits = []
+    names, labels = _labels(folder / "labels.csv")
+    splits, without = [], []
     for split in SPLITS:
         records = []
         for path, match in parsed(folder / split, NAME, EXAMPLE):
-            attributes = labels[f"{split}/{path.name}"] if int(match[1]) else ()
+            attributes = labels.get(f"{split}/{path.name}", ()) if int(match[1]) else ()
+            without += [path] * (len(attributes) != len(names) and int(match[1]) > 0)
             records.append(Record(str(path), int(match[1]), int(match[2]), attributes))
         splits.append(tuple(records))
-    return Splits(*splits, attribute_names=tuple(header[len(COLUMNS) :]))
+    if without:
+        raise ValueError(
+            f"{folder / 'labels.csv'} must have a row for every image. "
+            f"Received: {len(without)} images without: {first_three(without)}"
+        )
+    return Splits(*splits, attribute_names=names)
+
+
+def _labels(path):
+    """Names of the attributes, and the attributes of each file."""
+    with reading(path, "the table of labels of rendered people"):
+        header, *rows = csv.reader(read_bounded(path, LARGEST).decode().splitlines(), strict=True)
+        labels = {row[0]: tuple(map(int, row[len(COLUMNS) :])) for row in rows}
+        if tuple(header[: len(COLUMNS)]) != COLUMNS or {len(row) for row in rows} - {len(header)}:
+            raise ValueError("it has other columns, or rows of another length")
+        if set().union(*labels.values()) - {0, 1}:
+            raise ValueError("it has attributes other than 0 and 1")
+    return tuple(header[len(COLUMNS) :]), labels

@@ -102,7 +102,7 @@ def test_spoilt_partitions_are_named(tmp_path, case):
     spoil(file_of(official(tmp_path)))
     with pytest.raises(ValueError, match=message) as error:
         load("grid", tmp_path, 4)
-    assert str(error.value).startswith(str(file_of(tmp_path)))
+    assert str(file_of(tmp_path)) in str(error.value)
 
 
 def test_names_that_do_not_parse_are_counted_and_the_first_three_shown(tmp_path):

@@ -128,3 +128,24 @@ def test_a_missing_set_names_the_command_that_makes_it(tmp_path):
     with pytest.raises(ValueError, match=r"python recipes/people\.py --output ROOT"):
         load("people", tmp_path)
     assert "labels.csv" in DATASETS["people"].expected_tree
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("settings.json", "[]"),
+        ("settings.json", "{"),
+        ("labels.csv", ""),
+        ("labels.csv", "file,identity\n"),
+        ("labels.csv", ",".join((*COLUMNS, "hat")) + "\nquery/x.jpg,1\n"),
+        ("labels.csv", ",".join((*COLUMNS, "hat")) + "\n" + "x," * len(COLUMNS) + "two\n"),
+        ("labels.csv", ",".join((*COLUMNS, "hat")) + "\n" + "x," * len(COLUMNS) + "2\n"),
+        ("labels.csv", ",".join((*COLUMNS, "hat")) + "\n"),
+        ("labels.csv", "\0"),
+    ],
+)
+def test_a_damaged_table_or_settings_are_one_error_that_names_the_file(tmp_path, name, content):
+    write_set(tmp_path)
+    (tmp_path / FOLDER / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"{FOLDER}/{name}"):
+        load("people", tmp_path)
