@@ -40,7 +40,8 @@ def read_boxes(path):
 
     - columns frame, left, top, right, bottom and maybe track, named in the first row; others are not read
     - those of the MOT challenge, without names: frame, track or -1, left, top, width, height, ...; pixels from 1. In
-      ground truth (9 columns), rows that are flagged to be ignored or are of another class than people are skipped
+      ground truth, rows that are flagged to be ignored or are of another class than people are skipped: it has 9
+      columns, or, in 2015, 10 like results, with flags 0 and 1 in place of confidences
 
     Returns:
         (boxes, skipped): lists of `Box` by frame number, and a `Counter` of reasons.
@@ -54,10 +55,13 @@ def read_boxes(path):
     missing = [column for column in COLUMNS if column not in names]
     if named and missing:
         raise ValueError(f"{path} must have the columns {', '.join(COLUMNS)}. It lacks {', '.join(missing)}")
+    if named and len(set(names)) < len(names):
+        raise ValueError(f"{path} must have each column once. Received: {', '.join(names)}")
     boxes, tracks, skipped = {}, set(), Counter()
+    flags = {(len(row), *row[6:7]) for _, row in rows} == {(10, "0"), (10, "1")}
     for number, row in rows[named:]:
         where = f"{path}, row {number}"
-        reason = None if named else _ignored(where, row)
+        reason = None if named else _ignored(where, row, flags)
         if reason:
             skipped[reason] += 1
             continue
@@ -91,8 +95,14 @@ def _rows(path):
     return rows
 
 
-def _ignored(where, row):
-    """Why a row of the MOT challenge is skipped, or None. Detections and results have 6, 7 or 10 columns."""
+def _ignored(where, row, flags):
+    """Why a row of the MOT challenge is skipped, or None. Detections and results have 6, 7 or 10 columns.
+
+    Args:
+        flags: whether the seventh of 10 columns holds flags.
+    """
+    if flags and row[6] == "0":
+        return "flagged to be ignored"
     if len(row) != 9:
         return None
     flag, kind = _numbers(where, row[6:8])

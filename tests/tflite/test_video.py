@@ -72,6 +72,9 @@ def test_values_may_be_separated_by_commas_semicolons_tabs_or_spaces(tmp_path, d
         # Ground truth: frame, track, box, flag, class, visibility.
         ("1,3,11,21,30,40,1,1,.9\n1,4,1,1,5,5,0,1,.5\n1,5,1,1,5,5,1,7,1\n1,6,1,1,5,5,1,7,1\n2,3,12,21,30,40,1,1,1\n",
          MOT, {"flagged to be ignored": 1, "of class 7": 2}),
+        # Ground truth of 2015: 10 columns, in which a flag stands for the confidence.
+        ("1,3,11,21,30,40,1,-1,-1,-1\n1,4,1,1,5,5,0,-1,-1,-1\n2,3,12,21,30,40,1,-1,-1,-1\n",
+         MOT, {"flagged to be ignored": 1}),
         # Detections and results: frame, track, box, confidence, three coordinates that may be anything.
         ("1,3,11,21,30,40,0,-1,-1,-1\n2,3,12,21,30,40,.5,7,2,0\n", MOT, {}),
         ("1,3,11,21,30,40,0\n2,3,12,21,30,40,-2.5\n", MOT, {}),
@@ -106,6 +109,7 @@ HEAD = "frame,left,top,right,bottom,track\n1,0,0,2,2,a\n"
         (HEAD + "1,0,0,2,2,a\n", "row 3: track a is twice in frame 1"),
         (HEAD + "2,0,0,2,2,\n", "row 3: where some boxes have a track, all must"),
         ("1,1,5,5,0,9\n", "row 1: .* is empty"),
+        ("frame,left,left,top,right,bottom\n1,0,5,0,9,9\n", "each column once. Received: frame, left, left, top"),
         ("frame,\udcff\n", "boxes.csv is no CSV file"),
     ],
 )
