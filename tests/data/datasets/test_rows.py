@@ -1,0 +1,31 @@
+"""Every row of `DATASETS`: it has tests of its own, and its folder is refused alike where it is not there."""
+
+from pathlib import Path
+
+import pytest
+
+from keras_osnet.data import DATASETS
+
+TESTS = Path(__file__).parents[2]
+DRAWN = ("synthetic", "people", "shapes")  # made where they are not there
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_row_is_named_in_a_test(name):
+    files = [path for path in TESTS.rglob("test_*.py") if path != Path(__file__)]
+    assert any(f'"{name}"' in path.read_text(encoding="utf-8") for path in files)
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name not in DRAWN])
+def test_every_row_names_its_layout_where_its_folder_is_missing(name, tmp_path):
+    row = DATASETS[name]
+    with pytest.raises(ValueError, match="must") as refusal:
+        row.load(tmp_path, 0) if row.splits > 1 else row.load(tmp_path)
+    assert row.expected_tree in str(refusal.value)
+    assert str(tmp_path) in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_row_serves_a_known_task(name):
+    assert DATASETS[name].tasks
+    assert set(DATASETS[name].tasks) <= {"retrieval", "attributes", "classes"}
