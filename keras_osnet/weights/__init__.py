@@ -7,6 +7,7 @@ from keras_osnet.weights.locate import locate
 from keras_osnet.weights.presets import PRESETS, Card, Preset, Score, Threshold
 from keras_osnet.weights.torch_file import UnsafeCheckpointError, read_torch_file
 from keras_osnet.weights.torchreid import LoadReport, load_torchreid_weights, settings_of
+from keras_osnet.weights.writing import save_torchreid_weights, to_torchreid
 
 if TYPE_CHECKING:
     from keras_osnet.weights.loading import load_network, load_weights, network_of
@@ -25,7 +26,9 @@ __all__ = [
     "locate",
     "network_of",
     "read_torch_file",
+    "save_torchreid_weights",
     "settings_of",
+    "to_torchreid",
 ]
 
 

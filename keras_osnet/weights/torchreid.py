@@ -106,7 +106,7 @@ def assign(model, state, stripped=()):
     if variant not in FAMILIES:
         raise ValueError(f"`model` must be an OSNet of the variants {FAMILIES}. Received: variant={variant!r}")
     state = {name: np.asarray(array) for name, array in state.items()}
-    wanted = dict(_names(model))
+    wanted = dict(variables_of(model))
     dropped = _unfit_classifier(state, wanted)
     state = {name: array for name, array in state.items() if name not in dropped}
     wanted = {name: variable for name, variable in wanted.items() if name not in dropped}
@@ -174,7 +174,7 @@ def _differences(model, state, arrays, wanted, missing, extra, misshaped):
     )
 
 
-def _names(model):
+def variables_of(model):
     """(torchreid name, variable) of every weight of a model."""
     ain = model.variant == "osnet_ain"
     yield from _conv_norm("conv1", model.get_layer("conv1"))
