@@ -7,7 +7,16 @@ import numpy as np
 from keras_osnet.data import images
 from keras_osnet.data.check import CAMERAS_UNKNOWN
 from keras_osnet.inference.predictor import Predictor
-from keras_osnet.metrics import evaluate_distances, evaluate_retrieval, expand_queries, rerank, verification_scores
+from keras_osnet.metrics import (
+    MatchProbability,
+    evaluate_distances,
+    evaluate_retrieval,
+    expand_queries,
+    known_pairs,
+    reliability,
+    rerank,
+    verification_scores,
+)
 from keras_osnet.metrics.arguments import encode_labels
 from keras_osnet.metrics.distances import lengths
 
@@ -182,6 +191,31 @@ def verification_table(scores):
         note = f"   too few impostors: none of {scores.impostors} is accepted" * row["below_one_impostor"]
         lines.append(f"  {row['far']:20g}{row['tar']:20.4f}{distance:>16s}{note}")
     return "\n".join(lines)
+
+
+def match_probability(query, gallery, splits, *, metric="cosine", fitted_on=""):
+    """Fits the probability of a match on the pairs of a test side across cameras.
+
+    Args:
+        query, gallery, splits, metric: as for `score_features`.
+        fitted_on: whose images they are, in words.
+
+    Returns:
+        `MatchProbability` of all pairs, and the `Reliability` on one half of the identities of one that was fitted on
+        the other half.
+
+    Raises:
+        ValueError: if there are too few pairs.
+        ImportError: without SciPy, which `keras-osnet[report]` brings.
+    """
+    labels = labels_of(splits)
+    distances, same, queries = known_pairs(query, *labels[:2], gallery, *labels[2:], metric=metric)
+    _, identity = np.unique(np.array(labels[0], dtype=object).astype(str), return_inverse=True)
+    people = np.random.default_rng(0).permutation(identity.max() + 1)
+    first = np.isin(identity[queries], people[: len(people) // 2])
+    half = MatchProbability.fit(distances[first], same[first], metric=metric)
+    fitted = MatchProbability.fit(distances, same, metric=metric, fitted_on=fitted_on)
+    return fitted, reliability(half(distances[~first]), same[~first])
 
 
 def milliseconds(network, repeats=20):

@@ -2,6 +2,7 @@
 
 from keras_osnet.metrics.attributes import AttributeScores, attribute_scores, attribute_table, choose_thresholds
 from keras_osnet.metrics.expansion import expand_queries
+from keras_osnet.metrics.match import MatchProbability, Reliability, known_pairs, reliability
 from keras_osnet.metrics.ranking import RetrievalScores
 from keras_osnet.metrics.reranking import rerank
 from keras_osnet.metrics.retrieval import evaluate_distances, evaluate_retrieval
@@ -9,6 +10,8 @@ from keras_osnet.metrics.verification import VerificationScores, verification_sc
 
 __all__ = [
     "AttributeScores",
+    "MatchProbability",
+    "Reliability",
     "RetrievalScores",
     "VerificationScores",
     "attribute_scores",
@@ -17,6 +20,8 @@ __all__ = [
     "evaluate_distances",
     "evaluate_retrieval",
     "expand_queries",
+    "known_pairs",
+    "reliability",
     "rerank",
     "verification_scores",
 ]

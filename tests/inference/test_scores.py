@@ -12,6 +12,7 @@ from keras_osnet.inference.scores import (
     chance_of_rank1,
     colour_histograms,
     describe,
+    match_probability,
     score_features,
     verification_rows,
     verification_table,
@@ -125,3 +126,18 @@ def test_colour_histograms_of_large_images_need_little_more_than_the_image(tmp_p
         tracemalloc.stop()
     assert got[99 // 32 * 8 + 200 // 32] == 1
     assert peak < 60_000_000, "the image has 18 MB, as int64 144 MB"
+
+
+def test_the_probability_of_a_match_is_fitted_on_a_side_and_measured_on_people_it_was_not_fitted_on():
+    pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
+    rng = np.random.default_rng(3)
+    people = np.repeat(np.arange(40), 4)
+    features = np.eye(40)[people] + rng.normal(scale=0.25, size=(160, 40))
+    cameras = np.tile([1, 1, 2, 2], 40)
+    first, labels = cameras == 1, list(zip(people.tolist(), cameras.tolist(), strict=True))
+    side = Splits((), *(records(*(label for label in labels if label[1] == camera)) for camera in (1, 2)))
+    match, found = match_probability(features[first], features[~first], side, fitted_on="drawn features")
+    assert (match.same, match.different, match.fitted_on) == (160, 160, "drawn features")
+    assert match(0.3) > 0.9 > 0.1 > match(1.0)
+    assert found.calibration_error < 0.15
+    assert found.brier < 0.1

@@ -1,0 +1,265 @@
+"""The probability that two images show one person, from the distance of their features."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from keras_osnet.metrics.arguments import check_count, encode_labels, row_of
+from keras_osnet.metrics.distances import METRICS
+from keras_osnet.metrics.pairs import IMPOSTOR, MATCH, pair_blocks
+
+# Standard deviations of the prior of `refit`: of what is added to the evidence, and of its factor.
+SHIFT, STRETCH = 1.0, 0.25
+
+
+@dataclass(frozen=True)
+class MatchProbability:
+    """Probability that two images show one person.
+
+        evidence(d) = offset - slope d = log P(d | same person) - log P(d | two people)
+        P(same person | d) = sigmoid(evidence(d) + log(base_rate / (1 - base_rate)))
+
+    `fit` makes it from pairs that are known. It holds for pairs like those: across cameras or within one, as the pairs
+    were, and of the same network.
+
+    Args:
+        offset, slope: of the evidence, in natural logarithms.
+        metric: "cosine" (1 - cosine) or "euclidean": the distance that it takes.
+        fitted_on: whose images the pairs were, in words.
+        same, different: number of pairs of each kind.
+
+    Raises:
+        ValueError: for an argument that is not as described.
+
+    Reference: Platt, Probabilistic Outputs for Support Vector Machines (1999), for the fit.
+    """
+
+    offset: float
+    slope: float
+    metric: str = "cosine"
+    fitted_on: str = ""
+    same: int = 0
+    different: int = 0
+
+    def __post_init__(self):
+        row_of("metric", self.metric, METRICS)
+        for name in ("offset", "slope"):
+            value = getattr(self, name)
+            if not (isinstance(value, (int, float)) and np.isfinite(value)):
+                raise ValueError(f"`{name}` must be a finite number. Received: {name}={value!r}")
+        if self.slope < 0:
+            raise ValueError(f"`slope` must be at least 0. Received: slope={self.slope}")
+
+    @classmethod
+    def fit(cls, distances, same, *, metric="cosine", fitted_on=""):
+        """Fits it on pairs that are known.
+
+        Args:
+            distances: (pairs,) distances of features.
+            same: (pairs,) bool, whether a pair shows one person. There must be some of both kinds; their ratio does not
+                matter.
+            metric: of the distances.
+            fitted_on: whose images they are, in words.
+
+        Raises:
+            ValueError: if an argument is not as described, or the same person is not nearer than others.
+            ImportError: without SciPy, which `keras-osnet[report]` brings.
+        """
+        distances, same = _pairs(distances, same)
+        middle, spread = distances.mean(), distances.std()
+        if not spread:
+            raise ValueError("`distances` must differ. Received: one distance for all pairs")
+        shift, factor = _fitted((middle - distances) / spread, same)
+        if factor <= 0:
+            raise ValueError("`distances` must be smaller for one person than for two. Received: the contrary")
+        counts = int(same.sum()), int((~same).sum())
+        slope = factor / spread
+        return cls(float(shift + slope * middle), float(slope), metric, fitted_on, *counts)
+
+    def refit(self, distances, same, *, fitted_on=""):
+        """Corrects it with a few pairs of other cameras, such as 50 pairs of one's own.
+
+        The new evidence is shift + factor * evidence, the most probable one where shift is 0 ± 1 and factor 1 ± .25
+        before the pairs are seen.
+
+        Args:
+            distances, same, fitted_on: as for `fit`.
+
+        Raises:
+            ValueError: if an argument is not as described.
+            ImportError: without SciPy, which `keras-osnet[report]` brings.
+        """
+        distances, same = _pairs(distances, same)
+        shift, factor = _fitted(self.evidence(distances), same, prior=((0, SHIFT), (1, STRETCH)))
+        factor = max(factor, 0.0)
+        counts = int(same.sum()), int((~same).sum())
+        return type(self)(shift + factor * self.offset, factor * self.slope, self.metric, fitted_on, *counts)
+
+    def evidence(self, distances):
+        """Log-likelihood ratio of one person against two, of the shape of `distances`."""
+        distances = np.asarray(distances, float)
+        if not np.isfinite(distances).all():
+            raise ValueError("`distances` must be finite. Received: NaN or infinity")
+        return self.offset - self.slope * distances
+
+    def __call__(self, distances, *, base_rate=0.5):
+        """Probabilities, 0..1, of the shape of `distances`.
+
+        Args:
+            distances: of features, by `metric`.
+            base_rate: fraction of pairs, before they are looked at, that show one person: .5 where one of two is
+                asked, 1 / people where one of many strangers passes.
+
+        Raises:
+            ValueError: if `base_rate` is not between 0 and 1, or a distance is not finite.
+        """
+        return 1 / (1 + np.exp(-np.clip(self.evidence(distances) + _logit(base_rate), -500, 500)))
+
+    def distance_at(self, probability, *, base_rate=0.5):
+        """The distance at which the probability is this one: a threshold. Negative where no distance reaches it.
+
+        Raises:
+            ValueError: if `probability` or `base_rate` is not between 0 and 1, or `slope` is 0.
+        """
+        if not self.slope:
+            raise ValueError("`slope` must be positive for a threshold. Received: slope=0")
+        return (self.offset + _logit(base_rate) - _logit(probability, "probability")) / self.slope
+
+    def to_dict(self):
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: if `values` are not those of `to_dict`.
+        """
+        if not isinstance(values, dict) or not set(values) <= set(cls.__dataclass_fields__):
+            raise ValueError(f"`values` must be those of `MatchProbability.to_dict`. Received: {values!r:.200}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"`values` must be those of `MatchProbability.to_dict`: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """How far probabilities are from what happened.
+
+    Attributes:
+        bins: (used bins, 3) float64: mean probability, fraction of pairs that show one person, number of pairs.
+        calibration_error: mean of |mean probability - fraction| over all pairs, 0..1 (expected calibration error).
+        brier: mean of (probability - truth)^2, 0..1. A constant .5 gets .25.
+    """
+
+    bins: np.ndarray
+    calibration_error: float
+    brier: float
+
+
+def reliability(probabilities, same, *, bins=15):
+    """Compares probabilities with what is known, in bins of equal width.
+
+    Args:
+        probabilities: (pairs,) 0..1.
+        same: (pairs,) bool.
+        bins: number of bins from 0 to 1. Default 15.
+
+    Returns:
+        `Reliability`.
+
+    Raises:
+        ValueError: if an argument is not as described.
+
+    Reference: Guo et al., On Calibration of Modern Neural Networks (ICML 2017), Section 2; Brier (1950).
+    """
+    probabilities, same = np.asarray(probabilities, float), np.asarray(same, bool)
+    check_count("bins", bins)
+    inside = (probabilities >= 0) & (probabilities <= 1)
+    if probabilities.ndim != 1 or probabilities.shape != same.shape or not len(same) or not inside.all():
+        raise ValueError(
+            "`probabilities` must be one number, 0 to 1, for each pair of `same`. "
+            f"Received: shapes {probabilities.shape} and {same.shape}"
+        )
+    index = np.minimum((probabilities * bins).astype(int), bins - 1)
+    counts = np.bincount(index, minlength=bins)
+    used = counts > 0
+    sums = np.stack([np.bincount(index, values, minlength=bins) for values in (probabilities, same)])
+    error = np.abs(sums[0] - sums[1]).sum() / len(same)
+    table = np.stack([*(sums[:, used] / counts[used]), counts[used]], axis=1)
+    return Reliability(table, float(error), float(((probabilities - same) ** 2).mean()))
+
+
+def known_pairs(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
+                metric="cosine", seed=0):  # fmt: skip
+    """Pairs across cameras to fit `MatchProbability` on: all that show one person, and as many that show two.
+
+    Args:
+        query_features, ...: as for `evaluate_retrieval`.
+        metric: of the distances.
+        seed: of the draw of pairs that show two people.
+
+    Returns:
+        distances, same, queries: (pairs,) float64, bool, and int64, the query of each pair.
+
+    Raises:
+        ValueError: if an argument is not as described.
+    """
+    rng, found = np.random.default_rng(seed), []
+    sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
+    sizes = ("query_features", len(query_features)), ("gallery_features", len(gallery_features))
+    labels = encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, *sizes)
+    for block in pair_blocks(*sides, metric=metric):
+        across = labels.query_cameras[block.rows, None] != labels.gallery_cameras
+        matches, others = (np.flatnonzero((block.kinds == kind) & across) for kind in (MATCH, IMPOSTOR))
+        others = rng.choice(others, min(len(matches), len(others)), replace=False)
+        for same, pairs in ((True, matches), (False, others)):
+            queries = block.rows.start + pairs // len(gallery_features)
+            found.append((block.distances.ravel()[pairs], np.full(len(pairs), same), queries))
+    return tuple(np.concatenate(columns) for columns in zip(*found, strict=True))
+
+
+def _pairs(distances, same):
+    distances, same = np.asarray(distances, float), np.asarray(same)
+    if distances.ndim != 1 or distances.shape != same.shape or same.dtype != bool:
+        raise ValueError(
+            "`distances` and `same` must be one number and one bool for each pair. "
+            f"Received: shapes {distances.shape} and {same.shape}, same of {same.dtype}"
+        )
+    if not np.isfinite(distances).all():
+        raise ValueError("`distances` must be finite. Received: NaN or infinity")
+    if same.all() or not same.any():
+        raise ValueError(
+            f"`same` must hold pairs of both kinds. Received: {int(same.sum())} of {len(same)} are the same"
+        )
+    return distances, same
+
+
+def _logit(rate, name="base_rate"):
+    if not 0 < rate < 1:
+        raise ValueError(f"`{name}` must be between 0 and 1. Received: {name}={rate}")
+    return np.log(rate) - np.log1p(-rate)
+
+
+def _fitted(x, same, prior=None):
+    """(shift, factor) for which shift + factor x are the log-likelihood ratios of the pairs."""
+    try:
+        from scipy.optimize import minimize
+    except ImportError as error:
+        raise ImportError("a fit needs SciPy: pip install keras-osnet[report]", name="scipy") from error
+    positive, negative = same.sum(), (~same).sum()
+    # Platt's targets: finite evidence where the two kinds do not overlap.
+    targets = np.where(same, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    base = np.log(positive / negative)
+    centres, spreads = np.array(prior or ((0, np.inf), (1, np.inf))).T
+
+    def loss(parameters):
+        z = parameters[0] + parameters[1] * x + base
+        off = (parameters - centres) / spreads
+        residual = 1 / (1 + np.exp(-np.clip(z, -500, 500))) - targets
+        value = (np.logaddexp(0, z) - targets * z).sum() + (off**2).sum() / 2
+        return value, np.array([residual.sum(), residual @ x]) + off / spreads
+
+    return map(float, minimize(loss, [0.0, 1.0], jac=True, method="BFGS").x)
