@@ -1,6 +1,6 @@
 """Makes docs/people.jpg: rendered people, a row each, from the folder that recipes/people.py has filled.
 
-python docs/people.py D        D is the --output of recipes/people.py
+python docs/people.py D        D is the --output of recipes/people.py, with at least 2,000 people
 """
 
 import sys
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from PIL import Image
 
-ROWS, COLUMNS, SIZE = 5, 14, (64, 128)
+PEOPLE, COLUMNS, SIZE = (123, 1054, 669, 1968), 12, (64, 128)
 
 
 def sheet(folder):
-    """One image of the first people's first images."""
-    image = Image.new("RGB", (COLUMNS * SIZE[0], ROWS * SIZE[1]))
-    for row in range(ROWS):
-        files = sorted(folder.glob(f"bounding_box_train/{2 * row + 1:06d}_*.jpg"))[:COLUMNS]
+    """One image of some people's first images."""
+    image = Image.new("RGB", (COLUMNS * SIZE[0], len(PEOPLE) * SIZE[1]))
+    for row, person in enumerate(PEOPLE):
+        files = sorted(folder.glob(f"bounding_box_train/{person:06d}_*.jpg"))[:COLUMNS]
         for column, file in enumerate(files):
             image.paste(Image.open(file).resize(SIZE), (column * SIZE[0], row * SIZE[1]))
     return image
