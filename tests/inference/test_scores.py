@@ -132,7 +132,7 @@ def test_the_probability_of_a_match_is_fitted_on_a_side_and_measured_on_people_i
     pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
     rng = np.random.default_rng(3)
     people = np.repeat(np.arange(40), 4)
-    features = np.eye(40)[people] + rng.normal(scale=0.25, size=(160, 40))
+    features = np.eye(40)[people] + rng.normal(scale=0.15, size=(160, 40))
     cameras = np.tile([1, 1, 2, 2], 40)
     first, labels = cameras == 1, list(zip(people.tolist(), cameras.tolist(), strict=True))
     side = Splits((), *(records(*(label for label in labels if label[1] == camera)) for camera in (1, 2)))
