@@ -1,0 +1,148 @@
+"""How sure a score is, and whether two networks differ: resampling of queries or of the people in them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_osnet.metrics.arguments import check_count
+from keras_osnet.metrics.pairs import pair_blocks
+
+RESAMPLES = 10_000
+CHUNK = 2**22  # numbers that are drawn at a time
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its bootstrap interval.
+
+    Attributes:
+        value: the mean.
+        low, high: ends of the interval.
+        level: how often such an interval covers the mean of the population, 0..1.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The difference of two networks on the same queries.
+
+    Attributes:
+        difference: `Estimate` of mean(first) - mean(second).
+        p_value: how often a difference at least as large comes about if it is chance which network is which, 0..1.
+    """
+
+    difference: Estimate
+    p_value: float
+
+
+def query_scores(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
+                 metric="euclidean"):  # fmt: skip
+    """The scores of each query, whose means are mAP and Rank-1 of `evaluate_retrieval`.
+
+    Args:
+        All as for `evaluate_retrieval`.
+
+    Returns:
+        average_precision, rank1: (queries,) float64, NaN for queries without a match under another camera.
+
+    Raises:
+        ValueError: as `evaluate_retrieval`.
+    """
+    sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
+    precisions, ranks = zip(*(block.scores() for block in pair_blocks(*sides, metric=metric)), strict=True)
+    precision, rank = np.concatenate(precisions), np.concatenate(ranks)
+    return precision, np.where(np.isnan(precision), np.nan, rank == 1)
+
+
+def bootstrap(values, *, groups=None, level=0.95, resamples=RESAMPLES, seed=0):
+    """The mean of scores with a percentile bootstrap interval.
+
+    Args:
+        values: (queries,) scores; NaN ones are left out.
+        groups: (queries,) identities. They are drawn with all their queries, which are no independent samples. Default:
+            each query alone.
+        level: of the interval, 0..1.
+        resamples: how often is drawn. Default 10,000.
+        seed: of the draws.
+
+    Returns:
+        `Estimate`.
+
+    Raises:
+        ValueError: if an argument is not as described.
+
+    Reference: Efron & Tibshirani, An Introduction to the Bootstrap (1993), Chapter 13.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must be between 0 and 1. Received: level={level}")
+    sums, counts = _grouped(values, groups)
+    means = np.concatenate([(drawn @ sums) / (drawn @ counts) for drawn in _drawn(len(sums), resamples, seed)])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Estimate(float(sums.sum() / counts.sum()), float(low), float(high), level)
+
+
+def compare(first, second, *, groups=None, level=0.95, resamples=RESAMPLES, seed=0):
+    """Whether two networks differ on the same queries: a paired permutation test.
+
+    Under the null hypothesis the two scores of a group may be swapped. The p-value is the fraction of random swaps, the
+    observed one among them, whose difference of means is at least as large as the observed one.
+
+    Args:
+        first, second: (queries,) scores of two networks; queries that are NaN in one are left out.
+        groups, level, resamples, seed: as for `bootstrap`.
+
+    Returns:
+        `Comparison`.
+
+    Raises:
+        ValueError: if an argument is not as described.
+
+    Reference: Fisher, The Design of Experiments (1935), Section 21; Phipson & Smyth, Permutation p-values should never
+    be zero (2010).
+    """
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    if first.shape != second.shape:
+        raise ValueError(
+            f"`first` and `second` must be scores of the same queries. Received: shapes {first.shape}, {second.shape}"
+        )
+    differences = first - second
+    sums, _ = _grouped(differences, groups)
+    rng, reached = np.random.default_rng((seed, 1)), 0
+    for size in _sizes(len(sums), resamples):
+        swapped = (2.0 * rng.integers(0, 2, (size, len(sums))) - 1) @ sums
+        reached += int((np.abs(swapped) >= abs(sums.sum()) * (1 - 1e-12)).sum())
+    estimate = bootstrap(differences, groups=groups, level=level, resamples=resamples, seed=seed)
+    return Comparison(estimate, (reached + 1) / (resamples + 1))
+
+
+def _grouped(values, groups):
+    """Sum and number of the values of each group."""
+    values = np.asarray(values, float)
+    if values.ndim != 1 or np.isinf(values).any() or np.isnan(values).all():
+        raise ValueError(f"the scores must be one finite number for each query. Received: shape {values.shape}")
+    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
+    if groups.shape != values.shape:
+        raise ValueError(
+            f"`groups` must be one identity for each query. Received: shapes {groups.shape} and {values.shape}"
+        )
+    known = ~np.isnan(values)
+    index = np.unique(groups[known], return_inverse=True)[1]
+    return np.bincount(index, values[known]), np.bincount(index).astype(float)
+
+
+def _drawn(count, resamples, seed):
+    """How often each of `count` groups is drawn, (some resamples, count) at a time."""
+    rng = np.random.default_rng(seed)
+    for size in _sizes(count, resamples):
+        yield rng.multinomial(count, np.full(count, 1 / count), size).astype(float)
+
+
+def _sizes(count, resamples):
+    check_count("resamples", resamples)
+    most = max(1, CHUNK // count)
+    return [most] * (resamples // most) + [resamples % most] * bool(resamples % most)

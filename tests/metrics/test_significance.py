@@ -1,0 +1,87 @@
+"""Intervals and paired tests, against all cases that there are, and against plain loops."""
+
+import itertools
+import statistics
+
+import numpy as np
+import pytest
+
+from keras_osnet.metrics import evaluate_retrieval
+from keras_osnet.metrics.significance import bootstrap, compare, query_scores
+
+
+def test_the_means_of_the_queries_are_the_scores_of_retrieval():
+    rng = np.random.default_rng(1)
+    sides = [(rng.normal(size=(n, 6)), rng.integers(0, 9, n), rng.integers(0, 3, n)) for n in (60, 90)]
+    precision, rank1 = query_scores(*sides[0], *sides[1], metric="cosine")
+    scores = evaluate_retrieval(*sides[0], *sides[1], metric="cosine")
+    assert np.nanmean(precision) == pytest.approx(scores.mAP)
+    assert np.nanmean(rank1) == pytest.approx(scores.cmc[0])
+
+
+def test_intervals_are_those_of_all_resamples_in_a_thousand_cases():
+    rng = np.random.default_rng(4)
+    indices = np.array(list(itertools.product(range(4), repeat=4)))
+    for case in range(1000):
+        values = rng.random(4).round(2)
+        means = values[indices].mean(axis=1)  # of the 4^4 ways to draw four of four
+        found = bootstrap(values, level=0.8, resamples=4000, seed=case)
+        assert found.value == pytest.approx(statistics.mean(values))
+        for end, fraction in ((found.low, 0.1), (found.high, 0.9)):
+            # Four standard deviations of 4,000 draws around the exact quantile.
+            spread = 4 * np.sqrt(0.1 * 0.9 / 4000)
+            assert (means < end - 1e-9).mean() - spread <= fraction <= (means <= end + 1e-9).mean() + spread
+
+
+def test_queries_of_one_person_are_drawn_together():
+    values, people = [0.0, 0.0, 0.0, 1.0], [7, 7, 7, 8]
+    # Persons drawn: 7 7, 7 8, 8 7, 8 8, with means 0, 1 / 4, 1 / 4, 1.
+    found = bootstrap(values, groups=people, level=0.4, resamples=20_000)
+    assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
+    assert bootstrap(values, groups=people, level=0.9).high == 1.0
+
+
+def exact_p_value(differences):
+    """Of all ways to give the signs."""
+    observed = abs(sum(differences))
+    flips = list(itertools.product((-1, 1), repeat=len(differences)))
+    return sum(abs(np.dot(signs, differences)) >= observed - 1e-12 for signs in flips) / len(flips)
+
+
+def test_p_values_are_those_of_all_swaps_in_a_thousand_cases():
+    rng = np.random.default_rng(2)
+    for case in range(1000):
+        first, second = rng.random((2, 6)).round(2)
+        exact = exact_p_value(first - second)
+        found = compare(first, second, resamples=2000, seed=case).p_value
+        # Four standard deviations of 2,000 draws.
+        assert found == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 2000) + 1e-3)
+
+
+def test_a_difference_in_every_query_is_real_and_none_is_not():
+    rng = np.random.default_rng(3)
+    second = rng.random(200)
+    better = compare(second + 0.05, second)
+    assert better.p_value < 0.001
+    assert better.difference.low == pytest.approx(0.05) == better.difference.high
+    same = compare(second, second)
+    assert (same.p_value, same.difference.value) == (1.0, 0.0)
+
+
+def test_queries_without_a_match_are_left_out():
+    assert bootstrap([0.5, np.nan, 0.5]).value == 0.5
+    assert compare([1.0, np.nan, 0.5], [0.5, 0.9, np.nan]).difference.value == 0.5
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: bootstrap([[0.5]]), "each query"),
+    (lambda: bootstrap([np.nan]), "each query"),
+    (lambda: bootstrap([0.5, np.inf]), "finite"),
+    (lambda: bootstrap([0.5, 0.6], groups=[1]), "groups"),
+    (lambda: bootstrap([0.5], level=1.0), "level"),
+    (lambda: bootstrap([0.5], resamples=0), "resamples"),
+    (lambda: compare([0.5], [0.5, 0.6]), "same queries"),
+])  # fmt: skip
+def test_bad_arguments_are_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
