@@ -1,7 +1,9 @@
 """OSNet for Keras 3: omni-scale feature learning for person re-identification."""
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,5 +83,11 @@ def _register():
     __getattr__("complexity")  # the function, which has the name of its module
 
 
-if find_spec("keras"):
+def _is_command():
+    """Whether this process is `keras-osnet` or `python -m keras_osnet`: its script imports Keras, without notices."""
+    program = Path(*sys.argv[:1]).name
+    return program.startswith("keras-osnet") or (program == "-m" and "keras_osnet" in sys.orig_argv)
+
+
+if find_spec("keras") and not _is_command():
     _register()

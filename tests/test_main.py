@@ -40,6 +40,13 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones(monkeypatch, caps
     assert arguments[:1] == () or "reid" in capsys.readouterr().err
 
 
+def test_the_command_prints_what_the_script_prints_and_no_notice_of_tensorflow():
+    command = [sys.executable, "-m", "keras_osnet", "weights", "list", "elephant"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    message = "error: `word` must be in the name or training set of a preset. Received: 'elephant'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+
+
 def test_a_copy_runs_where_it_lies(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     call(monkeypatch, "copy", "cifar")

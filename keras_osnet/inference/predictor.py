@@ -186,12 +186,20 @@ def _by_tensorflow(network):
 
 def _by_jax(network):
     """Every batch size is compiled anew, for seconds: batches are padded to powers of two."""
+    import jax
+
+    def compute(trainable, others, images):
+        return network.stateless_call(trainable, others, images, training=False)[0]
+
+    # XLA's optimization makes batches 15 % faster, and a single image not; without it, the first one is there earlier.
+    one, many = jax.jit(compute, compiler_options={"xla_backend_optimization_level": 0}), jax.jit(compute)
 
     def predict(batch):
         count = len(batch)
         padding = np.zeros(((1 << (count - 1).bit_length()) - count, *batch.shape[1:]), batch.dtype)
-        outputs = network.predict_on_batch(np.concatenate([batch, padding]))
-        return {name: rows[:count] for name, rows in outputs.items()}
+        weights = [[w.value for w in each] for each in (network.trainable_variables, network.non_trainable_variables)]
+        outputs = (one if count == 1 else many)(*weights, np.concatenate([batch, padding]))
+        return {name: np.asarray(rows)[:count] for name, rows in outputs.items()}
 
     return predict
 

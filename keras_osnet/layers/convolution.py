@@ -6,12 +6,13 @@ from keras import ops
 
 from keras_osnet.layers.checks import count, flag, known
 from keras_osnet.layers.composite import Composite
+from keras_osnet.layers.initial import Scaled
 from keras_osnet.layers.norms import NORMS, BatchNorm, array_of
 
 # PyTorch's kaiming_normal_(mode="fan_out"). Of a depthwise kernel (k, k, C, 1) Keras takes C k k for the fan-in and
 # k k for the fan-out, PyTorch the other way round: the same number has the other name.
-HE_FAN_OUT = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-HE_DEPTHWISE = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
+HE_FAN_OUT = Scaled(2.0, "fan_out", "untruncated_normal")
+HE_DEPTHWISE = Scaled(2.0, "fan_in", "untruncated_normal")
 
 
 def fresh(initializer):

@@ -1,10 +1,13 @@
 """Normalisation layers with PyTorch's arithmetic and TensorFlow's fused op."""
 
+from functools import partial
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_osnet.layers.checks import flag, number
+from keras_osnet.layers.initial import values
 
 
 def array_of(variable):
@@ -43,6 +46,7 @@ class BatchNorm(keras.layers.BatchNormalization):
             raise ValueError(f"`axis` must be -1 and `renorm` False. Received: axis={self.axis}, renorm={self.renorm}")
 
     def add_weight(self, *, trainable=True, **options):
+        options["initializer"] = partial(values, keras.initializers.get(options["initializer"]))
         if trainable:
             return super().add_weight(trainable=True, **options)
         # Each replica sees images of its own: the running statistics are the mean over replicas, computed when they

@@ -7,6 +7,7 @@ from keras import ops
 from keras_osnet.layers import BatchNorm
 from keras_osnet.layers.checks import count, number
 from keras_osnet.layers.composite import Composite
+from keras_osnet.layers.initial import Normal
 from keras_osnet.layers.norms import array_of
 
 
@@ -44,7 +45,8 @@ class Embedding(Composite):
     def __init__(self, units=512, dtype=None, **kwargs):
         super().__init__(dtype=full_precision(dtype), **kwargs)
         self.units = count("units", units)
-        self.dense = keras.layers.Dense(units, name="dense", **dense_settings(self.dtype_policy))
+        settings = dense_settings(self.dtype_policy) | {"kernel_initializer": Normal(stddev=0.01)}
+        self.dense = keras.layers.Dense(units, name="dense", **settings)
         self.norm = BatchNorm(dtype=self.dtype_policy, name="norm")
 
     def flow(self, inputs, run):

@@ -8,6 +8,7 @@ import keras
 
 from keras_osnet.layers.checks import count, known, number
 from keras_osnet.layers.composite import changed_parts, restore_parts
+from keras_osnet.layers.initial import undrawn
 from keras_osnet.models.network import Network
 from keras_osnet.models.structure import POOLINGS, STEMS, channels, layers_of, settings_of, smallest_side
 from keras_osnet.models.variants import VARIANTS
@@ -119,8 +120,9 @@ class OSNet(Network):
             raise ValueError(f"`width` must be .0625 or more, for conv1 to keep 4 channels. Received: width={width}")
         policy = _policy(dtype)
         x = inputs = keras.Input(_input_shape(input_shape, stem), name="picture")
-        for layer in layers_of(**settings, dtype=policy):
-            x = layer(x)
+        with undrawn(weights is not None):
+            for layer in layers_of(**settings, dtype=policy):
+                x = layer(x)
         super().__init__(inputs, x, name=name or f"{variant}_x{width:g}".replace(".", "_"))
         self._describe(policy, **settings)
         if weights is not None:

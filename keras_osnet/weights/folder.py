@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from keras_osnet.files import read_json, reading, write_atomically, write_json
+from keras_osnet.layers.initial import undrawn
 from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.bounds import check_size, room
 from keras_osnet.weights.keras_file import fill_from_h5
@@ -72,7 +73,8 @@ def load_folder(folder):
         settings = dict(facts["network"])
         check_size(settings, room(weights.stat().st_size))
         values = {key: value for key, value in facts["preprocessing"].items() if key not in ("height", "width")}
-        network = OSNet(**settings, preprocessing=Preprocessing(**values))
+        with undrawn():
+            network = OSNet(**settings, preprocessing=Preprocessing(**values))
         card = _card(facts["card"])
     fill_from_h5(network, weights)
     return network, card

@@ -13,6 +13,7 @@ import h5py
 import keras
 
 from keras_osnet.files import open_zip, reading
+from keras_osnet.layers.initial import undrawn
 from keras_osnet.weights.bounds import SIZES, check_size, check_values, room
 
 LARGEST_CONFIG = 2**22  # bytes
@@ -30,7 +31,7 @@ def load_keras(path):
     with reading(path, "a .keras file of a network"):
         with open(path, "rb") as file:
             _check_archive(file)
-        with _with_suffix(path, ".keras") as named:
+        with _with_suffix(path, ".keras") as named, undrawn():
             network = keras.saving.load_model(named, compile=False, safe_mode=True)
         if not isinstance(network, keras.Model):
             raise ValueError(f"it holds a {type(network).__name__}")

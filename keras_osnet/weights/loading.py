@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 
 from keras_osnet.files import reading
+from keras_osnet.layers.initial import undrawn
 from keras_osnet.weights.folder import load_folder
 from keras_osnet.weights.formats import STATES
 from keras_osnet.weights.keras_file import fill_from_h5, load_keras, settings_of_h5
@@ -72,12 +73,14 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, classifie
         with reading(source.path, "an OSNet"):
             settings = asdict(settings_of(state))
         _check_asked(asked, settings, source)
-        network = OSNet(**size | settings | head | changes)
+        with undrawn():
+            network = OSNet(**size | settings | head | changes)
         return network, _kept(network, _assign(network, source, state, stripped), source)
     if source.format == "h5":
         settings = settings_of_h5(source.path)
         _check_asked({"width": width} if width else {}, settings, source)
-        filled = OSNet(**size | settings | asked)
+        with undrawn():
+            filled = OSNet(**size | settings | asked)
         fill_from_h5(filled, source.path)
         return _with_changes(filled, head | changes, source)
     if source.format == "folder":
@@ -127,7 +130,8 @@ def _with_changes(network, changes, source):
     """The network as the changes say, and the report."""
     if all(network.settings[name] == value for name, value in changes.items()):
         return network, _kept(network, LoadReport(len(network.weights)), source)
-    made = network.with_head(None) if changes == {"classes": None} else type(network)(**network.settings | changes)
+    with undrawn():
+        made = network.with_head(None) if changes == {"classes": None} else type(network)(**network.settings | changes)
     return made, _kept(made, _copy(made, network, source), source)
 
 

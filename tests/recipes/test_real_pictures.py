@@ -10,6 +10,8 @@ from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.data import load, pipeline
 from keras_osnet.export import run_tflite, to_tflite
 from keras_osnet.inference.scores import score_splits
+from keras_osnet.weights import PRESETS
+from tests.weights.servers import serving
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 PICTURES, WEIGHTS = SHARED / "data" / "market1501.tar.xz", SHARED / "weights" / "osnet_x0_25_market1501.pth"
@@ -28,8 +30,17 @@ def splits(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def network():
-    return OSNet(width=0.25, weights=WEIGHTS)
+def network(tmp_path_factory):
+    """The preset, by its name alone, from a server on this machine."""
+    name = "osnet_x0_25_market1501"
+    files = {PRESETS[name].file: WEIGHTS.read_bytes()}
+    with serving(files) as (address, asked), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_OSNET_MIRROR", address)
+        patch.setenv("KERAS_OSNET_CACHE", str(tmp_path_factory.mktemp("cache")))
+        network = OSNet.from_preset(name)
+    assert asked == list(files)
+    assert network.load_report.preset == name
+    return network
 
 
 @pytest.fixture(scope="module")
