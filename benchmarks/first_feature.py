@@ -6,7 +6,8 @@
 Each environment runs the rows whose packages it has. The environment that runs this file writes the networks, and
 needs TensorFlow, onnx and LiteRT for it; torchreid's is written by the environment that has torchreid. Every figure is
 the median over processes of their own. A first feature contains the start of Python, all imports, reading the network,
-and reading one JPEG file of 128 x 64 pixels. Rates are of calls with 1, 8 and 32 such files.
+and reading one JPEG file of 128 x 64 pixels: in seconds, and in CPU seconds of all threads, which another load changes
+less. Rates are of calls with 1, 8 and 32 such files.
 """
 
 import json
@@ -58,9 +59,8 @@ def feature_of(path):
 def features_of(paths):
     return np.stack([feature_of(path) for path in paths])
 """
-# torchreid's import asks for packages that its extractor does not need. Only the modules that it needs are imported,
-# and of torchvision too, which would check the binary of its operators.
-TORCHREID_MODULES = """
+# Without its __init__, torchvision does not check the binary of its operators, which torchreid does not use.
+WITHOUT_INIT = """
 import importlib.util, sys, types
 def without_init(name, *parts):
     folder = importlib.util.find_spec(name.split(".")[0]).submodule_search_locations[0]
@@ -68,6 +68,10 @@ def without_init(name, *parts):
     sys.modules[name].__path__ = ["/".join([folder, *parts])]
     return sys.modules[name]
 without_init("torchvision")
+"""
+# torchreid's import asks for packages that its extractor does not need. Here only the modules that it needs are
+# imported.
+TORCHREID_MODULES = f"""{WITHOUT_INIT}
 reid = without_init("torchreid.reid.utils", "reid", "utils")
 without_init("torchreid.reid", "reid")
 without_init("torchreid")
@@ -75,10 +79,11 @@ from torchreid.reid.utils import tools, torchtools
 reid.check_isfile, reid.load_pretrained_weights = tools.check_isfile, torchtools.load_pretrained_weights
 reid.compute_model_complexity = None
 """
-TORCHREID = f"""{TORCHREID_MODULES}
-from torchreid.reid.utils.feature_extractor import FeatureExtractor
+EXTRACTOR = """
 features_of = FeatureExtractor(network.rsplit("/", 1)[1][:-4], network, device="cpu", verbose=False)
 """
+TORCHREID = f"{WITHOUT_INIT}from torchreid.reid.utils import FeatureExtractor{EXTRACTOR}"
+TORCHREID_PART = f"{TORCHREID_MODULES}from torchreid.reid.utils.feature_extractor import FeatureExtractor{EXTRACTOR}"
 WRITE_TORCHREID = f"""{TORCHREID_MODULES}
 import torch
 from torchreid.reid.models import osnet
@@ -90,7 +95,7 @@ torch.save({{"state_dict": model.state_dict()}}, sys.argv[1])
 MEASURED = """
 import json, time
 features_of(paths[:1])
-first, rates = time.time(), {}
+first, cpu, rates = time.time(), time.process_time(), {}
 for count in batches:
     features_of(paths[:count])
     seconds = []
@@ -99,7 +104,7 @@ for count in batches:
         features_of(paths[:count])
         seconds.append(time.perf_counter() - began)
     rates[count] = count / sorted(seconds)[len(seconds) // 2]
-print(json.dumps([first, rates]))
+print(json.dumps([first, cpu, rates]))
 """
 
 
@@ -113,16 +118,29 @@ class Way:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+TORCH = ("torch", "torchvision", "torchreid")
 WAYS = {
     **{
         f"keras_osnet, Keras on {backend}": Way(OURS, ".keras", ("keras", backend), {"KERAS_BACKEND": backend})
         for backend in ("tensorflow", "jax", "torch")
     },
+    # As a user may set it: what one process compiles, the next ones read.
+    "keras_osnet, Keras on jax, compiled": Way(
+        OURS,
+        ".keras",
+        ("keras", "jax"),
+        {
+            "KERAS_BACKEND": "jax",
+            "JAX_COMPILATION_CACHE_DIR": "compiled",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        },
+    ),
     "keras_osnet, LiteRT": Way(OURS, ".tflite", ("ai_edge_litert",)),
     "keras_osnet, ONNX Runtime": Way(OURS, ".onnx", ("onnxruntime",)),
     "LiteRT and Pillow": Way(LITERT, ".tflite", ("ai_edge_litert",)),
     "ONNX Runtime and Pillow": Way(ONNX_RUNTIME, ".onnx", ("onnxruntime",)),
-    "torchreid": Way(TORCHREID, ".pth", ("torch", "torchvision", "torchreid")),
+    "torchreid": Way(TORCHREID, ".pth", (*TORCH, "cv2", "gdown", "h5py", "scipy", "tensorboard", "yacs")),
+    "torchreid, the extractor's modules": Way(TORCHREID_PART, ".pth", TORCH),
 }
 # TensorFlow as the recipes set it.
 ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1", "PYTHONPATH": str(ROOT)}
@@ -162,7 +180,7 @@ def packages_of(python):
 
 
 def measured(python, way, network, paths):
-    """Seconds from the start of the process to the first feature, and images per second by batch size."""
+    """Seconds and CPU seconds from the start of the process to the first feature, and images per second by batch."""
     begin = f"network, paths, batches, least = {str(network)!r}, {paths!r}, {BATCHES!r}, {SECONDS!r}\n"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
     environment |= ENVIRONMENT | way.environment
@@ -171,8 +189,8 @@ def measured(python, way, network, paths):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=network.parent)
     if done.returncode:
         raise RuntimeError(f"{python} failed:\n{done.stderr[-2000:]}")
-    first, rates = json.loads(done.stdout.splitlines()[-1])
-    return [first - began, *rates.values()]
+    first, cpu, rates = json.loads(done.stdout.splitlines()[-1])
+    return [first - began, cpu, *rates.values()]
 
 
 def main(
@@ -197,18 +215,21 @@ def main(
         available = {each: packages_of(each) for each in python}
         for width in widths:
             print(f"\n{name_of(width)}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, median of {repeats}")
-            print(f"{'':34}{'Keras':>10}{'first, s':>10}" + "".join(f"{f'batch {count}':>10}" for count in BATCHES))
+            print(
+                f"{'':36}{'Keras':>10}{'first, s':>10}{'CPU s':>8}"
+                + "".join(f"{f'batch {count}':>10}" for count in BATCHES)
+            )
             for name, way in chosen.items():
                 for each, packages in available.items():
                     if set(way.packages) <= packages:
                         network = folder / f"{name_of(width)}{way.suffix}"
-                        if way.program == TORCHREID and not network.exists():
+                        if way.suffix == ".pth" and not network.exists():
                             subprocess.run([each, "-c", WRITE_TORCHREID, str(network)], check=True)
                         rows = [measured(each, way, network, paths) for _ in range(repeats)]
-                        first, *rates = (statistics.median(column) for column in zip(*rows, strict=True))
+                        first, cpu, *rates = (statistics.median(column) for column in zip(*rows, strict=True))
                         installed = "installed" if "keras" in packages else "no"
                         print(
-                            f"{name:34}{installed:>10}{first:10.2f}" + "".join(f"{rate:10.1f}" for rate in rates),
+                            f"{name:36}{installed:>10}{first:10.2f}{cpu:8.2f}" + "".join(f"{r:10.1f}" for r in rates),
                             flush=True,
                         )
 
