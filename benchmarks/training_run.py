@@ -77,10 +77,10 @@ def one(folder, width, steps, batch_size=16, height=256, accumulate=1, workers=1
         coarse = random.integers(0, 255, (16, 8, 3)).astype("uint8")
         Image.fromarray(coarse).resize((64, 128), Image.BICUBIC).save(path, quality=90)
 
-    def batches(step, shard=(0, 1)):
+    def batches(first_step, shard=(0, 1)):
         return training_batches(
             paths, np.arange(count) % 751, size=(height, height // 2), batch_size=batch_size, seed=0, epochs=10**6,
-            augmentation=Augmentation(0.5, 0.5, 0.5), first_step=step, shard=shard,
+            augmentation=Augmentation(0.5, 0.5, 0.5), first_step=first_step, shard=shard,
         )  # fmt: skip
 
     began, ends = time.perf_counter(), []

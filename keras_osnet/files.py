@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, locked where two processes may write them, and read within bounds."""
+"""Files that are complete or absent, locks between processes, and bounded reading."""
 
 import errno
 import glob
@@ -58,13 +58,13 @@ def write_atomically(path, content):
 
 
 def require_writable(path):
-    """Checks that a file can be written, before the work whose result it is to hold. Nothing is left behind.
+    """Checks that a file can be written, before long work. It leaves no file.
 
     Args:
-        path: file to write. Neither it nor its folder need exist.
+        path: file to write. It and its folder need not exist.
 
     Raises:
-        OSError: if it is a folder, or its folder, or the nearest one above that exists, cannot be written to.
+        OSError: if the path is a folder, or its nearest existing parent folder cannot be written to.
     """
     path = Path(path)
     folder = next(each for each in path.absolute().parents if os.path.lexists(each))
@@ -143,7 +143,7 @@ def locked(path, *, seconds=60.0):
 
     Args:
         path: file or folder to change. It need not exist; its parent folder must.
-        seconds: how long to wait for another holder. 0: do not wait.
+        seconds: time to wait for another holder. 0: do not wait.
 
     Raises:
         TimeoutError: if another process still holds the lock after `seconds`.
@@ -164,15 +164,15 @@ def locked(path, *, seconds=60.0):
 
 @contextmanager
 def reading(path, form, keep=()):
-    """Turns whatever a library raises about the content of `path` into one ValueError that names the file.
+    """Turns every exception about the content of `path` into a ValueError that names the file.
 
-    Libraries document few of their exceptions: a damaged archive alone raises BadZipFile, KeyError, TypeError and more.
+    Libraries document few of their exceptions: a damaged archive may raise BadZipFile, KeyError, TypeError and others.
     Errors of the file system and MemoryError keep their type.
 
     Args:
         path: file to read.
-        form: what it must be, for the message: "a PyTorch checkpoint".
-        keep: exception types to pass on as they are.
+        form: required form of the file, for the message: "a PyTorch checkpoint".
+        keep: exception types that keep their type.
 
     Raises:
         ValueError: if the content is not of that form.
@@ -205,7 +205,7 @@ def open_zip(file):
     """
     file.seek(max(file.seek(0, os.SEEK_END) - 2**16 - 22, 0))
     tail = file.read()
-    # The record at the end, and its 64-bit form before it, which `zipfile` prefers: where each says the list's size.
+    # Signatures of the record at the end and of its 64-bit form, which `zipfile` prefers; where the list's size is.
     for record, first, last in ((b"PK\x05\x06", 12, 16), (b"PK\x06\x06", 40, 48)):
         start = tail.rfind(record)
         if start >= 0 and int.from_bytes(tail[start + first : start + last], "little") > LARGEST_ZIP_LIST:

@@ -1,4 +1,4 @@
-"""From RGB levels to what the network was trained on."""
+"""Preprocessing of images: size, range and normalisation."""
 
 import math
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ RESIZINGS = ("bilinear",)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How RGB images become the input of a network: resized to its input size, then (x / scale - mean) / std.
+    """Preprocessing of RGB images for a network: resizing to its input size, then (x / scale - mean) / std.
 
     Args:
-        mean, std: of each channel, of levels divided by `scale`. Default: ImageNet's.
+        mean, std: mean and standard deviation of each channel, after division by `scale`. Default: ImageNet's.
         scale: level that becomes 1. Default 255.
-        resizing: row of `RESIZINGS`, antialiased as Pillow does, rounded to whole levels.
+        resizing: row of `RESIZINGS`, antialiased as in Pillow and rounded to whole levels.
 
     Raises:
         ValueError: if a number is not finite, `scale` or a value of `std` is not positive, or `resizing` is unknown.
@@ -46,10 +46,10 @@ def preprocess_input(images, preprocessing=IMAGENET):
 
     Args:
         images: (..., 3) RGB levels 0..255, NumPy or tensor, of any numeric type.
-        preprocessing: of the network, `model.preprocessing`.
+        preprocessing: `Preprocessing` of the network, `model.preprocessing`. Default: ImageNet's.
 
     Returns:
-        float32 of the same shape, NumPy for NumPy.
+        float32 of the same shape: an array for an array, a tensor for a tensor.
 
     Raises:
         ValueError: if the last axis is not RGB.
@@ -61,7 +61,7 @@ def preprocess_input(images, preprocessing=IMAGENET):
     scale = preprocessing.scale
     mean, std = (np.array(values, "float32") for values in (preprocessing.mean, preprocessing.std))
     if isinstance(images, np.ndarray):
-        # Along whole rows of pixels: along an axis of three, NumPy takes 20 times as long.
+        # On whole rows of pixels: on an axis of three, NumPy takes 20 times as long.
         pixels = images.shape[-2] if images.ndim > 1 else 1
         rows = images.astype("float32", order="C").reshape(*images.shape[:-2], 3 * pixels)
         rows -= np.tile(scale * mean, pixels)

@@ -36,7 +36,7 @@ from keras_osnet import PRESETS, VARIANTS, OSNet, complexity
 from keras_osnet.files import read_json
 from keras_osnet.inference.scores import milliseconds
 from keras_osnet.training.signals import SIGNALS, Stopped
-from keras_osnet.training.work_dir import check_settings, claim, held
+from keras_osnet.training.work_dir import claimed
 
 # The paper's R1 and mAP on Market-1501: Table 5 by model, Table 6 by (width, resolution).
 TABLE_5 = {
@@ -52,7 +52,6 @@ TABLE_6 = {
 
 PIN = getattr(os, "sched_setaffinity", None)  # not on macOS: there the jobs share all cores
 NO_SETTINGS = ("data_dir", "work_dir", "seeds", "jobs")  # they change no score
-ONE = tf.distribute.get_strategy()
 
 
 @dataclass(frozen=True)
@@ -201,9 +200,8 @@ def train_all(settings, rows):
     cores, free = sorted(os.sched_getaffinity(0)) if PIN else list(range(os.cpu_count())), Queue()
     if not 1 <= settings.jobs <= len(cores):
         raise ValueError(f"`jobs` must be 1 to {len(cores)}, the cores of this machine. Received: jobs={settings.jobs}")
-    # Scores of finished runs are taken as they are: the folder must be of the same settings.
+    # Scores of finished runs are read as they are: the folder must be of a run with the same settings.
     identity = {name: value for name, value in asdict(settings).items() if name not in NO_SETTINGS}
-    check_settings(settings.work_dir, identity)
     for job in range(settings.jobs):
         free.put(set(cores[job :: settings.jobs]))
 
@@ -217,11 +215,9 @@ def train_all(settings, rows):
 
     # Seed by seed, so that an interrupted table has all networks with fewer seeds.
     tasks = [(row, seed) for seed, row in product(range(settings.seeds), rows.items())]
-    scores = []
-    with held(settings.work_dir, ONE), ThreadPoolExecutor(settings.jobs) as pool, child_processes() as run:
-        for found in pool.map(one, tasks):
-            claim(settings.work_dir, identity, ONE)
-            scores.append(found)
+    folder = claimed(settings.work_dir, identity, tf.distribute.get_strategy())
+    with folder, ThreadPoolExecutor(settings.jobs) as pool, child_processes() as run:
+        scores = list(pool.map(one, tasks))
     return np.array(scores).reshape(settings.seeds, len(rows), 2).swapaxes(0, 1)
 
 
@@ -283,9 +279,7 @@ def parse():
     return partial(ablate, tyro.cli(Ablation, description=__doc__))
 
 
-def main():
-    app.main(parse)
-
+main = partial(app.execute, parse)
 
 if __name__ == "__main__":
     main()

@@ -1,11 +1,11 @@
-"""The command line that all recipes share: rows as subcommands of `train`, further verbs, errors in one line."""
+"""What all recipes share: the command line, settings, and the verbs that are alike."""
 
 # ruff: noqa: E402 (TensorFlow reads the environment when it is imported)
 
 import os
 
-# Before TensorFlow is imported. Its log has nothing for a user. On CPUs without AVX-512 it leaves oneDNN off, which
-# makes a training step 1.6 times as long (recipes/README.md).
+# TensorFlow's log has nothing for a user. On CPUs without AVX-512 it leaves oneDNN off, and a training step takes 1.6
+# times as long (recipes/README.md).
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
@@ -14,7 +14,7 @@ import json
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from functools import partial, wraps
 from pathlib import Path
 from typing import Literal
@@ -47,26 +47,28 @@ with _without_notices():
     import keras
     import tensorflow as tf
 
+from keras_osnet.data import pipeline
+from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.listing import list_images
 from keras_osnet.files import writing_atomically
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.metrics.search import search as nearest
-from keras_osnet.training.settings import Execution
+from keras_osnet.training.settings import Execution, Numerics, Optimization
 from keras_osnet.training.signals import Stopped
 from keras_osnet.training.strategies import missing_workers_named
-from keras_osnet.training.work_dir import check_settings, claim, held
-from keras_osnet.weights import load_network
+from keras_osnet.training.work_dir import claimed
+from keras_osnet.weights import load_network, locate
 
 tf.get_logger().setLevel("ERROR")
 Metric = Literal["euclidean", "cosine"]
-DATA = Path("runs/data")  # where built-in sets are rendered
-RESTART = 138  # exit status by which Kubeflow knows an error that a restart may mend: another worker is gone
+DATA = Path("runs/data")  # folder of built-in sets
+RESTART = 138  # exit status after which Kubeflow restarts a worker: another worker is gone
 ERRORS = (ValueError, OSError, FloatingPointError, ImportError, MemoryError)
 
 
 @dataclass(frozen=True)
 class Run(Execution):
-    """A training: the settings that identify it, its folders, and how it is carried out."""
+    """A run: the settings that identify it, its folders, and how it is carried out."""
 
     settings: object
     data_dir: Path
@@ -75,15 +77,53 @@ class Run(Execution):
     """Folder for all results. A run with the same folder resumes an interrupted training."""
 
 
-def runs(rows, make, built_in=(), **execution):
-    """Returns name -> run of a table of settings. Rows of built-in sets need no `--data-dir`.
+@dataclass(frozen=True, kw_only=True)
+class PersonSettings(Numerics, Optimization, Augmentation):
+    """Settings of the recipes for images of people."""
+
+    dataset: str
+    """Row of keras_osnet.DATASETS."""
+    variant: str = "osnet"
+    """Row of keras_osnet.VARIANTS."""
+    width: float = 1.0
+    """Width multiplier beta."""
+    resolution: float = 1.0
+    """Resolution multiplier gamma, of 256 x 128."""
+    weights: str | None = None
+    """Weights to start from: a preset, training set, file, folder or address (docs/weights.md). None: random ones."""
+    batch_size: int = 64
+    """Global, over all replicas."""
+    seed: int = 0
+
+    @property
+    def size(self):
+        return round(256 * self.resolution), round(128 * self.resolution)
+
+
+def person_batches(settings, paths, labels, cache, order=None):
+    """Returns `Training.batches` for images of people.
 
     Args:
-        rows: name -> settings.
-        make: the recipe's subclass of `Run`.
-        built_in: names of rows whose set is rendered, and kept in memory.
+        settings: `PersonSettings` with `epochs`.
+        paths, labels, cache, order: as for `training_batches`.
+    """
+    return partial(
+        pipeline.training_batches, paths, labels, size=settings.size, batch_size=settings.batch_size,
+        augmentation=settings, seed=settings.seed, epochs=settings.epochs, cache=cache, order=order,
+    )  # fmt: skip
+
+
+def runs(rows, built_in=(), **execution):
+    """Returns a dict of row name to `Run`. Rows of built-in sets need no `--data-dir`.
+
+    Args:
+        rows: dict of row name to settings, all of one class.
+        built_in: names of the rows whose set is generated and cached in memory.
         **execution: defaults of `Execution` for all rows.
     """
+    kind = type(next(iter(rows.values())))
+    field = ("settings", tyro.conf.OmitArgPrefixes[kind])  # tyro makes the options from the type
+    make = make_dataclass("Run", [field], bases=(Run,), frozen=True)
     return {
         name: make(
             settings,
@@ -95,37 +135,47 @@ def runs(rows, make, built_in=(), **execution):
     }
 
 
-def parse(description, train, runs, verbs=(), default=None):
-    """Reads the command line of a recipe. Returns a function without arguments that does what it says.
+def parse(description, train, runs, verbs, default=None):
+    """Reads the command line of a recipe. Returns the call, a function without arguments.
 
     Args:
         description: docstring of the recipe.
         train: function of a `Run`; each row is a subcommand of it.
-        runs: name -> `Run`, as the function `runs` returns it.
+        runs: dict of row name to `Run`.
         verbs: functions, each a subcommand by its name.
-        default: function without arguments for a command line without arguments.
+        default: function without arguments, for a command line without arguments.
     """
     if len(sys.argv) == 1 and default:
         return default
-    app = tyro.extras.SubcommandApp()
     Row = tyro.extras.subcommand_type_from_defaults(runs, prefix_names=False)
 
     def train_row(run: tyro.conf.OmitArgPrefixes[Row]):
         """Trains a row, scores it, and saves it."""
         train(run)
 
-    for name, function in {"train": train_row, **{verb.__name__: verb for verb in verbs}}.items():
-        app.command(later(function), name=name)
-    return app.cli(prog=Path(sys.argv[0]).name, description=description)
+    return parse_verbs({"train": train_row, **{verb.__name__: verb for verb in verbs}}, description)
 
 
-def later(function):
-    """Returns a function with the same arguments that returns the call, and does not make it."""
+def parse_verbs(verbs, description):
+    """Reads a command line whose subcommands are functions. Returns the call, a function without arguments.
+
+    Args:
+        verbs: dict of name to function.
+        description: help text above the subcommands.
+    """
+    cli = tyro.extras.SubcommandApp()
+    for name, function in verbs.items():
+        cli.command(_deferred(function), name=name)
+    return cli.cli(prog=Path(sys.argv[0]).name, description=description)
+
+
+def _deferred(function):
+    """Returns a function with the same signature that returns the call without making it."""
     return wraps(function)(lambda *args, **kwargs: partial(function, *args, **kwargs))
 
 
-def main(parse):
-    """Does what a command line says. Every error is one line, and the exit status not 0.
+def execute(parse):
+    """Reads a command line and runs it. Every error is one line with an exit status other than 0.
 
     Args:
         parse: function without arguments that reads the command line and returns a function to call.
@@ -148,24 +198,23 @@ def main(parse):
 
 @contextmanager
 def evaluation(settings, work_dir=None):
-    """Yields the folder of an evaluation, which holds its config.json and is locked.
+    """Yields the folder of an evaluation, which holds config.json and is locked.
 
     Args:
-        settings: dict of plain values: all that changes the scores, `dataset`, `data_dir` and `weights` among them.
-        work_dir: the folder. Default: one below runs/ with a name of its own for these settings.
+        settings: dict of all that changes the scores, with `dataset`, `data_dir` and `weights`.
+        work_dir: the folder. Default: runs/evaluate-DATASET-WEIGHTS-HASH, with a hash of the settings.
 
     Raises:
         ValueError: if the folder is in use, or of a run with other settings.
     """
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     weights = Path(settings["weights"])
-    if weights.is_file():
-        settings = {**settings, "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    if weights.exists():  # a name does not tell the content of a file or a folder
+        content = locate(weights).path.read_bytes()
+        settings["weights_sha256"] = hashlib.sha256(content).hexdigest()
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     work_dir = work_dir or Path("runs") / f"evaluate-{settings['dataset']}-{weights.name.split('.')[0]}-{digest}"
-    check_settings(work_dir, settings)
-    one = tf.distribute.get_strategy()
-    with held(work_dir, one):
-        claim(work_dir, settings, one)
+    with claimed(work_dir, settings, tf.distribute.get_strategy()):
         yield work_dir
 
 
@@ -174,7 +223,7 @@ def extract(weights: str, images: Path, output: Path, resolution: float = 1.0, f
 
     Args:
         weights: as for evaluate.
-        images: folder, with all folders below it.
+        images: folder; folders below it count too.
         output: .npz file.
         resolution: of 256 x 128, where the weights do not say.
         flip: average the features of each image and its mirror image.
@@ -197,9 +246,9 @@ def search(
 
     Args:
         weights: as for evaluate.
-        query: an image.
-        gallery: folder, with all folders below it.
-        k: how many to print.
+        query: image file.
+        gallery: folder; folders below it count too.
+        k: number of images to print.
         metric: distance between features.
         resolution: of 256 x 128, where the weights do not say.
     """
@@ -210,16 +259,6 @@ def search(
         print(f"{rank:4d}  {distance:8.4f}  {paths[index]}")
 
 
-def feed(pipeline, *arguments, **options):
-    """Returns a function of (first step, shard) that calls a pipeline of `keras_osnet.data` with these arguments."""
-    return lambda first_step, shard=(0, 1): pipeline(*arguments, **options, first_step=first_step, shard=shard)
-
-
-def classifier(weights):
-    """Returns the network of weights with its classifier. Raises as `load_network`."""
-    return load_network(weights, classifier=True)[0]
-
-
-def shown(history):
-    """Returns a line of text about a finished training."""
+def duration(history):
+    """Returns how long a finished training took, as text."""
     return f"{len(history)} epochs took {sum(line['seconds'] for line in history) / 60:.1f} minutes"

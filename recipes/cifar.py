@@ -1,6 +1,6 @@
-"""CIFAR-10 and CIFAR-100: train, score (paper, Section 4.3, Tables 8 and 9).
+"""CIFAR-10 and CIFAR-100: training and scores (paper, Section 4.3, Tables 8 and 9).
 
-    python recipes/cifar.py                                  everything, on a small drawn set
+    python recipes/cifar.py                                  trains and scores on a small drawn set
     python recipes/cifar.py train cifar10 --data-dir D       78 layers; error 4.41 % in the paper
     python recipes/cifar.py train cifar100_210 --data-dir D  210 layers; error 18.88 % in the paper
     python recipes/cifar.py evaluate --weights FILE --dataset cifar10 --data-dir D
@@ -29,6 +29,7 @@ from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.training.settings import Numerics, Optimization
+from keras_osnet.weights import load_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ class Settings(Numerics, Optimization):
     decay: float = 0.2
     """The factor by which it falls."""
     pad: int = 4
-    """Pixels around an image, before it is cropped at random."""
+    """Pixels added on each side before a random crop."""
     images: int = 0
     """Train on this many images only, the first ones. 0: all."""
     seed: int = 0
@@ -64,27 +65,22 @@ ROWS = {
     "cifar10_210": Settings(dataset="cifar10", **DEEP),
     "cifar100": Settings(dataset="cifar100"),
     "cifar100_210": Settings(dataset="cifar100", **DEEP),
-    # Table 9: one stream; four added; four with the unified gate are the rows above.
+    # Table 9: one stream, and four streams without a gate. The rows above have the unified gate.
     **{
         f"{name}_{short}": Settings(dataset=name, variant=f"osnet_{short}")
         for name in ("cifar10", "cifar100")
         for short in ("t1", "add")
     },
-    # For a first look: a drawn set, a narrow network, few epochs.
+    # The built-in set: a narrow network, few epochs.
     "shapes": Settings(dataset="shapes", width=0.125, depths=(1, 1, 1), epochs=6, milestones=(4,), warmup_epochs=1),
 }
 
 
-@dataclass(frozen=True)
-class Run(app.Run):
-    settings: tyro.conf.OmitArgPrefixes[Settings]
-
-
-RUNS = app.runs(ROWS, Run, built_in={"shapes"})
+RUNS = app.runs(ROWS, built_in={"shapes"})
 
 
 def plan_of(settings, data, steps):
-    """The network to train, its loss and the optimizer."""
+    """Returns the network to train, its loss and the optimizer."""
     s = settings
     model = OSNet(s.width, s.variant, data.train.shape[1:], s.depths, "cifar", classes=len(data.classes))
     cost = complexity(model)
@@ -96,7 +92,10 @@ def plan_of(settings, data, steps):
 
 
 def error(model, data, strategy):
-    """The fraction of test images whose largest logit is not their class. Each worker and replica computes its part."""
+    """Returns the fraction of test images whose largest logit is of another class.
+
+    Each worker computes its part, on all of its replicas.
+    """
     predictor, wrong = Predictor(model, strategy=strategy), [np.zeros(0, bool)]
     predictor.synchronize()
     part = predictor.own_part(len(data.test))
@@ -108,10 +107,13 @@ def error(model, data, strategy):
 
 
 def describe(found, data):
-    """The error as text, beside that of the largest class."""
+    """Returns the error as text, beside that of always predicting the largest class."""
     largest = np.bincount(data.train_labels, minlength=len(data.classes)).argmax()
-    baseline = f"if always {data.classes[largest]}, {100 * (data.test_labels != largest).mean():.2f} %"
-    return f"error {100 * found:.2f} % of {len(data.test)} test images; {baseline}"
+    baseline = 100 * (data.test_labels != largest).mean()
+    return (
+        f"error {100 * found:.2f} % of {len(data.test)} test images; "
+        f"always predicting {data.classes[largest]}: {baseline:.2f} %"
+    )
 
 
 def train(run):
@@ -119,7 +121,7 @@ def train(run):
     settings, data = run.settings, load_classes(run.settings.dataset, run.data_dir)
     images, labels = (part[: settings.images or None] for part in (data.train, data.train_labels))
     steps = len(images) // settings.batch_size
-    batches = app.feed(
+    batches = partial(
         arrays.training_batches, images, labels,
         batch_size=settings.batch_size, pad=settings.pad, seed=settings.seed, epochs=settings.epochs,
     )  # fmt: skip
@@ -130,7 +132,7 @@ def train(run):
 
     def finish(model, before, history, strategy):
         found = error(model, data, strategy)
-        print(f"{app.shown(history)}\n{describe(found, data)}")
+        print(f"{app.duration(history)}\n{describe(found, data)}")
         return {"error": found}
 
     build = partial(plan_of, settings, data, steps)
@@ -146,14 +148,14 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, work_dir: Path | None 
         data_dir: folder that holds the dataset's official folder.
         work_dir: folder for metrics.json. Default: one below runs/ for these settings.
     """
-    data, model = load_classes(dataset, data_dir), app.classifier(weights)
+    data, model = load_classes(dataset, data_dir), load_network(weights, classifier=True)[0]
     expected = ((None, *data.test.shape[1:]), (None, len(data.classes)))
     if (model.input_shape, model.output_shape) != expected:
         raise ValueError(
             f"`weights` must be of a network from {expected[0]} to {expected[1]}. "
             f"Received: one from {model.input_shape} to {model.output_shape}"
         )
-    with app.evaluation({"weights": str(weights), "dataset": dataset, "data_dir": str(data_dir)}, work_dir) as folder:
+    with app.evaluation({"weights": weights, "dataset": dataset, "data_dir": data_dir}, work_dir) as folder:
         found = error(model, data, tf.distribute.get_strategy())
         print(describe(found, data))
         write_json(folder / "metrics.json", {"error": found})
@@ -173,13 +175,8 @@ def check(dataset: tyro.conf.Positional[str], data_dir: Path):
     print("nothing wrong found")
 
 
-def parse():
-    return app.parse(__doc__, train, RUNS, (evaluate, check), lambda: train(RUNS["shapes"]))
-
-
-def main():
-    app.main(parse)
-
+parse = partial(app.parse, __doc__, train, RUNS, (evaluate, check), lambda: train(RUNS["shapes"]))
+main = partial(app.execute, parse)
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Classification of images: the pre-training that the paper fine-tunes from (Section 4.1).
+"""ImageNet classification, from which the paper fine-tunes: training and errors (Section 4.1).
 
     python recipes/imagenet.py train imagenet --data-dir D           D: train/<class>/*.JPEG and val/<class>/*.JPEG
     python recipes/imagenet.py train imagenet --data-dir ~/tensorflow_datasets/imagenet2012/5.1.0    TFRecords instead
@@ -6,7 +6,7 @@
     python recipes/imagenet.py check --data-dir D                    counts images and classes, opens every image
     python recipes/reid.py train market1501_finetune --data-dir E --weights runs/imagenet/model.keras
 
-Not run: ImageNet and the GPU days it takes were not at hand. The paper gives no top-1 of its own pre-training.
+Not run: neither ImageNet nor the GPU days were available. The paper reports no error of its pre-training.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ from typing import Literal
 import app  # first: it sets what TensorFlow reads when it is imported
 import numpy as np
 import tensorflow as tf
-import tyro
 
 from keras_osnet import OSNet
 from keras_osnet.data import resized_crops
@@ -29,6 +28,7 @@ from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.training.settings import Numerics, Optimization
 from keras_osnet.training.strategies import worker_of
+from keras_osnet.weights import load_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Settings(Numerics, Optimization):
     """Row of keras_osnet.VARIANTS."""
     width: float = 1.0
     size: tuple[int, int] = (224, 224)
-    """Height and width; the network that is fine-tuned later may have others."""
+    """Height and width in pixels. Fine-tuning may use another size."""
     epochs: int = 120
     batch_size: int = 256
     """Over all replicas."""
@@ -54,12 +54,7 @@ class Settings(Numerics, Optimization):
 ROWS = {"imagenet": Settings(), "imagenet_x0_25": Settings(width=0.25)}
 
 
-@dataclass(frozen=True)
-class Run(app.Run):
-    settings: tyro.conf.OmitArgPrefixes[Settings]
-
-
-RUNS = app.runs(ROWS, Run, evaluate_every=10)
+RUNS = app.runs(ROWS, evaluate_every=10)
 
 
 def class_folder_parts(folder):
@@ -79,16 +74,19 @@ def parts(folder):
 
 
 def plan_of(settings, part, steps):
-    """The network to train, its loss and the optimizer."""
+    """Returns the network to train, its loss and the optimizer."""
     model = OSNet(settings.width, settings.variant, (*settings.size, 3), classes=part.classes)
     loss = LabelSmoothedCrossEntropy(settings.label_smoothing)
     return Plan(model, model, loss, make_optimizer(settings, steps))
 
 
 def errors(model, part, strategy):
-    """The fractions of images whose class is not the first, and not among the first five."""
+    """Returns the fractions of images whose class is not the first, and not among the first five.
+
+    Each worker computes its part, on all of its replicas.
+    """
     batches = resized_crops.central_batches(part, size=model.input_shape[1:3], shard=worker_of(strategy))
-    predictor, better = Predictor(model, strategy=strategy), [np.zeros(0, int)]
+    predictor, better = Predictor(model, strategy=strategy), [np.zeros(0, int)]  # logits above that of the class
     predictor.synchronize()
     with part.naming_unreadable():
         for images, labels in batches.as_numpy_iterator():
@@ -103,13 +101,13 @@ def describe(found, part):
 
 
 def train(run):
-    """Trains, scores on the validation part, saves the network that the ReID recipes fine-tune from."""
+    """Trains, scores on the validation part, saves. reid.py fine-tunes the saved network."""
     if run.cache:
-        raise ValueError("`cache` must be False for imagenet.py, which reads each image anew.")
+        raise ValueError("`cache` must be False: ImageNet's decoded images do not fit into memory.")
     settings, (part, val) = run.settings, parts(run.data_dir)
     steps = part.count // settings.batch_size
     print(f"{settings.variant} on {part.count} images of {part.classes} classes; {steps} steps an epoch")
-    batches = app.feed(
+    batches = partial(
         resized_crops.training_batches, part, size=settings.size, batch_size=settings.batch_size,
         seed=settings.seed, epochs=settings.epochs,
     )  # fmt: skip
@@ -120,7 +118,7 @@ def train(run):
 
     def finish(model, before, history, strategy):
         found = errors(model, val, strategy)
-        print(f"{app.shown(history)}\n{describe(found, val)}")
+        print(f"{app.duration(history)}\n{describe(found, val)}")
         return found
 
     build, reading = partial(plan_of, settings, part, steps), part.naming_unreadable()
@@ -136,12 +134,10 @@ def evaluate(weights: Path, data_dir: Path, work_dir: Path | None = None):
         data_dir: folder that holds train and val, or one that tensorflow-datasets has prepared.
         work_dir: folder for metrics.json. Default: one below runs/ for these settings.
     """
-    (_, val), model = parts(data_dir), app.classifier(weights)
+    (_, val), model = parts(data_dir), load_network(weights, classifier=True)[0]
     if model.output_shape != (None, val.classes):
         raise ValueError(f"`weights` must have {val.classes} classes. Received: outputs of shape {model.output_shape}")
-    with app.evaluation(
-        {"weights": str(weights), "dataset": "imagenet", "data_dir": str(data_dir)}, work_dir
-    ) as folder:
+    with app.evaluation({"weights": weights, "dataset": "imagenet", "data_dir": data_dir}, work_dir) as folder:
         found = errors(model, val, tf.distribute.get_strategy())
         print(describe(found, val))
         write_json(folder / "metrics.json", found)
@@ -161,13 +157,8 @@ def check(data_dir: Path):
     print("nothing wrong found")
 
 
-def parse():
-    return app.parse(__doc__, train, RUNS, (evaluate, check))
-
-
-def main():
-    app.main(parse)
-
+parse = partial(app.parse, __doc__, train, RUNS, (evaluate, check))
+main = partial(app.execute, parse)
 
 if __name__ == "__main__":
     main()

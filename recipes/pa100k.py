@@ -1,14 +1,14 @@
-"""Attributes of people: train, score (paper, Section 4.2 and Table 7).
+"""Attributes of people: training and scores (paper, Section 4.2 and Table 7).
 
-    python recipes/pa100k.py                                          everything, on the built-in synthetic set
-    python recipes/pa100k.py train pa100k --data-dir D                the paper's setting; mA 74.6 there
+    python recipes/pa100k.py                                          trains and scores on the built-in synthetic set
+    python recipes/pa100k.py train pa100k --data-dir D                the paper's setting; the paper's mA is 74.6
     python recipes/pa100k.py train market1501_attributes --data-dir D
     python recipes/pa100k.py train market1501_joint --data-dir D      one feature for identity and attributes
     python recipes/pa100k.py evaluate --weights FILE --dataset pa100k --data-dir D
     python recipes/pa100k.py check pa100k --data-dir D                counts a dataset and opens every image
 
-`--data-dir` is the folder that holds the dataset's own official folder. The epoch, and with `--own-thresholds` a
-threshold per attribute, are chosen on validation images; a set without them keeps the last epoch and .5.
+`--data-dir` is the folder that holds the dataset's official folder. Validation images choose the epoch and, with
+`--own-thresholds`, a threshold per attribute. Without them the last epoch is saved, and the threshold is .5.
 Times and scores: recipes/README.md.
 """
 
@@ -24,8 +24,7 @@ import tensorflow as tf
 import tyro
 
 from keras_osnet import AttributeRecogniser, FeatureExtractor, OSNet
-from keras_osnet.data import DATASETS, images, load, load_attributes, pipeline
-from keras_osnet.data.augment import Augmentation
+from keras_osnet.data import DATASETS, images, load, load_attributes
 from keras_osnet.files import write_json
 from keras_osnet.inference import scores
 from keras_osnet.inference.attribute_scores import details, labels_of, majority, summarize, table
@@ -35,44 +34,29 @@ from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.models.heads import dense_head
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
-from keras_osnet.training.settings import Numerics, Optimization
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Numerics, Optimization, Augmentation):
+class Settings(app.PersonSettings):
     """Settings that identify a run."""
 
-    dataset: str
-    """Row of keras_osnet.data.ATTRIBUTE_DATASETS."""
-    variant: str = "osnet"
-    """Row of keras_osnet.VARIANTS."""
-    width: float = 1.0
-    resolution: float = 1.0
-    """Resolution multiplier gamma, of 256 x 128."""
     pooling: Literal["max", "avg"] = "max"
-    """Over the last map; the paper takes the maximum for attributes."""
-    weights: str | None = None
-    """Weights to start from, as for reid.py. None: random ones."""
+    """Over the last feature map. The paper takes the maximum for attributes."""
     identity: float = 0.0
-    """Weight of the cross entropy of identities, beside 1 for the attributes: one feature for both."""
+    """Weight of the cross entropy of identities, which shares the feature. The attributes' loss has weight 1."""
     form: Literal["exp_rate", "exp_posneg"] = "exp_rate"
-    """Of the weighted binary cross entropy."""
+    """Of the weights in the binary cross entropy."""
     epochs: int = 50
     batch_size: int = 32
-    """Over all replicas."""
+    """Global, over all replicas."""
     milestones: tuple[int, ...] = (30, 40)
     """Epochs after which the learning rate falls to a tenth."""
     crop: float = 0.5
     """Probability of a random crop."""
     val_identities: int = 0
-    """Training identities kept for validation, of a set that has no validation part."""
+    """Number of training identities to validate on, for a dataset without a validation part."""
     own_thresholds: bool = False
-    """A threshold per attribute, chosen on the validation images, in place of .5."""
-    seed: int = 0
-
-    @property
-    def size(self):
-        return round(256 * self.resolution), round(128 * self.resolution)
+    """Choose a threshold per attribute on the validation images. Otherwise .5."""
 
 
 ROWS = {
@@ -80,7 +64,7 @@ ROWS = {
     "pa100k": Settings(dataset="pa100k"),
     "market1501_attributes": Settings(dataset="market1501_attributes"),
     "market1501_joint": Settings(dataset="market1501_attributes", identity=1.0, pooling="avg", batch_size=64),
-    # For a first look: small images, few epochs.
+    # The built-in set: small images, few epochs.
     "synthetic": Settings(
         dataset="synthetic", width=0.25, resolution=0.5, epochs=8, milestones=(5, 7), warmup_epochs=1, crop=0.0,
         val_identities=30,
@@ -88,21 +72,16 @@ ROWS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Run(app.Run):
-    settings: tyro.conf.OmitArgPrefixes[Settings]
-
-
-RUNS = app.runs(ROWS, Run, built_in={"synthetic"})
+RUNS = app.runs(ROWS, built_in={"synthetic"})
 
 
 def correct_attributes(labels, outputs):
-    """The fraction of an image's attributes that are predicted correctly."""
+    """Returns the fraction of each image's attributes that are predicted correctly."""
     return tf.reduce_mean(tf.cast((outputs["attributes"] > 0) == (labels[:, 1:] == 1), "float32"), axis=1)
 
 
 def plan_of(settings, names, rates, identities, steps):
-    """The network to train, the one to save (attribute logits; if joint, also the features), loss and optimizer."""
+    """Returns the network to train, the one to save (attribute logits; if joint, also features), loss and optimizer."""
     s = settings
     network = OSNet(s.width, s.variant, (*s.size, 3), pooling=s.pooling, weights=s.weights)
     outputs = {"features": network.output, "attributes": AttributeHead(names, name="attributes")(network.output)}
@@ -115,24 +94,25 @@ def plan_of(settings, names, rates, identities, steps):
     return Plan(model, saved, WeightedSum(terms), make_optimizer(s, steps), accuracy=correct_attributes)
 
 
+def labels_with_identities(settings, records):
+    """Returns (N, 1 + attributes) labels, an identity first, and the number of identities."""
+    people = sorted({record.identity for record in records})
+    if settings.identity and len(people) < 2:
+        raise ValueError(f"`identity` must be 0 for {settings.dataset}, whose images have no identities.")
+    index = {identity: i for i, identity in enumerate(people)}
+    identities = [[index[record.identity]] for record in records]
+    return np.concatenate([identities, labels_of(records)], axis=1), len(people)
+
+
 def train(run):
     """Trains, chooses the epoch on the validation images, scores beside the majority baseline, saves."""
     settings = run.settings
     splits = load_attributes(settings.dataset, run.data_dir, settings.val_identities)
     if settings.own_thresholds and not splits.val:
         raise ValueError("`own_thresholds` needs validation images: set `val_identities`.")
-    attributes, paths = labels_of(splits.train), [record.path for record in splits.train]
-    people = sorted({record.identity for record in splits.train})
-    if settings.identity and len(people) < 2:
-        raise ValueError(f"`identity` must be 0 for {settings.dataset}, whose images have no identities.")
-    index = {identity: i for i, identity in enumerate(people)}
-    labels = np.concatenate([[[index[r.identity]] for r in splits.train], attributes], axis=1)
-    steps = len(paths) // settings.batch_size
-    print(f"{len(splits.names)} attributes; {counts(splits)}; {steps} steps an epoch")
-    batches = app.feed(
-        pipeline.training_batches, paths, labels, size=settings.size, batch_size=settings.batch_size,
-        augmentation=settings, seed=settings.seed, epochs=settings.epochs, cache=run.cache,
-    )  # fmt: skip
+    labels, identities = labels_with_identities(settings, splits.train)
+    paths, steps = [record.path for record in splits.train], len(labels) // settings.batch_size
+    print(f"{len(splits.names)} attributes; {len(paths)} images; {steps} steps an epoch")
 
     def probabilities_of(network, strategy, records):
         return AttributeRecogniser(network, strategy=strategy).probabilities([record.path for record in records])
@@ -141,25 +121,24 @@ def train(run):
         return {"mA": summarize(probabilities_of(network, strategy, records), labels_of(records))["mA"]}
 
     def finish(network, before, history, strategy):
-        print(app.shown(history))
+        print(app.duration(history))
         threshold = 0.5
         if settings.own_thresholds:
             threshold = choose_thresholds(probabilities_of(network, strategy, splits.val), labels_of(splits.val))
         found = report(probabilities_of(network, strategy, splits.test), splits, threshold)
         tested = [line["mA"] for line in history if "mA" in line]  # with --evaluate-every
         if tested:
-            most = found["mA_test_chosen"] = max(found["mA"], *tested)
-            print(f"  the epoch chosen on the test images, as other codebases report: mA {100 * most:.2f}")
+            found["mA_test_chosen"] = max(found["mA"], *tested)
+            print(f"  if the epoch were chosen on the test images: mA {100 * found['mA_test_chosen']:.2f}")
         if settings.identity:
-            features = keras.Model(network.input, network.output["features"])
-            extractor, side = FeatureExtractor(features, strategy=strategy), load(settings.dataset, run.data_dir)
-            identity = scores.score_splits(extractor, side, protocol=DATASETS[settings.dataset].protocol)
-            print(scores.table({"identity": identity}))
-            found |= identity
+            extractor, sides = FeatureExtractor(network, strategy=strategy), load(settings.dataset, run.data_dir)
+            found |= scores.score_splits(extractor, sides, protocol=DATASETS[settings.dataset].protocol)
+            print(f"  identity: Rank-1 {100 * found['rank1']:.2f}, mAP {100 * found['mAP']:.2f}")
         return found
 
     training = Training(
-        lambda: plan_of(settings, splits.names, attributes.mean(axis=0), len(people), steps), batches, steps, finish,
+        lambda: plan_of(settings, splits.names, labels[:, 1:].mean(axis=0), identities, steps),
+        app.person_batches(settings, paths, labels, run.cache), steps, finish,
         score=partial(mean_accuracy, splits.test), select=partial(mean_accuracy, splits.val) if splits.val else None,
         best="mA", reading=images.naming_unreadable(paths),
     )  # fmt: skip
@@ -191,14 +170,10 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5
             f"`weights` must recognise the attributes of {dataset}: {', '.join(splits.names)}. "
             f"Received: {', '.join(recogniser.names)}"
         )
-    settings = {"weights": str(weights), "dataset": dataset, "data_dir": str(data_dir), "threshold": threshold}
+    settings = {"weights": weights, "dataset": dataset, "data_dir": data_dir, "threshold": threshold}
     with app.evaluation(settings, work_dir) as folder:
         found = report(recogniser.probabilities([record.path for record in splits.test]), splits, threshold)
         write_json(folder / "metrics.json", found)
-
-
-def counts(splits):
-    return ", ".join(f"{len(getattr(splits, part))} {part} images" for part in ("train", "val", "test"))
 
 
 def check(dataset: tyro.conf.Positional[str], data_dir: Path):
@@ -209,21 +184,16 @@ def check(dataset: tyro.conf.Positional[str], data_dir: Path):
         data_dir: folder that holds the dataset's official folder.
     """
     splits = load_attributes(dataset, data_dir)
-    parts = {part: getattr(splits, part) for part in ("train", "val", "test") if getattr(splits, part)}
-    for name, part in parts.items():
-        rates = zip(splits.names, labels_of(part).mean(axis=0), strict=True)
-        print(f"{name}: {len(part)} images; " + ", ".join(f"{n} {100 * p:.1f} %" for n, p in rates))
-    images.refuse_unreadable([record.path for part in parts.values() for record in part])
+    parts = {name: records for name in ("train", "val", "test") if (records := getattr(splits, name))}
+    for name, records in parts.items():
+        rates = zip(splits.names, labels_of(records).mean(axis=0), strict=True)
+        print(f"{name}: {len(records)} images; " + ", ".join(f"{n} {100 * p:.1f} %" for n, p in rates))
+    images.refuse_unreadable([record.path for records in parts.values() for record in records])
     print("nothing wrong found")
 
 
-def parse():
-    return app.parse(__doc__, train, RUNS, (evaluate, check), lambda: train(RUNS["synthetic"]))
-
-
-def main():
-    app.main(parse)
-
+parse = partial(app.parse, __doc__, train, RUNS, (evaluate, check), lambda: train(RUNS["synthetic"]))
+main = partial(app.execute, parse)
 
 if __name__ == "__main__":
     main()

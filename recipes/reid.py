@@ -1,33 +1,33 @@
-"""Person re-identification: train, score, export (paper, Section 4.1).
+"""Person re-identification: training and scores (paper, Section 4.1).
 
-    python recipes/reid.py                                          everything, on the built-in synthetic set
-    python recipes/reid.py check market1501 --data-dir D            counts a dataset and finds what is wrong with it
+    python recipes/reid.py                                          the whole path, on the built-in synthetic set
+    python recipes/reid.py check market1501 --data-dir D            counts a dataset and finds errors in it
     python recipes/reid.py train market1501 --data-dir D            the paper's training from scratch
     python recipes/reid.py train market1501_finetune --data-dir D --weights FILE
     python recipes/reid.py evaluate --weights FILE --dataset market1501 --data-dir D
     python recipes/reid.py extract --weights FILE --images FOLDER --output FILE.npz
     python recipes/reid.py search --weights FILE --query IMAGE --gallery FOLDER
 
-`--data-dir` is the folder that holds the dataset's own official folder; for `folder` and `csv` it is your own data.
-Times and scores: recipes/README.md.
+`--data-dir` is the folder that holds the dataset's official folder. For the rows `folder` and `csv` it holds your own
+images. Times and scores: recipes/README.md.
 """
 
 import sys
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import product
+from itertools import groupby, product
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
 import app  # first: it sets what TensorFlow reads when it is imported
-import first_look
 import numpy as np
 import tyro
+import whole_path
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
 from keras_osnet.adaptation import normalize_side
-from keras_osnet.data import images, load, load_splits, pipeline
-from keras_osnet.data.augment import Augmentation
+from keras_osnet.data import images, load, load_splits
 from keras_osnet.data.check import check as check_splits
 from keras_osnet.data.listing import require_files
 from keras_osnet.data.sampling import identity_batches, short_identities
@@ -38,60 +38,40 @@ from keras_osnet.losses.objective import CLASSIFIERS, with_objective
 from keras_osnet.models.baselines import BASELINES
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
-from keras_osnet.training.settings import Numerics, Optimization
 from keras_osnet.weights import load_network
-
-Metric = app.Metric
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(Numerics, Optimization, Augmentation):
+class Settings(app.PersonSettings):
     """Settings that identify a run."""
 
-    dataset: str
-    """Row of keras_osnet.DATASETS."""
     network: Literal["osnet", "mobilenet_v2", "shufflenet"] = "osnet"
-    variant: str = "osnet"
-    """Row of keras_osnet.VARIANTS."""
-    width: float = 1.0
-    """Width multiplier beta."""
-    resolution: float = 1.0
-    """Resolution multiplier gamma, of 256 x 128."""
-    weights: str | None = None
-    """Weights to start from: a preset, training set, file, folder or address (docs/weights.md). None: random ones."""
     frozen_epochs: int = 0
-    """Number of first epochs that train the classifier only."""
+    """Train only the classifier in this many first epochs."""
     epochs: int = 350
-    batch_size: int = 64
-    """Over all replicas."""
     images_per_identity: int = 0
     """K of P x K batches, P = batch size / K. 0: all images in a random order."""
     classifier: Literal["linear", "arcface", "cosface"] = "linear"
     label_smoothing: float = 0.1
     """Of the linear classifier's cross entropy."""
     triplet: float = 0.0
-    """Weight of the batch-hard triplet loss beside the classifier's."""
+    """Weight of the batch-hard triplet loss. The classifier's loss has weight 1."""
     margin: float = 0.3
-    """Of the triplet loss; negative: the soft margin."""
+    """Of the triplet loss. Negative: the soft margin."""
     circle: float = 0.0
     """Weight of the circle loss."""
     center: float = 0.0
     """Weight of the center loss; 5e-4 is usual."""
     erase: float = 0.5
     """Probability that a random rectangle is filled."""
-    metric: Metric = "euclidean"
+    metric: app.Metric = "euclidean"
     """Distance between features."""
     targets: str = ""
     """Datasets to score on, a,b,c. Default: the dataset's own test side."""
     identities: int = 0
     """Train on this many identities only, the first ones. 0: all."""
     baselines: bool = True
-    """Score the network before training and colour histograms too."""
-    seed: int = 0
-
-    @property
-    def size(self):
-        return round(256 * self.resolution), round(128 * self.resolution)
+    """Also score the network before training, and colour histograms."""
 
 
 # Section 4.1. From scratch: SGD, 350 epochs. Fine-tuned: AMSGrad, 150 epochs, the first 10 for the classifier alone.
@@ -110,7 +90,7 @@ ROWS = {
     **{f"{name}_finetune": Settings(dataset=name, **FINE_TUNED) for name in BIG},
     # Table 3: the networks that the paper trained beside it, 87.0 / 69.5 and 84.8 / 65.0.
     **{f"{name}_{network}": Settings(dataset=name, network=network) for network, name in product(BASELINES, BIG)},
-    # Table 4: fine-tuned from the network that mix4 gives; means over 10 random, or given, splits.
+    # Table 4: fine-tuned from a network trained on mix4; means over 10 splits.
     "mix4": Settings(dataset="mix4", targets="viper,grid"),
     "mix4_finetune": Settings(dataset="mix4", targets="viper,grid", **FINE_TUNED),
     "viper_finetune": Settings(dataset="viper", **FINE_TUNED),
@@ -119,21 +99,16 @@ ROWS = {
     "people": Settings(dataset="people", metric="cosine", **SMALL, **RENDERED),
     "folder": Settings(dataset="folder", **OWN),
     "csv": Settings(dataset="csv", **OWN),
-    # For a first look: small images, few epochs.
+    # The built-in set: small images, few epochs.
     "synthetic": Settings(dataset="synthetic", **SMALL, epochs=8, milestones=(5, 7), warmup_epochs=1, erase=0.0),
 }
 
 
-@dataclass(frozen=True)
-class Run(app.Run):
-    settings: tyro.conf.OmitArgPrefixes[Settings]
-
-
-RUNS = app.runs(ROWS, Run, built_in={"synthetic"})
+RUNS = app.runs(ROWS, built_in={"synthetic"})
 
 
 def network_of(settings):
-    """The network that returns features."""
+    """Returns the network that computes features."""
     if settings.network == "osnet":
         return OSNet(settings.width, settings.variant, (*settings.size, 3), weights=settings.weights)
     if settings.variant != "osnet":
@@ -141,16 +116,14 @@ def network_of(settings):
     if not settings.weights:
         return BASELINES[settings.network]((*settings.size, 3), settings.width)
     network = load_network(settings.weights)[0]
-    if network.input_shape[1:3] != settings.size:
-        raise ValueError(
-            f"`weights` must be of a network for images of {settings.size}, by `resolution`. "
-            f"Received: one for {network.input_shape[1:3]}"
-        )
+    size = network.input_shape[1:3]
+    if size != settings.size:
+        raise ValueError(f"`weights` must be of a network for images of {settings.size}. Received: one for {size}")
     return network
 
 
 def plan_of(settings, classes, steps):
-    """The network with its heads, their loss and the optimizer."""
+    """Returns the network with its heads, the loss and the optimizer."""
     network = network_of(settings)
     losses = {
         CLASSIFIERS[settings.classifier]: 1.0,
@@ -165,70 +138,53 @@ def plan_of(settings, classes, steps):
     return Plan(model, network, loss, make_optimizer(settings, steps), settings.frozen_epochs, head)
 
 
-def batches_of(settings, paths, labels, steps, cache):
-    """Function of a step number that returns the batches from there on."""
-    sampling = dict(batch_size=settings.batch_size, images_per_identity=settings.images_per_identity, steps=steps)
-    order = None
-    if settings.images_per_identity:
-        order = lambda epoch: identity_batches(labels, **sampling, seed=settings.seed, epoch=epoch)  # noqa: E731
-        order(0)  # an error now rather than in the pipeline
-        short = short_identities(labels, settings.images_per_identity)
-        if short:
-            print(f"{short} identities have fewer than {settings.images_per_identity} images: theirs repeat")
-    elif settings.triplet or settings.circle:
-        print(
-            "--triplet and --circle compare images of one person, of which random batches have few: "
-            "--images-per-identity 4 brings them together"
-        )
-    return app.feed(
-        pipeline.training_batches,
-        paths,
-        labels,
-        size=settings.size,
-        batch_size=settings.batch_size,
-        augmentation=settings,
-        seed=settings.seed,
-        epochs=settings.epochs,
-        cache=cache,
-        order=order,
-    )
+def order_of(settings, labels, steps):
+    """Returns the function of an epoch that draws the order of its images: P x K sampling. None: a random order."""
+    k = settings.images_per_identity
+    if not k:
+        if settings.triplet or settings.circle:
+            print("--triplet and --circle need several images of a person in a batch: set --images-per-identity 4")
+        return None
+    short = short_identities(labels, k)
+    if short:
+        print(f"{short} identities have fewer than {k} images, which are repeated")
+    options = {"batch_size": settings.batch_size, "images_per_identity": k, "steps": steps, "seed": settings.seed}
+    identity_batches(labels, **options, epoch=0)  # an error now rather than in the pipeline
+    return lambda epoch: identity_batches(labels, **options, epoch=epoch)
 
 
-def by_training_set(folds):
-    """Training records -> their splits: several only for VIPeR, GRID and CUHK03."""
-    found = {}
-    for splits in folds:
-        found.setdefault(splits.train, []).append(splits)
-    return found
+def training_sets(splits):
+    """Groups splits by their training images. Two splits of VIPeR have the same ones."""
+    return [list(group) for _, group in groupby(splits, attrgetter("train"))]
 
 
 def train(run):
     """Trains on each training set of the dataset, scores, saves. Returns the work dir and the first test side."""
     settings = run.settings
-    groups = by_training_set(load_splits(settings.dataset, run.data_dir))
+    groups = training_sets(load_splits(settings.dataset, run.data_dir))
     names = settings.targets.split(",") if settings.targets else [settings.dataset]
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
-    targets = [{name: others.get(name, splits) for name in names} for splits in groups.values()]
-    ranked = {r.path for sides in targets for name in names for s in sides[name] for r in s.query + s.gallery}
-    begun = any(run.work_dir.glob("**/config.json"))  # then the images were decoded once, before the training
-    (require_files if begun else images.refuse_unreadable)(sorted(ranked))
-    trainings = [training_of(run, records, sides) for records, sides in zip(groups, targets, strict=True)]
+    targets = [{name: others.get(name, group) for name in names} for group in groups]
+    scored = sorted({r.path for sides in targets for name in names for s in sides[name] for r in s.query + s.gallery})
+    # A new run decodes all images that it scores, so that none of them fails after hours of training.
+    (require_files if any(run.work_dir.glob("**/config.json")) else images.refuse_unreadable)(scored)
+    trainings = [training_of(run, group[0].train, sides) for group, sides in zip(groups, targets, strict=True)]
     fit(settings, run, run.work_dir, trainings, summarize=summary)
     return run.work_dir, targets[0][names[0]][0]
 
 
 def training_of(run, records, sides):
-    """The training on records; `sides` are the test sides of each target."""
+    """Returns the training on `records`. `sides` are the test sides of each target."""
     settings = run.settings
     people = sorted({record.identity for record in records})[: settings.identities or None]
     index = {identity: i for i, identity in enumerate(people)}
     records = [record for record in records if record.identity in index]
     paths, labels = [r.path for r in records], np.array([index[r.identity] for r in records])
     steps = len(paths) // settings.batch_size
-    first, *_ = sides
+    first = next(iter(sides))
     # What cannot be scored is an error before the training. Given weights may have been trained on the test identities.
-    unseen = () if settings.weights else (settings.dataset,)
-    texts = [scores.describe(s, DATASETS[name].protocol, unseen=name in unseen) for name in sides for s in sides[name]]
+    unseen = None if settings.weights else settings.dataset
+    texts = [scores.describe(s, DATASETS[name].protocol, unseen=name == unseen) for name in sides for s in sides[name]]
 
     def score(network, strategy, name=first):
         extractor = FeatureExtractor(network, strategy=strategy)
@@ -241,14 +197,14 @@ def training_of(run, records, sides):
             histograms = score_sides(scores.colour_histograms, sides[first])
             start = "before fine-tuning" if settings.weights else "untrained network"
             rows = {**rows, start: before, "colour histograms": histograms}
-        print("\n".join([app.shown(history), *texts, scores.table(rows)]))
+        print("\n".join([app.duration(history), *texts, scores.table(rows)]))
         return found
 
     print(
         f"{settings.network} at {settings.size[0]} x {settings.size[1]} on {len(paths)} images of {len(people)} "
         f"identities; {steps} steps an epoch"
     )
-    batches = batches_of(settings, paths, labels, steps, run.cache)
+    batches = app.person_batches(settings, paths, labels, run.cache, order_of(settings, labels, steps))
     return Training(
         lambda: plan_of(settings, len(people), steps), batches, steps, finish, score,
         score_before=settings.baselines, best="mAP", reading=images.naming_unreadable(paths),
@@ -256,11 +212,11 @@ def training_of(run, records, sides):
 
 
 def summary(trials):
-    """The metrics of a run: of the first target, the mean over all trainings."""
+    """Returns the metrics of a run: means over its trainings, of the first target and of each."""
     means = {name: scores.mean([trial[name] for trial in trials]) for name in trials[0]}
     if len(trials) > 1:
         print(f"means over {len(trials)} trials\n{scores.table(means)}")
-    first, *_ = means
+    first = next(iter(means))
     return means[first] | ({"targets": means} if len(means) > 1 else {})
 
 
@@ -294,18 +250,13 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
     network, report = load_network(
         options.weights, width=options.width, variant=options.variant, resolution=options.resolution
     )
-    settings = {
-        **asdict(options),
-        "data_dir": str(options.data_dir),
-        "network": getattr(network, "settings", network.name),
-    }
-    del settings["work_dir"]
-    with app.evaluation(settings, options.work_dir) as work_dir:
+    settings = asdict(options) | {"network": getattr(network, "settings", network.name)}
+    with app.evaluation(settings, settings.pop("work_dir")) as work_dir:
         extractor, rows, verified = FeatureExtractor(network, flip=options.flip), {}, {}
+        normalize = partial(normalize_side, extractor)
         print(f"{network.name}: {report.assigned} arrays from {options.weights}")
         for name in names:
             protocol = DATASETS[name].protocol
-            normalize = partial(normalize_side, extractor)
             rows[name], verification = evaluate_sides(extractor, sides[name], options, protocol, normalize=normalize)
             print(f"{name}: {scores.describe(sides[name][0], protocol)}\n{scores.table(rows[name])}")
             if verification:
@@ -333,15 +284,9 @@ def check(dataset: tyro.conf.Positional[str], data_dir: Path, split: int = 0):
     sys.exit(1 if report.problems else 0)
 
 
-def parse():
-    return app.parse(
-        __doc__, train, RUNS, (evaluate, check, app.extract, app.search), lambda: first_look.show(train, RUNS)
-    )
-
-
-def main():
-    app.main(parse)
-
+VERBS = (evaluate, check, app.extract, app.search)
+parse = partial(app.parse, __doc__, train, RUNS, VERBS, lambda: whole_path.show(train, RUNS["synthetic"]))
+main = partial(app.execute, parse)
 
 if __name__ == "__main__":
     main()

@@ -108,13 +108,11 @@ def score(
 
 
 def parse():
-    verbs = {"list": list_, "info": info, "download": download, "score": score}
-    verbs = {name: app.later(verb) for name, verb in verbs.items()}
-    return tyro.extras.subcommand_cli_from_dict(verbs, prog="weights.py", description=__doc__)
+    return app.parse_verbs({"list": list_, "info": info, "download": download, "score": score}, __doc__)
 
 
 def main():
-    app.main(parse)
+    app.execute(parse)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, locked, and read within bounds."""
+"""Files are complete or absent, locked, and read within bounds."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Batches from small images in memory, with tf.data."""
+"""Batches of small images in memory, with tf.data."""
 
 import numpy as np
 import tensorflow as tf
@@ -12,24 +12,21 @@ def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_s
     """Makes padded, cropped and flipped batches of all epochs, in one dataset that starts at any step.
 
     Each image is padded on every side by reflection, cropped to its size at a random place, and flipped left to right
-    with probability .5. Order and augmentation follow from (seed, epoch, sample) alone.
+    with probability .5. Order and augmentation depend on (seed, epoch, sample) alone.
 
     Args:
         images: (N, H, W, 3) uint8.
         labels: (N,) integers.
         batch_size: global, over all replicas. The last partial batch of an epoch is dropped.
-        pad: pixels. Default 4.
-        seed: of order and augmentation.
-        epochs: number of epochs from step 0 on.
-        first_step: batches to skip.
-        shard: (index, count): only part `index` of each batch's `count` equal parts. Default: all.
+        pad: pixels on each side. Default 4.
+        seed, epochs, first_step, shard: as for `keras_osnet.data.pipeline.training_batches`.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, H, W, 3), int32 (B,)).
 
     Raises:
-        ValueError: if there are fewer images than the batch size, or another number of labels, or the shards do not
-            divide the batch.
+        ValueError: if there are fewer images than the batch size, labels and images differ in number, or the shards do
+            not divide the batch.
 
     Reference: Zagoruyko and Komodakis, Wide Residual Networks, Section 3 (the setting of the paper's Section 4.3).
     """

@@ -1,8 +1,8 @@
-"""Augmentations of a batch, each a function of images and of uniform random numbers.
+"""Augmentations of a batch: functions of images and uniform random numbers.
 
-Only `draw` draws numbers: those of a whole epoch from (seed, epoch), one row per sample. An augmented image therefore
-depends on seed, epoch and sample alone, whatever the batch size, the order or the replicas. `patch` takes from other
-images, so that its result depends on the global batch too.
+Only `draw` draws random numbers: one row per sample of an epoch, from (seed, epoch). An augmented image therefore
+depends on seed, epoch and sample alone, not on the batch size, the order or the replicas. `patch` copies from other
+images, so that it depends on the global batch too.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ ENLARGEMENT = 1.125
 ERASING_AREA, ERASING_ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)
 PATCH_AREA, PATCH_ASPECT = (0.01, 0.5), (0.1, 10.0)
 
-# Normalised colours to erase with.
+# Colours of erased rectangles, normalised.
 ERASING_FILLS = {
-    "torchreid": MEAN,  # ImageNet's mean taken for a normalised colour: a light, warm grey
-    "mean": np.zeros(3, "float32"),  # Zhong et al.: the mean colour itself
+    "torchreid": MEAN,  # ImageNet's mean, used as if it were normalised: a light, warm grey
+    "mean": np.zeros(3, "float32"),  # the mean colour, as Zhong et al.
 }
 
 
@@ -32,13 +32,14 @@ class Augmentation:
     The order is crop, flip, patch, jitter, normalisation, erase.
 
     Attributes:
-        flip: mirror left and right.
-        crop: enlarge both sides by 1.125, then crop the original size at a random place.
-        erase: fill a random rectangle (area .02 to .4 of the image, aspect .3 to 3.33).
-        patch: paste a random rectangle (area .01 to .5, aspect .1 to 10) of another image of the batch.
-        jitter: change brightness, contrast and saturation.
-        jitter_strengths: of these three, 0..1: the factors are uniform in 1 - strength .. 1 + strength.
-        erase_fill: the colour of erased rectangles, a row of `ERASING_FILLS`.
+        flip: Probability that the image is mirrored left to right.
+        crop: Probability that both sides are enlarged by 1.125, and the image is cropped at a random place.
+        erase: Probability that a random rectangle is filled (area .02 to .4 of the image, aspect .3 to 3.33).
+        patch: Probability that a random rectangle of another image of the batch is pasted (area .01 to .5, aspect .1 to
+            10).
+        jitter: Probability that brightness, contrast and saturation are changed.
+        jitter_strengths: Strengths of these three, 0..1. The factors are uniform in 1 - strength .. 1 + strength.
+        erase_fill: Colour of erased rectangles: torchreid or mean.
 
     Raises:
         ValueError: for a probability or strength outside 0..1, or an unknown fill.
@@ -69,8 +70,8 @@ class Augmentation:
             )
 
 
-# Numbers per sample; each row has a stream of random numbers. Another column would change all numbers of its stream,
-# and a resumed run would not see the images it began with: what is added gets a stream of its own.
+# Random numbers per sample; each row is a stream. A new augmentation needs a stream of its own: a further column would
+# change all numbers of its stream, and with them the images of a resumed run.
 STREAMS = (
     {"flip": 1, "crop": 3, "erase": 1 + 4 * ATTEMPTS},
     {"patch": 7 + 2 * ATTEMPTS, "jitter": 4},
@@ -80,7 +81,7 @@ COLUMNS = {name: columns for stream in STREAMS for name, columns in stream.items
 
 def draw(seed, epoch, count):
     """Draws the uniform random numbers 0..1 of an epoch: a dict of (count, columns) float32, row i for sample i."""
-    # -1 - epoch: the order of the epoch is drawn from (seed, epoch), and must not repeat in these numbers.
+    # -1 - epoch: (seed, epoch) is the seed of the order, which must not repeat in these numbers.
     first = tf.stack([seed, -1 - epoch])
     numbers = {}
     for i, columns in enumerate(STREAMS):
@@ -91,13 +92,13 @@ def draw(seed, epoch, count):
 
 
 def flip(images, numbers, probability):
-    """Flips images (B, H, W, C) left to right whose number (B, 1) lies below the probability."""
+    """Flips the images (B, H, W, C) whose number (B, 1) is below the probability, left to right."""
     chosen = numbers[:, 0] < probability
     return tf.where(chosen[:, None, None, None], tf.reverse(images, [2]), images)
 
 
 def crop_window(numbers, size, probability):
-    """Returns the size to resize an image to, and the corner to crop `size` at, both (..., 2), of numbers (..., 3)."""
+    """Returns the size to resize to, and the corner of the crop of `size`, both (..., 2), from numbers (..., 3)."""
     size = tf.constant(size)
     large = tf.cast(tf.round(tf.cast(size, "float32") * ENLARGEMENT), "int32")
     chosen = numbers[..., :1] < probability
@@ -107,13 +108,13 @@ def crop_window(numbers, size, probability):
 
 
 def patch(images, numbers, probability):
-    """Pastes a rectangle of another image of the batch onto images (B, H, W, C) chosen by their first number.
+    """Pastes a rectangle of another image of the batch onto the images (B, H, W, C) that the first number chooses.
 
     The next numbers choose the other image, the corner to paste at, the corner to copy from, whether the rectangle is
-    flipped (half of them are), then areas and aspects. The first rectangle that fits is taken; an image for which none
-    fits stays as it is. Rectangles come from the images before patching. A batch of one image copies from itself.
+    flipped (half of them are), then areas and aspects. The first rectangle that fits is used. If none fits, the image
+    is not changed. Rectangles come from the images before patching. In a batch of one image they come from itself.
 
-    torchreid copies from a pool of earlier images, so that its result depends on all that came before. It also rotates
+    torchreid copies from a pool of earlier images, so that its result depends on all earlier batches. It also rotates
     half of the rectangles by up to 10 degrees, with black corners. Here none is rotated.
     """
     count, height, width, channels = images.shape
@@ -123,7 +124,7 @@ def patch(images, numbers, probability):
         _place(number, room)[:, None]
         for number, room in ((up, height - h), (left, width - w), (from_up, height - h), (from_left, width - w))
     )
-    # The other image is 1 to count - 1 places behind in the batch; 0 would be the image itself.
+    # The other image is 1 to count - 1 places later in the batch. 0 would be the image itself.
     others = (tf.range(count) + 1 + _place(other, tf.fill([count], count - 2.0))) % count
     h, w = tf.cast(h, "int32")[:, None], tf.cast(w, "int32")[:, None]
     rows, columns = tf.range(height)[None] - top, tf.range(width)[None] - left  # counted from the rectangle's corner
@@ -140,10 +141,10 @@ def patch(images, numbers, probability):
 
 
 def erase(images, numbers, probability, fill):
-    """Fills a rectangle of images (B, H, W, C) with `fill` (C,) where the first number lies below the probability.
+    """Fills a rectangle of the images (B, H, W, C) whose first number is below the probability with `fill` (C,).
 
-    Of the attempts, each an area, an aspect (height / width) and a corner, the first whose rectangle fits is taken;
-    an image for which none fits stays as it is.
+    Each attempt is an area, an aspect (height / width) and a corner. The first rectangle that fits is used. If none
+    fits, the image is not changed.
     """
     height, width = images.shape[1], images.shape[2]
     tries = tf.reshape(numbers[:, 1:], (-1, ATTEMPTS, 4))
@@ -161,12 +162,12 @@ def erase(images, numbers, probability, fill):
 
 
 def _place(number, room):
-    """Integers 0 to `room` (B,) from random numbers (B,), also where rounding leads to `room` + 1."""
+    """Returns integers 0 to `room` (B,) for random numbers (B,). The limit is for numbers that round up to 1."""
     return tf.cast(tf.minimum(tf.floor(number * (room + 1)), room), "int32")
 
 
 def _first_fit(tries, areas, aspects, height, width):
-    """The first that fits of rectangles drawn by numbers (B, attempts, 2 or more): h, w, index, whether any fits."""
+    """Returns the first rectangle that fits, from numbers (B, attempts, 2 or more): h, w, index, whether one fits."""
     area = (areas[0] + (areas[1] - areas[0]) * tries[..., 0]) * (height * width)
     aspect = aspects[0] + (aspects[1] - aspects[0]) * tries[..., 1]
     h, w = tf.round(tf.sqrt(area * aspect)), tf.round(tf.sqrt(area / aspect))

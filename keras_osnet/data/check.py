@@ -1,4 +1,4 @@
-"""Looks at every image and label of a dataset, before hours of training do."""
+"""Checks every image and label of a dataset before hours of training."""
 
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +11,15 @@ from keras_osnet.data import images
 from keras_osnet.data.csv_list import PARTS
 from keras_osnet.data.images import first_three
 
-TINY = 8  # pixels: of a shorter side than this, nothing of a person is left
-NAMED = 20  # lines of unreadable files; `Report.unreadable` has all
-CHUNK = 1024  # images handed to the threads at a time: memory does not grow with the dataset
-CAMERAS_UNKNOWN = "cameras unknown: the same-camera rule is off"
+TINY = 8  # pixels: a shorter side shows nothing of a person
+NAMED = 20  # unreadable files in the text; `Report.unreadable` has all
+CHUNK = 1024  # images per call of the threads, so that memory does not grow with the dataset
+CAMERAS_UNKNOWN = "cameras unknown: no pair is excluded"
 
 
 @dataclass(frozen=True)
 class Part:
-    """Counts of train, query or gallery; `cameras` are the known ones, `published` are (identities, images)."""
+    """Counts of train, query or gallery. `cameras` counts the known ones; `published` is (identities, images)."""
 
     name: str
     identities: int
@@ -30,14 +30,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found.
+    """Result of `check`.
 
     Attributes:
         parts: a `Part` each for train, query and gallery.
-        problems: lines of text about what has to be corrected.
-        remarks: lines of text about what is worth knowing.
+        problems: lines of text about errors, which have to be corrected.
+        remarks: lines of text about what may be an error.
         unreadable: (path, reason) of every image that cannot be read.
-        unknown_cameras: None where all cameras are known, else a line of text.
+        unknown_cameras: a line of text if cameras are unknown, else None.
     """
 
     parts: tuple[Part, ...]
@@ -47,7 +47,7 @@ class Report:
     unknown_cameras: str | None = None
 
     def lines(self):
-        """The report as a list of lines: a table, then what is wrong, then the remarks."""
+        """Returns the report as a list of lines: a table, the problems, the remarks."""
         known = any(count is not None for part in self.parts for count in part.published)
         table = [("", "identities", "cameras", "images") + ("published:", "identities", "images") * known]
         for part in self.parts:
@@ -68,8 +68,8 @@ def _cell(value):
     return f"{value:,}" if isinstance(value, int) else value
 
 
-class _Look(NamedTuple):
-    """One file: why it cannot be read, or its shorter side, Pillow's mode, and its content's digest."""
+class _File(NamedTuple):
+    """One file: the reason why it cannot be read, or its shorter side, Pillow's mode, and its content's digest."""
 
     fault: str | None = None
     side: int | None = None
@@ -78,20 +78,20 @@ class _Look(NamedTuple):
 
 
 def check(splits, dataset=None, *, progress=None):
-    """Counts, reads every image as training does, and compares labels and contents.
+    """Counts identities, cameras and images, reads every image as training does, and compares labels and contents.
 
-    A problem is: an image that cannot be read; a query without a match that the same-camera rule leaves; an identity in
-    train and in query or gallery; the same bytes in two parts or under two identities, unless as query and gallery
-    image of one camera, which that rule keeps apart. A remark is: a file that is passed over; the same bytes twice
-    under one identity and camera; a shorter side below 8 pixels; other pixels than RGB; training identities with one
-    image; other counts than the published ones.
+    Problems are: images that cannot be read; queries without a match under another camera; identities in train and in
+    query or gallery; the same bytes in two parts or under two identities. A query and a gallery image of one identity
+    and camera may have the same bytes, because such pairs are excluded. Remarks are: files that are passed over; the
+    same bytes twice under one identity and camera; a side below 8 pixels; images that are not RGB; training identities
+    with one image; counts that differ from the published ones.
 
     Args:
         splits: `Splits`.
-        dataset: the row of `DATASETS`, for the published counts (the paper's Table 2, mostly).
-            Gallery images of identity 0, where no query has it, are distractors: with a published count they are one
-            identity, as in Market-1501, or one each where only this gives that count, as in GRID; without it none.
-        progress: called with (files done, files in all) after every file.
+        dataset: row of `DATASETS` with the published counts (mostly those of the paper's Table 2). Gallery images of
+            identity 0 are distractors if no query has this identity. They count as one identity, as in Market-1501, or
+            as one each if only this equals the published count, as in GRID; without a published count as none.
+        progress: function of (files done, files in all), called after every file.
 
     Returns:
         `Report`.
@@ -100,14 +100,14 @@ def check(splits, dataset=None, *, progress=None):
     """
     parts = {name: getattr(splits, name) for name in PARTS}
     files = list(dict.fromkeys(record.path for records in parts.values() for record in records))
-    looks = _look_at(files, progress)
+    looks = _read_all(files, progress)
     unreadable = tuple((path, look.fault) for path, look in looks.items() if look.fault)
     counts = _counts(parts, dataset)
     problems = (
         _unmatched(parts),
         _on_both_sides(parts),
         _duplicates(parts, looks),
-        # The last of them: `Report.lines` goes on with the names.
+        # Last, because `Report.lines` continues with the names.
         _line("images that cannot be read", len(unreadable), of=len(files)),
     )
     remarks = (
@@ -122,26 +122,26 @@ def check(splits, dataset=None, *, progress=None):
     )
 
 
-def _look_at(files, progress):
+def _read_all(files, progress):
     looks = {}
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(files), CHUNK):
             chunk = files[start : start + CHUNK]
-            for path, look in zip(chunk, pool.map(_look, chunk), strict=True):
+            for path, look in zip(chunk, pool.map(_read, chunk), strict=True):
                 looks[path] = look
                 if progress:
                     progress(len(looks), len(files))
     return looks
 
 
-def _look(path):
+def _read(path):
     try:
         content = images.read_bytes(path)
         mode = images.mode_of(content, path)
         height, width, _ = images.decode(content, path).shape
     except ValueError as error:
-        return _Look(str(error).partition(f"{images.UNREADABLE}: ")[2])
-    return _Look(None, min(height, width), mode, blake2b(content, digest_size=16).digest())
+        return _File(str(error).partition(f"{images.UNREADABLE}: ")[2])
+    return _File(None, min(height, width), mode, blake2b(content, digest_size=16).digest())
 
 
 def _counts(parts, dataset):
@@ -162,7 +162,7 @@ def _counts(parts, dataset):
 
 
 def _line(what, count, examples=(), of=None):
-    """A line of text with a count, or None if the count is 0."""
+    """Returns a line of text with a count, or None if the count is 0."""
     total = "" if of is None else f" of {of:,}"
     return f"{what}: {count:,}{total}{f' ({first_three(examples)})' if examples else ''}" if count else None
 
@@ -184,7 +184,7 @@ def _unmatched(parts):
         for query in parts["query"]
         if None not in cameras[query.identity] and not cameras[query.identity] - {query.camera}
     ]
-    return _line("queries without a match that the same-camera rule leaves", len(alone), alone, len(parts["query"]))
+    return _line("queries without a match under another camera", len(alone), alone, len(parts["query"]))
 
 
 def _on_both_sides(parts):
@@ -208,7 +208,7 @@ def _duplicates(parts, looks):
 
 
 def _repeated(parts, looks):
-    """Files with the bytes of another under the same part, identity and camera: each match counts twice."""
+    """Returns a line about equal files in the same part, identity and camera: each match counts twice."""
     first, found = {}, []
     for name, records in parts.items():
         for record in records:
@@ -221,7 +221,7 @@ def _repeated(parts, looks):
 def _clash(one, other):
     (part, *label), (other_part, *other_label) = one, other
     if {part, other_part} == {"query", "gallery"} and label == other_label:
-        return label[1] is None  # else the same-camera rule removes the pair
+        return label[1] is None  # pairs with a known camera are excluded
     return part != other_part or label[0] != other_label[0]
 
 

@@ -1,15 +1,15 @@
-"""Colour jitter of a batch in whole levels, as Pillow's ImageEnhance and, on PIL images, torchvision compute it."""
+"""Colour jitter of a batch in whole levels, as Pillow's ImageEnhance and torchvision (on PIL images) compute it."""
 
 import tensorflow as tf
 
 
 def jitter(images, numbers, probability, strengths):
-    """Changes brightness, then contrast, then saturation of the images whose first number lies below the probability.
+    """Changes brightness, then contrast, then saturation of the images whose first number is below the probability.
 
-    Each is a blend, p + factor (image - p), of the image with p, its result for a factor of 0: black, the image's mean
-    grey, the grey image. The factor is uniform in 1 - strength .. 1 + strength. Each result is clipped to 0..255 and
-    truncated to whole levels. torchvision draws the order of the three; here it is fixed. Hue is left out: torchreid's
-    strength for it is 0.
+    Each is a blend p + factor (image - p). For brightness p is black, for contrast the image's mean grey, for
+    saturation the grey image. The factor is uniform in 1 - strength .. 1 + strength. Results are clipped to 0..255 and
+    truncated to whole levels. torchvision draws the order of the three; here it is fixed. There is no change of hue,
+    for which torchreid's strength is 0.
 
     Args:
         images: (B, H, W, 3) uint8 RGB.
@@ -37,7 +37,7 @@ def grey(images):
 
 
 def mean_grey(images):
-    """(B, H, W, 3) -> int32 (B, 1, 1, 1), rounded, halves up. Integers have the same sum in any order."""
+    """(B, H, W, 3) -> int32 (B, 1, 1, 1), halves up. Sums of integers do not depend on their order."""
     count = images.shape[1] * images.shape[2]
     return (tf.reduce_sum(grey(images), axis=(1, 2, 3), keepdims=True) + count // 2) // count
 

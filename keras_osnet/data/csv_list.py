@@ -1,4 +1,4 @@
-"""The entries of a CSV file that lists images."""
+"""CSV files that list images."""
 
 import csv
 import os
@@ -19,7 +19,7 @@ CSV_TREE = """\
 
 
 class Entry(NamedTuple):
-    """One image; names of identity and camera as they are written. `part` is one of `PARTS` or empty."""
+    """One image, with the names of identity and camera as in the file. `part` is one of `PARTS` or empty."""
 
     path: str
     identity: str
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 def csv_entries(root):
-    """Entries of all rows, and an empty tuple: nothing of a list is passed over."""
+    """Returns the entries of all rows, and an empty tuple: no file of a list is passed over."""
     file = _csv_file(root)
     header, rows = _csv_rows(file)
     cells = [dict(zip(header, row, strict=True)) for row in rows]
@@ -39,7 +39,7 @@ def csv_entries(root):
     times = Counter(os.path.abspath(entry.path) for entry in entries)
     unknown = {repr(entry.part) for entry in entries if entry.part not in PARTS} if "split" in header else ()
     rules = (
-        ("name files that are there", "not found", [e.path for e in entries if not os.path.isfile(e.path)]),
+        ("name files that exist", "not found", [e.path for e in entries if not os.path.isfile(e.path)]),
         ("name each file once", "named again", [path for path, count in times.items() if count > 1]),
         (f"have {', '.join(PARTS)} in the column split", "other values", sorted(unknown)),
     )
@@ -63,7 +63,7 @@ def _csv_file(root):
 
 
 def _csv_rows(file):
-    """The header and the rows, spaces around cells cut off; every row as long as the header."""
+    """Returns the header and the rows, without spaces around cells. Every row is as long as the header."""
     try:
         if file.stat().st_size > LARGEST:
             raise ValueError(f"{file.stat().st_size:,} bytes")

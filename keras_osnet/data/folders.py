@@ -1,8 +1,8 @@
-"""People's own images: a folder per identity, or a CSV file that lists them.
+"""A user's own images: a folder per identity, or a CSV file that lists them.
 
-Names of identities are numbered from 1 in sorted order, by code point ("10" before "2"); 0 stays free for distractors.
-`identity_names` returns the names. Names of cameras are numbered likewise. Names that Unicode writes in two ways (NFC
-and NFD) are one name. `MISSING` values, which programs write for missing cells, are no names.
+Names of identities are sorted by code point ("10" before "2") and numbered from 1. 0 is reserved for distractors.
+`identity_names` returns the names. Cameras are numbered in the same way. Two Unicode forms of a name (NFC and NFD) are
+one name. The values in `MISSING`, which programs write for missing cells, are not names.
 """
 
 import os
@@ -26,45 +26,45 @@ FOLDER_TREE = """\
 
 
 def load_folder(root):
-    """Reads a folder per identity; no camera is known.
+    """Reads a folder per identity. All cameras are unknown.
 
-    Where `root` holds exactly the folders train, query and gallery, each with a folder per identity, they are the
-    parts. Else the identities are divided by `divide`. Hidden files are left out. Other files, and folders within an
-    identity's folder, are listed in `Splits.passed_over`.
+    If `root` holds exactly the folders train, query and gallery, each with a folder per identity, these are the parts.
+    Otherwise `divide` makes the parts. Hidden files are ignored. Other files, and folders within an identity's folder,
+    are listed in `Splits.passed_over`.
 
     Args:
         root: the folder of folders.
 
     Returns:
-        `Splits`, in the order of the paths; every camera is None.
+        `Splits`, in the order of the paths. Every camera is None.
 
     Raises:
-        ValueError: if a folder holds no image, or if nothing could be learnt or matched.
+        ValueError: if a folder holds no image, or the images are too few for training or for a match.
     """
     return _splits(*_folder_entries(Path(root)), root)
 
 
 def load_csv(root):
-    """Reads a CSV file with the columns path and identity and, where wanted, camera and split; others are ignored.
+    """Reads a CSV file with the columns path and identity. The columns camera and split are optional.
 
-    Identity and camera are any text but `MISSING`; a missing camera is unknown. Spaces around a cell do not count.
-    Without the column split the identities are divided by `divide`.
+    Identity and camera are any text that is not in `MISSING`. An empty or missing camera is unknown. Spaces around
+    cells and further columns are ignored. Without the column split `divide` makes the parts.
 
     Args:
-        root: the file, or the folder that holds no other .csv file.
+        root: the file, or a folder with this .csv file only.
 
     Returns:
         `Splits`, in the order of the paths.
 
     Raises:
-        ValueError: if columns, cells or files are missing, a path comes twice, an identity is both in train and in
-            query or gallery, or if nothing could be learnt or matched.
+        ValueError: if columns, cells or files are missing, a path occurs twice, an identity is both in train and in
+            query or gallery, or the images are too few for training or for a match.
     """
     return _splits(*csv_entries(Path(root)), root)
 
 
 def identity_names(row, root):
-    """Returns the names of the identities: {number in `Record.identity`: name}.
+    """Returns the names of the identities: a dict of `Record.identity` to name.
 
     Args:
         row: "folder" or "csv".
@@ -76,41 +76,42 @@ def identity_names(row, root):
 
 
 def divide(records, names):
-    """Halves the identities: one half trains, the other is tested.
+    """Divides the identities into two halves, for training and for testing.
 
-    Only those can be tested of whom a query has a match: two images, and under two cameras where cameras are known.
-    All others train, and so does the odd one. Of a tested identity the first image of each camera (just the first,
-    where no camera is known) is a query, unless a query of this identity would then have no match; the rest is gallery.
+    An identity can be tested if one of its images has a match: another image, under another camera if cameras are
+    known. All other identities are for training. Of a tested identity, the first image of each camera is a query (only
+    the first image if no camera is known), unless a query of this identity would then have no match. Its other images
+    are in the gallery.
 
-    The half follows from the name and `SEED` alone: a new identity moves at most one other to the other half.
+    The half depends on the name and `SEED` alone. A new identity moves at most one other identity to the other half.
 
     Args:
         records: tuple of `Record`.
-        names: {identity: name}.
+        names: dict of identity to name.
 
     Returns:
-        {"train": ..., "query": ..., "gallery": ...}, in the order of `records`.
+        dict of "train", "query" and "gallery" to lists of records, in the order of `records`.
     """
     images = {}
     for record in records:
         images.setdefault(record.identity, []).append(record)
     queries = {identity: _queries(own) for identity, own in images.items()}
-    # A digest, because NumPy's and Python's generators may shuffle otherwise in another version.
-    able = sorted(
+    # Sorted by a digest: the generators of NumPy and Python may differ between versions.
+    testable = sorted(
         (identity for identity in queries if queries[identity]),
         key=lambda identity: sha256(f"{SEED}/{names[identity]}".encode()).digest(),
     )
-    tested = set(able[: max(1, len(able) // 2)])
-    asked = {record.path for identity in tested for record in queries[identity]}
+    tested = set(testable[: max(1, len(testable) // 2)])
+    query_paths = {record.path for identity in tested for record in queries[identity]}
     parts = {part: [] for part in PARTS}
     for record in records:
-        part = "train" if record.identity not in tested else "query" if record.path in asked else "gallery"
+        part = "train" if record.identity not in tested else "query" if record.path in query_paths else "gallery"
         parts[part].append(record)
     return parts
 
 
 def _queries(records):
-    """The first image of each camera of one identity, as long as every query keeps a match in what is left."""
+    """Returns the first images of the cameras of one identity, as many as leave a match for every query."""
     left, firsts, queries = Counter(record.camera for record in records), {}, []
     for record in records:
         firsts.setdefault(record.camera, record)
@@ -126,7 +127,7 @@ def _numbers(names):
 
 
 def _folder_entries(root):
-    """Entries of all identities' folders, and what is passed over in them."""
+    """Returns the entries of all identities' folders, and the files in them that are passed over."""
     parts = {folder.name: folder for folder in _folders(root)}
     parts = parts if set(parts) == set(PARTS) else {"": root}
     entries, empty, passed_over = [], [str(folder) for folder in parts.values() if not _folders(folder)], []
@@ -158,8 +159,8 @@ def _splits(entries, passed_over, root):
     unnamed = [entry.path for entry in entries if entry.identity in MISSING]
     if unnamed:
         raise ValueError(
-            f"Names of identities must be none of {', '.join(sorted(MISSING - {''}))}, which stand for missing values. "
-            f"Received: {len(unnamed)} images of such: {first_three(unnamed)}, root={root}"
+            f"Names of identities must not be {', '.join(sorted(MISSING - {''}))}: they mark missing values. "
+            f"Received: {len(unnamed)} images with such names: {first_three(unnamed)}, root={root}"
         )
     unwritable = [os.fsencode(e.path) for e in entries if os.fsencode(e.path) != e.path.encode(errors="replace")]
     if unwritable:
@@ -173,8 +174,8 @@ def _splits(entries, passed_over, root):
     records = tuple(Record(e.path, identities[e.identity], cameras.get(e.camera)) for e in entries)
     if len(identities) < 2 or max(Counter(r.identity for r in records).values()) < 2:
         raise ValueError(
-            "`root` must hold at least 2 identities, and some with at least 2 images: else nothing could be learnt "
-            f"or matched. Received: {len(identities)} identities, {len(records)} images, root={root}"
+            "`root` must hold at least 2 identities, and one with at least 2 images. "
+            f"Received: {len(identities)} identities, {len(records)} images, root={root}"
         )
     names = {number: name for name, number in identities.items()}
     if entries[0].part:
@@ -193,10 +194,10 @@ def _validate(parts, names, root, *, drawn):
             "An identity must be either in train or in query and gallery. "
             f"Received: {len(both)} in both: {first_three(both)}, root={root}"
         )
-    # A part of its own may be all there is: for training only, or for testing only.
+    # A dataset may be for training only, or for testing only.
     if train and (len(train) < 2 or max(train.values()) < 2):
         raise ValueError(
-            "train must have at least 2 identities, and some with at least 2 images: else nothing could be learnt. "
+            "train must have at least 2 identities, and one with at least 2 images. "
             f"Received: {len(train)} identities, {train.total()} images in train, {len(names)} identities in all, "
             f"root={root}"
         )
@@ -209,8 +210,6 @@ def _validate(parts, names, root, *, drawn):
     )
     if (test or drawn) and not matched:
         raise ValueError(
-            "Some identity must have a query and, in the gallery, another image, under another camera where cameras "
-            "are known: else nothing could be matched. "
-            f"Received: {len(parts['query'])} queries, {len(parts['gallery'])} gallery images, none of them a match, "
-            f"root={root}"
+            "At least one query must have a match: a gallery image of its identity, under another camera if cameras "
+            f"are known. Received: {len(parts['query'])} queries, {len(parts['gallery'])} gallery images, root={root}"
         )

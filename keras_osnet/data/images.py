@@ -1,6 +1,6 @@
-"""Images from files: read by Pillow, or decoded in a tf.data pipeline with the same result.
+"""Image files, read by Pillow or decoded in a tf.data pipeline with the same result.
 
-Nothing else in the package reads image files. An image is read as uint8 RGB, upright:
+No other module of the package reads image files. An image is read as uint8 RGB, upright:
 
 - EXIF or XMP orientation is applied. Metadata that cannot be parsed are ignored.
 - Transparency and colour profiles (ICC) are ignored. Of an animation or a file with several pages, the first is read.
@@ -17,8 +17,8 @@ from io import BytesIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-# Pillow's formats and their suffixes. Left out: formats for which Pillow starts another program (EPS), decoders that
-# need many times the memory of the image (JPEG 2000, AVIF), and formats that no camera writes.
+# Pillow's formats and their suffixes, without those for which Pillow starts another program (EPS), those whose decoders
+# need many times the memory of the image (JPEG 2000, AVIF), and those that no camera writes.
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -30,10 +30,10 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-# Limits, known from the header before anything is decoded. A frame of 8K video (7680 x 4320) is within them.
+# Limits of the file's header, checked before decoding. A frame of 8K video (7680 x 4320) is within them.
 PIXELS, SIDE, BYTES = 2**25, 2**14, 2**27
 UNREADABLE = "cannot be read as an image"
-# What EXIF's orientation 2 .. 8 takes to be upright.
+# Pillow's operation that makes an image of EXIF orientation 2 .. 8 upright.
 TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE",
                         "ROTATE_90"), start=2))  # fmt: skip
 
@@ -43,9 +43,9 @@ def read(path, *, longest=None, pixels=PIXELS):
 
     Args:
         path: file in one of `FORMATS`, whatever its suffix, within the limits `PIXELS`, `SIDE` and `BYTES`.
-        longest: for display: shrink the image to at most so many pixels along its longer side. A large JPEG is then
-            decoded at a fraction of its size.
-        pixels: limit of height x width in place of `PIXELS`.
+        longest: for display: shrink the image to at most this many pixels along its longer side. A large JPEG is then
+            decoded at a fraction of its size. Default: the image's own size.
+        pixels: largest height x width. Default `PIXELS`.
 
     Returns:
         (h, w, 3) uint8 RGB, upright.
@@ -57,17 +57,17 @@ def read(path, *, longest=None, pixels=PIXELS):
 
 
 def read_bytes(path):
-    """The content of a regular file, as far as `BYTES` and one more; raises ValueError as `read`."""
+    """Returns at most `BYTES` + 1 bytes of a regular file. Raises ValueError as `read`."""
     with _naming(path):
         if os.path.exists(path) and not os.path.isfile(path):
             raise ValueError("not a regular file")
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            return file.read(min(size, BYTES) + 1)  # the whole limit would be allocated first
+            return file.read(min(size, BYTES) + 1)  # `read` allocates all bytes that it is asked for
 
 
 def decode(content, name="the image", *, longest=None, pixels=PIXELS):
-    """Decodes the bytes of an image file, as `read` does. `name` stands in the error message."""
+    """Decodes the bytes of an image file, as `read` does. `name` is for the error message."""
     with _naming(name), _opened(content, pixels) as image:
         if longest is not None:
             image.draft(None, (longest, longest))
@@ -80,7 +80,7 @@ def decode(content, name="the image", *, longest=None, pixels=PIXELS):
 
 
 def mode_of(content, name="the image"):
-    """Pillow's name of the kind of pixels in the bytes of an image file, from its header alone."""
+    """Returns Pillow's mode of the bytes of an image file, from its header alone."""
     with _naming(name), _opened(content, PIXELS) as image:
         return image.mode
 
@@ -88,7 +88,7 @@ def mode_of(content, name="the image"):
 def decode_tensor(content, name=""):
     """Decodes the bytes of an image file in a tf.data pipeline, level for level as `decode` does.
 
-    TensorFlow's decoder, with the inverse DCT that Pillow uses, decodes plain JPEG files. All others go to Pillow.
+    TensorFlow decodes plain JPEG files, with the inverse DCT that Pillow uses. Pillow decodes all others.
 
     Args:
         content: string tensor.
@@ -124,11 +124,11 @@ def resize(image, size):
 
 @contextmanager
 def naming_unreadable(paths, name=None):
-    """Turns TensorFlow's error about some image of a pipeline into a ValueError that names the files.
+    """Turns TensorFlow's error about an image of a pipeline into a ValueError that names the unreadable files.
 
     Args:
-        paths: the files, which are read to find those that cannot be read.
-        name: for images that are no files: text for the error message in place of a search.
+        paths: the files of the pipeline. After an error they are all read, to find the unreadable ones.
+        name: text for the error message if the images are not files of their own. `paths` is not used then.
     """
     from tensorflow import errors
 
@@ -146,7 +146,7 @@ def naming_unreadable(paths, name=None):
 
 
 def refuse_unreadable(paths, cause=None):
-    """Reads every file, which takes as long as an epoch. `keras_osnet.data.listing.require_files` is the quick check.
+    """Reads every file, which takes as long as an epoch. `keras_osnet.data.listing.require_files` is a quick check.
 
     Raises:
         ValueError: naming files that cannot be read, with the reason.
@@ -165,7 +165,7 @@ def refuse_unreadable(paths, cause=None):
 
 
 def first_three(items):
-    """Text for an error message: the first three items, and whether there are more."""
+    """Returns the first three items as text for an error message, with "..." for further ones."""
     return ", ".join(map(str, items[:3])) + ", ..." * (len(items) > 3)
 
 
@@ -178,7 +178,7 @@ def _decode_in_graph(*values):
 def _naming(name):
     try:
         yield
-    # Pillow's readers raise nearly every kind of error on damaged files: SyntaxError and struct.error among them.
+    # On damaged files Pillow raises nearly every type of error, SyntaxError and struct.error among them.
     except Exception as error:
         raise ValueError(f"{name} {UNREADABLE}: {getattr(error, 'strerror', None) or error or type(error)}") from error
 
@@ -214,5 +214,5 @@ def _rgb(image):
         image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
     elif image.mode in ("I", "F"):
         raise ValueError(f"{image.format} of {'32-bit' if image.mode == 'I' else 'floating-point'} levels")
-    image.info.pop("transparency", None)  # Pillow warns of what is ignored here
+    image.info.pop("transparency", None)  # Pillow would warn that it is ignored
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Image files below folders: found by their suffix, with what is passed over."""
+"""Image files below folders, found by their suffix, and the files that are passed over."""
 
 import mimetypes
 import os
@@ -10,17 +10,17 @@ from keras_osnet.data.images import BYTES, SUFFIXES, first_three
 
 
 def scan(folder):
-    """Finds the image files below a folder. Linked folders are followed; each folder is read once, so that loops end.
+    """Finds the image files below a folder. Links to folders are followed. Each folder is read once, so that loops end.
 
     Args:
-        folder: its path. Hidden files and folders in it are left out.
+        folder: path of the folder. Hidden files and folders in it are ignored.
 
     Returns:
-        (images, passed_over): sorted list of `Path`, and a dict of path -> reason of all other files, of broken links
-        and of folders that cannot be read.
+        (images, passed_over): sorted list of `Path`, and a dict of path to reason for other files, broken links and
+        folders that cannot be read.
     """
     images, passed_over, seen, waiting, links = [], {}, set(), [os.fspath(folder)], []
-    while waiting or links:  # real folders before those that links lead to
+    while waiting or links:  # folders before links to folders
         here = waiting.pop() if waiting else links.pop(0)
         try:
             found = os.stat(here)
@@ -45,7 +45,7 @@ def scan(folder):
 
 
 def scan_flat(folder):
-    """Finds the image files of a folder, as `scan`, but passes over those in folders within it.
+    """Finds the image files of a folder, as `scan`, but passes over folders within it.
 
     Returns:
         (images, passed_over): sorted list of `Path`, and lines of text.
@@ -57,9 +57,9 @@ def scan_flat(folder):
 
 
 def list_images(folder):
-    """Lists the image files below a folder, sorted by path. See `scan`.
+    """Returns the image files below a folder, sorted by path. See `scan`.
 
-    Warns of what may be images but is passed over: folders that cannot be read, broken links, other image formats.
+    A warning names what may be images and is passed over: folders that cannot be read, broken links, other formats.
 
     Raises:
         ValueError: if it is not a folder, or holds no image.
@@ -84,7 +84,7 @@ def list_images(folder):
 
 
 def require_files(paths):
-    """Checks that files exist and have 1 to `BYTES` bytes, without opening them. Raises ValueError, naming others."""
+    """Checks that files exist and have 1 to `BYTES` bytes, without opening them. A ValueError names the others."""
 
     def fault(path):
         size = os.stat(path).st_size if os.path.isfile(path) else None

@@ -1,7 +1,7 @@
-"""MATLAB files: variables of version 5 by name, and version 7.3, which is HDF5.
+"""MATLAB files of version 5, and of version 7.3, which is HDF5.
 
-Version 5 is read here because SciPy's reader crashes Python on some damaged files. Nothing is allocated before the
-file has been found to hold it.
+Version 5 has a reader here because SciPy's crashes Python on some damaged files. It allocates memory only for content
+that the file holds.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 from keras_osnet.files import reading
 
 LARGEST = 2**25  # bytes of one variable
-DEEPEST = 16  # cells and structs within each other
+DEEPEST = 16  # levels of nested cells and structs
 
 COMPRESSED, MATRIX = 15, 14
 CELL, STRUCT, CHAR = 1, 2, 4
@@ -30,15 +30,15 @@ def read_variables(path, names):
 
     Args:
         path: file.
-        names: of the variables. Others are skipped.
+        names: names of the variables. Others are skipped.
 
     Returns:
         dict of name -> value. A numeric array is an ndarray. A text is a str, several rows of text an ndarray of str.
         A cell array is an ndarray of objects. A struct is a dict, an array of structs an ndarray of dicts.
 
     Raises:
-        ValueError: naming the file, if it is damaged, of another version, lacks one of `names`, or holds more than
-            32 MB in one of them.
+        ValueError: naming the file, if it is damaged, of another version, lacks one of `names`, or one of them exceeds
+            32 MB.
 
     Reference: MathWorks, "MAT-File Format", Level 5.
     """
@@ -51,7 +51,7 @@ def read_variables(path, names):
                 found[name] = value
     missing = [name for name in names if name not in found]
     if missing:
-        raise ValueError(f"{path} must hold {', '.join(names)}. Received: one without {', '.join(missing)}")
+        raise ValueError(f"{path} must hold {', '.join(names)}. Received: a file without {', '.join(missing)}")
     return {name: found[name] for name in names}
 
 
@@ -61,7 +61,7 @@ def reading_hdf5(path, contents):
 
     Args:
         path: file.
-        contents: for the error message, what the file must hold.
+        contents: content of the official file, for the error message.
 
     Yields:
         function of a name or reference that returns its array.
@@ -89,7 +89,7 @@ def _byte_order(header):
 
 
 def _variable(file, kind, size, order, names):
-    """Name and value of the variable whose tag has been read; the value is None if it is not one of `names`."""
+    """Returns name and value of the variable after a tag. The value is None if the name is not in `names`."""
     start = file.tell()
     head = file.read(min(size, 2**12))  # enough for the name
     if kind == COMPRESSED:
@@ -110,12 +110,12 @@ def _variable(file, kind, size, order, names):
 
 
 def _elements(data, order):
-    """(type, content) of each element in a row of them."""
+    """Yields (type, content) of consecutive elements."""
     data, place = memoryview(data), 0
     while place < len(data):
         kind, size = struct.unpack_from(f"{order}II", data, place)
         start, following = place + 8, place + 8 + size + -size % 8
-        if kind >> 16:  # a small element: its content stands where the size would be
+        if kind >> 16:  # a small element: its content is in place of the size
             kind, size, start, following = kind & 0xFFFF, kind >> 16, place + 4, place + 8
         if start + size > min(len(data), following):
             raise ValueError(f"cut short, or more than {LARGEST:,} bytes in one variable")
@@ -124,13 +124,13 @@ def _elements(data, order):
 
 
 def _head(data, order):
-    """Class, shape and name of an array, and its further elements."""
+    """Returns class, shape and name of an array, and its further elements."""
     elements = _elements(data, order)
     flags, dimensions, name = (bytes(next(elements)[1]) for _ in range(3))
     flags, shape = struct.unpack(f"{order}I", flags[:4])[0], np.frombuffer(dimensions, f"{order}i4").tolist()
     if min(shape, default=-1) < 0:
         raise ValueError(f"an array of shape {shape}")
-    kind = 0 if flags & 0x800 else flags & 0xFF  # complex numbers are of no class here
+    kind = 0 if flags & 0x800 else flags & 0xFF  # complex numbers: no known class
     return kind, shape, name.decode("latin-1"), elements
 
 
@@ -164,7 +164,7 @@ def _value(data, order, depth=0):
 
 def _text(text, shape):
     if math.prod(shape) != len(text):
-        raise ValueError(f"{len(text)} letters for an array of shape {shape}")
+        raise ValueError(f"{len(text)} characters for an array of shape {shape}")
     if len(shape) == 2 and shape[0] < 2:
         return text
     return np.array(["".join(row) for row in np.array(list(text)).reshape(shape, order="F")])
@@ -172,6 +172,6 @@ def _text(text, shape):
 
 def _objects(values, shape):
     objects = np.empty(len(values), object)
-    for i, value in enumerate(values):  # all at once, NumPy would take apart arrays of one shape
+    for i, value in enumerate(values):  # one by one: NumPy would stack arrays of equal shape
         objects[i] = value
     return objects.reshape(shape, order="F")

@@ -1,4 +1,4 @@
-"""Batches from image files, with tf.data."""
+"""Batches of image files, with tf.data."""
 
 import numpy as np
 import tensorflow as tf
@@ -12,23 +12,23 @@ from keras_osnet.preprocessing import preprocess_input
 def resize(image, size):
     """(h, w, 3) uint8 -> (*size, 3) uint8: bilinear and antialiased, as Pillow resizes.
 
-    Pillow resizes along the width, rounds to whole levels, halves up, and then does the same along the height. Rounding
-    once, to even, darkens a doubled image by a quarter of a level, enough to move Rank-1. Doubling is exact this way.
-    Other sizes differ from Pillow's by single levels, without a bias.
+    Pillow resizes along the width, rounds to whole levels, halves up, and then does the same along the height. With one
+    rounding to even, an image of twice the size is darker by a quarter of a level, enough to change Rank-1. Here that
+    size equals Pillow's. Other sizes differ by single levels, without a bias.
     """
     height, width, _ = tf.unstack(tf.shape(image))
     rows, columns = size if isinstance(size, tuple) else tf.unstack(size)
 
     def both(along_width, along_height):
         wide = along_width(image, (height, columns))
-        # A row as a single pixel of many channels: the same result in half the time.
+        # Each row as one pixel of many channels: the same result in half the time.
         high = along_height(tf.reshape(wide, (height, 1, 3 * columns)), (rows, 1))
         return tf.reshape(high, (rows, columns, 3))
 
     def either(old, new):
         return lambda image, size: tf.cond(old <= new, lambda: _enlarged(image, size), lambda: _shrunk(image, size))
 
-    # One condition in the common case: each costs a tenth of the resizing.
+    # One condition in the common case: a condition costs a tenth of the resizing.
     return tf.cond(
         (width <= columns) & (height <= rows),
         lambda: both(_enlarged, _enlarged),
@@ -37,7 +37,7 @@ def resize(image, size):
 
 
 def _enlarged(image, size):
-    """Antialiasing changes nothing here, and costs five times as much. A size that stays keeps its levels."""
+    """Without antialiasing, which takes five times as long and changes nothing here. An equal size keeps the levels."""
     return _levels(tf.raw_ops.ResizeBilinear(images=image[None], size=size, half_pixel_centers=True)[0])
 
 
@@ -46,7 +46,7 @@ def _shrunk(image, size):
 
 
 def _levels(means):
-    return tf.cast(means + 0.5, "uint8")  # truncates; means of levels stay within 0..255
+    return tf.cast(means + 0.5, "uint8")  # truncates. Means of levels are within 0..255
 
 
 def image_batches(paths, *, size, batch_size=64):
@@ -55,7 +55,7 @@ def image_batches(paths, *, size, batch_size=64):
     Args:
         paths: image files.
         size: (height, width) in pixels.
-        batch_size: of all batches but the last, which may be smaller.
+        batch_size: images per batch. The last batch may be smaller.
 
     Returns:
         tf.data.Dataset of normalised float32 (B, height, width, 3).
@@ -84,10 +84,9 @@ def training_batches(
 ):
     """Makes augmented batches of all epochs, in one dataset that starts at any step.
 
-    Each epoch is a new order of all samples, without its last partial batch. Order and augmentation follow from
-    (seed, epoch, sample) alone: the dataset from `first_step` on equals the whole one with that many batches skipped.
-    A patch comes from the same global batch, so that it depends on the batch size too, but neither on the replicas nor
-    on the step at which a run is resumed.
+    Each epoch is a new order of all samples, without the last partial batch. Order and augmentation depend on (seed,
+    epoch, sample) alone: a dataset from `first_step` on equals the whole dataset without its first batches. Patches
+    come from the same global batch. They also depend on the batch size, but not on the replicas or on `first_step`.
 
     Args:
         paths: image files.
@@ -95,20 +94,20 @@ def training_batches(
         size: (height, width) in pixels.
         batch_size: global, over all replicas.
         augmentation: `Augmentation`.
-        seed: of order and augmentation.
+        seed: seed of order and augmentation.
         epochs: number of epochs from step 0 on.
-        first_step: batches to skip.
-        shard: (index, count): only part `index` of each batch's `count` equal parts. Default: all.
-        cache: keep the decoded images in memory (H x W x 3 bytes each, at the files' own sizes).
+        first_step: number of batches to skip.
+        shard: (index, count): only part `index` of each batch's `count` equal parts. Default: all parts.
+        cache: whether the decoded images are kept in memory (H x W x 3 bytes each, at the files' own sizes).
         order: function of an epoch that returns its samples, (count // batch_size * batch_size,) integers. Samples may
-            repeat: the augmentation then follows from the place in the epoch. Default: all in a random order.
+            repeat, so the augmentation depends on the position in the epoch. Default: all samples in a random order.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,) or (B, L)).
 
     Raises:
-        ValueError: if there are fewer images than the batch size, or another number of labels, or if the shards do not
-            divide the batch.
+        ValueError: if there are fewer images than the batch size, labels and images differ in number, or the shards do
+            not divide the batch.
     """
     paths, labels, count = list(paths), np.asarray(labels, "int32"), len(paths)
     if len(labels) != count:
@@ -116,12 +115,12 @@ def training_batches(
     if count < batch_size:
         raise ValueError(f"`batch_size` must not exceed the {count} images. Received: batch_size={batch_size}")
     steps, own = count // batch_size, own_part(batch_size, shard)
-    # A patch comes from anywhere in the batch, so that a shard must load all of it.
+    # A patch comes from any image of the batch, so that each shard must load all of them.
     loaded = slice(0, batch_size) if augmentation.patch else own
     sources, decoded = _cached(paths) if cache else (tf.constant(paths), _from_file)
     labels = tf.constant(labels)
 
-    # AutoGraph finds nothing to convert in these three functions, and takes most of the time to make the dataset.
+    # AutoGraph has nothing to convert in these three functions, and would take most of the time to make the dataset.
     @tf.autograph.experimental.do_not_convert
     def samples(epoch):
         epoch = tf.cast(epoch, "int32")
@@ -167,10 +166,10 @@ def training_batches(
 
 
 def own_part(batch_size, shard):
-    """Returns the slice of a batch that is one of several equal shards.
+    """Returns the slice of a batch that is one of its equal shards.
 
     Args:
-        batch_size: of the whole batch.
+        batch_size: images in the whole batch.
         shard: (index, count).
 
     Raises:
@@ -186,10 +185,10 @@ def own_part(batch_size, shard):
 
 
 def _stages(augmentation):
-    """Functions (images, numbers) -> images, by the name of their numbers, in order. The last normalises too.
+    """Returns a dict of name to function of (images, numbers), in the order of the stages. The last also normalises.
 
-    What has probability 0 is left out. Compiled, each is one pass over the pixels in place of ten. Compiled together,
-    they would take three times as long: XLA computes a patched and jittered pixel again wherever it is used.
+    Stages of probability 0 are left out. A compiled stage is one pass over the pixels instead of ten. Compiled together
+    they would take three times as long: XLA would compute a patched and jittered pixel again at each use.
     """
     fill = ERASING_FILLS[augmentation.erase_fill]
     stages = {
@@ -198,8 +197,8 @@ def _stages(augmentation):
         "jitter": lambda images, numbers: jitter(images, numbers, augmentation.jitter, augmentation.jitter_strengths),
         "erase": lambda images, numbers: erase(_normalise(images), numbers, augmentation.erase, fill),
     }
-    happening = [name for name in stages if name == "erase" or getattr(augmentation, name)]
-    return {name: tf.function(stages[name], jit_compile=True) for name in happening}
+    active = [name for name in stages if name == "erase" or getattr(augmentation, name)]
+    return {name: tf.function(stages[name], jit_compile=True) for name in active}
 
 
 def _normalise(images):
@@ -211,9 +210,9 @@ def _from_file(path):
 
 
 def _cached(paths):
-    """Numbers of the images, and a function that returns the image of a number.
+    """Returns the indices of the images, and the function of an index that returns the decoded image.
 
-    All are decoded into a single buffer, one after the other, so that each may have a size of its own.
+    One buffer holds all images, because their sizes may differ.
     """
     load = tf.data.Dataset.from_tensor_slices(paths).map(_from_file, tf.data.AUTOTUNE)
     images = list(load.as_numpy_iterator())

@@ -1,4 +1,4 @@
-"""What a dataset is to the rest of the package: tuples of records, or arrays."""
+"""Datasets as plain values: tuples of records, or arrays."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Record:
-    """One image of one person: file, identity, camera (both are labels, not indices), binary attributes.
+    """One image of one person: file, identity, camera, binary attributes. Identity and camera are labels, not indices.
 
-    `identity` is None in a dataset that has attributes only. `camera` is None where it is not known: such an image is
-    never taken for one of the query's own camera.
+    `identity` is None in a dataset that has attributes only. `camera` is None if it is unknown. An unknown camera
+    differs from every other camera.
     """
 
     path: str
@@ -23,9 +23,9 @@ class Record:
 class Splits:
     """The three parts of a person re-identification dataset.
 
-    Identities of `train` never occur in `query` or `gallery`. `gallery` may hold identities that no query has
-    (distractors). `attribute_names[i]` names `Record.attributes[i]`. `query` and `gallery` are empty in a dataset that
-    is for training only. `passed_over` names files and folders below the root that are no images or cannot be read.
+    Identities of `train` never occur in `query` or `gallery`. `gallery` may hold distractors: identities that no query
+    has. `attribute_names[i]` is the name of `Record.attributes[i]`. `query` and `gallery` are empty in a dataset that
+    is for training only. `passed_over` lists files and folders below the root that are no images or cannot be read.
     """
 
     train: tuple[Record, ...]
@@ -36,15 +36,15 @@ class Splits:
 
     @property
     def cameras_known(self):
-        """Whether every image of query and gallery has a camera, so that the same-camera rule holds throughout."""
+        """Whether the camera of every image of query and gallery is known."""
         return all(record.camera is not None for record in self.query + self.gallery)
 
 
 @dataclass(frozen=True)
 class AttributeSplits:
-    """The three parts of an attribute dataset; every record has a label, 0 or 1, for each of `names`.
+    """The three parts of an attribute dataset. Every record has a label, 0 or 1, for each of `names`.
 
-    `val`, for choosing the epoch and the thresholds, is empty in a dataset that has none.
+    `val`, which chooses the epoch and the thresholds, may be empty.
     """
 
     train: tuple[Record, ...]
@@ -52,15 +52,10 @@ class AttributeSplits:
     test: tuple[Record, ...]
     names: tuple[str, ...]
 
-    @property
-    def identities(self):
-        """Sorted identities of the training images; empty where they are not known."""
-        return tuple(sorted({record.identity for record in self.train} - {None}))
-
 
 @dataclass(frozen=True, eq=False)
 class ClassArrays:
-    """A classification dataset in memory: (N, H, W, 3) uint8 RGB images, (N,) int32 labels, and the classes' names."""
+    """A classification dataset in memory: (N, H, W, 3) uint8 RGB images, (N,) int32 labels, names of the classes."""
 
     train: np.ndarray
     train_labels: np.ndarray

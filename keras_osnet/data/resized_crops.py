@@ -1,4 +1,4 @@
-"""Batches for classification of images of any size: random resized crops to train, central ones to score."""
+"""Batches for image classification: random resized crops for training, central crops for scores."""
 
 from typing import Protocol
 
@@ -10,44 +10,44 @@ from keras_osnet.data.pipeline import own_part
 from keras_osnet.preprocessing import preprocess_input
 
 AREA, ASPECT, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
-CENTRE = 0.875  # of the shorter side: 224 of 256
+CENTRE = 0.875  # fraction of the shorter side: 224 of 256
 
 
 class Part(Protocol):
     """A part of a dataset: `count` encoded images of `classes` classes.
 
-    Samples are ordered and skipped first, and then read in parallel by `read`.
+    Samples are ordered and skipped first. Then `read` reads them in parallel.
     """
 
     count: int
     classes: int
 
     def shuffled(self, seed, epoch):
-        """tf.data.Dataset of (row, sample), all of them in an order that follows from (seed, epoch) alone.
+        """Returns a tf.data.Dataset of (row, sample) of all samples, in an order that depends on (seed, epoch) alone.
 
-        `epoch` is an int32 tensor. `row` is the sample's row among the epoch's `count` rows of random numbers.
+        `epoch` is an int32 tensor. `row` is the sample's row in the epoch's `count` rows of random numbers.
         """
 
     def in_order(self):
-        """tf.data.Dataset of all samples."""
+        """Returns a tf.data.Dataset of all samples."""
 
     def read(self, sample):
-        """(encoded image, int32 label, name for error messages) of a sample."""
+        """Returns (encoded image, int32 label, name for error messages) of a sample."""
 
     def naming_unreadable(self):
-        """Context that turns TensorFlow's error about an image into a ValueError that names it."""
+        """Returns the context that turns TensorFlow's error about an image into a ValueError that names it."""
 
 
 class Files:
-    """`Part` of image files. A file keeps its row of random numbers whatever its place in an epoch.
+    """`Part` of image files. A file has the same row of random numbers at every position in an epoch.
 
     Args:
         paths: image files.
-        labels: one integer each.
-        classes: their number.
+        labels: one integer per file.
+        classes: number of classes.
 
     Raises:
-        ValueError: if there is another number of labels than of paths.
+        ValueError: if labels and paths differ in number.
     """
 
     def __init__(self, paths, labels, classes):
@@ -74,18 +74,15 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shar
     """Makes batches of random resized crops of all epochs, in one dataset that starts at any step.
 
     Ten rectangles of .08 to 1 of the image's area and an aspect (width / height) of 3/4 to 4/3 are drawn. The first
-    that fits, or else the largest central one of an aspect within these bounds, is resized (bilinear, antialiased) and
-    flipped left to right with probability .5. The order follows from (seed, epoch), the augmentation from (seed, epoch,
-    row of the sample) alone.
+    that fits is resized (bilinear, antialiased) and flipped left to right with probability .5. If none fits, it is the
+    largest central rectangle of an aspect within these bounds. The order depends on (seed, epoch) alone, the
+    augmentation on (seed, epoch, row of the sample).
 
     Args:
         part: `Files`, or another `Part`.
         size: (height, width) in pixels.
         batch_size: global, over all replicas. The last partial batch of an epoch is dropped.
-        seed: of order and augmentation.
-        epochs: number of epochs from step 0 on.
-        first_step: batches to skip.
-        shard: (index, count): only part `index` of each batch's `count` equal parts. Default: all.
+        seed, epochs, first_step, shard: as for `keras_osnet.data.pipeline.training_batches`.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
@@ -103,7 +100,7 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shar
 
     def samples(epoch):
         epoch = tf.cast(epoch, "int32")
-        # -1 - epoch: the order is drawn from (seed, epoch), and must not repeat in these numbers.
+        # -1 - epoch: (seed, epoch) is the seed of the order, which must not repeat in these numbers.
         numbers = tf.random.stateless_uniform((part.count, 3 + 2 * ATTEMPTS), seed=tf.stack([seed, -1 - epoch]))
         over = tf.cast(epoch == first_epoch, "int64") * (done * batch_size)
         chosen = part.shuffled(seed, epoch).take(steps * batch_size).skip(over)
@@ -127,7 +124,7 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shar
 def window(size, numbers):
     """Returns top, left, height, width (int32) of a random rectangle in an image of size (height, width).
 
-    The first two of the uniform `numbers` place it, the others are areas and aspects of the attempts.
+    The first two of the uniform `numbers` give its position, the others the areas and aspects of the attempts.
     """
     height, width = (tf.cast(side, "float32") for side in tf.unstack(size))
     areas, aspects = tf.unstack(tf.reshape(numbers[2:], (ATTEMPTS, 2)), axis=1)
@@ -148,13 +145,15 @@ def window(size, numbers):
 
 
 def central_batches(part, *, size, batch_size=64, shard=(0, 1)):
-    """Makes batches of the centre of each image, in order: .875 of its largest part of the aspect of `size`, resized.
+    """Makes batches of the resized centres of all images, in order.
+
+    The centre is .875 of the sides of the largest rectangle in the image with the aspect of `size`.
 
     Args:
         part: `Files`, or another `Part`.
         size: (height, width) in pixels.
-        batch_size: of all batches but the last, which may be smaller.
-        shard: (index, count): only images whose number modulo `count` is `index`. Default: all.
+        batch_size: images per batch. The last batch may be smaller.
+        shard: (index, count): only images whose number modulo `count` is `index`. Default: all images.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).

@@ -1,4 +1,4 @@
-"""P x K sampling: batches of P identities with K images each, as the triplet and circle losses need them."""
+"""P x K sampling: batches of P identities with K images each, for the triplet and circle losses."""
 
 import numpy as np
 
@@ -6,16 +6,16 @@ import numpy as np
 def identity_batches(labels, *, batch_size, images_per_identity, steps, seed, epoch):
     """Draws the samples of an epoch: each batch holds P identities with K images each.
 
-    Every identity has its turn before one has another. The identities that do not fill a batch at the end of such a
-    round, other ones in each round, wait for the next. An identity shows its images in a random order, and draws a new
-    order when fewer than K are left. One that has fewer than K images repeats them (see `short_identities`).
+    The identities come in rounds. A round holds each identity once, in a random order, except for the last ones, which
+    would not fill a batch. The images of an identity come in a random order, too, and in a new order when fewer than K
+    are left. An identity with fewer than K images repeats them (see `short_identities`).
 
     Args:
         labels: (N,) integers, the identity of each image.
         batch_size: P x K.
         images_per_identity: K, at least 2.
         steps: batches in the epoch.
-        seed, epoch: the order follows from these alone.
+        seed, epoch: seeds of the order.
 
     Returns:
         (steps * batch_size,) int32 indices of images.
@@ -45,7 +45,7 @@ def identity_batches(labels, *, batch_size, images_per_identity, steps, seed, ep
 
 
 def short_identities(labels, images_per_identity):
-    """Counts the identities with fewer than K images, which P x K batches must repeat."""
+    """Returns the number of identities with fewer than K images, which P x K batches repeat."""
     return int((np.unique(labels, return_counts=True)[1] < images_per_identity).sum())
 
 
@@ -58,7 +58,7 @@ def _identities_per_batch(batch_size, k, people):
     identities = batch_size // k
     if not 2 <= identities <= people:
         raise ValueError(
-            f"`batch_size` must hold 2 to {people} identities (there are so many) of {k} images each. "
+            f"`batch_size` must hold 2 to {people} identities, all that there are, of {k} images each. "
             f"Received: batch_size={batch_size}, which holds {identities}"
         )
     return identities

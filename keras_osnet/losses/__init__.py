@@ -1,4 +1,4 @@
-"""Losses, one value per image; the training loop takes the mean over the global batch."""
+"""Losses. Each returns one value per image; the training loop computes the mean over the global batch."""
 
 from keras_osnet.losses.attributes import FORMS, WeightedBinaryCrossentropy
 from keras_osnet.losses.classification import MARGINS, LabelSmoothedCrossEntropy, MarginSoftmax

@@ -1,4 +1,4 @@
-"""Loss of attributes that some images have and others lack."""
+"""The loss of binary attributes."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ FORMS = {
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class WeightedBinaryCrossentropy(ImageLoss):
-    """Binary cross entropy of every attribute, weighted by how many images have it, from logits.
+    """Binary cross entropy of attributes from logits, weighted by the fraction of images that have each attribute.
 
     L = -1/A sum_j [u_j y_j log s(z_j) + v_j (1 - y_j) log(1 - s(z_j))], s the sigmoid, with p_j the positive rate:
 
@@ -24,7 +24,7 @@ class WeightedBinaryCrossentropy(ImageLoss):
         exp_posneg: u_j = exp(1 - p_j), v_j = exp(p_j)
 
     Args:
-        positive_rates: (A,) numbers 0..1: the fraction of the training images that have each attribute.
+        positive_rates: (A,) numbers 0..1: fractions of the training images that have each attribute.
         form: "exp_rate" (default) or "exp_posneg", a row of `FORMS`.
 
     Input: labels (B, A) of 0 and 1, logits (B, A). Output of `call`: (B,), float32 for half precision.

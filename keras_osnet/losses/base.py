@@ -1,4 +1,4 @@
-"""What the losses share: the contract, precision, the image's own class, and checks of their inputs."""
+"""The base class of the losses, and checks and operations that they share."""
 
 import math
 
@@ -10,52 +10,52 @@ class ImageLoss(keras.losses.Loss):
     """A loss whose `call(labels, outputs)` returns one value per image, (B,), float32 for half precision.
 
     Attributes:
-        whole_batch: True for a loss that compares the images of a batch with each other. A training loop with
-            several replicas must then gather labels and outputs of the global batch before it calls the loss.
+        whole_batch: True for a loss that compares the images of a batch. A training loop with several replicas then has
+            to gather labels and outputs of the global batch before it calls the loss.
     """
 
     whole_batch = False
 
 
 def at_least_float32(values):
-    """float32 in place of half precision: sums of squares overflow there, and a loss needs its digits."""
+    """Casts half precision to float32: sums of squares would overflow, and a loss would lose digits."""
     return ops.cast(values, keras.backend.result_type(values.dtype, "float32"))
 
 
 def class_indices(labels):
-    """(B,) labels from (B,) or (B, 1).
+    """Returns labels (B,) for (B,) or (B, 1).
 
     Raises:
         ValueError: for other shapes, such as one-hot labels.
     """
     if len(labels.shape) > 2 or (len(labels.shape) == 2 and labels.shape[1] not in (1, None)):
         raise ValueError(
-            "`labels` must be one integer per image, (batch,) or (batch, 1); `keras.ops.argmax(labels, axis=-1)` makes "
-            f"them of one-hot labels. Received: labels.shape={tuple(labels.shape)}"
+            "`labels` must be one integer per image, (batch,) or (batch, 1). For one-hot labels use "
+            f"`keras.ops.argmax(labels, axis=-1)`. Received: labels.shape={tuple(labels.shape)}"
         )
     return ops.reshape(labels, (-1,))
 
 
 def own_class(labels, classes):
-    """(B, classes) booleans: which class is the image's own. Labels may be of any type."""
+    """Returns (B, classes) booleans, True at the label of each image. Labels may be of any type."""
     labels = ops.cast(class_indices(labels), "int32")
     return ops.equal(labels[:, None], ops.arange(classes, dtype="int32")[None])
 
 
 def of_own_class(values, own):
-    """The value of each image's own class, (B,). NaN for a label that is no class: 0 would hide the mistake."""
+    """Returns the value at the label of each image, (B,). NaN for a label that is no class: 0 would hide the error."""
     return ops.where(ops.any(own, axis=-1), ops.sum(ops.where(own, values, 0.0), axis=-1), math.nan)
 
 
 def pairs(labels):
-    """Two (B, B) masks: other images of the anchor's identity, and images of other identities."""
+    """Returns two (B, B) masks: other images of the anchor's identity, and images of other identities."""
     labels = class_indices(labels)
     alike = ops.equal(labels[:, None], labels[None])
     return alike & ~ops.eye(ops.shape(labels)[0], dtype="bool"), ~alike
 
 
 def matrix(embeddings):
-    """The embeddings in full precision, if they are (B, features)."""
+    """Returns embeddings (B, features) in at least float32. Other shapes raise a ValueError."""
     if len(embeddings.shape) != 2:
         raise ValueError(f"`embeddings` must be (batch, features). Received: embeddings.shape={embeddings.shape}")
     return at_least_float32(embeddings)

@@ -1,4 +1,4 @@
-"""Cross entropy over the identities: plain, and with a margin between the classes."""
+"""Cross entropy over identities, without and with a margin between the classes."""
 
 import math
 
@@ -37,9 +37,9 @@ class LabelSmoothedCrossEntropy(ImageLoss):
 
 
 def _added_to_the_angle(cosine, margin):
-    """cos(theta + m), or cos(theta) - m sin(m) where theta + m > pi, from where the former rises again."""
+    """cos(theta + m), or cos(theta) - m sin(m) where theta + m > pi: there the cosine would increase again."""
     squares = (1 - cosine) * (1 + cosine)
-    inside = squares > 0  # the square root has no derivative at 0, and rounding leaves cosines beyond 1
+    inside = squares > 0  # the square root has no derivative at 0, and rounded cosines may exceed 1
     sine = ops.where(inside, ops.sqrt(ops.where(inside, squares, 1.0)), 0.0)
     moved = cosine * math.cos(margin) - sine * math.sin(margin)
     return ops.where(cosine > -math.cos(margin), moved, cosine - margin * math.sin(margin))
@@ -49,8 +49,8 @@ def _subtracted_from_the_cosine(cosine, margin):
     return cosine - margin
 
 
-# psi, which replaces the cosine of the image's own class; its default margin; the bound of the margin. Well beyond
-# pi / 2 ArcFace's second branch lies above the first, and two cosines are at most 2 apart.
+# psi, which replaces the cosine of the image's own class; default margin; upper bound of the margin. Far beyond pi / 2
+# ArcFace's second branch is above the first. Two cosines differ by at most 2.
 MARGINS = {
     "arcface": (_added_to_the_angle, 0.5, math.pi / 2),
     "cosface": (_subtracted_from_the_cosine, 0.35, 2.0),
@@ -59,15 +59,15 @@ MARGINS = {
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class MarginSoftmax(LabelSmoothedCrossEntropy):
-    """Cross entropy of scaled cosines, those of the image's own class reduced by a margin.
+    """Cross entropy of scaled cosines, of which that of the image's own class is reduced by a margin.
 
     z_k = s cos(theta_k) for k != y, z_y = s psi(theta_y), then the label-smoothed cross entropy of z, with
 
         arcface: psi = cos(theta + m), or cos(theta) - m sin(m) where theta + m > pi
         cosface: psi = cos(theta) - m
 
-    The second branch of ArcFace keeps psi falling as the angle grows; it is that of the authors' published code. Its
-    derivative by the cosine grows as 1 / sin(theta) towards theta = 0; at 0 it is set to cos(m).
+    With the second branch of ArcFace, which is that of the authors' code, psi decreases for all angles. The derivative
+    of psi by the cosine grows as 1 / sin(theta) for theta towards 0. At 0 it is set to cos(m).
 
     Args:
         kind: "arcface" (default) or "cosface", a row of `MARGINS`.

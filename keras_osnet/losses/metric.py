@@ -1,4 +1,4 @@
-"""Losses on the features themselves: distances to class centres, and similarities of the pairs of a batch."""
+"""Losses on features: distances to class centres, and similarities of the pairs of a batch."""
 
 import keras
 from keras import ops
@@ -13,7 +13,7 @@ class CenterLoss(ImageLoss):
     """Center loss: half the squared distance of a feature to the centre of its class.
 
     L = 1/2 |x - c_y|^2. The centres are weights of the layer `keras_osnet.models.heads.Centers`, which returns
-    the distances; this loss picks that of the label. A label that is no class gives NaN.
+    the distances. This loss returns that of the label, NaN for a label that is no class.
 
     Input: labels (B,) integers 0 .. K - 1, half squared distances (B, K). Output of `call`: (B,), float32 for half
         precision.
@@ -30,28 +30,28 @@ class CenterLoss(ImageLoss):
 
 
 def _log_sum_exp(values, mask):
-    # Not infinity: for an anchor without such pairs its gradient would be 0 times infinity. -1e30 leaves exactly 0 too.
+    # Not -infinity, whose gradient would be NaN for an anchor without such pairs. exp(-1e30) is exactly 0, too.
     return ops.logsumexp(ops.where(mask, values, -1e30), axis=1)
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class CircleLoss(ImageLoss):
-    """Circle loss on the cosine similarities s of all pairs of the batch, each weighted by how far it is from its goal.
+    """Circle loss: cosine similarities s of all pairs of a batch, weighted by their distance from the optimum.
 
     With P(i) the other images of i's identity and N(i) the images of other identities, for every anchor i
 
         L_i = log(1 + sum_{n in N(i)} exp(gamma a_n (s_n - m)) sum_{p in P(i)} exp(-gamma a_p (s_p - 1 + m)))
         a_n = max(0, s_n + m),  a_p = max(0, 1 + m - s_p)
 
-    The gradient does not pass through the weights a. An anchor without a positive, or without a negative, costs 0 and
-    is counted in the mean.
+    The weights a have no gradient. The loss of an anchor without a positive or without a negative is 0, and counts in
+    the mean.
 
     Args:
         margin: m, a number in 0 .. 1. Default .25.
         gamma: scale of the similarities, positive. Default 64.
 
-    Input: labels (B,) integers, embeddings (B, features) of any length: they are normalised here. Output of `call`:
-        (B,), float32 for half precision.
+    Input: labels (B,) integers, embeddings (B, features), which need not be normalised. Output of `call`: (B,), float32
+        for half precision.
 
     Reference: Sun et al., Circle Loss (CVPR 2020), Sections 3.2 and 3.3.
     """

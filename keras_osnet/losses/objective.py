@@ -1,4 +1,4 @@
-"""What a network is trained for: the heads on its features, and the weighted sum of their losses."""
+"""Training objectives: heads on the features of a network, and the weighted sum of their losses."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from keras_osnet.models.network import Network
 
 @dataclass(frozen=True)
 class Row:
-    """A loss of identities, and the output of the network that it takes.
+    """A loss of identities, and the output of the network that it uses.
 
     Args:
-        loss: makes the loss from its own arguments.
+        loss: function of the loss's own arguments that returns the loss.
         output: name of the output: "features", "logits", or a new name.
-        head: makes the layer from features to this output, from the number of classes and the weight of the loss and
-            with `dtype` and `name`; None for the features themselves.
+        head: function of the number of classes and the weight of the loss, with `dtype` and `name`, that returns the
+            layer from features to this output. None for the features themselves.
     """
 
     loss: Callable
@@ -40,12 +40,12 @@ def _cosines(classes, weight, **options):
 
 
 def _centers(classes, weight, **options):
-    # The centres learn at the network's own rate, whatever the weight of their loss.
+    # The learning rate of the centres does not depend on the weight of their loss.
     return Centers(classes, gradient_scale=1 / weight, **options)
 
 
-# The margins' papers smooth no labels: at scale 64 an epsilon of .1 would hold the right cosine back as soon as it is
-# .14 above the others.
+# ArcFace and CosFace have no label smoothing: at scale 64, an epsilon of .1 would reduce the label's cosine as soon as
+# it exceeds the others by .14.
 LOSSES = {
     "cross_entropy": Row(LabelSmoothedCrossEntropy, "logits", _dense),
     "arcface": Row(partial(MarginSoftmax, "arcface"), "logits", _cosines),
@@ -54,13 +54,13 @@ LOSSES = {
     "circle": Row(CircleLoss, "features"),
     "center": Row(CenterLoss, "centers", _centers),
 }
-# Layers of logits, and the row of their loss.
+# Classifiers of the recipes -> row of their loss.
 CLASSIFIERS = {"linear": "cross_entropy", "arcface": "arcface", "cosface": "cosface"}
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class TrainingNetwork(Network):
-    """A network with heads, whose outputs are a dict. `compile` takes a `WeightedSum`, and `fit` the labels (B,)."""
+    """A network with heads that returns a dict of outputs. `compile` accepts a `WeightedSum`, `fit` labels (B,)."""
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if not isinstance(self.loss, WeightedSum):
@@ -76,23 +76,23 @@ keras.saving.get_custom_objects()["TrainingNetwork"] = TrainingNetwork  # the na
 
 
 def with_objective(network, classes, losses=None, arguments=None):
-    """Puts heads on a network that returns features; the new model shares all its layers.
+    """Adds heads to a network that returns features. The new model shares all its layers.
 
     Args:
         network: keras.Model, images -> (B, D) features.
         classes: number of identities.
-        losses: mapping from rows of `LOSSES` to their weights in the sum, one row of logits among them. A weight of 0
-            leaves a loss out. Default {"cross_entropy": 1}.
+        losses: mapping from rows of `LOSSES` to their weights in the sum, with exactly one row of logits. A loss of
+            weight 0 is left out. Default {"cross_entropy": 1}.
         arguments: mapping from rows to the arguments of their losses, such as {"triplet": {"margin": "soft"}}.
 
     Returns:
-        (model, loss): the model returns a dict of "features", "logits" and the further outputs that the losses take.
+        (model, loss): the model returns a dict of "features", "logits" and the other outputs that the losses use.
 
     Raises:
         ValueError: for an unknown row, a negative weight, no or several losses of logits, or an argument of a loss out
             of its range.
 
-    Reference: paper, Section 4.1 (cross entropy with label smoothing); the losses' own for the others.
+    Reference: paper, Section 4.1 (cross entropy with label smoothing).
     """
     losses, arguments = {"cross_entropy": 1.0} if losses is None else losses, arguments or {}
     for name in (*losses, *arguments):

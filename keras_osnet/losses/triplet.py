@@ -1,4 +1,4 @@
-"""The triplet loss and its ways of choosing the triplets."""
+"""The triplet loss, with hard and semi-hard triplets."""
 
 import math
 
@@ -10,16 +10,16 @@ from keras_osnet.losses.base import ImageLoss, matrix, pairs
 
 
 def _hardest(distances, same, others, cost):
-    """Cost of every anchor's farthest positive and nearest negative, 0 without either."""
+    """Returns the cost of each anchor's farthest positive and nearest negative; 0 if one is missing."""
     positive = ops.max(ops.where(same, distances, 0.0), axis=1)
-    # Infinity hides no negative however far; it must not reach the cost, whose derivative there may be NaN.
+    # Infinity exceeds every distance. It must not reach the cost, whose derivative may be NaN there.
     nearest = ops.min(ops.where(others, distances, math.inf), axis=1)
     valid = ops.any(same, axis=1) & ops.any(others, axis=1)
     return ops.where(valid, cost(positive - ops.where(valid, nearest, 0.0)), 0.0)
 
 
 def _semihard(distances, same, others, cost):
-    """Cost of every anchor's positives, each against its semi-hard negative; scaled for a mean over the pairs."""
+    """Returns the cost of each anchor's positives and their semi-hard negatives, scaled for a mean over the pairs."""
     negatives = ops.where(others, distances, math.inf)[:, None, :]
     beyond = ops.min(ops.where(negatives > distances[:, :, None], negatives, math.inf), axis=2)
     farthest = ops.max(ops.where(others, distances, 0.0), axis=1, keepdims=True)
@@ -34,7 +34,7 @@ MININGS = {"hard": _hardest, "semihard": _semihard}
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class BatchHardTriplet(ImageLoss):
-    """Triplet loss with the triplets chosen within the batch, on embeddings as they are, with Euclidean distances.
+    """Triplet loss with triplets from the batch and Euclidean distances between embeddings, which are not normalised.
 
     With D the distance, P(a) the other images of a's identity and N(a) the images of other identities:
 
@@ -43,11 +43,10 @@ class BatchHardTriplet(ImageLoss):
                   n(a, p) the nearest of N(a) farther than p, or the farthest of N(a) where there is none
         c(x) = max(0, margin + x),   or log(1 + exp(x)) for the soft margin
 
-    so that the mean of L_a is the mean over the anchors (hard) or over all positive pairs (semihard). An anchor
-    without a positive, or without a negative, costs 0 and is counted in that mean; tensorflow-addons takes the anchor
-    itself for its hardest positive there, and returns NaN for a semi-hard batch without a pair. Where two embeddings
-    coincide, their distance has gradient 0. Triplets come from the batch that `call`
-    receives. The differences of all pairs are in memory, B^2 x features values, which keeps small distances exact.
+    The mean of L_a is the mean over the anchors (hard) or over all positive pairs (semihard). The loss of an anchor
+    without a positive or without a negative is 0, and counts in the mean. There tensorflow-addons uses the anchor as
+    its own hardest positive, and returns NaN for a semi-hard batch without a pair. The distance of two equal embeddings
+    has gradient 0. Memory holds the differences of all pairs, B^2 x features values, so that small distances are exact.
 
     Args:
         margin: a number of at least 0, default .3, or "soft".

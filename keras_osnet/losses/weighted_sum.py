@@ -1,4 +1,4 @@
-"""Several losses on several outputs of one network, from one or several labels of an image."""
+"""Sums of losses on several outputs of a network, and losses on some of an image's labels."""
 
 import keras
 from keras import ops
@@ -11,16 +11,16 @@ from keras_osnet.losses.base import ImageLoss
 class WeightedSum(ImageLoss):
     """Weighted sum of losses, each on one of the outputs of a network.
 
-    L = sum_i w_i L_i(labels, outputs[name_i]); all terms share the labels. `whole_batch` is True if any term's is.
+    L = sum_i w_i L_i(labels, outputs[name_i]). All terms share the labels. `whole_batch` is True if that of a term is.
 
     Args:
-        terms: sequence of (weight of at least 0, loss, name of its output). A loss is a `keras.losses.Loss` whose
+        terms: sequence of (weight of at least 0, loss, name of the output). A loss is a `keras.losses.Loss` whose
             `call` returns one value per image.
 
-    Input: labels (B,), a dict of outputs that may hold more than the terms use. Output of `call`: (B,).
+    Input: labels (B,), a dict of outputs, which may hold further outputs. Output of `call`: (B,).
 
     Raises:
-        ValueError: for no terms, a weight that is negative or not finite, or an output that the network lacks.
+        ValueError: if there are no terms, a weight is negative or not finite, or the network has no such output.
     """
 
     def __init__(self, terms, name="weighted_sum", **kwargs):
@@ -56,16 +56,16 @@ class WeightedSum(ImageLoss):
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class LabelColumns(ImageLoss):
-    """A loss on some of an image's labels: L(labels[:, first : first + count], outputs).
+    """A loss on some columns of the labels: L(labels[:, first : first + count], outputs).
 
-    For a network with several heads, whose labels are the columns of one array.
+    It is for a network with several heads, whose labels are the columns of one array.
 
     Args:
         loss: a `keras.losses.Loss` whose `call` returns one value per image.
-        first: index of its first column.
-        count: number of columns; None (default) for a single one without an axis, (B,).
+        first: index of the first column.
+        count: number of columns. None (default): one column, as labels (B,).
 
-    Input: labels (B, columns), outputs as the loss takes them. Output of `call`: (B,).
+    Input: labels (B, columns), outputs as for the loss. Output of `call`: (B,).
     """
 
     def __init__(self, loss, first, count=None, name="label_columns", **kwargs):

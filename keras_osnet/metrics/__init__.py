@@ -1,4 +1,4 @@
-"""Scores, NumPy in and numbers out."""
+"""Scores of features and probabilities, computed with NumPy."""
 
 from keras_osnet.metrics.attributes import AttributeScores, attribute_scores, attribute_table, choose_thresholds
 from keras_osnet.metrics.expansion import expand_queries

@@ -1,4 +1,4 @@
-"""Checks that all metrics share: features, labels, counts and rows of tables."""
+"""Checks of arguments that all metrics share: features, labels, counts and rows of tables."""
 
 import unicodedata
 from typing import NamedTuple
@@ -13,7 +13,7 @@ def row_of(name, value, table):
 
 
 def check_count(name, value, most=None, bound="the gallery's size"):
-    """Checks an integer of at least 1 and, if `most` is given, of at most that, which is called `bound`."""
+    """Checks that a value is an integer of at least 1 and at most `most`. `bound` describes `most` in the error."""
     integral = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not (integral and 1 <= value <= (value if most is None else most)):
         rule = "of at least 1" if most is None else f"from 1 to {bound}, {most}"
@@ -21,7 +21,7 @@ def check_count(name, value, most=None, bound="the gallery's size"):
 
 
 def feature_matrices(query_features, gallery_features):
-    """Returns both as matrices of one type: float64 where one is float64 or wide integers, else float32.
+    """Returns both as matrices of one type: float64 if one is float64 or wide integers, else float32.
 
     Raises:
         ValueError: if one is not a matrix of real numbers or is empty, or they differ in their number of columns.
@@ -52,14 +52,14 @@ def _matrix(name, features):
 
 
 def squared_norms(name, features):
-    """Returns |x|^2 of every row. The same pass over the features finds NaN, infinity and overflow.
+    """Returns |x|^2 of every row, and refuses NaN, infinity and overflow in the same pass.
 
     Raises:
         ValueError: if a row holds NaN or infinity, or its square or its distance from another row overflows.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         squares = np.einsum("ij,ij->i", features, features)
-        # |2 q.g| <= |q|^2 + |g|^2, so that a quarter of the range keeps every distance finite.
+        # |2 q.g| <= |q|^2 + |g|^2: distances are finite if squares are below a quarter of the range.
         suspects = np.flatnonzero(~(squares < np.finfo(features.dtype).max / 4))
     bad = suspects[~np.isfinite(features[suspects]).all(axis=1)]
     if len(bad):
@@ -76,7 +76,7 @@ def squared_norms(name, features):
 
 
 class Labels(NamedTuple):
-    """Identities and cameras as int64 codes: two are equal exactly if the labels are. Unknown cameras equal none."""
+    """Identities and cameras as int64 codes, equal for equal labels. Unknown cameras equal none of the other side."""
 
     query_ids: np.ndarray
     query_cameras: np.ndarray
@@ -89,15 +89,15 @@ def encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, query,
 
     Args:
         query_ids, gallery_ids: integers of any size, or non-empty strings, which are compared in Unicode's form NFC.
-        query_cameras, gallery_cameras: likewise, None where the camera is unknown; or None if all are.
-        query, gallery: (name, rows) of the array that each side's labels belong to, for the error messages.
+        query_cameras, gallery_cameras: likewise, with None for an unknown camera; or None if all are unknown.
+        query, gallery: (name, number of rows) of the array of each side, for the error messages.
 
     Returns:
         `Labels`.
 
     Raises:
-        ValueError: if labels are of another kind, or their number is not that of the rows, or query and gallery mix
-            integers and strings.
+        ValueError: if labels are of another type, labels and rows differ in number, or query and gallery mix integers
+            and strings.
     """
     ids = _read("query_ids", query_ids, *query), _read("gallery_ids", gallery_ids, *gallery)
     cameras = (
@@ -109,7 +109,7 @@ def encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, query,
 
 
 def _read(name, labels, partner, count, unknown=False):
-    """Labels as an int64 array, or as a list of integers, strings and None."""
+    """Returns labels as an int64 array, or as a list of integers, strings and None."""
     if labels is None and unknown:
         return [None] * count
     # NumPy would make floats of a list of integers that are too large for int64.

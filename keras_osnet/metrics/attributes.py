@@ -12,9 +12,9 @@ class AttributeScores:
     Attributes:
         mA: mean over the attributes of `mA_per_attribute`.
         accuracy, precision, recall: means over the images.
-        f1: from the mean precision and the mean recall; 0 where both are 0.
-        empty_predictions: number of images with no attribute predicted; their precision counts as 0.
-        empty_labels: number of images that have no attribute; their recall counts as 0.
+        f1: harmonic mean of the mean precision and the mean recall; 0 if both are 0.
+        empty_predictions: number of images without a predicted attribute; their precision counts as 0.
+        empty_labels: number of images without an attribute; their recall counts as 0.
         mA_per_attribute: (attributes,) float64.
     """
 
@@ -29,22 +29,23 @@ class AttributeScores:
 
 
 def attribute_scores(probabilities, labels, threshold=0.5):
-    """Compares the attributes predicted, p >= threshold, with those that the images have.
+    """Compares the predicted attributes, p >= threshold, with the labels.
 
-    With P the attributes predicted for an image and Y those it has, TPR and TNR over the images of an attribute:
+    With P the predicted attributes of an image, Y its attributes, and TPR and TNR the rates of an attribute:
 
         mA = mean_j (TPR_j + TNR_j) / 2
         accuracy = mean |P & Y| / |P or Y|,   precision = mean |P & Y| / |P|,   recall = mean |P & Y| / |Y|
         f1 = 2 precision recall / (precision + recall)
 
-    A ratio 0 / 0 of an image counts as 0: precision if nothing is predicted, recall if it has no attribute, accuracy if
-    both hold. An attribute that no image or every image has, has only one of the two rates, which is then its mA.
+    A ratio 0 / 0 of an image counts as 0: precision without a predicted attribute, recall without an attribute,
+    accuracy without both. For an attribute that all images have, or none, only one of the two rates is defined, which
+    is its mA.
 
     Args:
         probabilities: (images, attributes) numbers 0..1, after the sigmoid.
         labels: (images, attributes) of 0 and 1.
         threshold: a number 0..1, or one for each attribute, (attributes,). Default .5. It is rounded to the type of
-            `probabilities`, so that a float32 probability written as .7 passes .7.
+            `probabilities`, so that a float32 probability of .7 passes .7.
 
     Returns:
         `AttributeScores`.
@@ -88,10 +89,10 @@ def attribute_scores(probabilities, labels, threshold=0.5):
 
 @dataclass(frozen=True)
 class AttributeRow:
-    """One attribute: its name, how many of the images have it, and rates as fractions, NaN for 0 / 0.
+    """One attribute: its name, the number of images that have it, and rates as fractions, NaN for 0 / 0.
 
-    `tpr` is the fraction predicted of the images that have it, `tnr` the fraction not predicted of the others.
-    `average_precision` is the mean, over the images that have it, of the precision among those at least as probable.
+    `tpr` is the fraction of these images for which it is predicted, `tnr` the fraction of the others for which it is
+    not. `average_precision` is the mean over these images of the precision at their probability as the threshold.
     """
 
     name: str
@@ -105,7 +106,7 @@ def attribute_table(probabilities, labels, names, threshold=0.5):
     """Scores each attribute by itself.
 
     Args:
-        probabilities, labels, threshold: as `attribute_scores` takes them.
+        probabilities, labels, threshold: as for `attribute_scores`.
         names: one for each attribute.
 
     Returns:
@@ -134,11 +135,11 @@ def attribute_table(probabilities, labels, names, threshold=0.5):
 def choose_thresholds(probabilities, labels):
     """Returns for each attribute the threshold with the greatest (TPR + TNR) / 2, for use on validation images.
 
-    Thresholds are the means of neighbouring probabilities, 0, .5 and 1. Of equally good ones the nearest to .5 is
-    taken; .5 for an attribute that all images have, or none.
+    Candidates are 0, .5, 1 and the means of neighbouring probabilities. The candidate nearest to .5 is the threshold if
+    several are equally good. It is .5 for an attribute that all images have, or none.
 
     Args:
-        probabilities, labels: as `attribute_scores` takes them.
+        probabilities, labels: as for `attribute_scores`.
 
     Returns:
         (attributes,) float64 in 0 .. 1.
@@ -148,7 +149,7 @@ def choose_thresholds(probabilities, labels):
     chosen = []
     for scores, actual in zip(probabilities.T, labels.T, strict=True):
         levels = np.unique(scores)
-        # 0 takes all; what lies above the largest takes none, and 1 does if the largest lies below it.
+        # 0 predicts the attribute for all images; 1 for none, if the largest probability is below 1.
         candidates = np.concatenate([[0.0, 0.5, 1.0], (levels[1:] + levels[:-1]) / 2])
         ordered_there, ordered_not = np.sort(scores[actual]), np.sort(scores[~actual])
         if not (len(ordered_there) and len(ordered_not)):
@@ -162,7 +163,7 @@ def choose_thresholds(probabilities, labels):
 
 
 def _average_precision(scores, actual):
-    """Equally probable images count together, so that their order does not matter."""
+    """Returns the average precision. Images of equal probability count together, so their order does not matter."""
     if not actual.any():
         return float("nan")
     levels, inverse = np.unique(-scores, return_inverse=True)
@@ -172,7 +173,7 @@ def _average_precision(scores, actual):
 
 
 def _balanced(predicted, actual):
-    """(TPR + TNR) / 2 of every attribute, or the only one of them that is defined."""
+    """Returns (TPR + TNR) / 2 of every attribute, or the one of the two that is defined."""
     positives, negatives = np.count_nonzero(actual, axis=0), np.count_nonzero(~actual, axis=0)
     found = _ratio(np.count_nonzero(predicted & actual, axis=0), positives)
     rejected = _ratio(np.count_nonzero(~predicted & ~actual, axis=0), negatives)
@@ -180,7 +181,7 @@ def _balanced(predicted, actual):
 
 
 def _ratio(part, whole):
-    """part / whole, 0 where whole is 0."""
+    """Returns part / whole, or 0 where `whole` is 0."""
     return np.divide(part, whole, out=np.zeros(np.shape(whole)), where=np.asarray(whole) != 0)
 
 

@@ -6,27 +6,27 @@ from numbers import Real
 
 import numpy as np
 
-# Queries of a block. Measured at 512 features x 15,913 images on 2 cores: multiplying 256 queries at a time is fastest;
-# fewer make BLAS pack the gallery too often.
+# Queries per block. At 512 features x 15,913 images on 2 cores, 256 queries per multiplication are fastest; with fewer,
+# BLAS packs the gallery too often.
 BLOCK = 256
-# Rows that a thread takes at a time: 16 rows of 15,913 distances stay in a core's cache, and threads seldom wait for
-# Python's lock.
+# Rows per call of a thread: 16 rows of 15,913 distances fit into a core's cache, and threads seldom wait for Python's
+# lock.
 CHUNK = 16
 WORKERS = min(os.cpu_count() or 1, 8)
-SCRATCH = 40  # bytes per distance while a row is ranked: a mask, indices, the near distances; or one draw
+SCRATCH = 40  # bytes per distance for ranking a row: a mask, indices, the near distances; or one draw
 
 
 def rows_within(memory_limit, row, what, kept=0):
-    """Returns how many rows a block may have.
+    """Returns the number of rows per block.
 
     Args:
-        memory_limit: bytes for all of it, positive and finite.
+        memory_limit: bytes for all rows of a block and `kept`, positive and finite.
         row: bytes of one row.
-        what: the row in words, for the error message.
-        kept: bytes that are in use beside the rows.
+        what: description of the row, for the error message.
+        kept: bytes beside the rows.
 
     Raises:
-        ValueError: if `memory_limit` is not such a number, or does not hold one row.
+        ValueError: if `memory_limit` is not such a number, or too small for one row.
     """
     if isinstance(memory_limit, bool) or not (isinstance(memory_limit, Real) and 0 < memory_limit < np.inf):
         raise ValueError(f"`memory_limit` must be positive and finite. Received: memory_limit={memory_limit!r}")
@@ -36,14 +36,14 @@ def rows_within(memory_limit, row, what, kept=0):
 
 
 def distance_row(features):
-    """Bytes of a row of distances to `features` that is ranked, and its description for `rows_within`."""
+    """Returns the bytes for ranking a row of distances to `features`, and its description for `rows_within`."""
     gallery, dimension = features.shape
     row = (gallery + dimension) * features.itemsize + SCRATCH * gallery
     return row, f"one row of {gallery} distances with its scratch"
 
 
 def slices(count, size):
-    """Slices of at most `size`, in order, that cover 0 .. count."""
+    """Returns consecutive slices of at most `size` that cover 0 .. count."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
@@ -52,9 +52,9 @@ def product_blocks(queries, gallery, rows=BLOCK, *, factor=1.0, chosen=None):
 
     Args:
         queries, gallery: (Q, D) and (G, D) of one floating type.
-        rows: queries of a block.
-        factor: of all products.
-        chosen: indices of the queries to take; the slices are slices of it. Default: all.
+        rows: queries per block.
+        factor: factor of all products.
+        chosen: indices of queries; the slices are slices of it. Default: all queries.
     """
     count = len(queries if chosen is None else chosen)
     products = np.empty((min(rows, count), len(gallery)), queries.dtype)

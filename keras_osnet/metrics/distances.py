@@ -7,16 +7,16 @@ import numpy as np
 
 
 def lengths(squares):
-    """|x| from |x|^2. A zero vector is at cosine 0 of every other, so its length must not be 0."""
+    """Returns |x| for |x|^2, at least 1e-12, so that a zero vector has cosine 0 with all others."""
     return np.maximum(np.sqrt(squares), 1e-12)
 
 
 class Metric(NamedTuple):
     """value = combine(factor * q.g, term(|g|^2)) orders the gallery as the distance does.
 
-    It takes one multiplication and one pass over a block. What is the same for a whole row (|q|^2, 1 and 1 / |q|) is
-    left out: it changes no order, and rounding would only create ties. The distance itself is, with the value of
-    (scale(|q|^2) * q, g),
+    It needs one multiplication and one pass over a block. Terms that are equal for a whole row (|q|^2, 1 and 1 / |q|)
+    are left out: they do not change the order, and rounding would create ties. With the value of (scale(|q|^2) * q, g),
+    the distance is
 
         distance = finish(max(value + offset(|q|^2), 0))
     """

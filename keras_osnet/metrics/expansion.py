@@ -10,14 +10,14 @@ from keras_osnet.metrics.search import gather_slices, nearest
 
 
 class _Space(NamedTuple):
-    """How vectors are averaged: a function of the vectors before, and one of (sum, sum of the weights) after it."""
+    """Functions for the average of vectors: of the vectors before, and of (sum, sum of the weights) after."""
 
     before: Callable
     after: Callable
 
 
 def _unit(vectors):
-    """Scales vectors to length 1. A zero vector stays."""
+    """Scales vectors to length 1, except zero vectors."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
@@ -30,27 +30,27 @@ _SPACES = {
 def expand_queries(query_features, gallery_features, *, k=10, alpha=3.0, metric="cosine", memory_limit=2**30):
     """Moves every query towards its nearest gallery images (alpha query expansion).
 
-    With g_1 ... g_k the nearest of the query q, all of length 1, and cos the cosine, at least 0:
+    With g_1 ... g_k the nearest images of the query q, all of length 1, and cos the cosine, at least 0:
 
         q' = (q + sum_i cos(q, g_i)^alpha g_i) / |q + sum_i cos(q, g_i)^alpha g_i|
 
     alpha = 0 is average query expansion. This q' is for scores by cosine. For scores by Euclidean distance, use
-    metric="euclidean": the nearest are those by that distance, vectors keep their lengths, and q' is the weighted sum
-    divided by the sum of the weights.
+    metric="euclidean": that distance then determines the nearest images, vectors keep their lengths, and q' is the
+    weighted sum divided by the sum of the weights.
 
-    Only features are used, neither identities nor cameras, so that images under the query's own camera count too.
-    Equally near images are taken in gallery order.
+    Identities and cameras are not used, so that images under the query's own camera count too. Images at equal
+    distances are in gallery order.
 
     Args:
         query_features, gallery_features: (queries, features) and (gallery, features) numbers, finite.
-        k: images to average with, 1 up to the gallery's size, default 10.
-        alpha: how fast the weight falls with the cosine, at least 0, default 3.
-        metric: "cosine" (default) or "euclidean": the metric by which the result is scored.
-        memory_limit: bytes to use above the features, default 1 GiB.
+        k: number of gallery images in the average, 1 up to the gallery's size, default 10.
+        alpha: exponent of the weights, at least 0, default 3.
+        metric: metric of the scores, "cosine" (default) or "euclidean".
+        memory_limit: bytes to use beside the features, default 1 GiB.
 
     Returns:
-        (queries, features), float64 where features are float64 or wide integers, else float32. For
-        `query_features` in `evaluate_retrieval`, with the same metric and gallery.
+        (queries, features), float64 if features are float64 or wide integers, else float32: `query_features` for
+        `evaluate_retrieval` with the same metric and gallery.
 
     Raises:
         ValueError: if an argument is not as described.

@@ -1,4 +1,4 @@
-"""All pairs of query and gallery image, block by block: their distances, and which pairs match."""
+"""Distances and kinds of all pairs of a query and a gallery image, block by block."""
 
 from itertools import starmap
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from keras_osnet.metrics.blocks import product_blocks
 from keras_osnet.metrics.distances import METRICS
 from keras_osnet.metrics.ranking import average_precisions, ranks_of
 
-# "same camera": same identity and camera, which is excluded from the scores.
+# "same camera": same identity and camera. Scores exclude these pairs.
 PAIR_KINDS = ("match", "impostor", "same camera")
 MATCH, IMPOSTOR, SAME_CAMERA = range(3)
 
 
 class PairBlock(NamedTuple):
-    """Some queries against the whole gallery.
+    """The pairs of some queries with the whole gallery.
 
     Attributes:
         rows: slice of the queries.
@@ -29,9 +29,10 @@ class PairBlock(NamedTuple):
     kinds: np.ndarray
 
     def scores(self):
-        """Average precision (NaN without a match) and rank of the first match (0 without one) of every query.
+        """Returns average precision (NaN without a match) and rank of the first match (0 without one) of every query.
 
-        As in `RetrievalScores`: pairs of the same identity and camera are excluded, equal distances in gallery order.
+        As in `RetrievalScores`, pairs with the same identity and camera are excluded, and equal distances are in
+        gallery order.
         """
         valid = np.flatnonzero((self.kinds == MATCH).any(axis=1))
         precision, first = np.full(len(self.kinds), np.nan), np.zeros(len(self.kinds), np.int64)
@@ -48,10 +49,8 @@ def pair_blocks(query_features, query_ids, query_cameras, gallery_features, gall
                 metric="euclidean"):  # fmt: skip
     """Returns an iterator of a `PairBlock` for every 256 queries.
 
-    Distances are computed in double precision: from float32 dot products an image is at some hundredths from itself.
-
-    Args:
-        All as for `evaluate_retrieval`, which checks them likewise.
+    Distances are computed in double precision: from float32 dot products, the distance of an image from itself would be
+    some hundredths. Arguments and errors are as for `evaluate_retrieval`.
     """
     metric = row_of("metric", metric, METRICS)
     query, gallery = feature_matrices(query_features, gallery_features)

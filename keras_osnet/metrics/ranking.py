@@ -1,4 +1,4 @@
-"""The ranks of a query's matches among the gallery's distances, and the scores that follow from them."""
+"""Ranks of the matches of queries, and the scores that follow from them."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,10 +20,10 @@ class RetrievalScores:
         cmc: (max_rank,) float64; `cmc[k - 1]` is the fraction of the valid queries with a match among the first k.
         mAP: mean average precision over the valid queries.
         mINP: mean of matches / rank of the last match over the valid queries.
-        valid_queries: number of queries that have a match left.
-        queries: number of queries given.
-        average_precision: (queries,) float64, NaN where the query has no match left.
-        first_match: (queries,) int64, rank of the first match in the whole gallery, from 1; 0 where there is none left.
+        valid_queries: number of queries with a match.
+        queries: number of all queries.
+        average_precision: (queries,) float64, NaN for a query without a match.
+        first_match: (queries,) int64, rank of the first match in the whole gallery, from 1; 0 without a match.
     """
 
     cmc: np.ndarray
@@ -35,16 +35,17 @@ class RetrievalScores:
     first_match: np.ndarray
 
     def rank(self, k):
-        """Fraction of the valid queries with a match among the first `k`, 1 <= k <= max_rank."""
+        """Returns the fraction of the valid queries with a match among the first `k`, 1 <= k <= max_rank."""
         if not 1 <= k <= len(self.cmc):
             raise ValueError(f"`k` must lie in 1..max_rank={len(self.cmc)}. Received: k={k}")
         return float(self.cmc[k - 1])
 
 
 class _Candidates(NamedTuple):
-    """Which gallery images may match a query: `order` sorts the gallery by identity, then camera, then index.
+    """Gallery images that may match the queries. `order` sorts the gallery by identity, then camera, then index.
 
-    Query i owns order[bounds[0, i]:bounds[3, i]], of which [bounds[1, i]:bounds[2, i]] is under its own camera.
+    order[bounds[0, i]:bounds[3, i]] are the images of query i's identity, [bounds[1, i]:bounds[2, i]] of them under its
+    own camera.
     """
 
     order: np.ndarray
@@ -58,7 +59,7 @@ def _whole_gallery(query, distances, matches, ranks, candidates):
 
 
 def _one_image_per_identity(query, distances, matches, ranks, candidates):
-    generator = np.random.default_rng((SEED, query))  # per query: blocks and threads cannot change the draws
+    generator = np.random.default_rng((SEED, query))  # per query, so that draws do not depend on blocks and threads
     own = np.searchsorted(candidates.identity_starts, candidates.bounds[0, query])
     first = np.empty(DRAWS)
     for draw in range(DRAWS):
@@ -71,22 +72,22 @@ def _one_image_per_identity(query, distances, matches, ranks, candidates):
     return first
 
 
-# Which ranks of first hits enter the CMC curve, and how many of them a query has.
+# Function of a query's ranks that returns those in the CMC curve, and their number per query.
 PROTOCOLS = {"market1501": (_whole_gallery, 1), "cuhk03": (_one_image_per_identity, DRAWS)}
 
 
 def score_blocks(blocks, finish, labels, *, protocol, max_rank):
-    """Scores the queries that have a match left, from blocks of their distances.
+    """Scores the queries that have a match, from blocks of their distances.
 
     Args:
         blocks: function of the indices of these queries that yields (slice of the indices, distances), in order. The
-            distances, (some queries, gallery), are written to.
-        finish: function that turns some rows of a block into distances, in place; called in threads.
+            distances, (some queries, gallery), are changed.
+        finish: function that turns some rows of a block into distances, in place. It is called in threads.
         labels: `Labels`.
         protocol, max_rank: as for `evaluate_retrieval`.
 
     Raises:
-        ValueError: if no query has a match left, for another protocol, or a `max_rank` below 1.
+        ValueError: if no query has a match, for an unknown protocol, or a `max_rank` below 1.
     """
     first_hits, draws = row_of("protocol", protocol, PROTOCOLS)
     check_count("max_rank", max_rank)
@@ -123,14 +124,14 @@ def score_blocks(blocks, finish, labels, *, protocol, max_rank):
 
 
 def average_precisions(ranks, rows):
-    """Average precision of each row, mean_j(j / r_j), from the ranks of its matches in ascending order."""
+    """Returns the average precision of each row, mean_j(j / r_j), from the ascending ranks of its matches."""
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     numbers = np.arange(1, len(rows) + 1) - starts[rows]
     return np.add.reduceat(numbers / ranks, starts) / np.diff(starts, append=len(rows))
 
 
 def _matches(distances, queries, candidates):
-    """Puts excluded images at infinity. Returns (row, image) of every match, row by row."""
+    """Sets the distances of excluded images to infinity. Returns (row, image) of every match, row by row."""
     start, removed, kept, stop = candidates.bounds[:, queries]
     sizes = stop - start
     rows = np.repeat(np.arange(len(queries)), sizes)
@@ -142,15 +143,15 @@ def _matches(distances, queries, candidates):
 
 
 def ranks_of(distances, rows, matches):
-    """Ranks of matches, from 1, in ascending order within each row. Excluded images are at infinity.
+    """Returns the ranks of matches, from 1, in ascending order within each row.
 
     Args:
-        distances: (queries, gallery). Equal ones are in gallery order.
+        distances: (queries, gallery), infinite for excluded images. Equal distances are in gallery order.
         rows, matches: (row, column) of every match, row by row. Every row has one.
     """
     targets = distances[rows, matches]
     starts = np.searchsorted(rows, np.arange(len(distances) + 1))
-    # Trained features put the matches in front: what lies beyond the last of them need not be sorted.
+    # Distances beyond the last match need not be sorted. After training these are most of them.
     close = distances <= np.maximum.reduceat(targets, starts[:-1])[:, None]
     near = np.split(distances.ravel().compress(close.ravel()), np.cumsum(np.count_nonzero(close, axis=1))[:-1])
     before, through = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
@@ -181,7 +182,7 @@ def _valid_queries(candidates):
     if not len(valid):
         raise ValueError(
             "`query_ids` must match `gallery_ids` under another camera for at least one query. Received: "
-            f"{len(start)} queries, of which {np.count_nonzero(stop > start)} have their id in the gallery at all, "
-            "under their own camera only"
+            f"{len(start)} queries; {np.count_nonzero(stop > start)} of them have their id in the gallery, under their "
+            "own camera only"
         )
     return valid

@@ -18,7 +18,7 @@ class _Sparse(NamedTuple):
 
 
 def rerank(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3):
-    """Distances between queries and gallery, re-ranked by the k-reciprocal neighbours that two images share.
+    """Returns re-ranked distances between queries and gallery, from the k-reciprocal neighbours that images share.
 
     With A(p, g) = |p - g|^2 over queries and gallery together and N(p, k) the image p itself and its k nearest:
 
@@ -32,18 +32,18 @@ def rerank(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3):
         result(q, g) = (1 - lambda) d_J(q, g) + lambda d(q, g)
 
     k1 / 2 is rounded, halves to the even number. Equal distances are ordered by index, the queries first.
-    As the reference code is run by torchreid, A is squared once more than the paper says, and V and the sums are over
-    queries and gallery, so that a query's distances depend on the other queries. Above the features and the result,
+    As in torchreid's use of the reference code, A is squared once more than in the paper, and V and the sums are over
+    queries and gallery, so that a query's distances depend on the other queries. Beside the features and the result,
     memory grows with (queries + gallery) x k1, and with blocks of rows.
 
     Args:
         query_features, gallery_features: (queries, features) and (gallery, features) numbers, finite.
         k1: neighbours that may be reciprocal, 1 up to the gallery's size, default 20.
-        k2: images in the mean V', 1 up to k1, default 6. 1 leaves V as it is.
+        k2: images in the mean V', 1 up to k1, default 6. With 1, V' is V.
         lambda_value: weight of the original distance d, 0 to 1, default .3.
 
     Returns:
-        (queries, gallery) float32, 0..1 up to rounding. Only the order within a row has a meaning.
+        (queries, gallery) float32, 0..1 up to rounding. Only their order within a row has a meaning.
 
     Raises:
         ValueError: if an argument is not as described.
@@ -76,13 +76,13 @@ def _check(k1, k2, lambda_value, gallery):
 
 
 def _nearest(features, squares, count, queries, threads):
-    """The `count` nearest of every image, itself first; its largest |p - g|^2; d of queries against gallery."""
+    """Returns the `count` nearest of every image, itself first; its largest |p - g|^2; d of queries and gallery."""
     total = len(features)
     nearest, maxima = np.empty((total, count), np.int32), np.empty(total, features.dtype)
     result = np.empty((queries, total - queries), np.float32)
 
     def rank(rows, distances):
-        distances += squares  # |p|^2, the same for a whole row, would round near distances into ties
+        distances += squares  # without |p|^2, which is equal for a whole row: rounding would create ties
         maxima[rows] = np.maximum(distances.max(axis=1) + squares[rows], np.finfo(maxima.dtype).tiny)
         asked = np.arange(rows.start, min(rows.stop, queries))
         if len(asked):
@@ -97,7 +97,7 @@ def _nearest(features, squares, count, queries, threads):
 
 
 def _encode(nearest, half, weigh, threads):
-    """V of every image, sparse. `weigh` computes the values from their places."""
+    """Returns V of all images as a sparse matrix. `weigh` computes the values from their positions."""
     cuts = slices(len(nearest), CHUNK)
     lists = [np.ascontiguousarray(nearest[:, : k + 1]) for k in (nearest.shape[1] - 1, half)]
     mutual, mutual_half = (np.concatenate(list(threads.map(partial(_mutual, near), cuts))) for near in lists)
@@ -119,12 +119,12 @@ def _encode(nearest, half, weigh, threads):
 
 
 def _mutual(nearest, rows):
-    """Whether each image in the list of a row has the row's image in its own list."""
+    """Returns whether each image in the list of a row has the row's image in its own list."""
     return (nearest[nearest[rows]] == np.arange(rows.start, rows.stop)[:, None, None]).any(axis=2)
 
 
 def _weights(features, squares, maxima, rows, sizes, columns):
-    """exp(-d), each row divided by its sum. No row is empty: an image is its own reciprocal neighbour."""
+    """Returns exp(-d), each row divided by its sum. No row is empty: an image is its own reciprocal neighbour."""
     starts = np.cumsum(sizes) - sizes
     images = np.repeat(np.arange(rows.start, rows.stop), sizes)
     products = np.empty(len(columns), features.dtype)
@@ -137,7 +137,7 @@ def _weights(features, squares, maxima, rows, sizes, columns):
 
 
 def _mean_rows(sparse, members, rows):
-    """One block of rows, each the mean of the rows of `sparse` whose indices are in `members`."""
+    """Returns a block of rows, each the mean of the rows of `sparse` whose indices are in `members`."""
     which, columns, values = _gather(sparse, members[rows].ravel())
     cells = which // members.shape[1] * len(members) + columns
     cells, places = np.unique(cells, return_inverse=True)
@@ -147,7 +147,7 @@ def _mean_rows(sparse, members, rows):
 
 
 def _add_jaccard(result, vectors, weight, threads):
-    """Adds weight * d_J with an inverted index: for every column the gallery images that have a value there."""
+    """Adds weight * d_J. An inverted index holds the gallery images that have a value in each column."""
     queries, gallery = result.shape
     first = vectors.starts[queries]
     order = np.argsort(vectors.columns[first:], kind="stable")
@@ -158,7 +158,7 @@ def _add_jaccard(result, vectors, weight, threads):
     def add(query):
         own = slice(vectors.starts[query], vectors.starts[query + 1])
         which, images, values = _gather(index, vectors.columns[own])
-        # V' sums to 1, so that the maxima of two sum to 2 minus their minima.
+        # Each V' sums to 1, so the maxima of two sum to 2 minus the sum of their minima.
         common = np.bincount(images, np.minimum(vectors.values[own][which], values), minlength=gallery)
         result[query] += weight * (1 - common / (2 - common))
 
@@ -166,7 +166,7 @@ def _add_jaccard(result, vectors, weight, threads):
 
 
 def _gather(sparse, rows):
-    """The entries of some rows, one after the other: (position in `rows`, column, value)."""
+    """Returns (position in `rows`, column, value) of the entries of some rows, row by row."""
     starts = sparse.starts[rows]
     sizes = sparse.starts[rows + 1] - starts
     places = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
@@ -174,7 +174,7 @@ def _gather(sparse, rows):
 
 
 def _stack(blocks):
-    """Blocks of rows, (sizes of the rows, columns, values) each, as one sparse matrix."""
+    """Returns blocks of rows, (sizes of the rows, columns, values) each, as one sparse matrix."""
     sizes, columns, values = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return _Sparse(_starts(sizes), columns, values)
 

@@ -12,31 +12,32 @@ def evaluate_retrieval(query_features, query_ids, query_cameras, gallery_feature
                        metric="euclidean", max_rank=50, protocol="market1501", memory_limit=2**30):  # fmt: skip
     """Ranks the gallery for every query and scores the ranking.
 
-    Pairs with the same identity and camera are excluded. A query without a match left is skipped. With
-    r_1 < ... < r_m the ranks of a query's matches in the gallery that is left, equal distances in gallery order:
+    Pairs with the same identity and camera are excluded. A query without a match is skipped; all others are valid. With
+    r_1 < ... < r_m the ranks of a query's matches, equal distances in gallery order:
 
         AP = mean_j(j / r_j),   INP = m / r_m,   CMC(k) = [r_1 <= k],   each averaged over the valid queries.
 
-    Distances are computed in float32 (float64 where features are float64 or wide integers) from the dot product q.g:
-    |g|^2 - 2 q.g, which orders as |q - g|^2 does, and -q.g / |g|, which orders as 1 - cosine. Blocks of another
-    size may round a dot product otherwise, so `memory_limit` can swap near ties; scores agreed to 1e-6 in our tests.
+    Distances are computed in float32 (float64 if features are float64 or wide integers) from the dot product q.g:
+    |g|^2 - 2 q.g, which orders as |q - g|^2 does, and -q.g / |g|, which orders as 1 - cosine. Dot products in blocks of
+    another size may differ by rounding, so `memory_limit` can swap near ties. Scores agreed to 1e-6 in our tests.
 
     Args:
         query_features, gallery_features: (queries, features) and (gallery, features) numbers, finite.
         query_ids, gallery_ids: (queries,) and (gallery,) integers of any size, or strings.
-        query_cameras, gallery_cameras: likewise, or None for an unknown camera, which equals no other; or None for all.
+        query_cameras, gallery_cameras: likewise, with None for an unknown camera, which equals no other; or None for
+            all.
         metric: "euclidean" (default) or "cosine", a row of `METRICS`.
-        max_rank: length of the CMC curve, at least 1, default 50. Beyond the gallery's size the curve stays at 1.
-        protocol: a row of `ranking.PROTOCOLS`. "market1501" (default) is as above. "cuhk03" takes the CMC curve from
-            10 seeded draws of one image per identity (of the query's own identity: of its matches), drawn for each
-            query by its position, and averages them; AP and INP still come from the whole gallery, as in torchreid.
-        memory_limit: bytes to use above the features, default 1 GiB.
+        max_rank: length of the CMC curve, at least 1, default 50. Beyond the gallery's size the curve is 1.
+        protocol: a row of `ranking.PROTOCOLS`. "market1501" (default) is as above. For "cuhk03" the CMC curve is a mean
+            over 10 random galleries with one image per identity (one of the matches for the query's identity). Their
+            seed is the position of the query. AP and INP are of the whole gallery, as in torchreid.
+        memory_limit: bytes to use beside the features, default 1 GiB.
 
     Returns:
         `RetrievalScores`.
 
     Raises:
-        ValueError: if an argument is not as described, or no query has a match left.
+        ValueError: if an argument is not as described, or no query has a match.
 
     Reference:
         Zheng et al., Scalable Person Re-identification: A Benchmark (ICCV 2015), section 4 (CMC, mAP); Ye et al.,
@@ -61,19 +62,20 @@ def evaluate_retrieval(query_features, query_ids, query_cameras, gallery_feature
 
 def evaluate_distances(distances, query_ids, query_cameras, gallery_ids, gallery_cameras, *, max_rank=50,
                        protocol="market1501"):  # fmt: skip
-    """Scores the ranking by a matrix of distances, such as those of `rerank`.
+    """Scores the ranking by a matrix of distances, such as that of `rerank`.
 
     Args:
         distances: (queries, gallery) numbers; smaller is nearer. They are not changed.
         query_ids, gallery_ids: (queries,) and (gallery,) integers of any size, or strings.
-        query_cameras, gallery_cameras: likewise, or None for an unknown camera, which equals no other; or None for all.
+        query_cameras, gallery_cameras: likewise, with None for an unknown camera, which equals no other; or None for
+            all.
         max_rank, protocol: as for `evaluate_retrieval`.
 
     Returns:
         `RetrievalScores`, as `evaluate_retrieval` computes them.
 
     Raises:
-        ValueError: if an argument is not as described, or no query has a match left.
+        ValueError: if an argument is not as described, or no query has a match.
     """
     distances = np.asarray(distances)
     if distances.ndim != 2 or 0 in distances.shape or distances.dtype.kind not in "fiu":

@@ -1,4 +1,4 @@
-"""The images of a gallery that are nearest to a query."""
+"""Search of the nearest images of a gallery."""
 
 import numpy as np
 
@@ -13,21 +13,21 @@ FAISS_FROM = 2**27
 
 
 def search(query_features, gallery_features, *, k=10, metric="euclidean", index="auto", memory_limit=2**30):
-    """Finds the k nearest gallery images of every query, by comparing it with all of them.
+    """Finds the k nearest gallery images of every query. It compares each query with all images.
 
-    Images are picked by distances from dot products, block by block. The distances of the k are then computed again
-    from the features in double precision, and determine the order. Equal distances are in gallery order.
+    Dot products select the k images, block by block. Their distances are then computed again from the features in
+    double precision and determine the order. Images at equal distances are in gallery order.
 
-    Every index returns the same images, unless the k-th distance and the next are equal up to the rounding of float32:
-    FAISS searches exactly here. Its approximate indices are worth building only for many searches.
+    FAISS is used with an exact index. All indexes return the same images, unless the k-th distance and the next one are
+    equal up to the rounding of float32.
 
     Args:
         query_features, gallery_features: (queries, features) and (gallery, features) numbers, finite.
         k: 1 up to the gallery's size, default 10.
         metric: "euclidean" (default) or "cosine".
         index: "exact" uses NumPy; "faiss" uses FAISS, in float32 (`pip install keras-osnet[faiss]`); "auto" (default)
-            uses FAISS for float32 galleries of at least 2^27 numbers where it is installed, else NumPy.
-        memory_limit: bytes to use above the features and the result, default 1 GiB. FAISS exceeds it: with the cosine
+            uses FAISS for float32 galleries of at least 2^27 numbers if it is installed, else NumPy.
+        memory_limit: bytes to use beside the features and the result, default 1 GiB. FAISS exceeds it: for the cosine
             it needs a copy of the features.
 
     Returns:
@@ -82,13 +82,13 @@ def nearest(query_features, gallery_features, k, *, metric, memory_limit):
 
 
 def gather_slices(indices, gallery_features, memory_limit):
-    """Slices of the rows of `indices`, of so many rows that the features of their images fit into the memory."""
+    """Returns slices of the rows of `indices` for which the features of the images fit into the memory."""
     rows = _rows(memory_limit, gallery_features, indices.shape[1])
     return blocks.slices(len(indices), min(blocks.CHUNK, rows))
 
 
 def _rows(memory_limit, features, k):
-    """Queries of a block: a row of distances is ranked, or the features of k images gathered, in double precision."""
+    """Returns the number of queries per block: each takes a row of distances, or the features of k images."""
     row, what = blocks.distance_row(features)
     return blocks.rows_within(
         memory_limit, max(row, 32 * k * features.shape[1]), f"{what}, and the features of {k} images"

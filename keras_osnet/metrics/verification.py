@@ -1,4 +1,4 @@
-"""Verification scores: same person or not, for every pair, without the whole distance matrix."""
+"""Verification scores: whether pairs of images are of one person, without the whole distance matrix."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from keras_osnet.metrics.arguments import encode_labels, feature_matrices, row_o
 from keras_osnet.metrics.distances import METRICS
 
 POINTS = 200  # of the curve
-# Bytes per genuine pair: the distance, sorted and made unique, and two counts; and two more counts of each worker.
+# Bytes per genuine pair: the distance, its sorted and unique copies and two counts; and two more counts per worker.
 PAIR, PAIR_OF_WORKER = 64, 16
 
 
@@ -19,11 +19,10 @@ class VerificationScores:
     """Scores of one evaluation; rates are fractions 0..1.
 
     Attributes:
-        far: (rates,) float64, the false accept rates as given.
-        tar: (rates,) float64, the true accept rate at each.
-        threshold: (rates,) float64, the distance to accept at: accept a pair if distance <= threshold. Euclidean
-            distance, not squared, or 1 - cosine. It is that of the farthest genuine pair accepted, -inf if the nearest
-            impostors come before every genuine pair.
+        far: (rates,) float64, the false accept rates.
+        tar: (rates,) float64, the true accept rate at each of them.
+        threshold: (rates,) float64: a pair is accepted if its distance, Euclidean (not squared) or 1 - cosine, is at
+            most this. It is the distance of the farthest accepted genuine pair, or -inf if none may be accepted.
         auc: area under the curve of TAR over FAR.
         curve: (200, 3) float64, for a plot: FAR, TAR and threshold at rates from 1 / impostors to 1, evenly spaced on
             a logarithmic axis.
@@ -42,7 +41,7 @@ class VerificationScores:
     def below_one_impostor(self):
         """(rates,) bool: whether `far` is less than 1 / impostors, so that no impostor may be accepted.
 
-        The rate measured there is 0. At least 1 / far impostors are needed to measure the rate itself.
+        The measured rate is then 0. At least 1 / far impostors are needed to measure the rate itself.
         """
         return self.far < 1 / self.impostors
 
@@ -60,22 +59,22 @@ class _Own(NamedTuple):
 
 def verification_scores(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
                         metric="euclidean", far=(1e-4, 1e-3, 1e-2, 1e-1), memory_limit=2**30):  # fmt: skip
-    """Accepts every pair within a distance, and counts how many of them are the same person.
+    """Computes true accept rates at false accept rates, and their distance thresholds.
 
-    The pairs are all of a query and a gallery image, except those with the same identity and camera. A pair with the
-    same identity is genuine, any other an impostor. With M and N of them and d a threshold:
+    A pair is a query and a gallery image. Pairs with the same identity and camera are excluded. A pair with the same
+    identity is genuine, any other an impostor. With M genuine pairs, N impostors and a threshold d:
 
         TAR(d) = |genuine: distance <= d| / M,   FAR(d) = |impostors: distance <= d| / N
         tar at a rate f = the largest TAR(d) of all d with FAR(d) <= f
         AUC = (|genuine < impostor| + |genuine = impostor| / 2) / (M N), over all pairs of the two
 
-    Equal distances are accepted together. All counts are exact. TAR changes at genuine distances only, so that the
-    number of nearer impostors is needed for each of these. All distances are computed and sorted once, block by block.
-    Only the genuine ones and their counts are kept, at 80 to 192 bytes each, by the number of cores. 41 million pairs
-    of 512 features took 1.5 seconds on one core.
+    Equal distances are accepted together. All counts are exact. TAR changes at genuine distances only, so only the
+    number of nearer impostors of each is needed. All distances are computed and sorted once, block by block. Memory
+    holds the genuine distances and their counts, 80 to 192 bytes each by the number of cores. 41 million pairs of 512
+    features took 1.5 seconds on one core.
 
-    Distances are computed in float32 (float64 where features are float64 or wide integers) from dot products, so
-    that near ties may swap if blocks have another size, see `evaluate_retrieval`.
+    Distances are computed in float32 (float64 if features are float64 or wide integers) from dot products, so that near
+    ties may swap if blocks have another size, see `evaluate_retrieval`.
 
     Args:
         query_features, gallery_features: (queries, features) and (gallery, features) numbers, finite.
@@ -83,7 +82,7 @@ def verification_scores(query_features, query_ids, query_cameras, gallery_featur
         metric: "euclidean" (default) or "cosine".
         far: false accept rates, 0..1, one or more. Below 1 / impostors the threshold accepts no impostor, see
             `below_one_impostor` of the result.
-        memory_limit: bytes to use above the features, default 1 GiB.
+        memory_limit: bytes to use beside the features, default 1 GiB.
 
     Returns:
         `VerificationScores`.
@@ -127,7 +126,7 @@ def verification_scores(query_features, query_ids, query_cameras, gallery_featur
 
 
 def _impostors(scaled, gallery_features, distances, own, steps, rows):
-    """Counts, for every distance of `steps` in ascending order, the impostors that are nearer and those not farther."""
+    """Counts the impostors that are nearer than each distance of `steps`, which ascend, and those not farther."""
 
     def count(places, products):
         distances(products, places)
@@ -180,8 +179,8 @@ def _check_pairs(genuine, impostors, own):
     if not genuine:
         raise ValueError(
             "`query_ids` must match `gallery_ids` under another camera for at least one query. Received: "
-            f"{len(own.starts)} queries, of which {np.count_nonzero(own.stops > own.starts)} have their id in the "
-            "gallery at all, under their own camera only"
+            f"{len(own.starts)} queries; {np.count_nonzero(own.stops > own.starts)} of them have their id in the "
+            "gallery, under their own camera only"
         )
     if not impostors:
         raise ValueError(
@@ -190,7 +189,7 @@ def _check_pairs(genuine, impostors, own):
 
 
 def _rows(memory_limit, features, own):
-    """Queries of a block in the memory that the genuine pairs leave; the genuine pairs of one query are gathered."""
+    """Returns the number of queries per block in the memory beside the genuine pairs."""
     (gallery, dimension), sizes = features.shape, own.stops - own.starts
     pairs = int(sizes.sum())
     kept = pairs * (PAIR + PAIR_OF_WORKER * blocks.WORKERS) + int(sizes.max()) * dimension * features.itemsize

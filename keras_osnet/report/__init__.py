@@ -1,4 +1,4 @@
-"""The report: one HTML page about a network on a test side."""
+"""The report: an HTML page about a network on a test side."""
 
 from keras_osnet.report.report import write_report
 

@@ -1,4 +1,4 @@
-"""All that the report says of distances, from one pass over the pairs of query and gallery image."""
+"""Rankings and scores of the report, from one pass over the pairs of query and gallery images."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ from keras_osnet.visual.ranking import (
 FAR = (1e-4, 1e-3, 1e-2, 1e-1)
 BINS = 100
 MAX_RANK = 50
-# False accept rate to operate at: one stranger in a thousand is accepted.
+# False accept rate of the operating point: one impostor in a thousand is accepted.
 OPERATING = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Rankings and scores of a test set; a score is None if there are no matches, or no impostors, to compute it of."""
+    """Rankings and scores of a test set. A score is None if it needs matches or impostors that do not exist."""
 
     ranking: Ranking
     triplets: HardTriplets
@@ -41,7 +41,7 @@ class Comparison:
 
     @property
     def threshold(self):
-        """The distance to accept at, at the false accept rate `OPERATING`; None if there is none."""
+        """The distance threshold at the false accept rate `OPERATING`, or None."""
         if self.verification is None:
             return None
         threshold = self.verification.threshold[FAR.index(OPERATING)]
@@ -55,7 +55,8 @@ def compare(sides, *, metric, protocol, top, triplets):
         sides: query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, as for
             `keras_osnet.metrics.evaluate_retrieval`.
         metric, protocol: likewise.
-        top, triplets: how many to list, as for `rank_gallery` and `hard_triplets`.
+        top: number of gallery images per query, as for `rank_gallery`.
+        triplets: number of triplets, as for `hard_triplets`.
 
     Returns:
         `Comparison`.
@@ -71,7 +72,7 @@ def compare(sides, *, metric, protocol, top, triplets):
     verification = VerificationCollector(_genuine_distances(query, gallery, labels, metric))
 
     def blocks(valid):
-        """Yields the distances of valid queries, once all collectors have their block."""
+        """Yields the distances of valid queries, after all collectors have added the block."""
         with ThreadPoolExecutor(work.WORKERS) as pool:
             for block in pairs:
                 added = [pool.submit(each.add, block) for each in (ranking, hardest, distances, verification)]

@@ -1,4 +1,4 @@
-"""The report as one HTML file: panels in, text out."""
+"""The HTML page of the report."""
 
 from pathlib import Path
 
@@ -30,23 +30,19 @@ GROUPS = {
     "some": "Some queries",
 }
 DISTANCES = {"euclidean": "Euclidean", "cosine": "1 − cosine"}
-# Pixels of the longer side of a thumbnail. Of more than MANY images smaller ones, so that the page stays below some
-# 10 MB however large the dataset.
+# Pixels of the longer side of a thumbnail. More than MANY images are smaller, so that the page has at most about 10 MB.
 SIDE, MANY, SMALL_SIDE = 96, 5000, 64
 
 
 def render(panels, mapped, tests, texts, scores, training):
-    """Writes the page.
+    """Returns the page as HTML.
 
     Args:
         panels: `Panels`.
         mapped: rows and points of the map of the features.
-        tests: `TestSet` whose rows they name.
-        texts: dict: what else the template shows, ready to print.
+        tests: `TestSet` of these rows.
+        texts: dict of further texts of the template.
         scores, training: as `curves_of` returns them.
-
-    Returns:
-        HTML.
     """
     rows = sorted({*panels.rows(tests.queries), *mapped[0].tolist()})
     encoded = thumbnails([tests.records[row].path for row in rows], SIDE if len(rows) <= MANY else SMALL_SIDE)
@@ -83,7 +79,7 @@ def render(panels, mapped, tests, texts, scores, training):
 
 
 def _environment():
-    """Templates whose values are escaped."""
+    """Returns the environment of the templates, which escapes values."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -95,7 +91,7 @@ def _environment():
 
 def _about(row, tests):
     record = tests.records[row]
-    # Datasets call everybody 0 who is not among the queries.
+    # Identity 0 is that of distractors in all datasets.
     person = f"person {record.identity}" if record.identity else "distractor"
     return {
         "name": "/".join(Path(record.path).parts[-2:]),
@@ -110,8 +106,8 @@ def _lost(lost, shown):
     if not lost:
         return ""
     return (
-        f"{lost} of the {shown} images shown here cannot be read (moved, deleted or damaged). A frame with the file's "
-        "name stands in their place."
+        f"{lost} of the {shown} images on this page cannot be read (moved, deleted or damaged). Frames with the names "
+        "of the files replace them."
     )
 
 
@@ -119,20 +115,20 @@ def _limited(shown, queries):
     if shown == queries:
         return ""
     return (
-        f"Of the {queries:,} queries {shown:,} are in this page: the {QUERIES // 2} with the lowest average precision, "
+        f"This page has {shown:,} of the {queries:,} queries: the {QUERIES // 2} with the lowest average precision, "
         "and others spread evenly over the rest."
     )
 
 
 def _triplets(found, queries):
-    """[(query, match, impostor, distance of the match, of the impostor), ...], rows and numbers."""
+    """Returns [(query, match, impostor, distance of the match, distance of the impostor), ...]; images are rows."""
     rows = found.query, found.match + queries, found.impostor + queries
     columns = (*rows, found.match_distance, found.impostor_distance)
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _activations(panels):
-    """The images with heat over them, encoded, and what the template says of each."""
+    """Returns the encoded images with activation maps, and the entries of the template."""
     drawn, entries = [], {}
     for group, row, image, maps in panels.activations:
         precision = panels.ranking.average_precision[row]
@@ -172,8 +168,8 @@ def _map(rows, tests, about):
     limited = ""
     if 0 < len(rows) < len(tests.records):
         limited = (
-            f"Of {len(tests.records):,} images of queries and gallery these are shown: all images of people drawn at "
-            "random, then distractors."
+            f"The map shows some of the {len(tests.records):,} images of queries and gallery: all images of random "
+            "people, then distractors."
         )
     people = sorted({(tests.identities[row], about[row]["person"]) for row in rows.tolist() if tests.identities[row]})
     return {"count": len(rows), "limited": limited, "people": [name for _, name in people]}

@@ -1,4 +1,4 @@
-"""What each section of the report shows, as plain values. An image is named by its row: queries, then gallery."""
+"""Content of the sections of the report, as plain values. An image is given by its row: queries, then gallery."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from keras_osnet.visual.feature_map import feature_map
 from keras_osnet.visual.gates import GateClusters, cluster_gates, exponent_fractions
 from keras_osnet.visual.ranking import HardTriplets, Ranking
 
-# How many of each are in the page, so that it stays small enough to open however large the dataset is.
+# Largest numbers of items on the page, so that it is small for large datasets too.
 QUERIES, TOP, TRIPLETS, MAPS_EACH, MAPPED, ATTRIBUTED = 600, 10, 12, 3, 2000, 12
 GATED = BATCH - 3 * MAPS_EACH  # one batch with the others
 SEED = 0
@@ -20,13 +20,13 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """Images, their features, and who is on them.
+    """Images with their features and labels.
 
     Attributes:
         records: queries, then gallery.
         features: (records, D).
         identities, cameras: (records,) integers.
-        queries: how many of the records are queries.
+        queries: number of queries.
         metric: "euclidean" or "cosine".
     """
 
@@ -39,7 +39,7 @@ class TestSet:
 
     @property
     def sides(self):
-        """Features, identities and cameras of the queries, then of the gallery, as the metrics take them."""
+        """Features, identities and cameras of the queries, then of the gallery: the arguments of the metrics."""
         arrays, n = (self.features, self.identities, self.cameras), self.queries
         return (*(array[:n] for array in arrays), *(array[n:] for array in arrays))
 
@@ -50,13 +50,13 @@ class TestSet:
 
 @dataclass(frozen=True, eq=False)
 class Gates:
-    """What the gates of some queries let through.
+    """Gates of some queries.
 
     Attributes:
-        block: whose gates are clustered.
-        clusters: `GateClusters`, of the images `rows`.
+        block: name of the block whose gates are clustered.
+        clusters: `GateClusters` of the images `rows`.
         rows: (N,) rows of the images.
-        blocks: dict of block -> (T,) fractions of channels that prefer each stream.
+        blocks: dict of block to (T,) fractions of channels that prefer each stream.
         exponents: T texts.
     """
 
@@ -69,14 +69,15 @@ class Gates:
 
 @dataclass(frozen=True, eq=False)
 class Panels:
-    """What the page shows, section by section.
+    """Content of the page.
 
     Attributes:
-        ranking, listed: `Ranking`, and what `listed` makes of it.
+        ranking: `Ranking`.
+        listed: the queries on the page, as the function `listed` returns them.
         triplets: `HardTriplets`.
         activations: [(group, row, image, maps), ...]: (h, w, 3) uint8 and a map per network.
-        gates: `Gates`, or a text that says why there are none.
-        attributes: as `recognised` returns them, or a text that says why there are none.
+        gates: `Gates`, or a text why there are none.
+        attributes: as `recognised` returns them, or a text why there are none.
     """
 
     ranking: Ranking
@@ -87,7 +88,7 @@ class Panels:
     attributes: list | str
 
     def rows(self, queries):
-        """Rows of all images that they show."""
+        """Returns the rows of all images of these panels."""
         found = [[row for _, row, *_ in self.activations], self.triplets.query]
         found += [self.triplets.match + queries, self.triplets.impostor + queries]
         found += [[query, *(hit for hit, _, _ in hits)] for query, _, _, hits in self.listed]
@@ -99,9 +100,9 @@ class Panels:
 
 
 def listed(ranking, queries, limit=QUERIES):
-    """The queries, the worst first: [[row, AP or None, rank of the first match, [[row, kind, distance], ...]], ...].
+    """Returns the queries, worst first: [[row, AP or None, rank of first match, [[row, kind, distance], ...]], ...].
 
-    Of more than `limit`: the worst ones, as half of it, and as many again, spread evenly over the others.
+    If there are more than `limit`, half of these are the worst ones, and half are spread evenly over the others.
     """
     order, precision = _worst_first(ranking), ranking.average_precision
     if len(order) > limit:
@@ -122,10 +123,10 @@ def listed(ranking, queries, limit=QUERIES):
 
 
 def middle_and_ends(ranking, each=MAPS_EACH):
-    """Some queries with a match: {"hardest": rows, "middle": rows, "easiest": rows}, without repeats."""
+    """Returns some queries with a match: {"hardest": rows, "middle": rows, "easiest": rows}, without repeats."""
     order = _worst_first(ranking)
     order = order[: int((~np.isnan(ranking.average_precision)).sum())]
-    if not len(order):  # no scores to choose by
+    if not len(order):  # no scores
         return {"some": np.arange(len(ranking.indices))[: 3 * each]}
     each = min(each, -(-len(order) // 3))
     start = max((len(order) - each) // 2, each)
@@ -138,22 +139,22 @@ def middle_and_ends(ranking, each=MAPS_EACH):
 
 
 def inside(networks, tests, groups, *, name, layer, block):
-    """Activation maps and gates, in one pass of each network. Images that cannot be read are left out.
+    """Computes activation maps and gates in one pass of each network. Images that cannot be read are left out.
 
     Args:
-        networks: one, or two to compare. The gates are those of the first one.
+        networks: one network, or two to compare. The gates are those of the first.
         tests: `TestSet`.
-        groups: {name: rows} of the images whose activation maps are shown.
-        name: of the first network.
-        layer: name of the layer whose maps are shown.
-        block: one of `gated_blocks`, whose gates are clustered; None for the last.
+        groups: dict of name to rows of the images with activation maps.
+        name: name of the first network.
+        layer: name of the layer of the maps.
+        block: name of the block whose gates are clustered, one of `gated_blocks`. None: the last.
 
     Returns:
         `activations` and `gates` of `Panels`.
     """
     entries, blocks = [(group, int(row)) for group, rows in groups.items() for row in rows], gated_blocks(networks[0])
     looked, gated = {row for _, row in entries}, set(_spread(tests.queries, GATED).tolist()) if blocks else set()
-    maps, gates = [], f"The streams of {name} are not weighed by gates that depend on the image."
+    maps, gates = [], f"{name} has no gates that depend on the image."
     for network in networks:
         first = bool(blocks) and not maps
         rows, images = images_of(looked | gated if first else looked, tests, network)
@@ -180,15 +181,16 @@ def _gates(vectors, rows, blocks, block):
 
 
 def exponent_names(exponents):
-    """Names of the streams of a block: by exponent and receptive field, if these tell them apart."""
+    """Returns names of the streams of a block: exponent and receptive field, with the number if they are not unique."""
     names = [f"t = {t} ({2 * t + 1} × {2 * t + 1})" for t in exponents]
     return names if len(set(names)) == len(names) else [f"stream {s}, t = {t}" for s, t in enumerate(exponents, 1)]
 
 
 def mapped(tests, limit=MAPPED):
-    """Rows and (rows, 2) points of a map of the features; of more than `limit` images whole people, drawn at random.
+    """Returns rows and (rows, 2) points of a map of the features.
 
-    The map is about images of one person: of single images, drawn from all, hardly two would belong together.
+    If there are more than `limit` images, it shows all images of random people. Of random images hardly two would be of
+    one person.
     """
     rows = np.arange(len(tests.records))
     if len(rows) > limit:
@@ -210,9 +212,9 @@ def mapped(tests, limit=MAPPED):
 
 
 def recognised(attributes):
-    """Attributes of some queries: [(row, [(name, probability, whether it is right), ...]), ...], as in Figure 7.
+    """Returns attributes of some queries: [(row, [(name, probability, whether correct), ...]), ...], as in Figure 7.
 
-    Of each image those that are true, and those predicted at .5 or more though they are not.
+    They are the true ones, and the wrongly predicted ones, whose probability is at least .5.
 
     Args:
         attributes: names (A), probabilities (queries, A) and labels (queries, A).
@@ -227,7 +229,7 @@ def recognised(attributes):
 
 
 def images_of(rows, tests, network):
-    """Of these rows those whose images can be read, and the images at the network's size: (N, H, W, 3) uint8."""
+    """Returns the rows whose images can be read, and the images at the network's size: (N, H, W, 3) uint8."""
     size = tuple(network.input_shape[1:3])
     read = {row: read_image(tests.records[row].path, size) for row in sorted(rows)}
     readable = {row: image for row, image in read.items() if image is not None}
@@ -235,9 +237,9 @@ def images_of(rows, tests, network):
 
 
 def _worst_first(ranking):
-    return np.argsort(ranking.average_precision, kind="stable")  # NaN, no match left, comes last
+    return np.argsort(ranking.average_precision, kind="stable")  # NaN, for no match, comes last
 
 
 def _spread(count, limit):
-    """At most `limit` of 0 .. count - 1, evenly."""
+    """Returns at most `limit` evenly spaced integers of 0 .. count - 1."""
     return np.unique(np.linspace(0, count - 1, min(count, limit)).round().astype(int))

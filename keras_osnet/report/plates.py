@@ -9,7 +9,7 @@ from keras_osnet.visual import figures
 NAMES = ("triplets", "ranking", "activations", "gates", "exponents", "features", "attributes", "cmc", "roc",
          "distances", "training")  # fmt: skip
 SIZE = 128, 64
-RANKED = 8  # as many queries as fit on a page of a paper
+RANKED = 8  # queries that fit on a page of a paper
 PNG = {"dpi": 120, "pil_kwargs": {"compress_level": 3}}  # the usual level 6 takes longer
 
 
@@ -18,7 +18,7 @@ def save_figures(folder, drawn):
 
     Args:
         folder: made if it does not exist.
-        drawn: iterable of (one of `NAMES`, figure): one at a time is in memory.
+        drawn: iterable of (one of `NAMES`, figure), of which one at a time is in memory.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
@@ -28,7 +28,7 @@ def save_figures(folder, drawn):
 
 
 def save_map(folder, mapped, tests):
-    """Writes the map of the features, rows and points, without distractors, who are not one person."""
+    """Writes the map of the features, rows and points, without distractors, which are not one person."""
     rows, points = mapped
     people = tests.identities[rows] != 0
     if people.any():
@@ -38,13 +38,13 @@ def save_map(folder, mapped, tests):
 
 
 def figures_of(panels, tests, attributes, names, history):
-    """Yields (name, figure) of each panel that has something to show.
+    """Yields (name, figure) of each panel that is not empty.
 
     Args:
         panels: `Panels`.
-        tests: `TestSet` that they belong to.
+        tests: `TestSet` of the panels.
         attributes: as for `write_report`.
-        names: of the network, and of the one it is compared with.
+        names: names of the network and of the one that it is compared with.
         history: lines of metrics.jsonl.
     """
 

@@ -1,4 +1,4 @@
-"""All that can be seen of a network and a test set, as one HTML page and as figures."""
+"""Writes the report about a network on a test side: an HTML page, and figures."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -43,34 +43,35 @@ def write_report(
     training_dir=None,
     progress=None,
 ):
-    """Writes report.html, one page that needs nothing else, and the same figures as PNG files in the folder report.
+    """Writes report.html, a page without external files, and its figures as PNG files in the folder report.
 
     The page shows hard triplets, rankings, activation maps, gates, a map of the features, attributes, curves and
-    numbers. It holds at most some thousand images, and says what it leaves out. Images that cannot be read are
-    counted, and a frame with the file's name stands in their place.
+    numbers. It has at most some thousand images, and says which are left out. Frames with the names of the files
+    replace images that cannot be read; the page counts them.
 
     Args:
-        work_dir: folder to write to; made if it does not exist.
-        network: network that outputs features, as `FeatureExtractor` takes it.
+        work_dir: folder to write to. It need not exist.
+        network: network that returns features, as for `FeatureExtractor`.
         splits: `Splits`, with images in query and gallery.
-        dataset: its name, for the title.
-        features: of query and gallery, (Q, D) and (G, D), as `features_of_splits` returns them. Default: computed here.
-        compare: another network, whose activation maps stand beside.
-        names: of the network, and of the one to compare. Default: the names of the models.
+        dataset: name of the dataset, for the title.
+        features: features of query and gallery, (Q, D) and (G, D), as `features_of_splits` returns them. Default: they
+            are computed here.
+        compare: second network, for its activation maps. Default: none.
+        names: names of the networks. Default: those of the models.
         attributes: names (A), probabilities (Q, A) and labels (Q, A) of the queries. Default: none.
         metric: "euclidean" (default) or "cosine".
         protocol: row of `keras_osnet.metrics.ranking.PROTOCOLS`.
-        layer: whose activations are shown. Default "conv5".
-        block: whose gates are clustered, "conv4_2". Default: the last.
-        training_dir: folder of the metrics.jsonl that the training wrote. Default: `work_dir`.
-        progress: function of (name of a part, seconds that it took).
+        layer: layer of the activation maps. Default "conv5".
+        block: block whose gates are clustered, such as "conv4_2". Default: the last.
+        training_dir: folder of metrics.jsonl. Default: `work_dir`.
+        progress: function of (name of a part, seconds of this part).
 
     Returns:
         path of the page.
 
     Raises:
-        ValueError: if an argument is not as described; before anything is computed.
-        OSError: if the folder cannot be written; likewise.
+        ValueError: if an argument is not as described, before anything is computed.
+        OSError: if the folder cannot be written, before anything is computed.
 
     Reference: paper, Figures 1, 5, 6 and 7.
     """
@@ -89,9 +90,9 @@ def write_report(
         comparison = compare_sides(tests.sides, metric=metric, protocol=protocol, top=tests.top, triplets=show.TRIPLETS)
     history = read_history(Path(training_dir or work_dir) / "metrics.jsonl", {"epoch"})
     scores, training = curves_of(names[0], comparison, history)
-    # The limit around all: two that begin and end in turns would leave the process with one thread for good.
+    # One limit around all threads: after two that overlap, the process would keep one thread.
     with threadpool_limits(1), ThreadPoolExecutor(1) as pool:
-        mapping = pool.submit(show.mapped, tests)  # takes one core for seconds
+        mapping = pool.submit(show.mapped, tests)  # seconds on one core
         with timed("activation maps and gates"):
             groups = show.middle_and_ends(comparison.ranking)
             inside = show.inside(networks, tests, groups, name=names[0], layer=layer, block=block)
@@ -109,15 +110,15 @@ def write_report(
     texts = texts_of(names, dataset, splits, comparison, metric, cost, latency, layer)
     with timed("page"):
         html = render(panels, mapped, tests, texts, scores, training)
-        # File names need not be text: what is no character becomes a question mark.
+        # File names may hold bytes that are no text, which become question marks.
         write_atomically(work_dir / PAGE, html.encode("utf-8", "replace"))
     return work_dir / PAGE
 
 
 def _names(models):
-    """The names of the models, told apart if they are equal."""
+    """Returns the names of the models, made unique."""
     names = [model.name for model in models]
-    return names if len(set(names)) == len(names) else [names[0], f"{names[1]}, the other one"]
+    return names if len(set(names)) == len(names) else [names[0], f"{names[1]} (compared)"]
 
 
 def _timer(progress):

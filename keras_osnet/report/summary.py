@@ -1,4 +1,4 @@
-"""The report's texts, tables and curves."""
+"""Texts, tables and curves of the report."""
 
 import numpy as np
 
@@ -8,17 +8,17 @@ from keras_osnet.visual import figures
 
 
 def texts_of(names, dataset, splits, comparison, metric, cost, latency, layer):
-    """What the template prints beside the panels and curves.
+    """Returns a dict of the texts of the template beside panels and curves.
 
     Args:
-        names: of the network, and of the one it is compared with.
-        dataset: its name, or "".
+        names: names of the network and of the one that it is compared with.
+        dataset: name of the dataset, or "".
         splits: `Splits`.
         comparison: `Comparison`.
         metric: "euclidean" or "cosine".
         cost: `Complexity` of the network.
         latency: milliseconds of one image.
-        layer: whose activation maps are shown.
+        layer: layer of the activation maps.
     """
     tiles = [*_tiles(comparison.retrieval), ("parameters", _short(cost.params)), ("mult-adds", _short(cost.mult_adds)),
              ("one image", f"{latency:.1f} ms")]  # fmt: skip
@@ -37,7 +37,7 @@ def texts_of(names, dataset, splits, comparison, metric, cost, latency, layer):
 
 
 def curves_of(name, comparison, history):
-    """Curves of the scores and of the training: two dicts of name -> (figure, text for readers who do not see it)."""
+    """Returns the curves of the scores and of the training: two dicts of name to (figure, text alternative)."""
     scores, retrieval, verification = {}, comparison.retrieval, comparison.verification
     if retrieval is not None:
         ranks = ", ".join(f"rank {k}: {100 * retrieval.cmc[k - 1]:.1f} %" for k in (1, 5, 10, 20))

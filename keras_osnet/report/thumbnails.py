@@ -1,4 +1,4 @@
-"""Images for a page: read, made small, written as text."""
+"""Images for a page: small and encoded as text."""
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +11,11 @@ from keras_osnet.metrics.blocks import WORKERS
 
 
 def read_image(path, size=None):
-    """An image file as (height, width, 3) uint8, or None if it cannot be read.
+    """Returns an image file as (height, width, 3) uint8, or None if it cannot be read.
 
     Args:
         path: the file.
-        size: (height, width) to resize to, as for the network. Default: as it is.
+        size: (height, width) after resizing, as for the network. Default: no resizing.
     """
     try:
         image = images.read(path)
@@ -25,11 +25,11 @@ def read_image(path, size=None):
 
 
 def thumbnails(paths, side=96):
-    """Small JPEG images as base64 text, one for each path; None if the file cannot be read.
+    """Returns small JPEG images as base64 text, one for each path; None for files that cannot be read.
 
     Args:
         paths: image files.
-        side: pixels of the longer side. Smaller images stay as they are.
+        side: pixels of the longer side. Smaller images keep their size.
     """
 
     def thumbnail(path):
@@ -43,7 +43,7 @@ def thumbnails(paths, side=96):
 
 
 def as_jpeg(image, quality=70):
-    """(height, width, 3) uint8 -> JPEG file as base64 text. Optimised: a third less at this size, in the same time."""
+    """(height, width, 3) uint8 -> JPEG file as base64 text. `optimize` saves a third at this size, in the same time."""
     content = BytesIO()
     Image.fromarray(image).save(content, "JPEG", quality=quality, optimize=True)
     return base64.b64encode(content.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""Callbacks of the training loop: progress in the terminal, the best network, curves and images for TensorBoard."""
+"""Callbacks of the training loop: progress, the best network, TensorBoard."""
 
 import importlib.util
 import math
@@ -17,11 +17,11 @@ from keras_osnet.training.strategies import is_chief
 
 
 class Progress(keras.callbacks.Callback):
-    """Writes loss, accuracy, images/s and the time left: a line per epoch, and a moving line on a terminal.
+    """Writes loss, accuracy, images/s and the remaining time: a line per epoch, updated within it on a terminal.
 
     Args:
-        stream: text file. Default standard output.
-        seconds: between updates of the moving line. Default 1.
+        stream: text file. Default: standard output.
+        seconds: time between updates on a terminal. Default 1.
         clock: function without arguments that returns seconds.
     """
 
@@ -30,7 +30,7 @@ class Progress(keras.callbacks.Callback):
         self.stream, self.seconds, self.clock = stream or sys.stdout, seconds, clock
 
     def on_train_begin(self, logs=None):
-        self.began = self.shown = self.clock()
+        self.began = self.updated = self.clock()
         self.done = 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -41,8 +41,8 @@ class Progress(keras.callbacks.Callback):
         self.done += 1
         self.left = self.after + self.params["steps"] - batch - 1
         now = self.clock()
-        if self.stream.isatty() and now - self.shown > self.seconds:
-            self.shown = now
+        if self.stream.isatty() and now - self.updated > self.seconds:
+            self.updated = now
             self._write(f"{self._line(logs)}  step {batch + 1}/{self.params['steps']}")
 
     def on_epoch_end(self, epoch, logs=None):
@@ -58,20 +58,20 @@ class Progress(keras.callbacks.Callback):
         )
 
     def _write(self, line, end=""):
-        # On a terminal: from the start of the line, whose previous text is erased.
+        # On a terminal the line replaces the one before.
         self.stream.write((f"\r{line}\x1b[K" if self.stream.isatty() else line) + end)
         self.stream.flush()
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Keeps the network of the epoch with the highest score in a file, also over an interruption.
+    """Saves the network of the epoch with the highest score. A resumed run knows the highest score before.
 
     Args:
-        path: .keras file; a .json file beside it holds epoch and score.
-        network: what to save.
-        name: of the score.
+        path: .keras file. A .json file beside it holds epoch and score.
+        network: network to save.
+        name: name of the score.
         score: function without arguments that returns a dict of scores, called after every epoch. Default: the scores
-            in the logs of the epoch; epochs without them are skipped.
+            in the logs; epochs without them are skipped.
         strategy: `tf.distribute.Strategy` of the training.
 
     Raises:
@@ -81,42 +81,42 @@ class KeepBest(keras.callbacks.Callback):
     def __init__(self, path, network, name, *, strategy, score=None):
         super().__init__()
         self.path, self.network, self.name, self.strategy, self.score = path, network, name, strategy, score
-        self.note = path.with_suffix(".json")
+        self.record = path.with_suffix(".json")
 
     def on_train_begin(self, logs=None):
-        # At this point no worker has written yet: all of them must agree on the best score.
-        self.best = self.chosen()[1] if self.note.exists() else -math.inf
+        # All workers read before one of them writes, so that they agree on the best score.
+        self.best = self.recorded()[1] if self.record.exists() else -math.inf
 
-    def chosen(self):
-        """Returns the epoch, from 1, and its score, of the network in the file."""
-        found = read_json(self.note)
+    def recorded(self):
+        """Returns epoch, from 1, and score of the network in the file."""
+        found = read_json(self.record)
         try:
             epoch, score = int(found["epoch"]), float(found[self.name])
         except (TypeError, KeyError, ValueError, OverflowError) as error:
-            raise ValueError(f"{self.note} must hold epoch and {self.name}. Received: {found}") from error
+            raise ValueError(f"{self.record} must hold epoch and {self.name}. Received: {found}") from error
         if not math.isfinite(score):
-            raise ValueError(f"{self.note} must hold a finite {self.name}. Received: {score}")
+            raise ValueError(f"{self.record} must hold a finite {self.name}. Received: {score}")
         return epoch, score
 
     def on_epoch_end(self, epoch, logs=None):
         scores = self.score() if self.score else logs
         if self.name not in scores:
             return
-        value = float(gathered(self.strategy, np.array([scores[self.name]], "float64"))[0])  # the chief's, for all
+        value = float(gathered(self.strategy, np.array([scores[self.name]], "float64"))[0])  # the chief's
         if value > self.best:
             self.best = value
             save_model(self.network, self.path, self.strategy)
             if is_chief(self.strategy):
-                write_json(self.note, {"epoch": epoch + 1, self.name: value})
+                write_json(self.record, {"epoch": epoch + 1, self.name: value})
 
 
-def watchers(execution, work_dir, batches, strategy):
-    """Returns the callbacks that show a training: progress, and TensorBoard where it is asked for.
+def progress_callbacks(execution, work_dir, batches, strategy):
+    """Returns the callbacks that show the progress of a training, and those of TensorBoard if it is asked for.
 
     Args:
-        execution: `Execution`; of it `tensorboard` and `profile`.
+        execution: `Execution`; its `tensorboard` and `profile` are used.
         work_dir: folder of the run.
-        batches: function of a step number that returns a tf.data.Dataset, as `train` takes it.
+        batches: function of `first_step` that returns a tf.data.Dataset, as for `train`.
         strategy: `tf.distribute.Strategy` of the training; workers other than the chief write nothing.
 
     Raises:
@@ -143,7 +143,7 @@ class _Images(keras.callbacks.Callback):
         self.folder, self.batches = str(folder), batches
 
     def on_train_begin(self, logs=None):
-        images, _ = next(iter(self.batches(0)))
+        images, _ = next(iter(self.batches(first_step=0)))
         shown = tf.clip_by_value(images[:16] * STD + MEAN, 0, 1)
         with tf.summary.create_file_writer(self.folder).as_default():
             tf.summary.image("first batch", shown, step=0, max_outputs=16)

@@ -1,4 +1,4 @@
-"""The checkpoint of a training, one .npz file that is complete or absent, and the network that it leaves."""
+"""The checkpoint of a training, and the saved network."""
 
 import math
 import tempfile
@@ -16,50 +16,57 @@ from keras_osnet.files import writing_atomically
 from keras_osnet.training.replicas import gathered
 from keras_osnet.training.strategies import is_chief
 
-# The sums over the steps of an epoch that has begun.
+# Sums over the finished steps of the current epoch.
 SUMS = ("loss", "accuracy", "images", "seconds", "waiting")
-# What a checkpoint holds beside variables: name -> type and shape.
+# Entries of a checkpoint beside the variables: name -> type and shape.
 POSITION = {name: ("int64", ()) for name in ("epoch", "step", "steps_per_epoch")} | {"sums": ("float64", (len(SUMS),))}
 
 
 @dataclass(frozen=True)
 class Position:
-    """How far a training is: finished epochs, steps of the next one, and the sums over these steps."""
+    """Progress of a training: finished epochs, finished steps of the next epoch, and the sums over these steps."""
 
     epoch: int = 0
     step: int = 0
     sums: tuple = (0.0,) * len(SUMS)
 
 
-def checkpointer(path, model, optimizer, strategy, steps_per_epoch):
-    """Makes the function that writes all variables of a model and its optimizer, and a `Position`, to one .npz file.
+class Checkpoint:
+    """The checkpoint of a training: an .npz file with a `Position` and all variables of a model and its optimizer.
 
-    All workers call it; the chief writes. Variables of which each replica has its own value, the running statistics
-    of batch norms, are written for each replica, so that a resumed training equals one that was never stopped.
+    All workers call its methods; the chief writes. Running statistics of batch norms differ between replicas. They are
+    stored for each replica, so that a resumed training equals one that was never stopped.
 
-    Returns:
-        function of a `Position`. It raises a FloatingPointError if a variable is not finite, and an OSError if the
-        file cannot be written, for example on a full disk. The previous checkpoint is kept.
+    Args:
+        path: the file.
+        model, optimizer: made in the scope of `strategy`; the optimizer is built.
+        strategy: `tf.distribute.Strategy`.
+        steps_per_epoch: batches per epoch.
     """
-    state, own = _state(model, optimizer), _of_replicas(model) if strategy.num_replicas_in_sync > 1 else {}
-    shapes = [variable.shape for variable in own.values()]
-    ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])[:-1]
 
-    @tf.function(autograph=False)
-    def read():
-        """(replicas, values of all these variables); all in one exchange."""
+    def __init__(self, path, model, optimizer, strategy, steps_per_epoch):
+        self.path, self.strategy, self.steps_per_epoch = path, strategy, steps_per_epoch
+        self.state = {f"model/{variable.path}": variable for variable in model.variables}
+        self.of_replicas = {name: v for name, v in self.state.items() if v.synchronization == "on_read"}
+        # Paths of the optimizer's variables may repeat.
+        self.state |= {f"optimizer/{i}/{variable.path}": variable for i, variable in enumerate(optimizer.variables)}
+        self.shapes = [variable.shape for variable in self.of_replicas.values()]
+        self._read = tf.function(self._read_of_replicas, autograph=False)
 
-        def rows():
-            row = tf.concat([tf.reshape(variable.value, (1, -1)) for variable in own.values()], 1)
-            return tf.distribute.get_replica_context().all_gather(row, 0)
+    def save(self, position):
+        """Writes the file.
 
-        return strategy.run(rows)
-
-    def save(position):
-        arrays = {name: np.asarray(variable) for name, variable in state.items() if name not in own}
+        Raises:
+            FloatingPointError: if a variable is not finite. The previous file is kept.
+            OSError: if the file cannot be written, for example on a full disk. The previous file is kept.
+        """
+        own = self.of_replicas if self.strategy.num_replicas_in_sync > 1 else {}
+        arrays = {name: np.asarray(variable) for name, variable in self.state.items() if name not in own}
         if own:
-            parts = np.split(strategy.experimental_local_results(read())[0].numpy(), ends, axis=1)
-            arrays |= {name: part.reshape(-1, *shape) for name, part, shape in zip(own, parts, shapes, strict=True)}
+            ends = np.cumsum([np.prod(shape, dtype=int) for shape in self.shapes])[:-1]
+            rows = self.strategy.experimental_local_results(self._read())[0].numpy()
+            parts = zip(own, np.split(rows, ends, axis=1), self.shapes, strict=True)
+            arrays |= {name: part.reshape(-1, *shape) for name, part, shape in parts}
         broken = _not_finite(arrays)
         if broken:
             step, epoch = position.step, position.epoch
@@ -68,65 +75,84 @@ def checkpointer(path, model, optimizer, strategy, steps_per_epoch):
                 f"{len(broken)} variables are not finite after {when}, the first: {broken[0]}. The previous checkpoint "
                 "is kept. A lower learning rate or a warm-up may help."
             )
-        if is_chief(strategy):
-            with writing_atomically(path) as file:
-                where = {"epoch": position.epoch, "step": position.step, "steps_per_epoch": steps_per_epoch}
+        if is_chief(self.strategy):
+            with writing_atomically(self.path) as file:
+                where = {"epoch": position.epoch, "step": position.step, "steps_per_epoch": self.steps_per_epoch}
                 np.savez(file, **where, sums=np.array(position.sums), **arrays)
-        gathered(strategy, np.array([True]))  # no worker ends before the file is complete
+        gathered(self.strategy, np.array([True]))  # no worker ends before the file is complete
 
-    return save
+    def restore(self, epochs):
+        """Assigns the values of the file, if it exists, to the variables.
 
+        The file may be of another number of replicas. Each replica then starts with the mean of their running
+        statistics.
 
-def restore_checkpoint(path, model, optimizer, strategy, epochs, steps_per_epoch):
-    """Assigns the values of a checkpoint, if there is one.
+        Args:
+            epochs: number of epochs of the training.
 
-    The checkpoint may be of another number of replicas. Each replica then starts with the mean of their running
-    statistics.
+        Returns:
+            `Position`.
 
-    Returns:
-        `Position`.
+        Raises:
+            ValueError: if the file is of another network or optimizer, of another number of steps per epoch, of more
+                epochs, or damaged; or if workers find different files. No variable is changed then.
+        """
+        arrays = self._arrays(epochs) if self.path.exists() else {}
+        position = Position()
+        if arrays:
+            position = Position(*(arrays.pop(name).tolist() for name in ("epoch", "step", "sums")))
+        positions = gathered(self.strategy, np.array([[position.epoch, position.step]]))
+        if (positions != positions[0]).any():
+            raise ValueError(
+                f"`work_dir` must be one folder that all workers see. Received: {self.path.parent}, "
+                f"{positions.tolist()}"
+            )
+        replicas, unchanged = self.strategy.num_replicas_in_sync, []
+        for name, array in arrays.items():
+            several = name in self.of_replicas and array.ndim > len(self.state[name].shape)
+            if several and len(array) == replicas > 1:
+                unchanged.append(name)
+            else:
+                self.state[name].assign(array.mean(axis=0) if several else array)
+        if unchanged:
+            _assign_on_replicas(self.strategy, [self.state[n] for n in unchanged], [arrays[n] for n in unchanged])
+        return position
 
-    Raises:
-        ValueError: if the file is of another network or optimizer, of another number of steps per epoch, of more
-            epochs, or damaged. Nothing is changed.
-    """
-    if not path.exists():
-        return Position()
-    state, own, replicas = _state(model, optimizer), _of_replicas(model), strategy.num_replicas_in_sync
-    expected = {
-        name: (keras.backend.standardize_dtype(v.dtype), tuple(v.shape)) for name, v in state.items()
-    } | POSITION
-    arrays = _read(path, expected, own)
-    steps = int(arrays.pop("steps_per_epoch", steps_per_epoch))
-    position = Position(int(arrays.pop("epoch")), int(arrays.pop("step")), tuple(arrays.pop("sums").tolist()))
-    if steps != steps_per_epoch:
-        raise ValueError(
-            f"`work_dir` must be of a run on as many images. Received: {path}, which has {steps} steps an epoch, not "
-            f"{steps_per_epoch}"
-        )
-    if position.epoch > epochs:
-        raise ValueError(f"`epochs` must count the {position.epoch} epochs of {path} too. Received: epochs={epochs}")
-    broken = _not_finite({**arrays, "sums": np.array(position.sums)})
-    if position.epoch < 0 or not 0 <= position.step <= steps or broken:
-        raise ValueError(
-            f"{path} must be a whole checkpoint. Received: epoch {position.epoch}, step {position.step}, "
-            f"{len(broken)} arrays that are not finite"
-        )
-    several = {name for name in own if arrays[name].ndim == len(own[name].shape) + 1}
-    unchanged = [name for name in several if len(arrays[name]) == replicas > 1]
-    for name, variable in state.items():
-        if name not in unchanged:
-            variable.assign(arrays[name].mean(axis=0) if name in several else arrays[name])
-    if unchanged:
-        _write(strategy, [own[name] for name in unchanged], [arrays[name] for name in unchanged])
-    return position
+    def _read_of_replicas(self):
+        """Returns (replicas, values of all their own variables), in one exchange."""
+
+        def row():
+            values = [tf.reshape(variable.value, (1, -1)) for variable in self.of_replicas.values()]
+            return tf.distribute.get_replica_context().all_gather(tf.concat(values, 1), 0)
+
+        return self.strategy.run(row)
+
+    def _arrays(self, epochs):
+        """Returns the checked arrays of the file, `steps_per_epoch` left out."""
+        shapes = {name: (keras.backend.standardize_dtype(v.dtype), tuple(v.shape)) for name, v in self.state.items()}
+        arrays = _read(self.path, shapes | POSITION, self.of_replicas)
+        steps = int(arrays.pop("steps_per_epoch", self.steps_per_epoch))
+        epoch, step, broken = int(arrays["epoch"]), int(arrays["step"]), _not_finite(arrays)
+        if steps != self.steps_per_epoch:
+            raise ValueError(
+                f"`work_dir` must be of a run on as many images. Received: {self.path}, which has {steps} steps an "
+                f"epoch, not {self.steps_per_epoch}"
+            )
+        if epoch > epochs:
+            raise ValueError(f"`epochs` must be at least the {epoch} epochs of {self.path}. Received: epochs={epochs}")
+        if epoch < 0 or not 0 <= step <= steps or broken:
+            raise ValueError(
+                f"{self.path} must be a whole checkpoint. Received: epoch {epoch}, step {step}, "
+                f"{len(broken)} arrays that are not finite"
+            )
+        return arrays
 
 
 def save_model(model, path, strategy):
     """Saves a model without its optimizer to a .keras file, atomically. All workers call it; the chief writes."""
     with tempfile.TemporaryDirectory() as folder, _without_optimizer(model):
         file = Path(folder) / path.name
-        model.save(file)  # reads the values that replicas have of their own, with the help of all workers
+        model.save(file)  # on all workers: it reads variables of all replicas
         if is_chief(strategy):
             with writing_atomically(path) as target:
                 target.write(file.read_bytes())
@@ -143,7 +169,7 @@ def _without_optimizer(model):
 
 
 def _read(path, expected, own):
-    """Reads the arrays of a checkpoint after their headers: a foreign file is refused before it takes memory."""
+    """Checks the headers of a checkpoint, then reads its arrays: a foreign file is refused before it takes memory."""
     try:
         with zipfile.ZipFile(path) as archive:
             found = {info.filename.removesuffix(".npy"): _header(archive, info) for info in archive.infolist()}
@@ -156,7 +182,7 @@ def _read(path, expected, own):
         if not wrong:
             with np.load(path) as file:
                 return dict(file)
-    except Exception as error:  # NumPy and zipfile have a dozen kinds
+    except Exception as error:  # NumPy and zipfile raise a dozen types
         raise ValueError(f"{path} must be a whole checkpoint. Received: {type(error).__name__}: {error}") from error
     raise ValueError(
         "`work_dir` must not hold the checkpoint of another network or optimizer. "
@@ -165,7 +191,7 @@ def _read(path, expected, own):
 
 
 def _header(archive, info):
-    """(type, shape) of an array. None is compressed, so that all of them are no larger than the file."""
+    """Returns (type, shape) of an array. Compressed arrays are refused: they may be larger than the file."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{info.filename} is compressed")
     with archive.open(info) as file:
@@ -180,18 +206,9 @@ def _not_finite(arrays):
     return [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
 
 
-def _state(model, optimizer):
-    """All variables by a unique name. Those of the optimizer are numbered, as their paths may repeat."""
-    state = {f"model/{variable.path}": variable for variable in model.variables}
-    return state | {f"optimizer/{i}/{variable.path}": variable for i, variable in enumerate(optimizer.variables)}
+def _assign_on_replicas(strategy, variables, arrays):
+    """Assigns row i of each array to the variable of replica i."""
 
-
-def _of_replicas(model):
-    """The variables of which each replica has its own value."""
-    return {f"model/{v.path}": v for v in model.variables if v.synchronization == "on_read"}
-
-
-def _write(strategy, variables, arrays):
     @tf.function(autograph=False)
     def write():
         def own():

@@ -1,4 +1,4 @@
-"""Sets up what a training runs with: strategy, precision, optimizer, synchronised norms."""
+"""Strategy, precision, optimizer and synchronized norms of a training, made from its settings."""
 
 import keras
 
@@ -6,7 +6,7 @@ from keras_osnet.layers import sublayers
 from keras_osnet.optimizers import OPTIMIZERS, CosineSchedule, StepSchedule
 from keras_osnet.training.strategies import make_strategy
 
-# name -> smallest value, and the value that it must stay below
+# name -> smallest value, and upper bound, which is excluded
 RANGES = {
     "accumulate": (1, float("inf")),
     "clip_norm": (0, float("inf")),
@@ -17,7 +17,7 @@ RANGES = {
 
 
 def set_up(numerics, execution, batch_size, *, wait=600.0):
-    """Makes the strategy and sets the precision of all layers made from now on.
+    """Makes the strategy and sets the precision of all layers that are made later.
 
     Args:
         numerics: `Numerics`.
@@ -29,8 +29,8 @@ def set_up(numerics, execution, batch_size, *, wait=600.0):
         `tf.distribute.Strategy`.
 
     Raises:
-        ValueError: if the replicas, or the pieces of their parts, do not divide the batch, or a number is out of its
-            range; and all that `make_strategy` raises.
+        ValueError: if `accumulate` times the replicas does not divide the batch, or a number is out of its range.
+            `make_strategy` raises further errors.
     """
     for name, (low, high) in RANGES.items():
         value = getattr(numerics if hasattr(numerics, name) else execution, name)
@@ -42,8 +42,8 @@ def set_up(numerics, execution, batch_size, *, wait=600.0):
     _check_batch(batch_size, replicas, numerics.accumulate)
     if replicas > 1 and numerics.synchronize_norms and (execution.jit or numerics.accumulate > 1):
         raise ValueError(
-            "`jit` must be False and `accumulate` 1 with `synchronize_norms`: neither XLA nor a loop over pieces takes "
-            f"an exchange between replicas. Received: jit={execution.jit}, accumulate={numerics.accumulate}"
+            "`jit` must be False and `accumulate` 1 with `synchronize_norms`: replicas cannot exchange values within "
+            f"XLA or a loop. Received: jit={execution.jit}, accumulate={numerics.accumulate}"
         )
     keras.config.set_dtype_policy(numerics.precision)
     return strategy
@@ -52,8 +52,8 @@ def set_up(numerics, execution, batch_size, *, wait=600.0):
 def _check_batch(batch_size, replicas, pieces):
     if batch_size < 1 or batch_size % (replicas * pieces):
         raise ValueError(
-            f"`batch_size` must be a positive multiple of {replicas * pieces}: {replicas} replicas, whose parts are "
-            f"taken in {pieces} pieces. Received: batch_size={batch_size}"
+            f"`batch_size` must be a positive multiple of {replicas * pieces}: {replicas} replicas x "
+            f"accumulate={pieces}. Received: batch_size={batch_size}"
         )
 
 
@@ -75,7 +75,7 @@ SCHEDULES = {"multi_step": _multi_step, "single_step": _single_step, "cosine": _
 
 
 def make_optimizer(settings, steps_per_epoch):
-    """Returns the optimizer with its schedule, averages of the weights for `ema`, and loss scaling for float16.
+    """Returns the optimizer with its schedule, with averages of the weights for `ema` and loss scaling for float16.
 
     Args:
         settings: `Optimization` and `Numerics` with `epochs`.
@@ -91,7 +91,7 @@ def make_optimizer(settings, steps_per_epoch):
 
 
 def synchronize_norms(model):
-    """Lets all batch norms of a model take their moments over all replicas. Call it before training."""
+    """Makes all batch norms of a model compute their moments over all replicas. Call it before training."""
     for layer in batch_norms(model):
         layer.synchronized = True
 

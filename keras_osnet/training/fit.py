@@ -1,4 +1,4 @@
-"""A run from start to finish, the same for every recipe: set up, seed, claim, build, train, save, report, score."""
+"""A run from start to finish, for every recipe: set up, lock, seed, build, train, save, report, score."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -9,28 +9,24 @@ from pathlib import Path
 import keras
 
 from keras_osnet.files import write_json
-from keras_osnet.training.callbacks import KeepBest, watchers
+from keras_osnet.training.callbacks import KeepBest, progress_callbacks
 from keras_osnet.training.checkpoints import save_model
 from keras_osnet.training.execution import set_up, synchronize_norms
 from keras_osnet.training.loop import train
 from keras_osnet.training.report import write_run_report
 from keras_osnet.training.step import check_loss, correct_class
 from keras_osnet.training.strategies import is_chief
-from keras_osnet.training.work_dir import check_settings, claim, held
+from keras_osnet.training.work_dir import claimed
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe trains. It is made in the scope of the strategy.
+    """What a recipe trains, made in the scope of the strategy.
 
     Attributes:
-        model: network to train, with its heads; see `train`.
+        model: network to train, with its heads.
         network: network to score and to save. It shares its layers with `model`.
-        loss: `keras.losses.Loss`; see `train`.
-        optimizer: Keras optimizer.
-        frozen_epochs: number of first epochs that train only the `head`.
-        head: names of the layers that are new.
-        accuracy: function of labels and outputs that returns one value per image.
+        loss, optimizer, frozen_epochs, head, accuracy: as for `keras_osnet.training.loop.train`.
     """
 
     model: keras.Model
@@ -44,20 +40,19 @@ class Plan:
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a run, as functions of a recipe. Most runs have one; VIPeR's ten splits have one each.
+    """One training of a run, as functions of a recipe. Most runs have one; each training set of VIPeR has its own.
 
     Attributes:
         build: function without arguments that returns a `Plan`.
-        batches: function of a step number that returns a tf.data.Dataset; see `train`.
-        steps_per_epoch: batches per epoch.
-        finish: function of (network, scores before or None, history, strategy) that scores the trained network, prints
-            what it finds, and returns the metrics of this training.
+        batches, steps_per_epoch: as for `keras_osnet.training.loop.train`.
+        finish: function of (network, scores before the training or None, history, strategy) that scores the trained
+            network, prints the scores, and returns the metrics of this training.
         score: function of (network, strategy) that returns a dict of scores, for `Execution.evaluate_every`.
-        score_before: whether to score the network before the training too.
-        select: function of (network, strategy) that returns a dict of scores, called after every epoch. The epoch with
-            the highest score `best` is the one that is saved at the end. Default: the last epoch.
-        best: name of the score by which best.keras is kept, of `select` or `score`.
-        reading: context in which files are read, for errors that name them.
+        score_before: whether `score` is called before the training too.
+        select: function of (network, strategy) that returns a dict of scores, called after every epoch. The run saves
+            the network of the epoch with the highest score. Default: that of the last epoch.
+        best: name of the score of `select` or `score` by which best.keras is chosen.
+        reading: context in which files are read. Its errors name the file.
     """
 
     build: Callable
@@ -72,41 +67,39 @@ class Training:
 
 
 def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: metrics[0]):
-    """Carries out the trainings of a run, or resumes them, and writes config.json, model.keras and metrics.json.
+    """Starts or resumes the trainings of a run, and writes config.json, model.keras and metrics.json.
 
-    Call it before TensorFlow makes a tensor. Several trainings have a folder trial0, trial1, ... each.
+    Call it before TensorFlow makes a tensor. Each of several trainings has its own folder, trial0, trial1, ...
 
     Args:
         settings: dataclass that identifies the run: a `Numerics` with `seed`, `epochs` and `batch_size`.
         execution: `Execution`.
-        work_dir: folder of the run. It is locked meanwhile.
+        work_dir: folder of the run. It is locked until the run ends.
         trainings: list of `Training`.
-        summarize: function of the metrics of all trainings that returns those of the run. Default: the first.
+        summarize: function of the metrics of all trainings that returns those of the run. Default: those of the first.
 
     Returns:
         dict of metrics, as in metrics.json.
 
     Raises:
-        ValueError: if the folder is in use or of a run with other settings, if the settings do not fit together, if
+        ValueError: if the folder is in use or of a run with other settings, if settings contradict each other, or if
             the workers' settings differ; and as `train`.
         OSError: if the folder cannot be written.
     """
-    work_dir, identity = Path(work_dir), asdict(settings)
+    work_dir, identity, several = Path(work_dir), asdict(settings), len(trainings) > 1
     if any(training.steps_per_epoch < 1 for training in trainings):
         raise ValueError(
             f"`batch_size` must not exceed the number of training images. Received: batch_size={settings.batch_size}"
         )
-    check_settings(work_dir, identity)
     strategy = set_up(settings, execution, settings.batch_size)
     metrics = []
-    with held(work_dir, strategy):
+    with claimed(work_dir, identity, strategy):
         for number, training in enumerate(trainings):
-            folder = work_dir / f"trial{number}" if len(trainings) > 1 else work_dir
-            with training.reading:
+            folder = work_dir / f"trial{number}" if several else work_dir
+            with claimed(folder, identity, strategy) if several else nullcontext(), training.reading:
                 network, before, history = _fit(training, settings, execution, folder, strategy)
                 metrics.append(training.finish(network, before, history, strategy))
-        if len(trainings) > 1:
-            claim(work_dir, identity, strategy)
+        if several:
             save_model(network, work_dir / "model.keras", strategy)
         found = summarize(metrics)
         if is_chief(strategy):
@@ -115,13 +108,12 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
 
 
 def _fit(training, settings, execution, work_dir, strategy):
-    """One training. Returns the network, its scores before, and the lines of metrics.jsonl."""
+    """Carries out one training. Returns the network, its scores before, and the lines of metrics.jsonl."""
     keras.utils.set_random_seed(settings.seed)
     with strategy.scope():
         plan = training.build()
     check_loss(plan.loss, strategy, settings, execution)
-    callbacks = watchers(execution, work_dir, training.batches, strategy)
-    claim(work_dir, asdict(settings), strategy)
+    callbacks = progress_callbacks(execution, work_dir, training.batches, strategy)
     if settings.synchronize_norms:
         synchronize_norms(plan.model)
     score = partial(training.score, plan.network, strategy) if training.score else None

@@ -1,4 +1,4 @@
-"""The training loop: one for every `tf.distribute` strategy, resumable at any step."""
+"""The training loop, for every `tf.distribute` strategy. A training is resumed at any step."""
 
 import json
 import time
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_osnet.files import read_history, write_atomically
 from keras_osnet.layers import BatchNorm
-from keras_osnet.training.checkpoints import SUMS, Position, checkpointer, restore_checkpoint
+from keras_osnet.training.checkpoints import SUMS, Checkpoint, Position
 from keras_osnet.training.execution import batch_norms
 from keras_osnet.training.replicas import gathered
 from keras_osnet.training.settings import Execution, Numerics
@@ -21,7 +21,7 @@ from keras_osnet.training.step import correct_class, quick_start, train_step_fun
 from keras_osnet.training.strategies import is_chief, missing_workers_named, worker_of
 
 CHECKPOINT, HISTORY = "checkpoint.npz", "metrics.jsonl"
-LINE = {"epoch", "images_per_second", "seconds"}  # what every line of the history has, beside others
+LINE = {"epoch", "images_per_second", "seconds"}  # keys that every line of the history has
 
 
 def train(
@@ -42,48 +42,49 @@ def train(
     evaluate=None,
     callbacks=(),
 ):
-    """Trains a network, writes checkpoints, and a line of metrics.jsonl after each epoch.
+    """Trains a network. Writes checkpoints, and a line of metrics.jsonl after each epoch.
 
-    A run with the same `work_dir` resumes from the last checkpoint. Where operations are deterministic, it ends with
-    the weights of a run that was never stopped. Replicas share each global batch; the gradient is that of the mean
+    A call with the same `work_dir` resumes from the last checkpoint. Where operations are deterministic, the weights
+    equal those of a run that was never stopped. Replicas share each global batch; the gradient is that of the mean
     loss over the global batch. All workers of a cluster call this function with one `work_dir`; the chief writes.
 
     Args:
-        model: network that returns logits, or a dict of outputs with "logits" among them (or what `accuracy` takes);
-            made in the scope of `strategy`, as is `optimizer`.
-        batches: function of a step number that returns a tf.data.Dataset of the global batches (images, labels) from
-            that step on. With several workers it is called with (step, (index, count)) and returns this worker's part
-            of each global batch: part number `index` of `count` equal parts in order.
+        model: network that returns logits, or a dict of outputs with "logits", or what `accuracy` takes. It is made in
+            the scope of `strategy`, as is `optimizer`.
+        batches: function of the keyword `first_step` that returns a tf.data.Dataset of the global batches (images,
+            labels) from that step on. With several workers it also receives `shard`, (index, count), and returns part
+            `index` of each batch's `count` equal parts. `functools.partial` makes it of
+            `keras_osnet.data.pipeline.training_batches`.
         loss: `keras.losses.Loss` whose `call` returns one value per image, from labels and the model's outputs. If it
-            has a true attribute `whole_batch`, it is called with the global batch, gathered over the replicas.
+            has a true attribute `whole_batch`, it receives the global batch, gathered over the replicas.
         optimizer: Keras optimizer.
-        epochs: total number, those of earlier runs included.
+        epochs: total number of epochs, with those of earlier calls.
         steps_per_epoch: batches per epoch.
-        work_dir: folder for checkpoint.npz and metrics.jsonl; it is made if needed.
+        work_dir: folder for checkpoint.npz and metrics.jsonl.
         strategy: `tf.distribute.Strategy`. Default: one device.
-        numerics: `Numerics`; of it `accumulate`, `clip_norm` and `ema`.
-        execution: `Execution`; of it `jit`, `checkpoint_minutes` and `evaluate_every`.
-        frozen_epochs: number of first epochs that train only the `head`. The other layers keep their weights; their
-            norms use and keep their running statistics. These epochs count in the schedule. Default 0.
-        head: names of the layers that are new. Default ("classifier",).
-        accuracy: function of labels and outputs that returns one value per image. Default: 1 where the largest logit
-            is the label's, else 0.
-        evaluate: function without arguments that returns a dict of scores, called after every
-            `execution.evaluate_every` epochs and after the last one. Never if that is 0.
-        callbacks: Keras callbacks, called as `fit` calls them; logs hold loss, accuracy, learning_rate,
-            images_per_second, and waiting, the fraction of the time that steps waited for their batch.
+        numerics: `Numerics`; its `accumulate`, `clip_norm` and `ema` are used.
+        execution: `Execution`; its `jit`, `checkpoint_minutes` and `evaluate_every` are used.
+        frozen_epochs: number of first epochs that train only the layers of `head`. The other layers keep their
+            weights, and their norms use and keep the running statistics. The schedule counts these epochs. Default 0.
+        head: names of the new layers. Default ("classifier",).
+        accuracy: function of labels and outputs that returns one value per image. Default: 1 where the label has the
+            largest logit, else 0.
+        evaluate: function without arguments that returns a dict of scores. It is called after every
+            `execution.evaluate_every` epochs and after the last epoch; never if that is 0.
+        callbacks: Keras callbacks, called as `fit` calls them. The logs hold loss, accuracy, learning_rate,
+            images_per_second, and waiting: the fraction of the time in which steps waited for their batch.
 
     Returns:
-        list of dicts, one per epoch of all runs: the lines of metrics.jsonl.
+        list of dicts, one per epoch of all calls: the lines of metrics.jsonl.
 
     Raises:
         ValueError: if the checkpoint in `work_dir` is of another network, optimizer or number of steps per epoch, of
-            more epochs, or not every worker sees it; or if under several replicas a norm is Keras' own, and not
-            synchronised.
-        FloatingPointError: if the loss or a weight is not finite; the previous checkpoint is kept.
-        OSError: if the checkpoint cannot be written, for example on a full disk; the previous one is kept.
-        ConnectionError: if another worker is gone; the checkpoint is kept.
-        Stopped: after SIGTERM, SIGINT (Ctrl-C) or SIGHUP. A second Ctrl-C stops at once, without a checkpoint.
+            more epochs, or not every worker sees it; or if a norm of several replicas is Keras' own and not
+            synchronized.
+        FloatingPointError: if the loss or a weight is not finite. The previous checkpoint is kept.
+        OSError: if the checkpoint cannot be written, for example on a full disk. The previous one is kept.
+        ConnectionError: if another worker is gone. The checkpoint is kept.
+        Stopped: after SIGTERM, SIGINT (Ctrl-C) or SIGHUP, and a checkpoint. A second Ctrl-C stops without one.
 
     Reference: paper, Section 4.1; torchreid's "two-stepped transfer learning" for `frozen_epochs`.
     """
@@ -93,12 +94,8 @@ def train(
     work_dir.mkdir(parents=True, exist_ok=True)
     with strategy.scope():
         optimizer.build(model.trainable_variables)
-    position = restore_checkpoint(work_dir / CHECKPOINT, model, optimizer, strategy, epochs, steps_per_epoch)
-    positions = gathered(strategy, np.array([[position.epoch, position.step]]))
-    if (positions != positions[0]).any():
-        raise ValueError(
-            f"`work_dir` must be one folder that all workers see. Received: {work_dir}, {positions.tolist()}"
-        )
+    checkpoint = Checkpoint(work_dir / CHECKPOINT, model, optimizer, strategy, steps_per_epoch)
+    position = checkpoint.restore(epochs)
     history = _finished(read_history(work_dir / HISTORY, LINE), position.epoch)
     callbacks = keras.callbacks.CallbackList(callbacks, model=model)
     callbacks.set_params({"epochs": epochs, "steps": steps_per_epoch})
@@ -108,11 +105,10 @@ def train(
         accuracy=accuracy, numerics=numerics, execution=execution,
     )  # fmt: skip
     whole, frozen = step_of(), step_of(head=head) if frozen_epochs else None
-    save = checkpointer(work_dir / CHECKPOINT, model, optimizer, strategy, steps_per_epoch)
     averages = partial(_averages, model, optimizer, numerics.ema)
     every = execution.evaluate_every if evaluate else 0
     if position.epoch < epochs:
-        feed = _feed(strategy, batches, position.epoch * steps_per_epoch + position.step)
+        iterator = _distributed(strategy, batches, position.epoch * steps_per_epoch + position.step)
     callbacks.on_train_begin()
     with stop_requests(execution.checkpoint_minutes, is_chief(strategy)) as requests, missing_workers_named():
         while position.epoch < epochs:
@@ -121,7 +117,7 @@ def train(
             step = frozen if epoch < frozen_epochs else whole
             try:
                 with quick_start():
-                    logs = _epoch(step, feed, position, steps_per_epoch, callbacks, requests, save)
+                    logs = _epoch(step, iterator, position, steps_per_epoch, callbacks, requests, checkpoint)
             except Stopped:
                 callbacks.on_train_end()
                 raise
@@ -132,11 +128,11 @@ def train(
                 callbacks.on_epoch_end(epoch, logs)
             history.append({"epoch": epoch + 1, **logs})
             position = Position(epoch + 1)
-            # The checkpoint is written last: a resumed run needs at least as many lines as there are finished epochs.
+            # The checkpoint is written last: a resumed run needs a line for each of its finished epochs.
             if is_chief(strategy):
                 lines = "".join(json.dumps(line) + "\n" for line in history)
                 write_atomically(work_dir / HISTORY, lines.encode())
-            save(position)
+            checkpoint.save(position)
             early, stop = gathered(strategy, np.array([[model.stop_training, requests()[1]]], bool)).any(axis=0)
             if stop:
                 callbacks.on_train_end()
@@ -150,7 +146,7 @@ def train(
 
 
 def _check_norms(model, strategy):
-    """Under Keras' own norm every replica would have its own running statistics, of which one would be saved."""
+    """Refuses Keras' own norms under several replicas: only one replica's running statistics would be saved."""
     if strategy.num_replicas_in_sync == 1:
         return
     wrong = [norm.name for norm in batch_norms(model) if not (isinstance(norm, BatchNorm) or norm.synchronized)]
@@ -161,23 +157,23 @@ def _check_norms(model, strategy):
         )
 
 
-def _feed(strategy, batches, first_step):
-    """The batches from a step on, one PerReplica after the other."""
+def _distributed(strategy, batches, first_step):
+    """Returns the iterator of the batches from a step on, spread over the replicas."""
     index, workers = worker_of(strategy)
     if workers == 1:
-        return iter(strategy.experimental_distribute_dataset(batches(first_step)))
+        return iter(strategy.experimental_distribute_dataset(batches(first_step=first_step)))
 
-    def own(context):
-        dataset = batches(first_step, (index, workers))
+    def of_worker(context):
+        dataset = batches(first_step=first_step, shard=(index, workers))
         replicas = context.num_replicas_in_sync // workers
         return dataset.rebatch(dataset.element_spec[0].shape[0] // replicas) if replicas > 1 else dataset
 
-    return iter(strategy.distribute_datasets_from_function(own))
+    return iter(strategy.distribute_datasets_from_function(of_worker))
 
 
 @contextmanager
 def _averages(model, optimizer, ema):
-    """Within it the model has the averages of its weights, where the optimizer keeps them."""
+    """Within the block the model has the averages of its weights, if the optimizer keeps them."""
     if not ema:
         yield
         return
@@ -190,8 +186,8 @@ def _averages(model, optimizer, ema):
             variable.assign(value)
 
 
-def _epoch(step, feed, position, steps, callbacks, requests, save):
-    """Runs an epoch from a position in it. The logs of a step are means over the epoch so far.
+def _epoch(step, iterator, position, steps, callbacks, requests, checkpoint):
+    """Trains the rest of an epoch, and returns its logs: means over the steps of the epoch.
 
     Raises:
         FloatingPointError: if the loss is not finite.
@@ -202,7 +198,7 @@ def _epoch(step, feed, position, steps, callbacks, requests, save):
     for index in range(position.step, steps):
         callbacks.on_train_batch_begin(index)
         began = time.perf_counter()
-        batch = next(feed)
+        batch = next(iterator)
         waited = time.perf_counter() - began
         value, accuracy, count, due, stop = np.asarray(step(*batch, requests()))
         if not np.isfinite(value):
@@ -214,7 +210,7 @@ def _epoch(step, feed, position, steps, callbacks, requests, save):
         logs = _logs(sums, index + 1)
         callbacks.on_train_batch_end(index, logs)
         if due or stop:
-            save(Position(position.epoch, index + 1, tuple(sums)))
+            checkpoint.save(Position(position.epoch, index + 1, tuple(sums)))
         if stop:
             raise requests.stopped(f"after step {index + 1} of epoch {position.epoch + 1}")
     return {**logs, "seconds": float(sums[SUMS.index("seconds")])}
@@ -231,7 +227,7 @@ def _logs(sums, steps):
 
 
 def _finished(lines, epochs):
-    """The lines of finished epochs, in order. A later one was written without its checkpoint."""
+    """Returns the lines of the finished epochs, in order. Later lines have no checkpoint."""
     history = []
     for line in lines:
         if (history[-1]["epoch"] if history else 0) < line["epoch"] <= epochs:

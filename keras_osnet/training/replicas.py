@@ -1,4 +1,4 @@
-"""Inference on all replicas of all workers."""
+"""Values and inference on all replicas of all workers."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,14 +7,14 @@ from keras_osnet.training.strategies import worker_of
 
 
 def own_slice(strategy, count):
-    """The slice of `count` images that this worker computes. The slices of all workers in order are all images."""
+    """Returns the slice of `count` images that this worker computes. The workers' slices in order are all images."""
     index, workers = worker_of(strategy)
     each = -(-count // workers)
     return slice(min(index * each, count), min((index + 1) * each, count))
 
 
 def gathered(strategy, rows):
-    """The rows (n, ...) of all workers in order, from each worker's own. Every worker has to call it."""
+    """Concatenates each worker's rows (n, ...) in the order of the workers. Every worker has to call it."""
     _, workers = worker_of(strategy)
     if workers == 1:
         return rows
@@ -30,9 +30,9 @@ def gathered(strategy, rows):
 
 
 def average_statistics(network):
-    """Sets the running statistics of all replicas to their mean, as a saved network has them.
+    """Sets the running statistics of all replicas to their mean, which a saved network holds.
 
-    Every worker has to call it once before it computes its part: workers differ in their number of batches.
+    Every worker has to call it before its first batch: workers may differ in their number of batches.
     """
     for variable in network.variables:
         if variable.synchronization == "on_read":
@@ -40,9 +40,9 @@ def average_statistics(network):
 
 
 def compile_on_replicas(network, strategy):
-    """Returns a function from a batch (n, H, W, 3) to the outputs of the network, in arrays.
+    """Returns a function from a batch (n, H, W, 3) to the network's outputs, as arrays.
 
-    The batch is spread over this worker's replicas. Shorter batches are padded to the longest so far.
+    The batch is spread over this worker's replicas. A batch shorter than an earlier one is padded to its length.
     """
     _, workers = worker_of(strategy)
     local, size = strategy.num_replicas_in_sync // workers, 0

@@ -1,4 +1,4 @@
-"""The report of a finished training: report.json and its curves."""
+"""Reports of a finished training: report.json and training.png."""
 
 import os
 import platform
@@ -18,11 +18,11 @@ from keras_osnet.training.work_dir import about
 def write_run_report(work_dir, history, strategy):
     """Writes report.json (command, versions, machine, commit, time, speed, peak memory) and training.png (curves).
 
-    The chief writes; other workers may call it. Nothing is written if no epoch is finished.
+    All workers may call it; the chief writes. Without a finished epoch nothing is written.
 
     Args:
-        work_dir: the folder of the run.
-        history: what `train` returns: dicts, one per epoch.
+        work_dir: folder of the run.
+        history: the list of dicts that `train` returns.
         strategy: `tf.distribute.Strategy` of the training.
     """
     if not is_chief(strategy) or not history:
@@ -49,7 +49,7 @@ def write_run_report(work_dir, history, strategy):
 
 
 def peak_memory():
-    """Returns bytes: of each GPU, or, where there is none, the largest resident set of this process."""
+    """Returns the peak memory in bytes: a dict of the GPUs', or, without a GPU, that of this process."""
     gpus = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
     if gpus:
         return {name: tf.config.experimental.get_memory_info(name)["peak"] for name in gpus}
@@ -64,8 +64,8 @@ def _processor():
 
 
 def _commit():
-    """Returns the commit of the checkout that this file is in, with a + if it has changes; None without a checkout."""
-    answers = []
+    """Returns the commit of the checkout of this file, with a + if it has changes. None without a checkout."""
+    outputs = []
     for command in ("ls-files --error-unmatch report.py", "rev-parse HEAD", "status --porcelain -uno"):
         try:
             done = subprocess.run(["git", *command.split()], cwd=Path(__file__).parent, capture_output=True, text=True)
@@ -73,5 +73,5 @@ def _commit():
             return None
         if done.returncode:
             return None
-        answers.append(done.stdout.strip())
-    return answers[1] + "+" * bool(answers[2])
+        outputs.append(done.stdout.strip())
+    return outputs[1] + "+" * bool(outputs[2])

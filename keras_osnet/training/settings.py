@@ -6,19 +6,19 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Numerics:
-    """How the steps of a training are computed. They change the result, and so they identify a run."""
+    """How steps are computed. These settings change the result, so they identify a run."""
 
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    """Weights stay float32."""
+    """Type of the computation. Weights stay float32."""
     accumulate: int = 1
-    """Compute each replica's part of a batch in this many pieces, one after the other. It takes less memory. The
-    gradient is the same, except that batch norms take their moments from a piece."""
+    """Split each replica's part of a batch into this many pieces, computed one after the other, to save memory. The
+    gradient is the same, except that batch norms compute their moments per piece."""
     clip_norm: float = 0.0
-    """Scale the gradient down to this norm where it is larger. 0: never."""
+    """Largest norm of the gradient, which is scaled down beyond it. 0: no limit."""
     ema: float = 0.0
-    """Score and save exponential moving averages of the weights, of this momentum. 0: the weights themselves."""
+    """Momentum of exponential moving averages of the weights, which are scored and saved. 0: no averages."""
     synchronize_norms: bool = False
-    """Batch statistics over all replicas."""
+    """Compute the moments of batch norms over all replicas."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,35 +28,35 @@ class Optimization:
     optimizer: Literal["sgd", "nesterov", "amsgrad"] = "sgd"
     learning_rate: float = 0.065
     l2: float = 5e-4
-    """Weight decay, on everything."""
+    """Weight decay of all weights: gradient + l2 x weight."""
     schedule: Literal["multi_step", "single_step", "cosine"] = "multi_step"
     milestones: tuple[int, ...] = (150, 225, 300)
-    """multi_step: epochs after which the learning rate falls."""
+    """Of multi_step: epochs after which the learning rate falls."""
     step_epochs: int = 60
-    """single_step: the learning rate falls after every this many epochs."""
+    """Of single_step: number of epochs between two falls of the learning rate."""
     decay: float = 0.1
-    """The factor by which it falls."""
+    """Factor of the learning rate at each fall."""
     warmup_epochs: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a training is carried out. A run may be resumed with other values."""
+    """How a training is executed. A run may be resumed with other values."""
 
     strategy: Literal["auto", "one", "mirrored", "multiworker", "tpu"] = "auto"
-    """Devices: one; mirrored: all GPUs of this machine; multiworker: those of all machines of TF_CONFIG or SLURM; tpu.
-    auto: mirrored for several replicas, else one."""
+    """one: one device; mirrored: all GPUs of this machine; multiworker: all GPUs of the machines in TF_CONFIG or of
+    SLURM; tpu: a TPU; auto: mirrored if `replicas` exceeds 1, else one."""
     replicas: int = 0
-    """GPUs of each machine; without a GPU, logical CPUs. 0: all GPUs."""
+    """Number of GPUs of each machine; on a machine without one, logical CPUs. 0: all GPUs."""
     jit: bool = False
     """Compile forward and backward pass with XLA."""
     checkpoint_minutes: float = 10.0
-    """Write a checkpoint this often within an epoch too."""
+    """Minutes between two checkpoints within an epoch. There is always one at its end."""
     cache: bool = False
     """Keep the decoded images in memory."""
     evaluate_every: int = 0
-    """Score after every this many epochs and keep the best network. 0: only at the end."""
+    """Number of epochs between two evaluations. The best network is kept. 0: evaluate at the end only."""
     tensorboard: bool = False
-    """Write curves and the images of a batch for TensorBoard, into the folder tensorboard of the work dir."""
+    """Write curves and a batch of images for TensorBoard, into the folder tensorboard of the work dir."""
     profile: bool = False
-    """Write a trace of steps 11 to 20 there too."""
+    """Write a TensorBoard trace of steps 11 to 20."""

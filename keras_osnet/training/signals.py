@@ -1,4 +1,4 @@
-"""How a training hears SIGTERM, Ctrl-C and SIGHUP: it writes a checkpoint, and stops."""
+"""SIGTERM, Ctrl-C and SIGHUP: a training writes a checkpoint and stops."""
 
 import signal
 import threading
@@ -11,10 +11,10 @@ SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if 
 
 
 class Stopped(Exception):
-    """A signal stopped the training, which wrote a checkpoint first; the same command resumes it.
+    """A signal stopped the training after a checkpoint. The same command resumes it.
 
     Attributes:
-        signal: number of the signal. Where only another worker received one, SIGTERM's.
+        signal: number of the signal; SIGTERM's if only another worker received one.
     """
 
     def __init__(self, message, signal=signal.SIGTERM):
@@ -23,7 +23,7 @@ class Stopped(Exception):
 
 
 class _Requests:
-    """What this worker asks of all: [save?, stop?]. The chief's clock asks for checkpoints, a signal for the stop."""
+    """Whether this worker requests [a checkpoint, a stop]. Checkpoints follow the chief's clock, a stop a signal."""
 
     def __init__(self, minutes, chief):
         self.minutes, self.chief, self.saved, self.signal = minutes, chief, time.monotonic(), 0
@@ -41,11 +41,11 @@ class _Requests:
 
 @contextmanager
 def stop_requests(minutes, chief):
-    """Handles the signals within a block, and yields a function that returns [save?, stop?] of this worker.
+    """Handles the signals within a block. Yields a function that returns this worker's requests: [checkpoint, stop].
 
     Args:
-        minutes: between checkpoints within an epoch.
-        chief: whether this worker is the chief, whose clock counts.
+        minutes: time between checkpoints within an epoch.
+        chief: whether this worker is the chief. Others request no checkpoints.
     """
     requests, before = _Requests(minutes, chief), {}
 
@@ -54,7 +54,7 @@ def stop_requests(minutes, chief):
         if signal.SIGINT in before:  # a second Ctrl-C stops at once
             signal.signal(signal.SIGINT, before[signal.SIGINT])
 
-    # Python allows no handler elsewhere; who ignores a signal (nohup) goes on ignoring it.
+    # Python allows handlers in the main thread only. Signals that the process ignores (nohup) stay ignored.
     if threading.current_thread() is threading.main_thread():
         before |= {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)}
     for number in before:

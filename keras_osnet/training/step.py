@@ -1,4 +1,4 @@
-"""One optimiser step on a global batch, on every replica of a strategy."""
+"""The training step: one update of the optimizer on a global batch, on every replica of a strategy."""
 
 from contextlib import contextmanager
 from functools import partial
@@ -11,17 +11,17 @@ from keras_osnet.training.settings import Execution, Numerics
 
 
 def correct_class(labels, outputs):
-    """1 for each image whose largest logit is its label's, else 0."""
+    """Returns 1 for each image whose label has the largest logit, else 0."""
     logits = outputs["logits"] if isinstance(outputs, dict) else outputs
     return tf.cast(tf.argmax(logits, 1, labels.dtype) == labels, "float32")
 
 
 def check_loss(loss, strategy, numerics, execution):
-    """Refuses combinations of which no step can be made.
+    """Refuses settings that a loss over the whole batch does not allow.
 
     Raises:
-        ValueError: if the loss compares the images of the whole batch, and the batch is taken in pieces or compiled by
-            XLA over several replicas.
+        ValueError: if the loss compares the images of the batch, and the batch is split into pieces, or XLA compiles
+            the step of several replicas.
     """
     if not getattr(loss, "whole_batch", False):
         return
@@ -37,22 +37,22 @@ def train_step_function(
     model, loss, optimizer, strategy, *, head=None, accuracy=correct_class,
     numerics=Numerics(), execution=Execution(),  # noqa: B008
 ):  # fmt: skip
-    """Makes the function that takes one optimizer step on a global batch.
+    """Returns the function that updates the weights on a global batch.
 
     Args:
         model: network that returns logits, or a dict of outputs with "logits" among them.
         loss: `keras.losses.Loss` whose `call` returns one value per image.
         optimizer: Keras optimizer, built.
         strategy: `tf.distribute.Strategy` in whose scope model and optimizer were made.
-        head: names of the only layers to train; the network runs as in inference then. Default: all are trained.
-        accuracy: function of labels and outputs that returns one number per image.
-        numerics: `Numerics`; of it `accumulate` and `clip_norm`.
-        execution: `Execution`; of it `jit`.
+        head: names of the layers to train. The network then runs in inference mode. Default: all layers.
+        accuracy: function of labels and outputs that returns one value per image.
+        numerics: `Numerics`; its `accumulate` and `clip_norm` are used.
+        execution: `Execution`; its `jit` is used.
 
     Returns:
         function of (images, labels, requests) that returns [mean loss, fraction of correct predictions, number of
-        images, sums of the requests over all replicas]. Requests are float64 numbers by which the workers agree on
-        whether to save and to stop.
+        images, sums of the requests over all replicas]. Requests are float64 values with which the workers agree on a
+        checkpoint or a stop.
 
     Raises:
         ValueError: as `check_loss`.
@@ -62,8 +62,8 @@ def train_step_function(
     replicas, pieces = strategy.num_replicas_in_sync, numerics.accumulate
     mines = getattr(loss, "whole_batch", False)
     gathers, scales = mines and replicas > 1, isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    # Whether a gradient is too large, or overflows, is to be asked of the sum, so that all replicas do the same.
-    together = replicas > 1 and (numerics.clip_norm or scales)
+    # Clipping and loss scaling need the norm of the summed gradient, so that all replicas do the same.
+    sums_first = replicas > 1 and (numerics.clip_norm or scales)
     check_loss(loss, strategy, numerics, execution)
 
     def gradients_of(images, labels, batch):
@@ -71,7 +71,7 @@ def train_step_function(
             outputs = model(images, training=head is None)
             if gathers:
                 gathered = keras.tree.map_structure(partial(_gather, tf.distribute.get_replica_context()), outputs)
-                # Every replica computes the loss of the whole batch: one part each, so that their sum is that loss.
+                # Every replica computes the loss of the whole batch. Divided, their sum is that loss.
                 values = loss.call(tf.distribute.get_replica_context().all_gather(labels, 0), gathered) / replicas
             else:
                 values = loss.call(labels, outputs)
@@ -83,7 +83,7 @@ def train_step_function(
     compute = tf.function(gradients_of, autograph=False, jit_compile=True) if execution.jit else gradients_of
 
     def in_pieces(images, labels, batch):
-        """Piece by piece, each in the memory of the previous one."""
+        """Computes one piece after the other, so that the pieces share their memory."""
         images, labels = (tf.reshape(x, (pieces, -1, *x.shape[1:])) for x in (images, labels))
         nothing = [tf.zeros((), variables[0].dtype)] * 2 + [tf.zeros_like(variable.value) for variable in variables]
         _, *sums = tf.while_loop(
@@ -97,20 +97,20 @@ def train_step_function(
     def replica_step(images, labels, requests):
         context = tf.distribute.get_replica_context()
         own = tf.cast(tf.shape(images)[0], "float32")
-        # Counted, not multiplied: replicas get unequal parts of a batch that they do not divide.
+        # Summed: the parts are unequal if the replicas do not divide the batch.
         batch = context.all_reduce("SUM", own)
         value, correct, *gradients = (in_pieces if pieces > 1 else compute)(images, labels, batch)
-        if together:
+        if sums_first:
             gradients = context.all_reduce("SUM", list(gradients))
         if numerics.clip_norm:
             limit = numerics.clip_norm * (optimizer.dynamic_scale.value if scales else 1.0)
             gradients, _ = tf.clip_by_global_norm(gradients, limit)
-        if together:
+        if sums_first:
             gradients = [gradient / replicas for gradient in gradients]
         optimizer.apply(gradients, variables)  # sums them over replicas
         return tf.concat([tf.cast(tf.stack([value, correct]), "float64"), [tf.cast(own, "float64")], requests], 0)
 
-    @tf.function(autograph=False)  # there is nothing to convert, and the search takes a sixth of the tracing
+    @tf.function(autograph=False)  # AutoGraph has nothing to convert and takes a sixth of the tracing
     def step(images, labels, requests):
         return strategy.reduce("SUM", strategy.run(replica_step, (images, labels, requests)), axis=None)
 
@@ -119,10 +119,10 @@ def train_step_function(
 
 @contextmanager
 def quick_start():
-    """Within it, training steps on CPUs start without TensorFlow's passes over their graphs.
+    """Within the block, TensorFlow does not optimize the graphs of training steps on CPUs.
 
-    The passes take 3 s of a first step, and do not speed up OSNet's training without a GPU. They do speed up scoring.
-    A function keeps the options of its first call only if every call has them, so that all steps run within this.
+    That takes 3 s of the first step and does not speed up OSNet's training on CPUs. It does speed up inference.
+    The option must be the same in every call of a function, so that all steps run within this block.
     """
     if not on_cpus():
         yield
@@ -137,5 +137,5 @@ def quick_start():
 
 
 def _gather(context, output):
-    """An output of all replicas. `all_gather` returns it without its static shape."""
+    """Gathers an output from all replicas, and restores the static shape that `all_gather` loses."""
     return tf.ensure_shape(context.all_gather(output, 0), (None, *output.shape[1:]))

@@ -1,4 +1,4 @@
-"""Where a network is trained: `tf.distribute` strategies by name, and the workers of a cluster."""
+"""`tf.distribute` strategies by name, and the workers of a cluster."""
 
 import json
 import os
@@ -10,27 +10,26 @@ from contextlib import contextmanager
 
 import tensorflow as tf
 
-PORT = 12345  # of workers that SLURM starts
+PORT = 12345  # of workers under SLURM
 NEEDED = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
 
 
 def make_strategy(name="auto", replicas=0, *, wait=600.0):
-    """Makes the strategy that trains on the given devices. Call it before TensorFlow makes a tensor.
+    """Makes a `tf.distribute` strategy. Call it before TensorFlow makes a tensor.
 
     Args:
         name: row of `STRATEGIES`. "one": one device, without `tf.distribute`'s overhead. "mirrored": the GPUs of this
-            machine. "multiworker": those of all machines that the environment variable TF_CONFIG, or SLURM's, names.
-            "tpu": the TPU that TPU_NAME names, or this machine's. "auto": "mirrored" for several replicas, else "one".
-        replicas: GPUs of each machine to use; where there is no GPU, logical CPUs of "mirrored", which bring no speed
-            but show that everything works. 0: all GPUs; without one, 2 logical CPUs ("mirrored") or the CPU
-            ("multiworker").
+            machine. "multiworker": the GPUs of all machines in the environment variable TF_CONFIG or in SLURM's.
+            "tpu": the TPU in TPU_NAME, or this machine's. "auto": "mirrored" for several replicas, else "one".
+        replicas: number of GPUs of each machine. Without a GPU "mirrored" makes logical CPUs, for tests. 0: all GPUs,
+            or, without a GPU, 2 logical CPUs ("mirrored") or the CPU ("multiworker").
         wait: seconds that "multiworker" waits for the other workers. Default 600.
 
     Raises:
         ValueError: for an unknown name, too many replicas, or a TF_CONFIG that names no cluster with this worker.
         OSError: if the port of this worker is in use.
-        TimeoutError: if a worker does not answer; the error names it with its address.
-        RuntimeError: if TensorFlow has started already, too late for logical CPUs.
+        TimeoutError: if a worker does not answer. The error names it with its address.
+        RuntimeError: if logical CPUs are needed after TensorFlow has made a tensor.
 
     Reference: https://www.tensorflow.org/guide/distributed_training
     """
@@ -52,7 +51,7 @@ def worker_of(strategy):
 
 
 def is_chief(strategy):
-    """Returns whether this process is the worker that writes files."""
+    """Returns whether this process is the chief, which writes all files."""
     return worker_of(strategy)[0] == 0
 
 
@@ -83,11 +82,11 @@ def _mirrored(replicas, wait):
 
 def _multiworker(replicas, wait):
     config = cluster(os.environ)
-    devices = _devices(replicas, without_gpu=1)  # an error now rather than when all workers are there
+    devices = _devices(replicas, without_gpu=1)  # an error before the other workers are waited for
     if len(devices) > 1 and devices[0].startswith("CPU"):
         raise ValueError(
-            "`replicas` must be 0 or 1 with strategy multiworker where there is no GPU: of each machine TensorFlow "
-            f"takes one CPU. Received: replicas={replicas}"
+            "`replicas` must be 0 or 1 with strategy multiworker where there is no GPU: TensorFlow uses one CPU of "
+            f"each machine. Received: replicas={replicas}"
         )
     meet(config, wait)
     os.environ["TF_CONFIG"] = json.dumps(config)
@@ -100,9 +99,7 @@ def _multiworker(replicas, wait):
 
 def _tpu(replicas, wait):
     if replicas:
-        raise ValueError(
-            f"`replicas` must be 0 with strategy tpu, which takes all cores. Received: replicas={replicas}"
-        )
+        raise ValueError(f"`replicas` must be 0 with strategy tpu, which uses all cores. Received: replicas={replicas}")
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(os.environ.get("TPU_NAME", "local"))
     except (ValueError, tf.errors.OpError) as error:
@@ -127,13 +124,13 @@ def _devices(replicas, without_gpu):
 
 
 def cluster(environment):
-    """Returns the workers, and which of them this process is, in the form of TF_CONFIG.
+    """Returns the workers and this process's place among them, as a dict in the form of TF_CONFIG.
 
     Args:
-        environment: mapping, with TF_CONFIG or with the variables of a SLURM step of one task per machine.
+        environment: mapping with TF_CONFIG, or with the variables of a SLURM step of one task per machine.
 
     Raises:
-        ValueError: if it has neither, or they name no cluster with this worker.
+        ValueError: if both are missing, or name no cluster with this worker.
     """
     if "TF_CONFIG" not in environment:
         return _of_slurm(environment)
@@ -174,7 +171,7 @@ def _of_slurm(environment):
     if not re.fullmatch(r"1(\(x\d+\))?", environment["SLURM_STEP_TASKS_PER_NODE"]):
         tasks = environment["SLURM_STEP_TASKS_PER_NODE"]
         raise ValueError(f"SLURM must start one task per machine (--ntasks-per-node=1). Received: {tasks}")
-    # TensorFlow's own SlurmClusterResolver sorts n10 before n9, and assigns wrong addresses to the tasks.
+    # TensorFlow's own SlurmClusterResolver sorts n10 before n9 and confuses the addresses of the tasks.
     command = ["scontrol", "show", "hostnames", environment["SLURM_STEP_NODELIST"]]
     machines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     workers = [f"{machine}:{PORT}" for machine in machines]

@@ -1,4 +1,4 @@
-"""The folder of a run: which settings it belongs to, and which process works in it now."""
+"""The work dir of a run: its config.json, and the lock of the process that works in it."""
 
 import hashlib
 import json
@@ -21,13 +21,13 @@ from keras_osnet.training.settings import Execution
 from keras_osnet.training.strategies import is_chief
 
 CONFIG, HOLDER, LOCK = "config.json", ".running.json", ".running.lock"
-# Of an old config.json too, where these stood among the settings: they do not change what a run is.
-NO_SETTINGS = {field.name for field in fields(Execution)}
+# The fields of `Execution` do not identify a run. Old files of config.json hold them among the settings.
+IGNORED = {field.name for field in fields(Execution)}
 
 
 def about():
     """Returns the command line and the versions of a run, as a dict of text."""
-    # Not from the packages' own records: TensorFlow's has another name on a TPU, and a checkout has none.
+    # Not from the metadata of packages: TensorFlow's has another name on a TPU, and a checkout has none.
     modules = {"keras-osnet": "keras_osnet", "keras": "keras", "tensorflow": "tensorflow", "numpy": "numpy"}
     versions = {name: import_module(module).__version__ for name, module in modules.items()}
     return {"command": " ".join(["python", *sys.argv]), "python": platform.python_version(), **versions}
@@ -55,7 +55,7 @@ def check_settings(work_dir, settings):
     differences = [
         f"{name}: {there.get(name)!r} there, {settings.get(name)!r} now"
         for name in {**there, **settings}
-        if name not in NO_SETTINGS and there.get(name) != settings.get(name)
+        if name not in IGNORED and there.get(name) != settings.get(name)
     ]
     if differences:
         raise ValueError(
@@ -64,40 +64,29 @@ def check_settings(work_dir, settings):
         )
 
 
-def claim(work_dir, settings, strategy):
-    """Writes config.json with the settings and `about`. All workers call it; the chief writes.
-
-    Raises:
-        ValueError: as `check_settings`; if the workers' settings differ, or not every worker sees the folder.
-    """
-    check_settings(work_dir, settings)
-    digest = int(hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12], 16)
-    digests = gathered(strategy, np.array([digest], "int64"))
-    if (digests != digests[0]).any():
-        others = np.flatnonzero(digests != digests[0]).tolist()
-        raise ValueError(f"All workers must have the same settings. Received: workers {others} differ from worker 0")
-    if is_chief(strategy):
-        Path(work_dir).mkdir(parents=True, exist_ok=True)
-        write_json(Path(work_dir) / CONFIG, {"settings": settings, **about()})
-    seen = gathered(strategy, np.array([is_chief(strategy)]))  # no worker continues before the chief has written
-    if len(seen) > 1 and not (Path(work_dir) / CONFIG).exists():
-        raise ValueError(f"`work_dir` must be one folder that all workers see. Received: {work_dir}")
-
-
 @contextmanager
-def held(work_dir, strategy):
-    """Keeps other runs out of a folder while this one works in it. All workers call it; the chief holds the lock.
+def claimed(work_dir, settings, strategy):
+    """Locks a folder while a run works in it, and writes config.json with the settings and `about`.
 
-    The lock goes with the process. A folder that did not exist and stays empty is removed again, with its parents.
+    All workers call it; the chief locks and writes. The lock ends with the process. A run that fails before it has
+    written another file leaves no config.json and no new folder.
+
+    Args:
+        work_dir: the folder; it need not exist.
+        settings: dict of plain values that identify the run.
+        strategy: `tf.distribute.Strategy`.
 
     Raises:
-        ValueError: if another process works in the folder. The error names it.
+        ValueError: as `check_settings`; if another process works in the folder, which the error names; if the workers'
+            settings differ, or not every worker sees the folder.
         OSError: if the folder cannot be made or written.
     """
     work_dir, chief = Path(work_dir), is_chief(strategy)
-    new, holder = [folder for folder in (work_dir, *work_dir.parents) if not folder.exists()], work_dir / HOLDER
-    lock = FileLock(work_dir / LOCK, thread_local=False)
-    refused = False
+    new = [folder for folder in (work_dir, *work_dir.parents) if not folder.exists()]
+    before = set() if new else set(os.listdir(work_dir))
+    lock, refused = FileLock(work_dir / LOCK, thread_local=False), False
+    failed = True
+    check_settings(work_dir, settings)
     if chief:
         work_dir.mkdir(parents=True, exist_ok=True)
         try:
@@ -105,23 +94,41 @@ def held(work_dir, strategy):
         except Timeout:
             refused = True
     try:
-        if gathered(strategy, np.array([refused])).any():
-            raise ValueError(
-                f"`work_dir` must not be in use by another run. Received: {work_dir}, in use by {_named(holder)}"
-            )
+        _agree(work_dir, settings, strategy, refused)
         if chief:
-            write_json(holder, {"host": socket.gethostname(), "process": os.getpid(), "since": time.strftime("%F %T"),
-                                "command": " ".join(["python", *sys.argv])})  # fmt: skip
+            check_settings(work_dir, settings)  # again: another run may have ended since
+            command = " ".join(["python", *sys.argv])
+            process = {"host": socket.gethostname(), "process": os.getpid(), "since": time.strftime("%F %T")}
+            write_json(work_dir / HOLDER, process | {"command": command})
+            write_json(work_dir / CONFIG, {"settings": settings, **about()})
+        seen = gathered(strategy, np.array([chief]))  # no worker continues before the chief has written
+        if len(seen) > 1 and not (work_dir / CONFIG).exists():
+            raise ValueError(f"`work_dir` must be one folder that all workers see. Received: {work_dir}")
         yield
+        failed = False
     finally:
         if chief and not refused:
-            holder.unlink(missing_ok=True)
-            if new and [path.name for path in work_dir.iterdir()] == [LOCK]:
-                (work_dir / LOCK).unlink()
+            (work_dir / HOLDER).unlink(missing_ok=True)
+            if failed and set(os.listdir(work_dir)) <= before | {LOCK, CONFIG}:
+                for name in {LOCK, CONFIG} - before:
+                    (work_dir / name).unlink(missing_ok=True)
                 with suppress(OSError):  # another run may be in a parent by now
                     for folder in new:
                         folder.rmdir()
             lock.release()
+
+
+def _agree(work_dir, settings, strategy, refused):
+    """Raises on all workers if the folder is in use or their settings differ."""
+    digest = int(hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12], 16)
+    found = gathered(strategy, np.array([[refused, digest]], "int64"))
+    if found[:, 0].any():
+        raise ValueError(
+            f"`work_dir` must not be in use by another run. Received: {work_dir}, in use by {_named(work_dir / HOLDER)}"
+        )
+    others = np.flatnonzero(found[:, 1] != found[0, 1]).tolist()
+    if others:
+        raise ValueError(f"All workers must have the same settings. Received: workers {others} differ from worker 0")
 
 
 def _named(holder):

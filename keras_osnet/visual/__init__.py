@@ -1,4 +1,4 @@
-"""Figures of what a network does: rankings, gates, activation maps, feature maps, scores and training."""
+"""Figures of rankings, gates, activation maps, feature maps, scores and training."""
 
 from keras_osnet.visual import figures
 from keras_osnet.visual.feature_map import feature_map

@@ -1,4 +1,4 @@
-"""Figures of images and bars: which exponents the gates prefer, which attributes a network predicts."""
+"""Figures of images and bars: exponents that gates prefer, attributes that a network predicts."""
 
 import numpy as np
 
@@ -17,15 +17,15 @@ from keras_osnet.visual.style import (
     legend_of,
 )
 
-# Light to dark, in the order of the exponents: it shows without colours too.
+# Light to dark, in the order of the exponents, which is visible without colours too.
 SHADES = (("#cfe3f3", INK), ("#8dbfe3", INK), ("#2f7fbd", "white"), ("#0a3d6b", "white"), ("#000000", "white"))
 
 
 def gates_figure(images, clusters):
-    """Draws the images of each cluster of gates, and which exponents they prefer (paper, Figure 5).
+    """Draws the images of each cluster of gates and the exponents that it prefers (paper, Figure 5).
 
     Args:
-        images: of each cluster the images that `clusters.nearest` lists, (H, W, 3) uint8.
+        images: a list per cluster: the images of `clusters.nearest`, (H, W, 3) uint8.
         clusters: `GateClusters`.
 
     Returns:
@@ -52,16 +52,16 @@ def gates_figure(images, clusters):
 
 
 def exponents_figure(fractions):
-    """Draws which exponents the gates of each block, or of each cluster of images, prefer.
+    """Draws the exponents that the gates of each block, or of each cluster of images, prefer.
 
     Args:
-        fractions: dict of name -> (T,), or (K, T) for K clusters; they sum to 1 over T.
+        fractions: dict of name to (T,), or to (K, T) for K clusters. Fractions sum to 1 over T.
 
     Returns:
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is nothing in it, or the number of streams differs.
+        ValueError: if it is empty, or the number of streams differs.
     """
     rows = []
     for name, values in fractions.items():
@@ -72,7 +72,7 @@ def exponents_figure(fractions):
     streams = {len(row) for _, row in rows}
     if len(streams) != 1 or max(streams) > len(SHADES):
         raise ValueError(
-            f"`fractions` must be of one number of streams, 1 to {len(SHADES)}. Received: {sorted(streams)}"
+            f"`fractions` must have the same number of streams, 1 to {len(SHADES)}. Received: {sorted(streams)}"
         )
     label = 0.075 * max(len(name) for name, _ in rows) + 0.2
     sheet = Sheet(label + 5.4, 0.32 * len(rows) + 0.95)
@@ -96,11 +96,11 @@ def exponents_figure(fractions):
 
 
 def attributes_figure(images, names, probabilities, labels, threshold=0.5):
-    """Draws the probabilities of the true attributes, and of those predicted wrongly (paper, Figure 7).
+    """Draws the probabilities of the true and of the wrongly predicted attributes (paper, Figure 7).
 
     Args:
         images: N images, (H, W, 3) uint8.
-        names: of the A attributes.
+        names: names of the A attributes.
         probabilities: (N, A), 0..1.
         labels: (N, A) of 0 and 1.
         threshold: an attribute is predicted if its probability is at least this. Default 0.5.
@@ -118,7 +118,7 @@ def attributes_figure(images, names, probabilities, labels, threshold=0.5):
     shown = [np.flatnonzero(row) for row in labels | predicted]
     width, height = cell_of(images[0], 1.6)
     names = [name.replace("_", " ") for name in names]
-    # About .065 inches a letter in small print.
+    # A letter in small print is about .065 inches wide.
     label = min(0.065 * max((len(names[j]) for row in shown for j in row), default=0) + 0.35, 2.5)
     bars, columns = 1.1, min(3 if label < 1.6 else 2, len(images))
     group, rows = width + label + bars + 0.55, -(-len(images) // columns)

@@ -1,4 +1,4 @@
-"""Figures of numbers: maps of features, CMC, ROC, distances of pairs, training. The report page shows them as SVG."""
+"""Figures of curves and points: maps of features, CMC, ROC, distances of pairs, training."""
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator, NullFormatter
@@ -17,12 +17,12 @@ from keras_osnet.visual.style import (
     line_style,
 )
 
-# Inches, the second one within the first. Small enough that the text is readable on a phone.
+# Size of the sheet, and the area of the plot in it, in inches. The text is readable on a phone.
 SHEET, PLOT = (3.9, 2.75), (0.62, 0.34, 3.14, 1.98)
-NAMED = 12  # as many labels as a legend holds
-# What a line of metrics.jsonl holds that is no score.
+NAMED = 12  # largest number of labels in a legend
+# Keys of a line of metrics.jsonl that are no scores.
 NO_SCORES = ("epoch", "loss", "learning_rate", "images_per_second", "seconds", "waiting")
-# Panels of training: title -> what chooses its numbers, their factor, the scale of the axis.
+# Panels of a training: title -> function that chooses its values by name, their factor, the scale of the axis.
 TRAINING = {
     "Loss": (lambda name: name == "loss", 1, "linear"),
     "Learning rate": (lambda name: name == "learning_rate", 1, "log"),
@@ -31,12 +31,12 @@ TRAINING = {
 
 
 def feature_map_figure(points, labels, names=None):
-    """Draws a map of features; lines join the points of one label with their mean.
+    """Draws a map of features. Lines join the points of one label with their mean.
 
     Args:
         points: (N, 2), as `feature_map` returns them.
-        labels: (N,) integers. Up to 12 of them are named in a legend; more repeat colours and markers.
-        names: dict of label -> text. Default: the labels themselves.
+        labels: (N,) integers. Up to 12 labels have a legend. More labels repeat colours and markers.
+        names: dict of label to text. Default: the labels themselves.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -54,7 +54,7 @@ def feature_map_figure(points, labels, names=None):
         own = points[labels == label]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
         middle = own.mean(axis=0)
-        # One line per label, broken by NaN, in place of one for each point.
+        # One line per label, interrupted by NaN, instead of one per point.
         spokes = np.stack([own, np.broadcast_to(middle, own.shape), np.full(own.shape, np.nan)], axis=1).reshape(-1, 2)
         axes.plot(*spokes.T, color=colour, linewidth=0.6, alpha=0.35, zorder=1)
         axes.scatter(*own.T, s=16, color=colour, marker=marker, linewidths=0, zorder=2,
@@ -72,7 +72,7 @@ def cmc_figure(curves):
     """Draws the fraction of queries with a match among the first k images.
 
     Args:
-        curves: dict of name -> (R,) fractions for k = 1 .. R.
+        curves: dict of name to (R,) fractions for k = 1 .. R.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -97,11 +97,11 @@ def cmc_figure(curves):
 
 
 def roc_figure(scores, *, far=1e-3):
-    """Draws the fraction of true pairs accepted over that of impostors, and one operating point with its threshold.
+    """Draws the true accept rate over the false accept rate, and an operating point with its threshold.
 
     Args:
         scores: `VerificationScores`.
-        far: false accept rate of the point to mark; the nearest of `scores.far` is taken. Default 1e-3.
+        far: false accept rate of the operating point, which is the nearest one of `scores.far`. Default 1e-3.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -132,11 +132,11 @@ def roc_figure(scores, *, far=1e-3):
 
 
 def distances_figure(pairs, threshold=None):
-    """Draws how far matches and impostors lie apart.
+    """Draws histograms of the distances of matches and impostors.
 
     Args:
         pairs: `PairDistances`.
-        threshold: a distance to mark. Default: none.
+        threshold: distance to mark. Default: none.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -160,15 +160,15 @@ def training_figure(lines, panel=None):
     """Draws loss, learning rate and scores over the epochs.
 
     Args:
-        lines: dicts, one per epoch, as `training.train` returns them and metrics.jsonl holds them. What is in some
-            lines only, such as scores, is drawn at those.
-        panel: one of `training_panels(lines)`, to draw alone. Default: all of them, side by side.
+        lines: dicts, one per epoch, as `training.train` returns them. Values of some lines only, such as scores, are
+            drawn at these epochs.
+        panel: one of `training_panels(lines)`. Default: all of them, side by side.
 
     Returns:
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is no line, one has no epoch, or there is nothing to draw.
+        ValueError: if there is no line, a line has no epoch, or there is nothing to draw.
     """
     lines = list(lines)
     if not lines or any("epoch" not in line for line in lines):
@@ -194,7 +194,7 @@ def training_figure(lines, panel=None):
 
 
 def training_panels(lines):
-    """What `training_figure` can draw of such lines: dict of title -> names of the numbers in it."""
+    """Returns the panels of `training_figure` for these lines: a dict of title to names of the values in it."""
     numbers = [name for line in lines for name, value in line.items() if isinstance(value, (int, float))]
     names = list(dict.fromkeys(numbers))
     panels = {title: [name for name in names if chosen(name)] for title, (chosen, *_) in TRAINING.items()}

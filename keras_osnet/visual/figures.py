@@ -1,6 +1,6 @@
-"""All figures; made here: those of images alone, triplets, rankings and activation maps.
+"""All figures. Figures of images alone are made here: triplets, rankings and activation maps.
 
-Arrays in, a `matplotlib.figure.Figure` out: no pyplot, so no state outside of the figure. Sizes are in inches.
+Functions of arrays return a `matplotlib.figure.Figure`, without pyplot and its global state. Sizes are in inches.
 """
 
 from textwrap import fill
@@ -48,7 +48,7 @@ __all__ = [
 
 
 def triplets_figure(query, match, impostor, distances=None):
-    """Draws triplets of query, true match and impostor (paper, Figure 1), four a row.
+    """Draws triplets of query, true match and impostor (paper, Figure 1), four per row.
 
     Args:
         query, match, impostor: N images each, (H, W, 3) uint8.
@@ -83,14 +83,14 @@ def triplets_figure(query, match, impostor, distances=None):
 
 
 def ranking_figure(queries, gallery, kinds, distances=None, titles=None):
-    """Draws for each query, in a row, its nearest gallery images in order.
+    """Draws a row of the nearest gallery images for each query.
 
     Args:
         queries: Q images, (H, W, 3) uint8.
         gallery: Q lists of `top` images.
         kinds: (Q, top) integers, indices into `PAIR_KINDS`.
         distances: (Q, top). Default: none.
-        titles: Q texts, to stand below the queries. Default: none.
+        titles: Q texts below the queries. Default: none.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -128,13 +128,13 @@ def ranking_figure(queries, gallery, kinds, distances=None, titles=None):
 
 
 def activations_figure(images, maps, other=None, names=("this network", "other")):
-    """Draws where a network looks, and another network beside it (paper, Figure 6).
+    """Draws activation maps of a network, and of another one beside it (paper, Figure 6).
 
     Args:
         images: N images, (H, W, 3) uint8.
         maps: (N, h, w), as `keras_osnet.inference.activation_maps` returns them.
         other: (N, h2, w2), of another network. Default: none.
-        names: of the two networks.
+        names: names of the two networks.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -164,5 +164,5 @@ def activations_figure(images, maps, other=None, names=("this network", "other")
 
 
 def _folded(name):
-    """A name in lines that fit above an image, broken after an underscore too."""
+    """Breaks a name into lines that fit above an image, also after underscores."""
     return fill(name.replace("_", "_ "), 14, break_long_words=False).replace("_ ", "_")

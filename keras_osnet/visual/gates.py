@@ -1,4 +1,4 @@
-"""Groups of images by what their gates let through, and activation maps laid over images."""
+"""Clusters of images by their gates, and images with activation maps."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ class GateClusters:
 
     Attributes:
         centres: (K, T, C) float32, the mean gates of a cluster's images.
-        nearest: (K, n) int64, its images, the nearest to the centre first; -1 if it has fewer than n.
-        sizes: (K,) int64, how many images it has.
+        nearest: (K, n) int64, images of each cluster, the nearest to the centre first; -1 if it has fewer than n.
+        sizes: (K,) int64, number of images of each cluster.
         exponents: (K, T) float64, `exponent_fractions` of the centres.
         labels: (N,) int64, the cluster of each image.
     """
@@ -43,10 +43,10 @@ def cluster_gates(gates, *, clusters=4, nearest=15, seed=0):
     """Groups images by the gates of a block (paper, Figure 5): k-means on the T gate vectors, concatenated.
 
     Args:
-        gates: (N, T, C) numbers, finite: one entry of what `keras_osnet.inference.gate_vectors` returns.
+        gates: (N, T, C) numbers, finite: the entry of a block in the result of `keras_osnet.inference.gate_vectors`.
         clusters: K, 1 to N. Default 4.
-        nearest: how many images of each cluster to list, at least 1. Default 15.
-        seed: of the starting centres. Default 0.
+        nearest: number of images to list per cluster, at least 1. Default 15.
+        seed: seed of the initial centres. Default 0.
 
     Returns:
         `GateClusters`.
@@ -85,11 +85,11 @@ def cluster_gates(gates, *, clusters=4, nearest=15, seed=0):
 
 
 def overlay(image, activation):
-    """Lays an activation map over its image as heat: grey where it is low, yellow where it is high.
+    """Blends an image with its activation map as heat: grey for low, yellow for high activations.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        activation: (h, w) numbers; scaled to 0..1 by their own range and enlarged smoothly.
+        activation: (h, w) numbers. They are scaled to 0..1 by their own range and enlarged smoothly.
 
     Returns:
         (H, W, 3) uint8.
@@ -109,6 +109,6 @@ def overlay(image, activation):
     scaled = activation - activation.min()
     scaled = (scaled / (scaled.max() or 1)).astype(np.float32)
     heat = np.asarray(Image.fromarray(scaled).resize(image.shape[1::-1], Image.BICUBIC)).clip(0, 1)
-    grey = image @ np.array([0.299, 0.587, 0.114])  # its colours would read as heat
-    weight = 0.15 + 0.55 * heat[..., None]  # where there is no heat the image stays as light as it is
+    grey = image @ np.array([0.299, 0.587, 0.114])  # colours could be mistaken for heat
+    weight = 0.15 + 0.55 * heat[..., None]  # the image keeps its brightness without heat
     return np.rint((1 - weight) * grey[..., None] + weight * 255 * colormaps["inferno"](heat)[..., :3]).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""How images and numbers are marked, in figures and on the page. No mark depends on colour alone."""
+"""Marks of images and values in figures and on the page. No mark depends on colour alone."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from keras_osnet.metrics.pairs import PAIR_KINDS
 
 
 class Mark(NamedTuple):
-    """A sign, a colour that colour-blind people tell from the others, and the dashes of a frame or line."""
+    """A sign, a colour that colour-blind people can distinguish, and the dashes of a frame or line."""
 
     sign: str
     colour: str
@@ -14,5 +14,5 @@ class Mark(NamedTuple):
 
 
 QUERY, RIGHT, WRONG = Mark("", "#0b5fa5", "solid"), Mark("✓", "#00795a", "solid"), Mark("✗", "#c74a00", (0, (4, 1.5)))
-# Of a pair of query and gallery image, by its kind.
+# Kind of a pair of a query and a gallery image -> its mark.
 MARKS = dict(zip(PAIR_KINDS, (RIGHT, WRONG, Mark("○", "#767676", (0, (1, 1.2)))), strict=True))

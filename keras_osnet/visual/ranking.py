@@ -1,4 +1,4 @@
-"""What figures of a ranking show: the nearest images of every query, the hardest triplets, the distances of pairs."""
+"""Data of the figures of a ranking: nearest images of queries, hardest triplets, distances of pairs."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from keras_osnet.metrics.pairs import IMPOSTOR, MATCH, PAIR_KINDS, pair_blocks
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
-    """The nearest images of every query: `top` of the gallery are listed, all are scored.
+    """The `top` nearest gallery images of every query, and scores over the whole gallery.
 
     Attributes:
-        indices: (queries, top) int64, rows of the gallery, nearest first, those of its identity and camera too.
+        indices: (queries, top) int64, gallery images, nearest first, with those of the same identity and camera.
         distances: (queries, top) float32, Euclidean (not squared) or 1 - cosine.
         kinds: (queries, top) int8, each an index into `keras_osnet.metrics.pairs.PAIR_KINDS`.
         average_precision: (queries,) float64, NaN for a query without a match under another camera.
-        first_match: (queries,) int64, the rank of the first match from 1, not counting "same camera"; 0 without one.
+        first_match: (queries,) int64, rank of the first match from 1, without "same camera" images; 0 without a match.
     """
 
     indices: np.ndarray
@@ -30,11 +30,11 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class HardTriplets:
-    """Query, its farthest true match and its nearest impostor, as rows of the features; one entry per triplet.
+    """Triplets of a query, its farthest true match and its nearest impostor.
 
     Attributes:
-        query, match, impostor: (N,) int64.
-        match_distance, impostor_distance: (N,) float64, from the query.
+        query, match, impostor: (N,) int64, rows of the features.
+        match_distance, impostor_distance: (N,) float64, distances from the query.
     """
 
     query: np.ndarray
@@ -46,11 +46,11 @@ class HardTriplets:
 
 @dataclass(frozen=True, eq=False)
 class PairDistances:
-    """How many pairs of query and gallery image lie at which distance, without those of the same identity and camera.
+    """Histograms of the distances of pairs, without pairs with the same identity and camera.
 
     Attributes:
         edges: (bins + 1,) float64, from 0 to beyond the largest distance.
-        matches, impostors: (bins,) int64; a bin holds edges[i] <= distance < edges[i + 1].
+        matches, impostors: (bins,) int64, numbers of pairs with edges[i] <= distance < edges[i + 1].
     """
 
     edges: np.ndarray
@@ -60,7 +60,7 @@ class PairDistances:
 
 def rank_gallery(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
                  metric="euclidean", top=10):  # fmt: skip
-    """Ranks the gallery for every query, and tells matches from impostors.
+    """Ranks the gallery for every query, and marks matches and impostors.
 
     Equal distances are in gallery order. Distances are computed in double precision from dot products, block by block.
 
@@ -68,7 +68,7 @@ def rank_gallery(query_features, query_ids, query_cameras, gallery_features, gal
         query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras: as for
             `keras_osnet.metrics.evaluate_retrieval`.
         metric: "euclidean" (default) or "cosine".
-        top: how many to list, 1 up to the gallery's size, default 10.
+        top: number of images to list, 1 up to the gallery's size, default 10.
 
     Returns:
         `Ranking`.
@@ -86,15 +86,15 @@ def rank_gallery(query_features, query_ids, query_cameras, gallery_features, gal
 
 def hard_triplets(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
                   metric="euclidean", count=12):  # fmt: skip
-    """Finds the queries whose farthest true match lies farthest beyond their nearest impostor (paper, Figure 1).
+    """Finds the hardest triplets of queries, farthest true matches and nearest impostors (paper, Figure 1).
 
-    The most extreme come first, by max(distances of matches) - min(distances of impostors); equal ones in the order of
-    the queries. A query without a match under another camera, or without an impostor, has no triplet.
+    They are sorted by distance of the match - distance of the impostor, the largest first, equal ones by query. A query
+    without a match under another camera, or without an impostor, has no triplet.
 
     Args:
         query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, metric: as for
             `rank_gallery`.
-        count: how many at most, at least 1, default 12.
+        count: largest number of triplets, at least 1, default 12.
 
     Returns:
         `HardTriplets`, empty if no query has a match and an impostor.
@@ -109,13 +109,13 @@ def hard_triplets(query_features, query_ids, query_cameras, gallery_features, ga
 
 def pair_distances(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
                    metric="euclidean", bins=100):  # fmt: skip
-    """Counts matches and impostors by their distance, over all pairs of query and gallery image.
+    """Counts matches and impostors by distance, over all pairs of a query and a gallery image.
 
     Args:
         query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, metric: as for
             `rank_gallery`.
-        bins: how many, of equal width, up to the largest distance that vectors of such lengths can have, at least 1,
-            default 100. Those beyond the farthest pair are left out.
+        bins: number of bins of equal width from 0 to the largest distance that vectors of these lengths can have, at
+            least 1, default 100. Bins beyond the farthest pair are left out.
 
     Returns:
         `PairDistances`.
@@ -130,13 +130,13 @@ def pair_distances(query_features, query_ids, query_cameras, gallery_features, g
 
 
 def farthest(query_features, gallery_features, metric):
-    """The largest distance that vectors of such lengths, and such signs, can have."""
+    """Returns the largest distance that vectors of these lengths and signs can have."""
     sides = [np.asarray(features, np.float64) for features in (query_features, gallery_features)]
     right_angle = all(features.min() >= 0 for features in sides)  # at most, as after a ReLU
     if metric == "cosine":
         return 1.0 if right_angle else 2.0
     lengths = [np.sqrt(np.square(features).sum(axis=1).max()) for features in sides]
-    return float(np.hypot(*lengths) if right_angle else sum(lengths)) or 1.0  # features of 0: any distance will do
+    return float(np.hypot(*lengths) if right_angle else sum(lengths)) or 1.0  # 0 for features of 0
 
 
 class RankingCollector:

@@ -1,4 +1,4 @@
-"""What all figures share: sheets laid out in inches, colours, and checks of their arguments."""
+"""Sheets with a layout in inches, colours, and checks of arguments, for all figures."""
 
 import re
 from html import escape
@@ -16,18 +16,18 @@ from keras_osnet.visual.marks import QUERY, RIGHT, WRONG
 TEXT, SMALL = 9, 8  # points
 MARGIN, GAP, LINE = 0.15, 0.09, 0.17  # inches
 INK, FAINT, GRID = "#222222", "#767676", "#e4e4e4"
-# For curves and points of many names (after Okabe and Ito), with dashes and markers of their own.
+# Colours of curves and points (after Okabe and Ito), with their dashes and markers.
 COLOURS = (QUERY.colour, WRONG.colour, RIGHT.colour, "#b05f9b", "#8a7400", FAINT, "#3a9bd9")
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v")
-# Colours that an HTML page may set, as CSS variables, so that a figure reads on a light and on a dark ground.
+# CSS variables by which an HTML page may set colours, so that a figure is readable on light and dark backgrounds.
 THEME = {INK: "ink", FAINT: "soft", GRID: "rule", QUERY.colour: "accent", RIGHT.colour: "match",
          WRONG.colour: "impostor"}  # fmt: skip
 SVG = {"svg.fonttype": "none", "svg.hashsalt": "keras_osnet"}  # text stays text; the same figure, the same file
 
 
 class Sheet(Figure):
-    """A Matplotlib figure of a size in inches, made without pyplot, that shows itself in a notebook."""
+    """A Matplotlib figure with a size in inches, without pyplot. A notebook displays it."""
 
     def __init__(self, width, height):
         super().__init__(figsize=(width, height), facecolor="white")
@@ -38,10 +38,10 @@ class Sheet(Figure):
         return file.getvalue()
 
     def svg(self, alt):
-        """The figure as an <svg> element for an HTML page, with the colours of `THEME` as CSS variables.
+        """Returns an <svg> element for an HTML page, with the colours of `THEME` as CSS variables.
 
         Args:
-            alt: text for readers who do not see the figure.
+            alt: text alternative.
         """
         file = StringIO()
         with matplotlib.rc_context(SVG):
@@ -62,15 +62,15 @@ class Sheet(Figure):
         return axes
 
     def write(self, left, top, text, **options):
-        """Adds text. Its upper left corner, unless `options` say otherwise, is at so many inches."""
+        """Adds text at a position in inches, by default of its upper left corner."""
         wide, high = self.get_size_inches()
         options = {"ha": "left", "va": "top", "fontsize": SMALL, "color": INK} | options
         return self.text(left / wide, 1 - top / high, text, **options)
 
     def image(self, image, left, top, width, height, *, mark=None, below=""):
-        """Adds an image in so many inches, framed by a `Mark`, or as large as fits into them; with text below.
+        """Adds an image in a box in inches, which it fills with a `Mark` as its frame, and fits into without one.
 
-        It takes no axes: a hundred of these take seconds.
+        It is added without axes, a hundred of which take seconds. `below` is a text below the image.
         """
         wide, high = self.get_size_inches()
         ratio = image.shape[1] / image.shape[0]
@@ -80,7 +80,7 @@ class Sheet(Figure):
         drawn.set_data(image)
         self.add_artist(drawn)
         if mark:
-            # Outside of the image: none of it is hidden.
+            # Around the image, so that no part of it is hidden.
             edge = Rectangle(corner, w / wide, h / high, transform=self.transFigure, fill=False)
             edge.set(edgecolor=mark.colour, linestyle=mark.dashes, linewidth=2.2)
             self.add_artist(edge)
@@ -88,7 +88,7 @@ class Sheet(Figure):
             self.write(left + width / 2, top + height + 0.055, below, ha="center", color=mark.colour if mark else INK)
 
     def plot(self, left, top, width, height, *, title, x, y):
-        """Adds axes of a curve, in inches, with a title and what is along x and y."""
+        """Adds axes for curves, in inches, with a title and labels of x and y."""
         axes = self.area(left, top, width, height)
         axes.tick_params(labelsize=TEXT)
         axes.set_title(title, loc="left", fontsize=TEXT + 1, fontweight="bold", color=INK)
@@ -102,10 +102,10 @@ class Sheet(Figure):
 
 
 def checked_images(name, images, count=None):
-    """The images as a list of arrays.
+    """Returns the images as a list of arrays.
 
     Raises:
-        ValueError: if one is not (H, W, 3) uint8, or they are not `count`, or there is none.
+        ValueError: if an image is not (H, W, 3) uint8, or there are not `count` of them, or none.
     """
     images = [np.asarray(image) for image in images]
     for number, image in enumerate(images):
@@ -120,10 +120,10 @@ def checked_images(name, images, count=None):
 
 
 def checked_array(name, values, shape):
-    """The values as an array of a shape; None in it means any length.
+    """Returns the values as an array of a shape, in which None is any length.
 
     Raises:
-        ValueError: if it has another shape, or holds anything but real numbers.
+        ValueError: if the array has another shape, or values that are no real numbers.
     """
     values = np.asarray(values)
     fits = values.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, values.shape, strict=True))
@@ -137,10 +137,10 @@ def checked_array(name, values, shape):
 
 
 def checked_list(name, values, count):
-    """The values as a list.
+    """Returns the values as a list.
 
     Raises:
-        ValueError: if they are not so many.
+        ValueError: if there are not `count` values.
     """
     values = list(values)
     if len(values) != count:
@@ -149,7 +149,7 @@ def checked_list(name, values, count):
 
 
 def line_style(number):
-    """Colour, dashes and marker of curve number `number`, from 0."""
+    """Returns colour, dashes and marker of curve `number`, from 0."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "linestyle": DASHES[number % len(DASHES)],
@@ -163,10 +163,10 @@ def legend_of(axes, size=SMALL, **options):
 
 
 def cell_of(image, height):
-    """Width and height in inches of all images of a figure: one of other sides is fitted in."""
+    """Returns width and height in inches of the images of a figure, from its first image."""
     return height * min(image.shape[1] / image.shape[0], 2), height
 
 
 def short_numbers(values):
-    """Texts of three significant digits."""
+    """Returns numbers as texts of three significant digits."""
     return np.vectorize(lambda value: f"{value:#.3g}".rstrip("."), otypes=[object])(values)

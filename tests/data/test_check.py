@@ -101,7 +101,7 @@ def test_the_lines_are_an_aligned_table_with_problems_and_remarks_below():
         problems=("something", "images that cannot be read: 22 of 99"),
         remarks=("a trifle",),
         unreadable=tuple((f"<{i}>&é.jpg", "no image") for i in range(22)),
-        unknown_cameras="cameras unknown: the same-camera rule is off",
+        unknown_cameras="cameras unknown: no pair is excluded",
     )
     head, train, query, *rest = report.lines()
     assert head.split() == ["identities", "cameras", "images", "published:", "identities", "images"]
@@ -110,7 +110,7 @@ def test_the_lines_are_an_aligned_table_with_problems_and_remarks_below():
     assert len(head) == len(train) == len(query)
     assert head.index("cameras") + len("cameras") == train.index(" 15") + 3 == query.index("-") + 1
     assert rest == [
-        "cameras unknown: the same-camera rule is off",
+        "cameras unknown: no pair is excluded",
         "wrong: something",
         "wrong: images that cannot be read: 22 of 99",
         *(f"    <{i}>&é.jpg (no image)" for i in range(20)),
@@ -192,7 +192,7 @@ def test_queries_without_a_match_under_the_camera_rule_are_counted(make):
     alone = [query.path for query, (*_, left) in zip(parts["query"], MATCHES, strict=True) if not left]
     assert len(alone) == 4
     assert check(Splits(**parts)).problems == (
-        f"queries without a match that the same-camera rule leaves: 4 of 10 ({', '.join(alone[:3])}, ...)",
+        f"queries without a match under another camera: 4 of 10 ({', '.join(alone[:3])}, ...)",
     )
 
 
@@ -255,8 +255,8 @@ def test_a_file_that_is_both_query_and_gallery_image_of_one_camera_is_read_once(
 @pytest.mark.parametrize(
     ("known", "line"),
     [
-        (0, "cameras unknown: the same-camera rule is off"),
-        (3, "cameras unknown: the same-camera rule is off for 3 of 6 images"),
+        (0, "cameras unknown: no pair is excluded"),
+        (3, "cameras unknown: no pair is excluded for 3 of 6 images"),
         (6, None),
     ],
 )

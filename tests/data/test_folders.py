@@ -228,7 +228,7 @@ FOLDER_ERRORS = {
     ),
     "a part is missing": (("train/a/1.jpg", "query/b/1.jpg"), "2 folders that hold none: ", "train/Anna/"),
     "one identity": (("a/1.jpg", "a/2.jpg"), "at least 2 identities", "Received: 1 identities, 2 images, root="),
-    "one image each": (("a/1.jpg", "b/1.jpg", "c/1.jpg"), "nothing could be learnt", "3 identities, 3 images"),
+    "one image each": (("a/1.jpg", "b/1.jpg", "c/1.jpg"), "one with at least 2 images", "3 identities, 3 images"),
     "one left to train on": (("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"), "train must have", "1 identities, 2 i"),
     "one image each in train": (("a/1.jpg", "a/2.jpg", "b/1.jpg", "c/1.jpg"), "train must have", "2 identities, 2 i"),
     "on both sides": (
@@ -237,7 +237,7 @@ FOLDER_ERRORS = {
     ),
     "no query in the gallery": (
         ("train/a/1.jpg", "train/a/2.jpg", "train/b/1.jpg", "query/c/1.jpg", "gallery/d/1.jpg"),
-        "nothing could be matched", "1 queries, 1 gallery images",
+        "At least one query must have a match", "1 queries, 1 gallery images",
     ),
 }  # fmt: skip
 
@@ -272,7 +272,7 @@ CSV_ERRORS = {
     ),
     "files are missing": (
         "path,identity\n0.jpg,a\n" + "".join(f"no{i}.jpg,a\n" for i in range(4)),
-        "must name files that are there. Received: 4 not found: ", "no0.jpg, ", "no2.jpg, ...",
+        "must name files that exist. Received: 4 not found: ", "no0.jpg, ", "no2.jpg, ...",
     ),
     "a folder is no image": ("path,identity\n.,a\n0.jpg,a\n", "Received: 1 not found"),
     "a path twice": (

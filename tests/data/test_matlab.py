@@ -82,7 +82,7 @@ def test_variables_that_are_not_asked_for_are_skipped(tmp_path):
     path = tmp_path / "values.mat"
     savemat(path, {"large": np.zeros((900, 1200)), "sparse": np.array([[1 + 2j]]), "wanted": "yes"})
     assert read_variables(path, ["wanted"]) == {"wanted": "yes"}
-    with pytest.raises(ValueError, match=r"must hold wanted, more\. Received: one without more"):
+    with pytest.raises(ValueError, match=r"must hold wanted, more\. Received: a file without more"):
         read_variables(path, ["wanted", "more"])
     with pytest.raises(ValueError, match=r"a whole MATLAB file of version 5\. .*values\.mat, but complex"):
         read_variables(path, ["sparse"])

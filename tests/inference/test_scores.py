@@ -41,7 +41,7 @@ def test_chance_is_the_fraction_of_matches_or_of_identities_by_the_protocol():
     ("gallery", "text"),
     [
         (SIDE.gallery, "2 cameras, matched only across cameras"),
-        ((*SIDE.gallery[:-1], Record("x.jpg", 3, None)), "the same-camera rule is off for 1 of 7 images"),
+        ((*SIDE.gallery[:-1], Record("x.jpg", 3, None)), "no pair is excluded for 1 of 7 images"),
     ],
 )
 def test_the_camera_rule_is_described_by_what_is_ranked_and_not_by_training_images(gallery, text):
@@ -50,7 +50,7 @@ def test_the_camera_rule_is_described_by_what_is_ranked_and_not_by_training_imag
 
 def test_without_any_camera_the_rule_is_off():
     side = Splits((), records((1, None)), records((1, None), (2, None)))
-    assert "cameras unknown: the same-camera rule is off;" in describe(side)
+    assert "cameras unknown: no pair is excluded;" in describe(side)
     assert not side.cameras_known
 
 

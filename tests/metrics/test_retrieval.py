@@ -276,10 +276,10 @@ ERRORS = {
         {"query_features": np.float32([[1e20, 0]]), "gallery_features": np.ones((6, 2), np.float32)},
         r"`query_features` must have squares that float32 can hold. Received: .* row 0",
     ),
-    "no shared id": ({"query_ids": [4]}, r"Received: 1 queries, of which 0 have their id in the gallery"),
+    "no shared id": ({"query_ids": [4]}, r"Received: 1 queries; 0 of them have their id in the gallery"),
     "same camera only": (
         {"gallery_ids": [3, 8, 8, 0, 8, 3], "gallery_cameras": [1] * 6},
-        r"Received: 1 queries, of which 1 have their id in the gallery at all, under their own camera only",
+        r"Received: 1 queries; 1 of them have their id in the gallery, under their own camera only",
     ),
 }
 

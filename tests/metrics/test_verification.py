@@ -215,10 +215,10 @@ ERRORS = {
     "memory infinite": ({"memory_limit": math.inf}, r"`memory_limit` must be positive and finite"),
     "query NaN": ({"query_features": [[0.0, math.nan]]}, r"`query_features` must be finite"),
     "gallery infinite": ({"gallery_features": np.full((7, 2), math.inf)}, r"`gallery_features` must be finite"),
-    "no shared id": ({"query_ids": [4]}, r"Received: 1 queries, of which 0 have their id in the gallery"),
+    "no shared id": ({"query_ids": [4]}, r"Received: 1 queries; 0 of them have their id in the gallery"),
     "same camera only": (
         {"gallery_ids": [3, 8, 8, 3, 0, 3, 8], "gallery_cameras": [1] * 7},
-        r"Received: 1 queries, of which 1 have their id in the gallery at all, under their own camera only",
+        r"Received: 1 queries; 1 of them have their id in the gallery, under their own camera only",
     ),
     "one id": ({"gallery_ids": [3] * 7}, r"`gallery_ids` must differ from `query_ids` for at least one pair"),
 }

@@ -20,13 +20,13 @@ keras.config.set_floatx("float64")
 from keras_osnet import OSNet
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD
-from keras_osnet.training.callbacks import watchers
+from keras_osnet.training.callbacks import progress_callbacks
 from keras_osnet.training.execution import set_up, synchronize_norms
 from keras_osnet.training.loop import train
 from keras_osnet.training.report import write_run_report
 from keras_osnet.training.settings import Execution, Numerics
 from keras_osnet.training.strategies import worker_of
-from keras_osnet.training.work_dir import claim, held
+from keras_osnet.training.work_dir import claimed
 
 work_dir, mode, epochs, output = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
 MODES = {"one": {}, "four": {"replicas": 4}, "workers": {"strategy": "multiworker"}}
@@ -42,10 +42,10 @@ random, labels = np.random.default_rng(0), (np.arange(24) % 3).astype("int32")
 images = random.normal(size=(24, 32, 16, 3)) + 2 * np.eye(3)[labels][:, None, None]
 
 
-def batches(step, shard=(0, 1)):
+def batches(first_step, shard=(0, 1)):
     index, count = shard
     each = 8 // count
-    whole = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8, drop_remainder=True).repeat().skip(step)
+    whole = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8, drop_remainder=True).repeat().skip(first_step)
     return whole.unbatch().batch(each, drop_remainder=True).shard(count, index)
 
 
@@ -56,9 +56,9 @@ def error_of(call, *arguments):
         return str(error)
 
 
-def hold(folder):
-    with held(folder, strategy):
-        raise RuntimeError("the folder is held already")
+def claim(folder, settings):
+    with claimed(folder, settings, strategy):
+        pass
 
 
 history = train(
@@ -70,13 +70,13 @@ np.savez(output, *[np.asarray(variable) for variable in [*model.variables, *opti
 if mode == "workers":
     index, _ = worker_of(strategy)
     here = work_dir.parent / f"worker{index}"  # a folder that the other worker does not see
-    with held(work_dir, strategy):
-        in_use = error_of(hold, work_dir)
+    with claimed(work_dir, {}, strategy):
+        in_use = error_of(claim, work_dir, {})
     found = {
-        "other settings": error_of(claim, work_dir.parent / "claimed", {"epochs": index}, strategy),
+        "other settings": error_of(claim, work_dir.parent / "claimed", {"epochs": index}),
+        "folder of its own": error_of(claim, here, {"epochs": epochs}),  # the chief makes its own
         "claimed": (work_dir.parent / "claimed").exists(),
-        "folder of its own": error_of(claim, here, {"epochs": epochs}, strategy),  # the chief makes its own
-        "callbacks": [type(callback).__name__ for callback in watchers(execution, here, batches, strategy)],
+        "callbacks": [type(callback).__name__ for callback in progress_callbacks(execution, here, batches, strategy)],
         "in use": in_use,
     }
     write_run_report(here, history, strategy)  # in the folder that the other worker lacks

@@ -24,7 +24,7 @@ from keras_osnet.optimizers import SGD, StepSchedule
 from keras_osnet.training.execution import set_up
 from keras_osnet.training.loop import Stopped, train
 from keras_osnet.training.settings import Execution, Numerics
-from keras_osnet.training.work_dir import held
+from keras_osnet.training.work_dir import claimed
 
 work_dir, mode, epochs, output = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 MODES = {
@@ -44,12 +44,13 @@ random = np.random.default_rng(0)
 images, labels = random.integers(0, 255, (44, 32, 16, 3)).astype("uint8"), np.arange(44) % 3
 
 
-def batches(step, shard=(0, 1)):
-    return training_batches(images, labels, batch_size=8, pad=2, seed=3, epochs=epochs, first_step=step, shard=shard)
+def batches(first_step, shard=(0, 1)):
+    options = {"first_step": first_step, "shard": shard}
+    return training_batches(images, labels, batch_size=8, pad=2, seed=3, epochs=epochs, **options)
 
 
 try:
-    with held(work_dir, strategy):
+    with claimed(work_dir, {"epochs": epochs}, strategy):
         history = train(
             model, batches, loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=epochs,
             steps_per_epoch=5, work_dir=work_dir, strategy=strategy, numerics=numerics, execution=execution,

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from keras_osnet.data.once import make_once
+from keras_osnet.data.generated import make_folder
 
 made = []
 
@@ -18,5 +18,5 @@ def write(folder):
         time.sleep(float(sys.argv[2]))
 
 
-make_once(Path(sys.argv[1]), write)
+make_folder(Path(sys.argv[1]), write)
 print("made" if made else "found", flush=True)

@@ -74,8 +74,8 @@ def difference(first, second, part=""):
 
 def from_files(epochs):
     settings = Augmentation(flip=0.5, crop=0.5, erase=0.5)
-    return lambda step: training_batches(
-        paths, labels, size=(32, 16), batch_size=4, augmentation=settings, seed=5, epochs=epochs, first_step=step
+    return lambda first_step: training_batches(
+        paths, labels, size=(32, 16), batch_size=4, augmentation=settings, seed=5, epochs=epochs, first_step=first_step
     )
 
 

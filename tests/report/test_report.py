@@ -155,7 +155,7 @@ def test_a_file_name_cannot_become_part_of_the_page(made):
 def test_lost_images_are_counted_and_named(made):
     page, splits, _, _ = made
     shown = len(splits.query) + len(splits.gallery)
-    assert f"1 of the {shown} images shown here cannot be read" in text_of(page)
+    assert f"1 of the {shown} images on this page cannot be read" in text_of(page)
     assert data_of(page)["images"]["1"][::4] == ["lost/image.jpg", None]
 
 
@@ -192,7 +192,7 @@ def test_the_time_of_each_part_is_reported(made):
 @pytest.mark.parametrize(
     "words",
     [
-        "The streams of osnet_t1_x0_25 are not weighed by gates that depend on the image.",
+        "osnet_t1_x0_25 has no gates that depend on the image.",
         "No query has a match under another camera, so there is nothing to score.",
         "No query has both a match and an impostor",
         "The network outputs features, no attributes; the dataset has none either.",
@@ -254,9 +254,9 @@ def test_networks_of_one_name_are_told_apart(tmp_path):
     tiny = [OSNet(0.0625, "osnet_t1", (32, 16, 3), depths=(1, 1, 1)) for _ in range(2)]
     features = np.split(features_of(splits.query + splits.gallery, 0.5), [len(splits.query)])
     text = text_of(write_report(tmp_path, tiny[0], splits, features=features, compare=tiny[1]))
-    assert "Beside each map is the one of osnet_t1_x0_0625, the other one." in text
+    assert "Beside each map is the one of osnet_t1_x0_0625 (compared)." in text
     assert text.count("<figcaption>osnet_t1_x0_0625</figcaption>") == 4
-    assert text.count("<figcaption>osnet_t1_x0_0625, the other one</figcaption>") == 4
+    assert text.count("<figcaption>osnet_t1_x0_0625 (compared)</figcaption>") == 4
 
 
 @pytest.fixture(scope="module")

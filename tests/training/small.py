@@ -21,11 +21,11 @@ def images_and_labels(seed=0):
     return images.astype("float32"), labels
 
 
-def batches(step, images=None):
+def batches(first_step, images=None):
     """The same three batches in every epoch."""
     given, labels = images_and_labels()
     dataset = tf.data.Dataset.from_tensor_slices((given if images is None else images, labels))
-    return dataset.batch(BATCH, drop_remainder=True).repeat().skip(step)
+    return dataset.batch(BATCH, drop_remainder=True).repeat().skip(first_step)
 
 
 def small(classes=CLASSES, name="small"):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from keras_osnet.training.callbacks import KeepBest, Progress, watchers
+from keras_osnet.training.callbacks import KeepBest, Progress, progress_callbacks
 from keras_osnet.training.settings import Execution
 from tests.training.small import CLASSES, assert_same_weights, run, small, weights_of
 
@@ -184,7 +184,7 @@ def test_progress_on_a_terminal_moves_and_leaves_whole_lines(tmp_path):
     assert all(line.endswith(" left") for line in shown), "nothing stays of the longer line before"
 
 
-def levels(step):
+def levels(first_step):
     """The same batch in every step, normalised as for networks of ImageNet."""
     images = (LEVELS / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     labels = np.arange(BATCH, dtype="int32") % CLASSES
@@ -193,19 +193,19 @@ def levels(step):
 
 def watched_run(work_dir, execution, steps):
     model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(CLASSES)])
-    callbacks = watchers(execution, work_dir, levels, ONE)
+    callbacks = progress_callbacks(execution, work_dir, levels, ONE)
     return run(work_dir, model, batches=levels, steps_per_epoch=steps, callbacks=callbacks)
 
 
 def test_without_options_there_is_progress_alone(tmp_path):
-    assert [type(callback) for callback in watchers(Execution(), tmp_path, levels, ONE)] == [Progress]
+    assert [type(callback) for callback in progress_callbacks(Execution(), tmp_path, levels, ONE)] == [Progress]
 
 
 @pytest.mark.parametrize("execution", [Execution(tensorboard=True), Execution(profile=True)])
 def test_without_the_package_the_error_says_how_to_install_it(tmp_path, monkeypatch, execution):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, package=None: None)
     with pytest.raises(ImportError, match="pip install tensorboard"):
-        watchers(execution, tmp_path, levels, ONE)
+        progress_callbacks(execution, tmp_path, levels, ONE)
 
 
 @pytest.fixture(scope="module")

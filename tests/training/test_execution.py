@@ -22,8 +22,8 @@ LABELS = (np.arange(BATCH * STEPS) % CLASSES).astype("int32")
 INPUTS = IMAGES.reshape(len(IMAGES), -1).astype("float64")
 
 
-def batches(step):
-    return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(BATCH, drop_remainder=True).skip(step)
+def batches(first_step):
+    return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(BATCH, drop_remainder=True).skip(first_step)
 
 
 def linear(dtype=None):
@@ -111,7 +111,7 @@ def test_the_averages_are_scored_and_left_while_training_continues_with_the_weig
 
 
 def test_a_resumed_run_has_the_same_averages(tmp_path):
-    numerics, twice = Numerics(ema=0.6), lambda step: batches(0).repeat(2).skip(step)
+    numerics, twice = Numerics(ema=0.6), lambda first_step: batches(0).repeat(2).skip(first_step)
 
     def run(folder, epochs):
         model = linear()

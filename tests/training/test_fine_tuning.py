@@ -16,8 +16,8 @@ LABELS = (np.arange(BATCH * STEPS) % CLASSES).astype("int32")
 IMAGES = (GENERATOR.normal(size=(len(LABELS), *SHAPE)) + np.eye(3)[LABELS][:, None, None]).astype("float32")
 
 
-def batches(step):
-    return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(BATCH).repeat().skip(step)
+def batches(first_step):
+    return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(BATCH).repeat().skip(first_step)
 
 
 def network():

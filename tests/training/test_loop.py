@@ -29,7 +29,7 @@ KEYS = {"epoch", "loss", "accuracy", "images_per_second", "waiting", "seconds", 
 def with_nan_in(bad_step):
     """Batches with NaN in one step, counted from 0 over all epochs."""
     broken = np.full_like(images_and_labels()[0], np.nan)
-    return lambda step: batches(0).take(bad_step).concatenate(batches(0, broken)).skip(step)
+    return lambda first_step: batches(0).take(bad_step).concatenate(batches(0, broken)).skip(first_step)
 
 
 def test_each_epoch_leaves_a_line_with_its_scores(tmp_path):
@@ -100,9 +100,9 @@ def test_keras_own_norms_are_refused_under_several_replicas(tmp_path):
 
 
 def test_the_lines_hold_the_fraction_of_the_time_that_steps_wait_for_their_batch(tmp_path):
-    def slow(step):
+    def slow(first_step):
         return (
-            batches(step)
+            batches(first_step)
             .map(lambda *batch: tf.py_function(lambda *b: (time.sleep(0.2), *b)[1:], batch, ["float32", "int32"]))
             .map(lambda x, y: (tf.ensure_shape(x, (BATCH, *SHAPE)), tf.ensure_shape(y, (BATCH,))))
         )

@@ -12,11 +12,16 @@ import pytest
 import tensorflow as tf
 
 from keras_osnet.training.settings import Execution, Numerics
-from keras_osnet.training.work_dir import check_settings, claim, held
+from keras_osnet.training.work_dir import check_settings, claimed
 
 ONE = tf.distribute.get_strategy()
 SETTINGS = {"width": 0.5, "milestones": (3, 5), "epochs": 7}
 ROOT = Path(__file__).parents[2]
+
+
+def claim(work_dir, settings=SETTINGS):
+    with claimed(work_dir, settings, ONE):
+        (work_dir / "result").touch()
 
 
 def written(work_dir, config):
@@ -26,29 +31,29 @@ def written(work_dir, config):
 
 
 def test_a_claimed_folder_has_the_settings_the_command_and_the_versions(tmp_path):
-    claim(tmp_path / "new" / "run", SETTINGS, ONE)
+    claim(tmp_path / "new" / "run", SETTINGS)
     config = json.loads((tmp_path / "new" / "run" / "config.json").read_text())
     assert config["settings"] == {"width": 0.5, "milestones": [3, 5], "epochs": 7}
     assert config["command"].startswith("python ")
     assert config["tensorflow"] == tf.__version__
-    claim(tmp_path / "new" / "run", SETTINGS, ONE)  # the same run again
+    claim(tmp_path / "new" / "run", SETTINGS)  # the same run again
 
 
 @pytest.mark.parametrize(
-    ("there", "told"),
+    ("there", "difference"),
     [
         ({**SETTINGS, "width": 0.25}, "width: 0.25 there, 0.5 now"),
         ({"width": 0.5, "milestones": (3, 5)}, "epochs: None there, 7 now"),
         ({**SETTINGS, "momentum": 0.8}, "momentum: 0.8 there, None now"),
     ],
 )
-def test_the_folder_of_other_settings_is_refused_by_what_differs(tmp_path, there, told):
+def test_the_folder_of_other_settings_is_refused_by_what_differs(tmp_path, there, difference):
     written(tmp_path, {"settings": there})
     before = (tmp_path / "config.json").read_bytes()
-    for refuse in (lambda: check_settings(tmp_path, SETTINGS), lambda: claim(tmp_path, SETTINGS, ONE)):
+    for refuse in (lambda: check_settings(tmp_path, SETTINGS), lambda: claim(tmp_path)):
         with pytest.raises(ValueError, match="`work_dir` must be new, or of a run with the same settings") as error:
             refuse()
-        assert told in str(error.value)
+        assert difference in str(error.value)
     assert (tmp_path / "config.json").read_bytes() == before
 
 
@@ -81,42 +86,38 @@ def test_an_old_config_with_this_among_its_settings_is_resumed_with_another_valu
     """How a run is carried out was once part of its settings."""
     written(tmp_path, {"settings": {**SETTINGS, name: EXECUTION[name]}})
     check_settings(tmp_path, SETTINGS)
-    claim(tmp_path, SETTINGS, ONE)
+    claim(tmp_path)
     assert name not in json.loads((tmp_path / "config.json").read_text())["settings"]
 
 
 @pytest.mark.parametrize("change", [{"precision": "mixed_float16"}, {"accumulate": 2}, {"clip_norm": 1.0},
                                     {"ema": 0.9}, {"synchronize_norms": True}], ids=str)  # fmt: skip
 def test_what_changes_the_steps_identifies_a_run(tmp_path, change):
-    claim(tmp_path, asdict(Numerics()), ONE)
+    claim(tmp_path, asdict(Numerics()))
     with pytest.raises(ValueError, match=next(iter(change))):
-        claim(tmp_path, asdict(replace(Numerics(), **change)), ONE)
+        claim(tmp_path, asdict(replace(Numerics(), **change)))
 
 
-def test_a_second_run_is_refused_at_once_and_told_who_works_there(tmp_path):
-    with held(tmp_path, ONE):
-        with pytest.raises(ValueError, match="`work_dir` must not be in use by another run") as error, held(
-            tmp_path, ONE
-        ):  # fmt: skip
-            raise AssertionError("two runs hold the folder")
-        told = str(error.value)
-        assert f"in use by process {os.getpid()} on {socket.gethostname()} since " in told
+def test_a_second_run_is_refused_at_once_by_an_error_that_names_the_first(tmp_path):
+    with claimed(tmp_path, SETTINGS, ONE):
+        with pytest.raises(ValueError, match="`work_dir` must not be in use by another run") as error:
+            claim(tmp_path)
+        assert f"in use by process {os.getpid()} on {socket.gethostname()} since " in str(error.value)
         assert (tmp_path / ".running.json").exists()
     assert not (tmp_path / ".running.json").exists()
-    with held(tmp_path, ONE):
-        pass
+    claim(tmp_path)
 
 
 def test_a_run_whose_name_is_gone_or_damaged_still_keeps_the_folder(tmp_path):
     for damage in (lambda path: path.unlink(), lambda path: path.write_text("[]")):
-        with held(tmp_path, ONE):
+        with claimed(tmp_path, SETTINGS, ONE):
             damage(tmp_path / ".running.json")
-            with pytest.raises(ValueError, match="in use by another process"), held(tmp_path, ONE):
-                pass
+            with pytest.raises(ValueError, match="in use by another process"):
+                claim(tmp_path)
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
-    """The system frees it; what it wrote about itself stays, and tells nothing."""
+    """The system frees it. What the process wrote about itself stays and has no effect."""
     program = ROOT / "tests" / "programs" / "hold_and_wait.py"
     command = [sys.executable, str(program), str(tmp_path / ".running.lock")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -126,33 +127,38 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
             {"process": process.pid, "host": "here", "since": "today", "command": "python hold_and_wait.py"}
         ))  # fmt: skip
         with pytest.raises(ValueError, match=f"in use by process {process.pid} on here since today: python hold"):
-            with held(tmp_path, ONE):
-                pass
+            claim(tmp_path)
     finally:
         process.kill()
         process.wait()
-    with held(tmp_path, ONE):
+    with claimed(tmp_path, SETTINGS, ONE):
         assert json.loads((tmp_path / ".running.json").read_text())["process"] == os.getpid()
 
 
-def test_a_run_that_is_refused_before_it_begins_leaves_no_folder(tmp_path):
-    with pytest.raises(ValueError, match="no such dataset"), held(tmp_path / "runs" / "mine", ONE):
+def fail(work_dir):
+    with pytest.raises(ValueError, match="no such dataset"), claimed(work_dir, SETTINGS, ONE):
         raise ValueError("no such dataset")
+
+
+def test_a_run_that_fails_before_it_writes_a_file_leaves_no_folder(tmp_path):
+    fail(tmp_path / "runs" / "mine")
     assert not list(tmp_path.iterdir())
-    with held(tmp_path / "runs" / "mine", ONE):
-        claim(tmp_path / "runs" / "mine", SETTINGS, ONE)
+    claim(tmp_path / "runs" / "mine")
+    fail(tmp_path / "runs" / "mine")
     assert (tmp_path / "runs" / "mine" / "config.json").exists()
 
 
-def test_a_folder_that_was_there_stays(tmp_path):
-    with pytest.raises(ValueError), held(tmp_path, ONE):
-        raise ValueError
-    assert tmp_path.exists()
+def test_a_folder_of_other_files_stays_and_gets_no_config_from_a_run_that_fails(tmp_path):
+    (tmp_path / "notes.txt").touch()
+    fail(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    written(tmp_path, {"settings": SETTINGS})
+    fail(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", "config.json"}
 
 
 def test_a_folder_that_cannot_be_made_is_an_os_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(OSError), held(tmp_path / "file", ONE):
-        pass
-    with pytest.raises(OSError), held(tmp_path / "file" / "below", ONE):
-        pass
+    for work_dir in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError):
+            claim(work_dir)

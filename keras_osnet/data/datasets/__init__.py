@@ -1,4 +1,4 @@
-"""One file for each dataset, which reads its official folder, and one row of `DATASETS`."""
+"""Datasets: a file each, which reads the official folder, and a row of `DATASETS`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ class Dataset:
     """A row of `DATASETS`.
 
     Attributes:
-        load: function of the root folder, and of the number of the split where `splits` exceeds 1. It returns `Splits`,
+        load: function of the root folder, and of the index of the split if `splits` exceeds 1. It returns `Splits`,
             `AttributeSplits` or `ClassArrays`.
         expected_tree: layout of the official folder, for error messages.
-        identities, images: published counts of train, query and gallery, from the paper's Table 2 or, for rows that it
-            lacks, from the dataset's source. Market-1501's distractors count as one identity. Table 2 counts GRID's 775
-            distractors, all labelled 0, as 775 identities. Of VIPeR it counts both directions together.
-        splits: how many official or drawn splits there are.
+        identities, images: published counts of train, query and gallery, from the paper's Table 2 or, for datasets not
+            in it, from their source. Market-1501's distractors count as one identity. Table 2 counts GRID's 775
+            distractors, all labelled 0, as 775 identities, and both directions of VIPeR together.
+        splits: number of official or drawn splits.
         protocol: row of `keras_osnet.metrics.ranking.PROTOCOLS`.
         tasks: what its labels serve: "retrieval", "attributes", "classes".
     """
@@ -94,8 +94,8 @@ def load(name, root, split=0):
 
     Args:
         name: row of `DATASETS` for retrieval.
-        root: folder that holds the dataset's own official folder. The synthetic set is rendered there if need be.
-        split: which one, from 0, of a dataset that has several.
+        root: folder that holds the dataset's official folder. The synthetic set is drawn there if it is missing.
+        split: index of the split, for datasets that have several.
 
     Returns:
         `Splits` with train, query and gallery.
@@ -110,7 +110,7 @@ def load(name, root, split=0):
 
 
 def load_splits(name, root):
-    """Reads all splits of a dataset: a list of what `load` returns, of length 1 for most datasets."""
+    """Reads all splits of a dataset: a list of `Splits`, of length 1 for most datasets."""
     first = load(name, root)
     return [first, *(load(name, root, split) for split in range(1, DATASETS[name].splits))]
 
@@ -120,15 +120,14 @@ def load_attributes(name, root, val_identities=0):
 
     Args:
         name: row of `DATASETS` for attributes.
-        root: folder that holds the dataset's own official folder.
-        val_identities: how many training identities, the last ones, to keep for validation, of a dataset that has
-            identities and no validation part of its own.
+        root: folder that holds the dataset's official folder.
+        val_identities: number of training identities for validation, the last ones, for a ReID dataset.
 
     Returns:
-        `AttributeSplits`. Of a ReID dataset, test is query and gallery without the images that have no attributes.
+        `AttributeSplits`. The test part of a ReID dataset is query and gallery without images that have no attributes.
 
     Raises:
-        ValueError: for an unknown name, a missing or differently laid out folder, or identities that do not suffice.
+        ValueError: for an unknown name, a missing or differently laid out folder, or too few identities.
     """
     found = _row(name, "attributes").load(root)
     if isinstance(found, AttributeSplits):
@@ -149,7 +148,7 @@ def load_classes(name, root):
 
     Args:
         name: row of `DATASETS` for classes.
-        root: folder that holds the dataset's own official folder.
+        root: folder that holds the dataset's official folder.
 
     Returns:
         `ClassArrays`.

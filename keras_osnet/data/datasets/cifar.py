@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, from their binary or their python version."""
+"""CIFAR-10 and CIFAR-100, in the binary or the python version."""
 
 import pickletools
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from keras_osnet.files import read_bounded
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
-LARGEST = 2**28  # bytes of a file; the official ones have up to 155 MB
+LARGEST = 2**28  # bytes of a file; the largest official file has 155 MB
 EXPECTED_TREE = {
     "cifar10": """cifar-10-batches-bin/   data_batch_1.bin .. data_batch_5.bin, test_batch.bin, batches.meta.txt
 or cifar-10-batches-py/ data_batch_1 .. data_batch_5, test_batch, batches.meta
@@ -27,9 +27,9 @@ or cifar-100-python/    train, test, meta
 
 @dataclass(frozen=True)
 class Layout:
-    """One version of a dataset: its folder, the files of train and test, and the file of the classes' names.
+    """One version of a dataset: its folder, the files of train and test, and the file with the names of the classes.
 
-    `label` is the byte of a binary record, or the key of a python batch, that holds the class. `key` is that of the
+    `label` is the byte of a binary record, or the key of a python batch, that holds the class. `key` is the key of the
     names in the python version.
     """
 
@@ -69,9 +69,9 @@ LAYOUTS = {
 
 
 def load(name, root):
-    """Reads CIFAR-10 or CIFAR-100 in whichever version is there; CIFAR-10 also from class folders of images.
+    """Reads CIFAR-10 or CIFAR-100, in the binary or the python version; CIFAR-10 also from class folders of images.
 
-    The pickles of the python version are read and not run.
+    Pickles of the python version are parsed and not executed.
 
     Args:
         name: "cifar10" or "cifar100".
@@ -81,8 +81,8 @@ def load(name, root):
         `ClassArrays`.
 
     Raises:
-        ValueError: if no version is there, a file is missing, damaged or of the wrong size, or labels and images do
-            not fit each other.
+        ValueError: if no version is found, a file is missing, damaged or of the wrong size, or labels and images differ
+            in number.
 
     Reference: Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009); paper, Section 4.3.
     """
@@ -138,16 +138,16 @@ def _python_batch(path, layout, classes):
 
 
 def _checked(path, pixels, labels, classes):
-    """Images (N, 32, 32, 3) and labels (N,), after a look at the labels."""
+    """Returns images (N, 32, 32, 3) and labels (N,), after a check of the labels."""
     if min(labels) < 0 or max(labels) >= classes:
         raise ValueError(f"{path} must hold labels 0 .. {classes - 1}. Received: {min(labels)} .. {max(labels)}")
     return pixels.reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1), np.asarray(labels, "int32")
 
 
 def _tokens(path):
-    """Texts, integers, booleans and ends of lists of a pickle, in order. It is not run: no name in it is called.
+    """Returns the texts, integers, booleans and ends of lists (None) of a pickle, in order, without executing it.
 
-    Bytes become texts of Latin-1. The names of encodings, which Python 3 writes beside bytes, are left out.
+    Bytes become text in Latin-1. The names of encodings, which Python 3 writes beside bytes, are left out.
     """
     tokens = []
     try:
@@ -166,7 +166,7 @@ def _tokens(path):
 
 
 def _following(tokens, key, kind, path):
-    """The items of the list that follows a key."""
+    """Returns the items of the list after a key."""
     start = tokens.index(key) + 1 if key in tokens else len(tokens)
     ends = (
         i for i in range(start, len(tokens)) if type(tokens[i]) is not kind and (kind is str or tokens[i] is not None)

@@ -1,4 +1,4 @@
-"""ImageNet, and any dataset with a folder of images per class."""
+"""ImageNet, and other datasets with a folder of images per class."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ val/<class>/<any>.JPEG     (or test/)
 
 @dataclass(frozen=True)
 class ClassSplits:
-    """(path, label) pairs of two parts, and the sorted names of the classes. A label is the place of its name, from 0.
+    """(path, label) pairs of two parts, and the sorted names of the classes. A label is the index of its name.
 
-    `passed_over` names files and folders in the folders of the classes that are no images or cannot be read.
+    `passed_over` lists files and folders in the classes' folders that are no images or cannot be read.
     """
 
     train: tuple[tuple[str, int], ...]
@@ -25,10 +25,10 @@ class ClassSplits:
 
 
 def load(folder):
-    """Reads the file names below `folder`/train and `folder`/val (or test), a folder per class, without hidden files.
+    """Reads the file names below `folder`/train and `folder`/val (or test), a folder per class, without hidden ones.
 
     Args:
-        folder: holds the two parts, as ImageNet's train and val.
+        folder: folder that holds the two parts.
 
     Returns:
         `ClassSplits`.

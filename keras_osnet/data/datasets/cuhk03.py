@@ -1,4 +1,4 @@
-"""CUHK03, from the official cuhk-03.mat, whose images are unpacked on first use, and the lists of the 767/700 split."""
+"""CUHK03: the official cuhk-03.mat, which is unpacked on first use, and the lists of the 767/700 split."""
 
 import os
 import re
@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from keras_osnet.data.datasets.official import parsed, require
+from keras_osnet.data.generated import make_folder
 from keras_osnet.data.images import first_three
 from keras_osnet.data.matlab import read_variables, reading_hdf5
-from keras_osnet.data.once import make_once
 from keras_osnet.data.records import Record, Splits
 
 FOLDER = "cuhk03"
@@ -18,7 +18,7 @@ MAT = f"{FOLDER}/cuhk03_release/cuhk-03.mat"
 CONFIGS = {boxes: f"{FOLDER}/cuhk03_new_protocol_config_{boxes}.mat" for boxes in ("detected", "labeled")}
 EXPECTED_TREE = f"""{FOLDER}/
     cuhk03_release/cuhk-03.mat
-    cuhk03_new_protocol_config_detected.mat    (Zhong et al.; the 20 classic splits do without these two)
+    cuhk03_new_protocol_config_detected.mat    (Zhong et al.; the 20 classic splits do not need these two)
     cuhk03_new_protocol_config_labeled.mat
     pictures/                                  (unpacked on first use)
         detected/1_001_1_01.png ...
@@ -34,9 +34,9 @@ def load(root, *, boxes="detected"):
     """Reads the 767/700 split, after unpacking the images on first use.
 
     Args:
-        root: folder that holds the folder `cuhk03`. It must be writable the first time: the images of one kind of
-            boxes are some 14,000 PNG files.
-        boxes: "detected" (default, the paper's) or "labeled" by hand.
+        root: folder that holds the folder `cuhk03`. It must be writable the first time: some 14,000 PNG files are
+            unpacked for one kind of boxes.
+        boxes: "detected" (default, as in the paper) or "labeled" by hand.
 
     Returns:
         `Splits` with the identities of the split's `labels`, and camera 1 or 2 of the person's pair of cameras.
@@ -64,9 +64,9 @@ def load(root, *, boxes="detected"):
 
 
 def load_classic(root, split, *, boxes="detected"):
-    """Reads one of the 20 splits of cuhk-03.mat itself: 100 people for testing, all others for training.
+    """Reads one of the 20 splits in cuhk-03.mat: 100 people for testing, all others for training.
 
-    Query and gallery are the same images. They are scored by protocol "cuhk03".
+    Query and gallery are the same images. The protocol "cuhk03" scores them.
 
     Args:
         root: as in `load`.
@@ -74,7 +74,7 @@ def load_classic(root, split, *, boxes="detected"):
         boxes: as in `load`.
 
     Returns:
-        `Splits`. An identity is 10,000 times the pair of cameras plus the person; the camera is as in `load`.
+        `Splits`. An identity is 10,000 times the pair of cameras plus the person. The camera is as in `load`.
 
     Raises:
         ValueError: as in `load`.
@@ -96,14 +96,14 @@ def load_classic(root, split, *, boxes="detected"):
 
 
 def required(boxes):
-    """Paths below `root` that must exist: cuhk-03.mat, and for the 767/700 split its lists."""
+    """Returns the paths below `root` that must exist: cuhk-03.mat, and the lists of the 767/700 split."""
     if boxes not in CONFIGS:
         raise ValueError(f"`boxes` must be one of {sorted(CONFIGS)}. Received: boxes={boxes!r}")
     return MAT, CONFIGS[boxes]
 
 
 def unpack(root, boxes):
-    """Returns the folder of cuhk-03.mat's images, after writing them on first use.
+    """Unpacks the images of cuhk-03.mat on first use. Returns their folder.
 
     Args:
         root: folder that holds the folder `cuhk03`.
@@ -119,10 +119,10 @@ def unpack(root, boxes):
             Image.fromarray(image).save(part / name)
 
     try:
-        make_once(folder, write)
+        make_folder(folder, write)
     except OSError as error:
         raise ValueError(
-            f"`root` must be writable the first time: the images of {MAT} go to {folder}. Received: {error}"
+            f"`root` must be writable the first time: the images of {MAT} are written to {folder}. Received: {error}"
         ) from error
     return folder
 
@@ -130,8 +130,8 @@ def unpack(root, boxes):
 def images_in(path, boxes):
     """Yields (official name, (h, w, 3) uint8 RGB) of each image in cuhk-03.mat, one at a time.
 
-    MATLAB's arrays come transposed: `detected` and `labeled` are (1, pairs) references to (10, people) references to
-    (3, w, h) images. Of the ten, the first five are of the pair's first camera; empty cells are not 3-D.
+    MATLAB's arrays are transposed: `detected` and `labeled` are (1, pairs) references to (10, people) references to
+    (3, w, h) images. The first five of the ten are of the pair's first camera. Empty cells are not 3-D.
     """
     count = 0
     with reading_hdf5(path, CONTENTS) as array:
@@ -153,7 +153,7 @@ def images_in(path, boxes):
 
 
 def _new_protocol(path):
-    """Names, labels, and the three lists as indices from 0."""
+    """Returns names, labels, and the three lists as indices from 0."""
     variables = read_variables(path, (*LISTS, "labels", "filelist"))
     names = [cell if isinstance(cell, str) else "" for cell in np.ravel(variables["filelist"]).tolist()]
     labels, *lists = (np.ravel(variables[name]) for name in ("labels", *LISTS))
@@ -164,14 +164,14 @@ def _new_protocol(path):
     ):
         sizes = ", ".join(f"{name} {np.size(variables[name])}" for name in ("labels", *LISTS))
         raise ValueError(
-            f"{path} must hold a label for each name of `filelist`, and lists of numbers from 1 to that of names. "
+            f"{path} must hold a label for each name of `filelist`, and lists of numbers from 1 to their count. "
             f"Received: {len(names)} names, {sizes}"
         )
     return names, labels.astype(int).tolist(), [(numbers.astype(int) - 1).tolist() for numbers in lists]
 
 
 def _test_people(path, split):
-    """(pair, person) of a test set: `testsets` is (1, 20) references to (2, 100) numbers."""
+    """Returns the set of (pair, person) of a test set: `testsets` is (1, 20) references to (2, 100) numbers."""
     with reading_hdf5(path, CONTENTS) as array:
         pairs, people = array(array("testsets").ravel()[split])
         return set(zip(map(int, pairs), map(int, people), strict=True))

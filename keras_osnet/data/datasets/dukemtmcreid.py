@@ -18,7 +18,7 @@ EXAMPLE = "0001_c2_f0046182.jpg (identity, camera, frame)"
 
 
 def load(root):
-    """Reads the file names below `root`/DukeMTMC-reID. 408 identities of the gallery are distractors with own labels.
+    """Reads the file names below `root`/DukeMTMC-reID. 408 identities of the gallery are distractors.
 
     Args:
         root: folder that holds the official folder.

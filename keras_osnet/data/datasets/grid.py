@@ -1,4 +1,4 @@
-"""GRID (QMUL underground re-identification), from its official folder and the ten partitions in it."""
+"""GRID (QMUL underground re-identification): its official folder, with ten partitions."""
 
 import re
 from pathlib import Path
@@ -22,9 +22,9 @@ EXAMPLE = "0001_1_25004_107_32_106_221.jpeg (identity, camera, frame, box)"
 
 
 def load(root, split):
-    """Reads the file names below `root`/underground_reid and one of the ten given partitions of the 250 identities.
+    """Reads the file names below `root`/underground_reid and one of the ten partitions of the 250 identities.
 
-    The 775 people in gallery/ alone, all named 0000, are distractors of every split.
+    The 775 people who are in gallery/ only, all named 0000, are distractors in every split.
 
     Args:
         root: folder that holds the official folder.
@@ -54,7 +54,7 @@ def load(root, split):
 
 
 def _training_identities(path, split):
-    """`trainIdxAll` is a row of structs with the fields probeImIdx, galleryImIdx, personIdx, in this order."""
+    """Returns a set. `trainIdxAll` is a row of structs with the fields probeImIdx, galleryImIdx, personIdx."""
     partitions = read_variables(path, ("trainIdxAll",))["trainIdxAll"]
     try:
         return {int(identity) for identity in list(partitions.ravel()[split].values())[2].ravel()}

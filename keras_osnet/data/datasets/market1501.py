@@ -19,7 +19,7 @@ EXAMPLE = "0002_c1s1_000451_03.jpg (identity, camera, sequence, frame, box)"
 
 
 def load(root):
-    """Reads the file names below `root`/Market-1501-v15.09.15. Junk (identity -1) is left out; 0000 are distractors.
+    """Reads the file names below `root`/Market-1501-v15.09.15, without junk (identity -1). 0000 are distractors.
 
     Args:
         root: folder that holds the official folder.

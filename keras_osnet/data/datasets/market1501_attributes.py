@@ -1,4 +1,4 @@
-"""Market-1501 with the attributes of its identities by Lin et al."""
+"""Market-1501 with attributes of its identities, by Lin et al."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +13,8 @@ FILE = "market_attribute.mat"
 EXPECTED_TREE = f"""{market1501.EXPECTED_TREE}\
 {FILE}                     (or Market-1501_Attribute/{FILE})
 """
-# Names of the values 1, 2, ... of a field. A field of two values becomes one attribute, named after its second value.
-# Each age becomes an attribute. Each colour (up..., down...) is a field already: 2 stands for yes.
+# A field of two values becomes one attribute, named after its second value. Each age becomes an attribute. Each colour
+# (up..., down...) has a field, in which 2 stands for yes.
 AGES = ("young", "teenager", "adult", "old")
 SECOND_VALUES = {
     "gender": "female",
@@ -33,20 +33,20 @@ NAMES = (
 
 
 def load(root):
-    """Reads Market-1501 and its attributes: 30 of 0 or 1, the same for all images of an identity.
+    """Reads Market-1501 and 30 binary attributes, the same for all images of an identity.
 
     27 fields become 30 attributes: one for each of the four values of `age`, and one for the second value of each other
-    field. The two halves of the file list their fields in different orders; fields are found by name.
+    field. Fields are found by name, because the two halves of the file list them in different orders.
 
     Args:
         root: folder that holds the official folder and market_attribute.mat.
 
     Returns:
-        `Splits`. Records of distractors, and of identities that the file lacks, have no attributes.
+        `Splits`. Records of distractors and of identities that are not in the file have no attributes.
 
     Raises:
-        ValueError: if something is missing, damaged or of another layout, a value is out of its range, or a training
-            identity has no attributes.
+        ValueError: if the folder or the file is missing, damaged or of another layout, a value is out of its range, or
+            a training identity has no attributes.
 
     Reference: Lin et al., Improving Person Re-identification by Attribute and Identity Learning (2019).
     """
@@ -67,7 +67,7 @@ def load(root):
 
 
 def _read(path):
-    """Identity -> attributes in the order of `NAMES`."""
+    """Returns a dict of identity to attributes in the order of `NAMES`."""
     halves, found = read_variables(path, ("market_attribute",))["market_attribute"], {}
     try:
         for half in ("train", "test"):
@@ -86,7 +86,7 @@ def _read(path):
 
 
 def _columns(field, values, count):
-    """(attribute's name, 0 or 1 per identity) of a field."""
+    """Returns (name, 0 or 1 per identity) of each attribute of a field."""
     largest = len(AGES) if field == "age" else 2
     if values.shape != (count,) or not np.isin(values, range(1, largest + 1)).all():
         raise ValueError(f"{field} must be {count} values of 1 .. {largest}, not {values.shape}: {np.unique(values)}")

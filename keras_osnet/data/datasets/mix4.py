@@ -21,7 +21,7 @@ def load(root):
         the datasets before it.
 
     Raises:
-        ValueError: naming all folders that are missing, and whenever one of the four readers raises it.
+        ValueError: naming all folders that are missing; and as the four readers.
 
     Reference: paper, Section 4.1, Datasets and Settings: pre-training for VIPeR and GRID.
     """

@@ -1,4 +1,4 @@
-"""MSMT17, from its official folder and the lists in it."""
+"""MSMT17: its official folder, with lists of the images."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from keras_osnet.data.images import first_three
 from keras_osnet.data.records import Record, Splits
 from keras_osnet.files import read_bounded
 
-# Version 2 has the faces masked and is otherwise the same. The folders of the training and of the test images:
+# Folders of the training and of the test images. Version 2 is version 1 with masked faces.
 VERSIONS = {"MSMT17_V1": ("train", "test"), "MSMT17_V2": ("mask_train_v2", "mask_test_v2")}
 EXPECTED_TREE = """MSMT17_V1/
     train/            0000/0000_000_01_0303morning_0008_0.jpg ...
@@ -28,7 +28,7 @@ LINE = re.compile(r"((?:\S*/)?\d+_\d+_(\d+)(?:_[^/\s]*)?\.jpg)\s+(\d+)")
 def load(root):
     """Reads the lists in `root`/MSMT17_V1 or, if it does not exist, `root`/MSMT17_V2. list_val.txt is not used.
 
-    The test lists number their identities from 0 again. Here they follow those of training.
+    Training and test lists both number their identities from 0. Here the test identities follow the training ones.
 
     Args:
         root: folder that holds the official folder.
@@ -46,23 +46,23 @@ def load(root):
 
 
 def load_all(root):
-    """Reads all 126,441 images of the 4,101 people as one training set: train, val, query and gallery.
+    """Reads train, val, query and gallery as one training set: all 126,441 images of the 4,101 people.
 
     This is torchreid's `combineall`, for networks that are scored on another dataset. Query and gallery of the result
-    are empty. Arguments and errors are those of `load`.
+    are empty. Arguments and errors are as for `load`.
     """
     parts = _lists(root, ("train", "val", "query", "gallery"))
     return Splits(tuple(record for part in parts for record in part), (), ())
 
 
 def required(root, lists=("train", "query", "gallery")):
-    """Paths below `root` that must exist: version 1's, unless there is only version 2."""
+    """Returns the paths below `root` that must exist: version 1's, unless only version 2 exists."""
     version = next((name for name in VERSIONS if (Path(root) / name).is_dir()), "MSMT17_V1")
     return tuple(f"{version}/{name}" for name in (*VERSIONS[version], *(f"list_{part}.txt" for part in lists)))
 
 
 def _lists(root, names):
-    """Records of each list. Query and gallery come last; their identities follow those of the others."""
+    """Returns the records of each list. Query and gallery come last. Their identities follow those of the others."""
     paths = required(root, names)
     require(root, "MSMT17's official folder", EXPECTED_TREE, paths)
     train, test, *files = (Path(root) / path for path in paths)
@@ -77,7 +77,7 @@ def _lists(root, names):
 
 
 def _records(file, folder, first):
-    """Records of a list's images, with identities from `first` on."""
+    """Returns the records of a list's images, with identities from `first` on."""
     lines = [line.strip() for line in read_bounded(file, LARGEST).decode(errors="replace").splitlines() if line.strip()]
     matches = [LINE.fullmatch(line) for line in lines]
     bad = [line for line, match in zip(lines, matches, strict=True) if match is None]

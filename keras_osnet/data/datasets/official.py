@@ -1,4 +1,4 @@
-"""What the official folders of datasets must hold, and how their files are named."""
+"""Checks of official folders, and the names of their files."""
 
 from pathlib import Path
 
@@ -19,12 +19,12 @@ def require(root, what, expected_tree, paths):
 
 
 def parsed(folder, name, example):
-    """Lists the image files of a folder with their parsed names. Hidden files are left out.
+    """Returns the image files of a folder with their parsed names. Hidden files are ignored.
 
     Args:
         folder: `Path`.
         name: regular expression that every file name must match.
-        example: of a name, for the error message.
+        example: example of a name, for the error message.
 
     Returns:
         list of (path, match), sorted by path.
@@ -44,7 +44,7 @@ def parsed(folder, name, example):
 
 
 def records_of(folder, name, example):
-    """Records of a folder's images. The first two groups of `name` are identity and camera; identity -1 is junk."""
+    """Returns the records of a folder's images. The groups of `name` are identity (-1: junk) and camera."""
     matches = parsed(folder, name, example)
     return tuple(Record(str(path), int(m[1]), int(m[2])) for path, m in matches if int(m[1]) != -1)
 

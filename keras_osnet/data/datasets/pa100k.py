@@ -31,8 +31,8 @@ def load(root):
         `AttributeSplits`.
 
     Raises:
-        ValueError: if the folder is missing, annotation.mat is damaged or of another layout, there is another number of
-            names than of labels, the name of an attribute repeats, labels are not 0 or 1, or images are missing.
+        ValueError: if the folder or images are missing, annotation.mat is damaged or of another layout, names and
+            labels differ in number, the name of an attribute repeats, or labels are not 0 or 1.
 
     Reference: Liu et al., HydraPlus-Net (ICCV 2017); paper, Section 4.2.
     """
@@ -75,7 +75,7 @@ def _part(arrays, part, names, path, folder, there):
 
 
 def _texts(column, path, name):
-    """A column of MATLAB cells with a text each, or of rows of text."""
+    """Returns a column of MATLAB cells or of rows of text as a list of texts."""
     texts = column.ravel().tolist() if isinstance(column, np.ndarray) else [column]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(f"{path} must hold a column of texts in `{name}`. Received: shape {np.shape(column)}")

@@ -35,9 +35,7 @@ def load(root):
     with reading(folder / "settings.json", "of a set of rendered people"):
         complete = read_json(folder / "settings.json").get("complete")
     if not complete:
-        raise ValueError(
-            f"{folder} must be complete. Run the command that began it again: it goes on where it stopped."
-        )
+        raise ValueError(f"{folder} must be complete. Run the same command again: it continues where it stopped.")
     names, labels = _labels(folder / "labels.csv")
     splits, without = [], []
     for split in SPLITS:

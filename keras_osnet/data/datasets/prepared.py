@@ -1,4 +1,4 @@
-"""Images in classes, in the TFRecords that tensorflow-datasets prepares: imagenet2012 and others of their kind."""
+"""Images in classes in the TFRecords of tensorflow-datasets, such as imagenet2012."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ FRAME = 16  # bytes around a record: its length in 8, and two checksums
 
 
 class Shards:
-    """`keras_osnet.data.resized_crops.Part` of TFRecord files. The n-th image of an epoch takes row n.
+    """`keras_osnet.data.resized_crops.Part` of TFRecord files. The n-th image of an epoch has row n.
 
-    Files come in a random order, 16 of them in turns; then each 4096 records are shuffled. That many encoded images are
-    in memory about three times, .45 GB each of ImageNet. `Dataset.shuffle` would hold them once, but its order follows
-    from TensorFlow's global seed too.
+    Files are read in a random order, 16 at a time, and each 4096 records are shuffled. Memory holds about three times
+    that many encoded images: three times .45 GB of ImageNet. `Dataset.shuffle` would hold them once, but its order
+    depends on TensorFlow's global seed too.
 
     Args:
         paths: TFRecord files.
@@ -103,7 +103,7 @@ def load(folder):
 
 
 def _image_and_label(tfds, features, folder):
-    """These two of a dataset's features, so that no other is parsed."""
+    """Returns the two features that are parsed."""
     found = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
     kinds = {name: getattr(tfds.features, kind) for name, kind in FEATURES.items()}
     if (
@@ -143,8 +143,8 @@ def _check_files(paths, lengths, split):
             f"{len(missing)} of {len(paths)} files of the split {split.name} are missing: "
             f"{', '.join(map(str, missing[:3]))}{', ...' if len(missing) > 3 else ''}"
         )
-    # `num_bytes` is the sum of the records or, from some writers, of the files. If it is neither, something may be
-    # truncated. Only then are the records counted, which takes minutes on a slow disk.
+    # `num_bytes` is the sum of the records or, from some writers, of the files. If it is neither, a file may be
+    # truncated. Only then the records are counted, which takes minutes on a slow disk.
     if sum(path.stat().st_size for path in paths) - split.num_bytes in (0, FRAME * sum(lengths)):
         return
     for path, length in zip(paths, lengths, strict=True):

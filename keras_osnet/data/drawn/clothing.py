@@ -1,4 +1,4 @@
-"""What a drawn pedestrian wears (`Pedestrian`), the labels that follow from it, and the tables both draw on."""
+"""Clothes of drawn pedestrians: `Pedestrian`, its attributes, and tables of colours and patterns."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ PALETTE = {
     "beige": (208, 184, 140), "denim": (104, 150, 206), "blond": (214, 178, 98), "silver": (190, 190, 196),
     "auburn": (156, 68, 32),
 }  # fmt: skip
-# Few colours, so that many people share each one and only the combination tells them apart.
+# Few colours: many people share each of them, and only the combination distinguishes people.
 UPPER_COLOURS = ("black", "white", "grey", "red", "blue", "green", "yellow", "purple", "orange", "pink")
 LOWER_COLOURS = ("black", "navy", "denim", "grey", "beige", "white", "brown", "red", "green")
 SHOE_COLOURS = ("black", "white", "brown", "red")
@@ -20,7 +20,7 @@ SKINS = ((246, 208, 178), (224, 172, 128), (168, 112, 74), (104, 68, 46))
 DARK = frozenset(("black", "navy", "brown", "purple"))
 LIGHT = frozenset(("white", "beige", "yellow", "pink"))
 
-# x and y count periods of the pattern; True takes the second colour of the garment. "plain" has none and is not here.
+# x and y are in periods of the pattern. True: the second colour of the garment. "plain" has no function.
 PATTERNS = {
     "horizontal_stripes": lambda x, y: y % 1 < 0.5,
     "vertical_stripes": lambda x, y: x % 1 < 0.5,
@@ -45,7 +45,7 @@ LOWER_GARMENTS = ("trousers", "shorts", "skirt")
 
 @dataclass(frozen=True)
 class Pedestrian:
-    """What stays the same about one person in every image; colours are keys of `PALETTE`, "" means: has none."""
+    """What all images of a person share. Colours are keys of `PALETTE`; "" means that the person has no such item."""
 
     female: bool
     height: float
@@ -68,7 +68,7 @@ class Pedestrian:
     suitcase: str
 
 
-# Attribute -> whether a person has it: the binary labels of the set.
+# The binary labels of the dataset: attribute -> whether a person has it.
 ATTRIBUTES = {
     "female": lambda p: p.female,
     "long_hair": lambda p: p.long_hair,
@@ -88,7 +88,7 @@ ATTRIBUTES = {
 
 
 def describe(rng):
-    """Draw the description of one person from `rng` (numpy Generator)."""
+    """Returns a random `Pedestrian`, drawn from a NumPy generator."""
 
     def one(options):
         return options[int(rng.integers(len(options)))]
@@ -98,7 +98,7 @@ def describe(rng):
 
     female = bool(rng.random() < 0.5)
     upper = one(UPPER_COLOURS)
-    # A dark pattern on a dark garment would not be seen: the second colour is of the other brightness.
+    # A dark pattern would be invisible on a dark garment: one of the two colours is dark, the other light.
     contrasting = [c for c in ("white", "yellow", "black", "red", "blue") if (c in LIGHT) != (upper in LIGHT)]
     pattern = one(("plain", "plain", *PATTERNS))  # plain twice as often as each of the others
     return Pedestrian(

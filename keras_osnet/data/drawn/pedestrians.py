@@ -1,4 +1,4 @@
-"""How a pedestrian looks from any side: `draw` puts one onto an image with lines, ellipses and shaded cloth."""
+"""Draws a pedestrian from any side, with lines, ellipses and shaded cloth."""
 
 import math
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from keras_osnet.data.drawn.clothing import LOGOS, PALETTE, PATTERNS
 
 @dataclass(frozen=True)
 class View:
-    """How a person stands before a camera; lengths in pixels of the canvas.
+    """Pose and position of a person in an image. Lengths are in pixels of the canvas.
 
     `yaw` is in radians: 0 faces the camera, pi / 2 walks to the right, pi shows the back. `stride` is -1..1.
-    `x` is the body's axis, `top` the crown, `size` the height. `tilt` (0..0.3) is a camera that looks down: it
+    `x` is the body's axis, `top` the crown, `size` the height. `tilt` (0..0.3) is that of a camera that looks down; it
     shortens the legs. `light` is -1 (from the left) or 1.
     """
 
@@ -28,10 +28,10 @@ class View:
 
 
 def draw(canvas, person, view):
-    """Draw `person` (Pedestrian) onto `canvas` (PIL image, RGB, changed in place) as seen in `view` (View)."""
+    """Draws a `Pedestrian` in a `View` onto `canvas`, a PIL image that is changed in place."""
     figure = _Figure(canvas, person, view)
     away = figure.cos < 0
-    # Far things first. `depth` is how far a part stands out towards the camera.
+    # Sorted by depth, the distance towards the camera: parts behind others are drawn first.
     parts = [(0.0, _torso), (0.01, _head), (0.005 if away else -0.005, _long_hair)]
     for side in (-1, 1):
         swing = 0.1 * view.stride * side
@@ -48,7 +48,7 @@ def draw(canvas, person, view):
 
 
 class _Figure:
-    """A canvas, one person and one view, with the few strokes that every part is drawn with."""
+    """A canvas, a person and a view, with the shapes that all parts are drawn with."""
 
     def __init__(self, canvas, person, view):
         self.canvas, self.person, self.view = canvas, person, view
@@ -59,14 +59,14 @@ class _Figure:
         return forward * self.cos - lateral * self.sin
 
     def at(self, lateral, forward, down):
-        """Body coordinates, in body heights (lateral: to the person's left; down: 0 crown, 1 sole), to pixels."""
+        """Returns the pixel of body coordinates in body heights: lateral to the person's left, down from 0 to 1."""
         view = self.view
         x = lateral * self.person.build * self.cos + forward * self.sin
         y = down + view.tilt * down * (1 - down) + 0.12 * down * self.depth(lateral, forward)
         return view.x + view.size * x, view.top + view.size * y
 
     def across(self, lateral, forward):
-        """Half the width that an ellipse of these half axes shows from the side we look from."""
+        """Returns half the visible width of an ellipse with these half axes."""
         return math.hypot(lateral * self.person.build * self.cos, forward * self.sin)
 
     def ellipse(self, centre, rx, ry, colour, start=0, end=360):
@@ -74,16 +74,16 @@ class _Figure:
         self.pen.chord((x - rx, y - ry, x + rx, y + ry), start, end, fill=colour)
 
     def limb(self, a, b, width, colour):
-        """A rounded stroke with a lit and a shaded side."""
-        for share, tone, shift in ((1.0, 0.72, 0.0), (0.66, 1.0, 0.12)):
-            w, dx = max(1.0, share * width * self.view.size), self.view.light * shift * width * self.view.size
+        """Draws a rounded stroke with a lit and a shaded side."""
+        for fraction, tone, shift in ((1.0, 0.72, 0.0), (0.66, 1.0, 0.12)):
+            w, dx = max(1.0, fraction * width * self.view.size), self.view.light * shift * width * self.view.size
             fill = shade(colour, tone)
             self.pen.line((a[0] + dx, a[1], b[0] + dx, b[1]), fill, round(w))
             for x, y in (a, b):
                 self.pen.ellipse((x + dx - w / 2, y - w / 2, x + dx + w / 2, y + w / 2), fill=fill)
 
     def slab(self, points, colour, second=None, pattern="plain"):
-        """A polygon of cloth, darker towards its sides, patterned in a `second` colour; `points` are in pixels."""
+        """Draws a polygon of cloth, darker towards its sides, with a pattern in the `second` colour."""
         xs, ys = zip(*points, strict=True)
         x0, y0 = int(min(xs)), int(min(ys))
         width, height = int(max(xs)) - x0 + 2, int(max(ys)) - y0 + 2
@@ -93,7 +93,7 @@ class _Figure:
         roundness = 1 - 0.28 * (2 * across / width - 1 - 0.35 * self.view.light) ** 2
 
         def cloth(colour):
-            # One row stretched over the height: shading every pixel took half the time of the whole figure.
+            # One row, stretched over the height. Shading every pixel would take half the time of the figure.
             row = np.multiply.outer(roundness, np.array(colour, np.float32)).astype(np.uint8)
             return Image.frombytes("RGB", (width, 1), row.tobytes()).resize((width, height), Image.NEAREST)
 
@@ -106,13 +106,13 @@ class _Figure:
         self.canvas.paste(tile, (x0, y0), outline)
 
     def column(self, profile, forward=0.0):
-        """Pixels of an outline symmetric about the body's axis; `profile`: (down, half lateral, half forward)."""
+        """Returns a symmetric outline in pixels. `profile` holds (down, half lateral width, half depth)."""
         rows = [(*self.at(0, forward, v), self.view.size * self.across(rl, rf)) for v, rl, rf in profile]
         return [(x - r, y) for x, y, r in rows] + [(x + r, y) for x, y, r in reversed(rows)]
 
 
 def shade(colour, tone):
-    """`colour` (RGB, 0..255) made darker (tone < 1) or lighter (tone > 1)."""
+    """Returns a darker (tone < 1) or lighter (tone > 1) colour, RGB 0..255."""
     return tuple(min(255, int(channel * tone)) for channel in colour)
 
 
@@ -152,7 +152,7 @@ def _torso(figure):
                (0.53, 0.096, 0.074))  # fmt: skip
     figure.slab(figure.column(profile), PALETTE[person.upper], PALETTE[person.upper_second], person.pattern)
     if person.logo and abs(figure.cos) > 0.3:
-        # On the chest and, larger, on the back: whichever faces the camera, as narrow as the angle makes it.
+        # On the chest or, larger, on the back, whichever is visible. The angle makes it narrower.
         facing = 1 if figure.cos > 0 else -1
         x, y = figure.at(0, 0.06 * facing, 0.29)
         ry = (0.055 if facing > 0 else 0.068) * figure.view.size

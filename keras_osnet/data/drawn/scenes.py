@@ -1,4 +1,4 @@
-"""What lies behind and before a pedestrian: four cameras, each with its place, its view and its light."""
+"""Scenes of drawn pedestrians: four cameras with their backgrounds, views and light."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageFilter
 
 from keras_osnet.data.drawn.pedestrians import View
 
-# Images are drawn at twice 128 x 64 and reduced: that is the antialiasing.
+# Images are drawn at twice 128 x 64, then reduced: this antialiases them.
 CANVAS = (128, 256)
 
 
@@ -15,10 +15,10 @@ CANVAS = (128, 256)
 class Camera:
     """One camera: its place, its optics and its light.
 
-    `gains` scale R, G, B; `gamma` > 1 darkens middle tones; `contrast` scales about mid-grey; `blur` is the radius in
-    pixels; `noise` the standard deviation (0..255); `size` the height of a person as a share of the image; `yaws`
-    the directions people walk in, in radians (0: towards the camera); `tilt` and `light` are those of `View`;
-    `quality` is JPEG's.
+    `gains` scale R, G, B. `gamma` > 1 darkens middle tones. `contrast` scales about mid-grey. `blur` is a radius in
+    pixels, `noise` a standard deviation (0..255), `size` the height of a person as a fraction of the image's. `yaws`
+    are the directions in which people walk, in radians (0: towards the camera). `tilt` and `light` are those of `View`.
+    `quality` is that of JPEG.
     """
 
     place: str
@@ -43,8 +43,8 @@ CAMERAS = (
 
 
 def view_of(person, row, rng):
-    """Draw from `rng` how a person (Pedestrian) stands before a camera (row of `CAMERAS`): a `View`."""
-    # A detector's box is never exact: shifted, too wide, and one in fourteen cuts the feet or the head off.
+    """Returns a random `View` of a `Pedestrian` under a camera, a row of `CAMERAS`."""
+    # The boxes of a detector are not exact: they are shifted or too wide, and one in fourteen cuts off feet or head.
     size = CANVAS[1] * row.size * person.height * rng.uniform(0.95, 1.05)
     cut = rng.uniform(-0.12, 0.16) * CANVAS[1] if rng.random() < 0.07 else 0.0
     return View(
@@ -59,20 +59,20 @@ def view_of(person, row, rng):
 
 
 def expose(image, row, rng):
-    """What a camera (row of `CAMERAS`) makes of the scene: optics, light, sensor; JPEG is left to the writer."""
+    """Returns the image as a camera, a row of `CAMERAS`, takes it: optics, light and sensor, without JPEG."""
     image = image.filter(ImageFilter.BoxBlur(row.blur * rng.uniform(0.7, 1.4)))
-    # Gain, gamma and contrast act on each value alone: a table of 3 x 256 instead of arithmetic on the image.
+    # Gain, gamma and contrast depend on one value each: a table of 3 x 256 instead of arithmetic on the image.
     gains = np.array(row.gains) * rng.normal(1, 0.03, 3) * rng.uniform(0.9, 1.06)
     curve = (np.arange(256) / 255) ** (row.gamma * rng.uniform(0.9, 1.1))
     table = 255 * ((curve * gains[:, None] - 0.45) * row.contrast * rng.uniform(0.9, 1.05) + 0.45)
-    # One plane per colour: NumPy is slow along a last axis of three.
+    # One plane per channel: NumPy is slow along a last axis of three.
     planes = zip(table.astype(np.float32), np.moveaxis(np.asarray(image), 2, 0), strict=True)
     pixels = np.stack([tones.take(plane, mode="clip") for tones, plane in planes])
-    # Light falls off across the image and down it, in another direction in every shot.
+    # Light decreases in one direction, another in every image.
     down, across = rng.normal(0, (0.05, 0.06))
     ramp = np.add.outer(np.linspace(-down, down, image.height), np.linspace(1 - across, 1 + across, image.width))
     pixels *= ramp.astype(np.float32)
-    # The same noise in R, G and B: JPEG would average noise in colour away, and this costs a third.
+    # The same noise in R, G and B: JPEG would remove noise in colour, and this takes a third of the time.
     pixels += row.noise * rng.standard_normal(pixels.shape[1:], np.float32)
     return Image.merge("RGB", [Image.fromarray(plane) for plane in pixels.clip(0, 255, out=pixels).astype(np.uint8)])
 
@@ -152,7 +152,7 @@ PLACES = {"street": _street, "bricks": _bricks, "park": _park, "shop": _shop}
 
 
 def occlude(pen, rng):
-    """Draw something low or narrow before the person: a post, or a box at the foot of the image."""
+    """Draws an occluder: a post, or a box at the bottom of the image."""
     x, colour = int(rng.integers(0, 128)), _tint(rng, (96, 96, 92), 30)
     if rng.random() < 0.5:
         pen.rectangle((x, 0, x + 9, 256), fill=colour)

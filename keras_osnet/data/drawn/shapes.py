@@ -13,7 +13,7 @@ def draw(seed=0, train=2000, test=500):
     """Draws the set, of CIFAR's size.
 
     Args:
-        seed: of every image.
+        seed: seed of all images.
         train, test: numbers of images.
 
     Returns:
@@ -29,7 +29,7 @@ def draw(seed=0, train=2000, test=500):
 
 def _image(shape, rng):
     ground, colour = rng.integers(0, 256, 3), rng.integers(0, 256, 3)
-    if np.abs(ground - colour).sum() < 200:  # too alike to be seen
+    if np.abs(ground - colour).sum() < 200:  # too similar
         colour = 255 - ground if np.abs(255 - 2 * ground).sum() >= 200 else (ground + 128) % 256
     image = Image.new("RGB", (SIDE, SIDE), tuple(map(int, ground)))
     pen, ink, r = ImageDraw.Draw(image), tuple(map(int, colour)), int(rng.integers(5, 13))

@@ -1,8 +1,8 @@
-"""The built-in dataset: drawn pedestrians before four cameras, rendered on first use, in the layout of Market-1501.
+"""The built-in dataset: drawn pedestrians under four cameras, in the layout of Market-1501. It is drawn on first use.
 
-Every image follows from the seed alone. Cameras differ in place, light, colour cast, sharpness and height, so that
-colours alone mislead. People share a small palette, so that only the combination of garment, pattern, logo and bag
-tells them apart, at several scales. OSNet is made for this case (paper, Section 1).
+Every image depends on the seed alone. Cameras differ in place, light, colour cast, sharpness and height, so that colour
+is not sufficient. People share a small palette, so that only the combination of garment, pattern, logo and bag
+distinguishes them, at several scales: the case that OSNet is made for (paper, Section 1).
 """
 
 import csv
@@ -17,22 +17,22 @@ from PIL import Image, ImageDraw
 from keras_osnet.data.drawn.clothing import ATTRIBUTES, describe
 from keras_osnet.data.drawn.pedestrians import draw
 from keras_osnet.data.drawn.scenes import CAMERAS, CANVAS, PLACES, expose, occlude, view_of
-from keras_osnet.data.once import make_once
+from keras_osnet.data.generated import make_folder
 from keras_osnet.data.records import Record, Splits
 from keras_osnet.files import read_json, write_json
 
 FOLDER = "synthetic-pedestrians"
 EXPECTED_TREE = f"""\
-{FOLDER}/                      (rendered on first use)
+{FOLDER}/                      (drawn on first use)
     settings.json
     attributes.csv                         identity, then one column of 0 / 1 per attribute
     train/0001_c1s1_000010_01.jpg          identity 0001, camera 1
     query/0201_c1s1_002012_01.jpg
     gallery/0000_c1s1_100000_01.jpg        identity 0000: a distractor
 """
-# Raised whenever the same settings would render other images, so that an old folder is not taken for a new one.
+# Increased when the same settings lead to other images, so that an old folder is refused.
 VERSION = 1
-# Distractors are people too. Their numbers are far from those of the identities.
+# Number of the first distractor, beyond those of the identities.
 FIRST_DISTRACTOR = 10_000
 
 
@@ -60,23 +60,23 @@ class SyntheticSettings:
 
 
 def load(root, settings=None):
-    """Reads the synthetic dataset in `root`, after rendering it there if it is not there yet.
+    """Reads the synthetic dataset in `root`. If it does not exist, it is drawn there first.
 
     Args:
-        root: folder that holds, or will hold, the folder `synthetic-pedestrians`.
+        root: folder of the folder `synthetic-pedestrians`.
         settings: `SyntheticSettings`. Default: about 2,000 training images.
 
     Returns:
-        `Splits`. Identities 1 .. train_identities train, the next test_identities are query and gallery. Gallery images
-        of identity 0 are distractors and have no attributes.
+        `Splits`. Identities 1 .. train_identities are for training, the next test_identities for query and gallery.
+        Gallery images of identity 0 are distractors and have no attributes.
 
     Raises:
-        ValueError: if the folder was rendered with other settings, or files are missing from it.
-        OSError: if it cannot be written.
+        ValueError: if the folder was drawn with other settings, or files are missing from it.
+        OSError: if the folder cannot be written.
     """
     settings = settings or SyntheticSettings()
     folder = Path(root) / FOLDER
-    make_once(folder, lambda part: _write(part, settings))
+    make_folder(folder, lambda part: _write(part, settings))
     _check(folder, settings)
     labels, splits = labels_of(settings), {}
     for split, images in plan(settings).items():
@@ -88,13 +88,13 @@ def load(root, settings=None):
 
 
 def labels_of(settings):
-    """{identity: 0 or 1 for each of `ATTRIBUTES`}."""
+    """Returns a dict of identity to a 0 or 1 for each of `ATTRIBUTES`."""
     people = range(1, settings.train_identities + settings.test_identities + 1)
     return {i: tuple(int(has(person_of(i, settings))) for has in ATTRIBUTES.values()) for i in people}
 
 
 def plan(settings):
-    """Lists the images of each split: {split: {file name: (person, camera, shot)}}."""
+    """Returns the images of each split: {split: {file name: (person, camera, shot)}}."""
     splits = {"train": {}, "query": {}, "gallery": {}}
 
     def add(split, person, camera, shot):
@@ -128,25 +128,25 @@ def person_of(identity, settings):
 
 
 def render(identity, camera, shot, settings=None):
-    """Renders one identity before one camera. The same arguments give the same pixels.
+    """Draws an image of an identity under a camera. The same arguments lead to the same pixels.
 
     Args:
-        identity: which person, from 1.
-        camera: row of `CAMERAS`, from 1 to 4.
-        shot: number of the image that this camera takes of this person, from 0.
-        settings: `SyntheticSettings`, for the seed and the size. Default: as in `load`.
+        identity: number of the person, from 1.
+        camera: number of the row of `CAMERAS`, from 1 to 4.
+        shot: number of the image of this person under this camera, from 0.
+        settings: `SyntheticSettings`. Default: as in `load`.
 
     Returns:
         PIL image, RGB.
 
     Raises:
-        ValueError: if there is no such camera.
+        ValueError: for an unknown camera.
     """
     settings = settings or SyntheticSettings()
     if not 1 <= camera <= len(CAMERAS):
         raise ValueError(f"`camera` must be from 1 to {len(CAMERAS)}. Received: camera={camera}")
     row = CAMERAS[camera - 1]
-    # NumPy takes (a, b) and (a, b, 0, 0) for the same seed; cameras count from 1, so this is never `person_of`'s.
+    # For NumPy (a, b) and (a, b, 0, 0) are the same seed. Cameras count from 1, so this is never that of `person_of`.
     rng = np.random.default_rng((settings.seed, identity, camera, shot))
     canvas = Image.new("RGB", CANVAS)
     PLACES[row.place](ImageDraw.Draw(canvas), rng)
@@ -177,14 +177,14 @@ def _stamp(settings):
 
 
 def _check(folder, settings):
-    remedy = "Move or delete the folder to have it rendered again, or pass another `root`."
+    remedy = "Move or delete the folder, then it is drawn again, or pass another `root`."
     try:
         found = read_json(folder / "settings.json")
     except (OSError, ValueError):
         found = "no readable settings.json"
     if found != _stamp(settings):
         raise ValueError(
-            f"The folder {folder} must be rendered with `settings`={_stamp(settings)}. Received: {found}. {remedy}"
+            f"The folder {folder} must be drawn with `settings`={_stamp(settings)}. Received: {found}. {remedy}"
         )
     for split, images in plan(settings).items():
         there = set(os.listdir(folder / split)) if (folder / split).is_dir() else set()

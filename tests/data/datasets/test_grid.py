@@ -85,7 +85,7 @@ SPOILT = {
     "cut short": (cut_short, "must be a whole MATLAB file of version 5"),
     "no MATLAB file": (lambda path: path.write_text("partitions, once"), "must be a whole MATLAB file of version 5"),
     "version 7.3": (of_version_7_3, "must be a whole MATLAB file of version 5"),
-    "no partitions": (lambda path: savemat(path, {"ftrset": np.ones(3)}), "Received: one without trainIdxAll"),
+    "no partitions": (lambda path: savemat(path, {"ftrset": np.ones(3)}), "Received: a file without trainIdxAll"),
     "numbers in place of structs": (lambda path: savemat(path, {"trainIdxAll": np.ones((1, 10))}), "ten structs"),
     "too few": (lambda path: savemat(path, partitions(TRAINING[:4])), "Received: 4 entries, entry 4: IndexError"),
     "people not in probe": (

@@ -89,7 +89,7 @@ def test_a_folder_that_is_there_is_not_rendered_again(root, monkeypatch):
 
 @pytest.mark.parametrize("change", [{"seed": 8}, {"distractors": 4}, {"height": 96}])
 def test_a_folder_of_other_settings_is_refused_by_name(root, change):
-    with pytest.raises(ValueError, match=r"synthetic-pedestrians must be rendered with.*Move or delete"):
+    with pytest.raises(ValueError, match=r"synthetic-pedestrians must be drawn with.*Move or delete"):
         load(root, replace(SMALL, **change))
 
 

@@ -1,4 +1,4 @@
-"""Folders that are made on first use: whole or not at all, by one process, however many ask for them."""
+"""Folders that are generated on first use, complete or not at all, by one of several processes."""
 
 import os
 import re
@@ -10,15 +10,15 @@ from keras_osnet.files import locked
 LONGEST = 3600.0  # seconds to wait for another process that makes the same folder
 
 
-def make_once(folder, write):
-    """Makes a folder that is not there yet. What killed processes left of it is removed.
+def make_folder(folder, write):
+    """Makes a folder that does not exist. Temporary folders of killed processes are removed.
 
     Args:
         folder: `Path`.
-        write: function that fills the temporary folder whose path it is given.
+        write: function that fills the temporary folder that it receives.
 
     Raises:
-        OSError: if nothing can be written there.
+        OSError: if the folder cannot be written.
         TimeoutError: if another process takes more than an hour.
     """
     if folder.is_dir():
@@ -30,10 +30,10 @@ def make_once(folder, write):
                 shutil.rmtree(left, ignore_errors=True)
         if folder.is_dir():
             return
-        part = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
+        temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
         try:
-            part.mkdir()
-            write(part)
-            os.replace(part, folder)
+            temporary.mkdir()
+            write(temporary)
+            os.replace(temporary, folder)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)

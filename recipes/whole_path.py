@@ -1,4 +1,4 @@
-"""The whole path on the built-in set, from images to a TFLite file: `python recipes/reid.py` without arguments."""
+"""What `python recipes/reid.py` does without arguments: the whole path from images to a TFLite file."""
 
 import subprocess
 import sys
@@ -15,15 +15,15 @@ from keras_osnet.export import run_tflite, to_tflite
 SCRIPT = Path(__file__).resolve().parents[1] / "tflite" / "run.py"
 
 
-def show(train, runs):
-    """Trains on the built-in set, scores, exports, compares the exported file, writes the report, ranks a gallery.
+def show(train, run):
+    """Trains, scores, exports, compares the exported file, writes a report, ranks a gallery.
 
     Args:
-        train: function of a run that returns its work dir and its test side.
-        runs: name -> run.
+        train: function of a `Run` that returns its work dir and its test side.
+        run: `Run` of a built-in set.
     """
     began = time.perf_counter()
-    work_dir, splits = train(runs["synthetic"])
+    work_dir, splits = train(run)
     network = keras.models.load_model(work_dir / "model.keras")
     paths, gallery = [r.path for r in splits.query], [r.path for r in splits.gallery]
     extractor = FeatureExtractor(network)

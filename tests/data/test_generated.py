@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_osnet.data.once import make_once
+from keras_osnet.data.generated import make_folder
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests" / "programs" / "make_a_folder.py"
@@ -39,7 +39,7 @@ def test_what_a_killed_process_left_is_removed_and_the_folder_is_made(tmp_path):
     killed.communicate()
     (left,) = folders_in(tmp_path)
     assert left.startswith(".set-")
-    make_once(tmp_path / "set", lambda folder: (folder / "file").touch())
+    make_folder(tmp_path / "set", lambda folder: (folder / "file").touch())
     assert folders_in(tmp_path) == ["set"]
     assert [path.name for path in (tmp_path / "set").iterdir()] == ["file"]
 
@@ -48,9 +48,9 @@ def test_the_leftovers_of_other_folders_whose_names_begin_alike_stay(tmp_path):
     others = {".set-two", f".set-two-{16 * 'a'}", f".set-{15 * 'a'}", f".set [1]-{16 * 'a'}"}
     for name in (*others, f".set-{16 * 'a'}"):
         (tmp_path / name).mkdir()
-    make_once(tmp_path / "set", lambda folder: None)
+    make_folder(tmp_path / "set", lambda folder: None)
     assert set(folders_in(tmp_path)) == {"set", *others}
-    make_once(tmp_path / "set [1]", lambda folder: None)
+    make_folder(tmp_path / "set [1]", lambda folder: None)
     assert f".set [1]-{16 * 'a'}" not in folders_in(tmp_path)
 
 
@@ -61,8 +61,8 @@ def test_what_fails_leaves_nothing_and_can_be_repeated(tmp_path, problem):
         raise problem
 
     with pytest.raises(problem):
-        make_once(tmp_path / "set", write)
+        make_folder(tmp_path / "set", write)
     assert folders_in(tmp_path) == []
-    make_once(tmp_path / "set", lambda folder: None)
-    make_once(tmp_path / "set", write)  # is there
+    make_folder(tmp_path / "set", lambda folder: None)
+    make_folder(tmp_path / "set", write)  # it exists
     assert folders_in(tmp_path) == ["set"]
