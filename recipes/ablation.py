@@ -1,13 +1,13 @@
-"""Which parts of OSNet matter: the paper's Table 5 (variants) and Table 6 (widths and resolutions).
+"""Ablation: the paper's Table 5 (variants) and Table 6 (widths and resolutions).
 
     python recipes/ablation.py --data-dir D                              Table 5, every variant, on Market-1501
     python recipes/ablation.py --data-dir D --sweep width,resolution --row market1501_finetune \\
         --weights 'osnet_x{width}_imagenet.pth' --work-dir runs/table6       Table 6
     python recipes/ablation.py --data-dir D --width 0.25 --resolution 0.25 --identities 200 --epochs 20 \\
-        --milestones 12 17 --seeds 3                                     smaller, with spread
+        --milestones 12 17 --seeds 3                                     smaller, with standard deviations
 
-Every network is trained by `recipes/reid.py train` in a work dir of its own. Finished runs are not repeated: the same
-command resumes after an interruption. Results: recipes/README.md.
+`recipes/reid.py train` trains every network in its own work dir. Finished runs are not repeated: the same command
+resumes after an interruption. Results: recipes/README.md.
 """
 
 import os
@@ -50,42 +50,42 @@ TABLE_6 = {
     (0.5, 0.25): (85.4, 66.0), (0.25, 0.75): (91.6, 76.1), (0.25, 0.5): (88.7, 71.8), (0.25, 0.25): (79.1, 56.0),
 }  # fmt: skip
 
-PIN = getattr(os, "sched_setaffinity", None)  # not on macOS: there the jobs share all cores
-NO_SETTINGS = ("data_dir", "work_dir", "seeds", "jobs")  # they change no score
+PIN = getattr(os, "sched_setaffinity", None)  # macOS has none: there the jobs share all cores
+NO_SETTINGS = ("data_dir", "work_dir", "seeds", "jobs")  # fields that do not identify an ablation
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """What all networks share; the rest is as the row has it."""
+    """Options of all networks. All other settings are those of the row."""
 
     data_dir: Path
     """Folder that holds the dataset's official folder."""
     sweep: Literal["variant", "width,resolution"] = "variant"
-    """variant: Table 5; width,resolution: Table 6."""
+    """variant: Table 5. width,resolution: Table 6."""
     row: str = "market1501"
-    """Of recipes/reid.py."""
+    """Row of recipes/reid.py."""
     width: float = 1.0
     resolution: float = 1.0
     weights: str = ""
-    """Start from this file or preset; {width} becomes 1_0, 0_75, 0_5 or 0_25. Default: random weights."""
+    """File or preset to start from. {width} is replaced by 1_0, 0_75, 0_5 or 0_25. Default: random weights."""
     epochs: int | None = None
-    """Default, as of milestones and learning rate: the row's."""
+    """Default of epochs, milestones and learning rate: the row's."""
     milestones: tuple[int, ...] | None = None
     batch_size: int = 64
     learning_rate: float | None = None
     crop: float = 0.0
     """Probability of a random crop."""
     identities: int = 0
-    """Train on the first so many identities only. 0: all."""
+    """Train on this many identities only, the first ones. 0: all."""
     seeds: int = 1
-    """Runs of each network."""
+    """Number of runs of each network."""
     jobs: int = 1
-    """Networks trained at a time, each on its own part of the cores."""
+    """Number of networks trained at a time, each on its own part of the cores."""
     work_dir: Path = Path("runs/ablation")
 
 
 def networks(settings):
-    """Returns name -> options of recipes/reid.py, and the paper's scores."""
+    """Returns a dict of name to (options of recipes/reid.py, the paper's scores)."""
     if settings.row not in reid.ROWS:
         raise ValueError(f"`row` must be one of {', '.join(reid.ROWS)}. Received: row={settings.row}")
     found = _of_table(settings)
@@ -95,7 +95,7 @@ def networks(settings):
         files = sorted({options["weights"] for options, _ in found.values()})
         missing = [file for file in files if file not in PRESETS and not Path(file).is_file()]
         if missing:
-            raise ValueError(f"`weights` must name a file for every width. There is no {', '.join(missing)}")
+            raise ValueError(f"`weights` must name an existing file for every width. There is no {', '.join(missing)}")
     return found
 
 
@@ -142,10 +142,12 @@ def command_of(settings, options, seed, work_dir):
 def child_processes():
     """Yields a function that runs a command on some cores, in any thread. An error or a signal stops all commands.
 
-    A training that is stopped writes its checkpoint first.
+    Stopped trainings write a checkpoint first.
     """
     processes, lock, stopping = set(), Lock(), False
-    own = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL]  # not Ctrl-C's, nor ignored ones
+    own = [
+        number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL
+    ]  # neither Ctrl-C nor ignored ones
 
     def run(command, cores):
         pin = partial(PIN, 0, cores) if PIN else None
@@ -168,7 +170,7 @@ def child_processes():
         with lock:
             stopping = True
             for process in processes:
-                process.terminate()  # it does nothing to those that have ended
+                process.terminate()  # no effect on ended processes
         raise
     finally:
         for number in own:
@@ -176,7 +178,7 @@ def child_processes():
 
 
 def reason_of(errors):
-    """Returns the error of a recipe in what it writes to standard error, or the last line."""
+    """Returns the error of a recipe in its standard error, or the last line."""
     _, found, error = f"\n{errors}".rpartition("\nerror: ")
     return error.strip() if found else error.strip().rpartition("\n")[2]
 
@@ -213,7 +215,7 @@ def train_all(settings, rows):
         finally:
             free.put(part)
 
-    # Seed by seed, so that an interrupted table has all networks with fewer seeds.
+    # Seed by seed: an interrupted table has all networks, with fewer seeds.
     tasks = [(row, seed) for seed, row in product(range(settings.seeds), rows.items())]
     folder = claimed(settings.work_dir, identity, tf.distribute.get_strategy())
     with folder, ThreadPoolExecutor(settings.jobs) as pool, child_processes() as run:
@@ -222,14 +224,14 @@ def train_all(settings, rows):
 
 
 def cost_of(options):
-    """Returns the milliseconds for an image on this machine, and `Complexity`."""
+    """Returns the milliseconds of an image on this machine, and `Complexity`."""
     size = (round(256 * options["resolution"]), round(128 * options["resolution"]), 3)
     network = OSNet(options["width"], options["variant"], size)
     return milliseconds(network), complexity(network)
 
 
 def markdown(rows, scores):
-    """Returns the table, with means and standard deviations over the seeds."""
+    """Returns the table with means and standard deviations over the seeds."""
     lines = [
         "| network | parameters | mult-adds | ms per image | R1 | mAP | the paper |",
         "|---|---|---|---|---|---|---|",
@@ -250,7 +252,7 @@ def markdown(rows, scores):
 
 
 def disagreements(rows, scores):
-    """Returns the pairs that the mean mAP orders otherwise than the paper does, the largest difference first."""
+    """Returns the pairs of networks whose order by mean mAP differs from the paper's, the largest difference first."""
     found = []
     means, papers = scores.mean(axis=1)[:, 1], [paper for _, paper in rows.values()]
     deviations = scores.std(axis=1, ddof=1)[:, 1] if scores.shape[1] > 1 else np.zeros(len(scores))
@@ -268,7 +270,7 @@ def ablate(settings):
     scores = train_all(settings, rows)
     print(f"\n{markdown(rows, scores)}")
     if settings.sweep != "variant" and not settings.weights:
-        print("\nTrained from scratch; the paper's networks of this table are fine-tuned.")
+        print("\nTrained from scratch. The paper's networks of this table are fine-tuned.")
     against = disagreements(rows, scores)
     print("\nAgainst the paper's order:" if against else "\nIn the paper's order.")
     for line in against:

@@ -225,7 +225,7 @@ def extract(weights: str, images: Path, output: Path, resolution: float = 1.0, f
         weights: as for evaluate.
         images: folder; folders below it count too.
         output: .npz file.
-        resolution: of 256 x 128, where the weights do not say.
+        resolution: of 256 x 128, for weights without a size.
         flip: average the features of each image and its mirror image.
     """
     if output.suffix != ".npz" or not output.parent.is_dir():
@@ -250,7 +250,7 @@ def search(
         gallery: folder; folders below it count too.
         k: number of images to print.
         metric: distance between features.
-        resolution: of 256 x 128, where the weights do not say.
+        resolution: of 256 x 128, for weights without a size.
     """
     paths = list_images(gallery)
     extractor = FeatureExtractor(load_network(weights, resolution=resolution)[0])

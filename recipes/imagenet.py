@@ -26,8 +26,8 @@ from keras_osnet.inference import Predictor
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
+from keras_osnet.training.replicas import worker_of
 from keras_osnet.training.settings import Numerics, Optimization
-from keras_osnet.training.strategies import worker_of
 from keras_osnet.weights import load_network
 
 

@@ -233,10 +233,10 @@ class Evaluation(Scoring):
     work_dir: Path | None = None
     """Folder for metrics.json and model.keras. Default: one below runs/ for these settings."""
     width: float | None = None
-    """Default, also of variant: as the weights say."""
+    """Default of width and variant: those of the weights."""
     variant: str | None = None
     resolution: float = 1.0
-    """Of 256 x 128, where the weights do not say."""
+    """Of 256 x 128, for weights without a size."""
     targets: str = ""
     """More datasets to score on, a,b,c."""
 
@@ -270,14 +270,14 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
 
 
 def check(dataset: tyro.conf.Positional[str], data_dir: Path, split: int = 0):
-    """Counts identities, cameras and images beside the paper's Table 2, opens every file, lists what is wrong.
+    """Counts identities, cameras and images beside the paper's Table 2, reads every file, and lists errors.
 
-    The exit status is 1 if something is wrong.
+    The exit status is 1 if there are errors.
 
     Args:
         dataset: row of keras_osnet.DATASETS.
         data_dir: folder that holds the dataset's official folder.
-        split: which one, of a dataset that has several.
+        split: index of the split, for datasets that have several.
     """
     report = check_splits(load(dataset, data_dir, split), DATASETS[dataset])
     print(report)

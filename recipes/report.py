@@ -1,10 +1,10 @@
-"""Shows what a network does on a test set: one HTML page, and the same figures as PNG files.
+"""A report about a network on a test side: an HTML page, and its figures as PNG files.
 
     python recipes/report.py --weights FILE --dataset ROW --data-dir D
     python recipes/report.py --weights FILE --dataset ROW --data-dir D --compare FILE      activation maps side by side
 
-The page holds hard triplets, rankings to filter, activation maps, gates, a map of the features, curves and numbers
-(paper, Figures 1, 5, 6 and 7). It is a single file that loads nothing from elsewhere. Times: recipes/README.md.
+The page shows hard triplets, rankings, activation maps, gates, a map of the features, curves and scores (paper, Figures
+1, 5, 6 and 7). It is a single file that loads nothing else. Times: recipes/README.md.
 """
 
 import os
@@ -28,32 +28,32 @@ from keras_osnet.weights import load_network, locate
 
 @dataclass(frozen=True)
 class Report:
-    """What to show."""
+    """Options of the report."""
 
     weights: Path
-    """A preset, file, work dir or address (docs/weights.md). Training curves come from the metrics.jsonl beside it."""
+    """A preset, file, work dir or address (docs/weights.md). A metrics.jsonl beside it has the training curves."""
     dataset: str
     """Row of keras_osnet.DATASETS."""
     data_dir: Path
     """Folder that holds the dataset's official folder."""
     work_dir: Path | None = None
-    """Where report.html and the folder report go. Default: runs/report-DATASET."""
+    """Folder for report.html and the folder report. Default: runs/report-DATASET."""
     compare: Path | None = None
-    """Weights of a second network, for its activation maps: one of a single scale, for example."""
+    """Weights of a second network for its activation maps, for example one of a single scale."""
     split: int = 0
-    """Which one, of a dataset that has several."""
+    """Index of the split, for datasets that have several."""
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """Distance between features."""
     resolution: float = 1.0
-    """Of 256 x 128, if the weights do not tell."""
+    """Of 256 x 128, for weights without a size."""
     layer: str = "conv5"
-    """Whose activations are shown."""
+    """Layer of the activation maps."""
     block: str | None = None
-    """Whose gates are clustered, conv4_2 for example. Default: the last."""
+    """Block whose gates are clustered, for example conv4_2. Default: the last."""
 
 
 def attributes_of(network, splits):
-    """Names, probabilities and labels of the queries, if the network recognises what the dataset labels."""
+    """Returns names, probabilities and labels of the queries, or None without attributes."""
     if not attribute_heads(network) or not splits.attribute_names:
         return None
     recogniser = AttributeRecogniser(network)
@@ -67,7 +67,7 @@ def attributes_of(network, splits):
 
 
 def names_of(networks, paths):
-    """The networks' names; where two are equal, with the end of the path that tells them apart."""
+    """Returns the names of the networks. Equal names get the part of the path that differs."""
     names = [network.name for network in networks]
     if len(set(names)) == len(names):
         return names

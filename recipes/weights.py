@@ -1,12 +1,12 @@
 """Trained weights by name.
 
-    python recipes/weights.py list [WORD]                     the table of presets, or its rows that hold a word
-    python recipes/weights.py info NAME                       all that is known of one
+    python recipes/weights.py list [WORD]                     the table of presets, or its rows with a word
+    python recipes/weights.py info NAME                       all facts about a preset
     python recipes/weights.py download NAME [NAME ...]        into the cache folder, without loading them
     python recipes/weights.py score NAME --dataset market1501 --data-dir D      writes a folder with a model card
 
-NAME may also be a file, a folder, https://... or hf://user/repository[/file]. $KERAS_OSNET_CACHE moves the cache,
-$KERAS_OSNET_MIRROR puts an address before all others.
+NAME may also be a file, a folder, https://... or hf://user/repository[/file]. The environment variable
+KERAS_OSNET_CACHE names the cache folder, KERAS_OSNET_MIRROR an address that is tried before all others.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ def list_(word: tyro.conf.Positional[str] = ""):
     """Prints the presets.
 
     Args:
-        word: print only rows that hold it, as "market1501" or "osnet_ain".
+        word: part of the name or training set, such as "market1501" or "osnet_ain".
     """
     rows = [row for row in PRESETS.values() if word in f"{row.name} {row.title}"]
     if not rows:
@@ -40,7 +40,7 @@ def scores_of(card):
 
 
 def info(name: tyro.conf.Positional[str]):
-    """Prints all that is known of weights. A preset is not downloaded.
+    """Prints all facts about weights. A preset is not downloaded.
 
     Args:
         name: preset, file, folder or address.
@@ -84,7 +84,7 @@ def score(
         name: preset, file, folder or address.
         dataset: row of keras_osnet.DATASETS.
         data_dir: folder that holds the dataset's official folder.
-        output: the folder. Default runs/NAME.
+        output: folder to write. Default: runs/NAME.
         metric: distance between features.
     """
 

@@ -12,8 +12,7 @@ import tensorflow as tf
 from keras_osnet.files import read_json, write_json
 from keras_osnet.preprocessing import MEAN, STD
 from keras_osnet.training.checkpoints import save_model
-from keras_osnet.training.replicas import gathered
-from keras_osnet.training.strategies import is_chief
+from keras_osnet.training.replicas import gathered, is_chief
 
 
 class Progress(keras.callbacks.Callback):

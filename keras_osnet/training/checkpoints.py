@@ -13,8 +13,7 @@ import tensorflow as tf
 from numpy.lib import format as npy
 
 from keras_osnet.files import writing_atomically
-from keras_osnet.training.replicas import gathered
-from keras_osnet.training.strategies import is_chief
+from keras_osnet.training.replicas import gathered, is_chief
 
 # Sums over the finished steps of the current epoch.
 SUMS = ("loss", "accuracy", "images", "seconds", "waiting")

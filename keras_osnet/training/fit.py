@@ -13,9 +13,9 @@ from keras_osnet.training.callbacks import KeepBest, progress_callbacks
 from keras_osnet.training.checkpoints import save_model
 from keras_osnet.training.execution import set_up, synchronize_norms
 from keras_osnet.training.loop import train
+from keras_osnet.training.replicas import is_chief
 from keras_osnet.training.report import write_run_report
 from keras_osnet.training.step import check_loss, correct_class
-from keras_osnet.training.strategies import is_chief
 from keras_osnet.training.work_dir import claimed
 
 

@@ -14,11 +14,11 @@ from keras_osnet.files import read_history, write_atomically
 from keras_osnet.layers import BatchNorm
 from keras_osnet.training.checkpoints import SUMS, Checkpoint, Position
 from keras_osnet.training.execution import batch_norms
-from keras_osnet.training.replicas import gathered
+from keras_osnet.training.replicas import gathered, is_chief, worker_of
 from keras_osnet.training.settings import Execution, Numerics
 from keras_osnet.training.signals import Stopped, stop_requests
 from keras_osnet.training.step import correct_class, quick_start, train_step_function
-from keras_osnet.training.strategies import is_chief, missing_workers_named, worker_of
+from keras_osnet.training.strategies import missing_workers_named
 
 CHECKPOINT, HISTORY = "checkpoint.npz", "metrics.jsonl"
 LINE = {"epoch", "images_per_second", "seconds"}  # keys that every line of the history has

@@ -1,9 +1,22 @@
-"""Values and inference on all replicas of all workers."""
+"""Workers and their replicas: which one this process is, and values and inference on all of them."""
 
 import numpy as np
 import tensorflow as tf
 
-from keras_osnet.training.strategies import worker_of
+
+def worker_of(strategy):
+    """Returns (index, count) of this process among the workers. Worker 0 is the chief."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return 0, 1
+    resolver = strategy.cluster_resolver
+    jobs = resolver.cluster_spec().as_dict()
+    before = len(jobs.get("chief", ())) if resolver.task_type == "worker" else 0
+    return before + resolver.task_id, sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
+
+
+def is_chief(strategy):
+    """Returns whether this process is the chief, which writes all files."""
+    return worker_of(strategy)[0] == 0
 
 
 def own_slice(strategy, count):

@@ -11,7 +11,7 @@ from statistics import median
 import tensorflow as tf
 
 from keras_osnet.files import write_json, writing_atomically
-from keras_osnet.training.strategies import is_chief
+from keras_osnet.training.replicas import is_chief
 from keras_osnet.training.work_dir import about
 
 

@@ -40,21 +40,6 @@ def make_strategy(name="auto", replicas=0, *, wait=600.0):
     return STRATEGIES[name](replicas, wait)
 
 
-def worker_of(strategy):
-    """Returns (index, count) of this process among the workers. Worker 0 is the chief."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return 0, 1
-    resolver = strategy.cluster_resolver
-    jobs = resolver.cluster_spec().as_dict()
-    before = len(jobs.get("chief", ())) if resolver.task_type == "worker" else 0
-    return before + resolver.task_id, sum(len(jobs.get(job, ())) for job in ("chief", "worker"))
-
-
-def is_chief(strategy):
-    """Returns whether this process is the chief, which writes all files."""
-    return worker_of(strategy)[0] == 0
-
-
 @contextmanager
 def missing_workers_named():
     """Turns TensorFlow's errors about a worker that is gone into a ConnectionError that names it."""

@@ -16,9 +16,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from keras_osnet.files import read_json, write_json
-from keras_osnet.training.replicas import gathered
+from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.settings import Execution
-from keras_osnet.training.strategies import is_chief
 
 CONFIG, HOLDER, LOCK = "config.json", ".running.json", ".running.lock"
 # The fields of `Execution` do not identify a run. Old files of config.json hold them among the settings.
@@ -86,7 +85,6 @@ def claimed(work_dir, settings, strategy):
     before = set() if new else set(os.listdir(work_dir))
     lock, refused = FileLock(work_dir / LOCK, thread_local=False), False
     failed = True
-    check_settings(work_dir, settings)
     if chief:
         work_dir.mkdir(parents=True, exist_ok=True)
         try:
@@ -95,8 +93,8 @@ def claimed(work_dir, settings, strategy):
             refused = True
     try:
         _agree(work_dir, settings, strategy, refused)
+        check_settings(work_dir, settings)
         if chief:
-            check_settings(work_dir, settings)  # again: another run may have ended since
             command = " ".join(["python", *sys.argv])
             process = {"host": socket.gethostname(), "process": os.getpid(), "since": time.strftime("%F %T")}
             write_json(work_dir / HOLDER, process | {"command": command})

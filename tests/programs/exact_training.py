@@ -23,9 +23,9 @@ from keras_osnet.optimizers import SGD
 from keras_osnet.training.callbacks import progress_callbacks
 from keras_osnet.training.execution import set_up, synchronize_norms
 from keras_osnet.training.loop import train
+from keras_osnet.training.replicas import worker_of
 from keras_osnet.training.report import write_run_report
 from keras_osnet.training.settings import Execution, Numerics
-from keras_osnet.training.strategies import worker_of
 from keras_osnet.training.work_dir import claimed
 
 work_dir, mode, epochs, output = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])

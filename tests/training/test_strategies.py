@@ -9,7 +9,8 @@ import time
 import pytest
 import tensorflow as tf
 
-from keras_osnet.training.strategies import cluster, make_strategy, meet, worker_of
+from keras_osnet.training.replicas import worker_of
+from keras_osnet.training.strategies import cluster, make_strategy, meet
 
 
 def text(index=0, kind="worker", **jobs):
