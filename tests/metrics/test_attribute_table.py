@@ -10,16 +10,16 @@ from keras_osnet.metrics import attribute_table, choose_thresholds
 NAMES = ("hat", "bag", "skirt", "logo")
 
 
-def some(seed, pictures=37):
+def some(seed, images=37):
     """Probabilities with ties; the third attribute is nobody's, the fourth everybody's."""
     rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, (pictures, 4))
+    labels = rng.integers(0, 2, (images, 4))
     labels[:, 2], labels[:, 3] = 0, 1
-    return (rng.integers(0, 9, (pictures, 4)) / 8).astype("float32"), labels
+    return (rng.integers(0, 9, (images, 4)) / 8).astype("float32"), labels
 
 
 def average_precision(scores, actual):
-    """Mean, over the pictures that have it, of the share of such among all that are at least as probable."""
+    """Mean, over the images that have it, of the share of such among all that are at least as probable."""
     shares = []
     for own in (s for s, has in zip(scores, actual, strict=True) if has):
         above = [has for s, has in zip(scores, actual, strict=True) if s >= own]
@@ -60,7 +60,7 @@ def balanced(scores, actual, threshold):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_threshold_is_better_than_the_chosen_one(seed):
-    probabilities, labels = some(seed, pictures=23)
+    probabilities, labels = some(seed, images=23)
     chosen = choose_thresholds(probabilities, labels)
     assert chosen.shape == (4,)
     assert chosen[2] == chosen[3] == 0.5  # nothing to choose by

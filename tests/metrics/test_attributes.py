@@ -12,7 +12,7 @@ FIELDS = ("mA", "accuracy", "precision", "recall", "f1")
 
 
 def oracle(probabilities, labels, thresholds):
-    """Every ratio from counts, one picture and one attribute at a time; 0 / 0 of a picture is 0."""
+    """Every ratio from counts, one image and one attribute at a time; 0 / 0 of a image is 0."""
     guesses = [[p >= t for p, t in zip(row, thresholds, strict=True)] for row in probabilities.tolist()]
     labels = [[bool(v) for v in row] for row in labels]
     per_attribute = []
@@ -41,9 +41,9 @@ def oracle(probabilities, labels, thresholds):
     return scores, per_attribute, empty
 
 
-def draw(pictures=37, attributes=5, rate=0.2, seed=0):
+def draw(images=37, attributes=5, rate=0.2, seed=0):
     rng = np.random.default_rng(seed)
-    labels = (rng.random((pictures, attributes)) < rate).astype(np.uint8)
+    labels = (rng.random((images, attributes)) < rate).astype(np.uint8)
     # Eighths, so that many probabilities stand exactly on a threshold.
     return np.clip(rng.integers(0, 9, labels.shape) / 8 * (0.5 + labels), 0, 1).astype(np.float32), labels
 

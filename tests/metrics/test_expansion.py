@@ -17,22 +17,22 @@ def dot(x, y):
 
 
 def oracle(queries, gallery, k, alpha, metric):
-    """One query and one picture at a time, in double precision."""
+    """One query and one image at a time, in double precision."""
     result = []
     for query in queries.astype(float).tolist():
-        pictures = gallery.astype(float).tolist()
-        cosines = [dot(query, g) / (math.hypot(*query) * math.hypot(*g)) for g in pictures]
+        images = gallery.astype(float).tolist()
+        cosines = [dot(query, g) / (math.hypot(*query) * math.hypot(*g)) for g in images]
         if metric == "cosine":
             query = [v / math.hypot(*query) for v in query]
-            pictures = [[v / math.hypot(*g) for v in g] for g in pictures]
+            images = [[v / math.hypot(*g) for v in g] for g in images]
             distances = [-c for c in cosines]
         else:
-            distances = [math.dist(query, g) for g in pictures]
-        nearest = sorted(range(len(pictures)), key=lambda i, d=distances: (d[i], i))[:k]
+            distances = [math.dist(query, g) for g in images]
+        nearest = sorted(range(len(images)), key=lambda i, d=distances: (d[i], i))[:k]
         total, weight = list(query), 1.0
         for i in nearest:
             share = max(cosines[i], 0.0) ** alpha
-            total, weight = [t + share * v for t, v in zip(total, pictures[i], strict=True)], weight + share
+            total, weight = [t + share * v for t, v in zip(total, images[i], strict=True)], weight + share
         length = math.hypot(*total) if metric == "cosine" else weight
         result.append([t / length for t in total])
     return result
@@ -72,7 +72,7 @@ def test_worked_example_gives_the_numbers_of_the_definition():
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_equally_near_pictures_are_taken_in_gallery_order(metric):
-    # Four pictures at the same distance and cosine from the query, along other axes; 2 of them fit.
+    # Four images at the same distance and cosine from the query, along other axes; 2 of them fit.
     queries, gallery = np.float32([[2, 0, 0, 0, 0]]), np.eye(5, dtype=np.float32)[1:] + np.float32([2, 0, 0, 0, 0])
     got = expand_queries(queries, gallery, k=2, metric=metric)
     assert got[0, 1] == pytest.approx(got[0, 2])

@@ -13,9 +13,9 @@ from keras_osnet.metrics.blocks import BLOCK, CHUNK
 
 def oracle(queries, gallery, k1, k2, share):
     """The equations, with Python's sets and double precision, one pair at a time."""
-    pictures = [[float(v) for v in row] for row in [*queries, *gallery]]
-    every = range(len(pictures))
-    squared = [[sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) ** 2 for y in pictures] for x in pictures]
+    images = [[float(v) for v in row] for row in [*queries, *gallery]]
+    every = range(len(images))
+    squared = [[sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) ** 2 for y in images] for x in images]
     distance = [[value / (max(row) or 1) for value in row] for row in squared]
     order = [sorted(every, key=lambda g, p=p: (g != p, distance[p][g], g)) for p in every]
 
@@ -41,7 +41,7 @@ def oracle(queries, gallery, k1, k2, share):
     result = []
     for q in range(len(queries)):
         result.append([])
-        for g in range(len(queries), len(pictures)):
+        for g in range(len(queries), len(images)):
             pairs = list(zip(means[q], means[g], strict=True))
             jaccard = 1 - sum(min(pair) for pair in pairs) / sum(max(pair) for pair in pairs)
             result[-1].append((1 - share) * jaccard + share * distance[q][g])
@@ -58,7 +58,7 @@ def clustered(queries, gallery, features, identities, seed=0):
 
 
 def tied(queries, gallery, seed):
-    """Small integers, so that distances are exact, many of them tie, and pictures occur twice."""
+    """Small integers, so that distances are exact, many of them tie, and images occur twice."""
     rng = np.random.default_rng(seed)
     return tuple(rng.integers(-1, 2, (count, 3)).astype(np.float32) for count in (queries, gallery))
 

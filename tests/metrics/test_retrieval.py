@@ -23,7 +23,7 @@ def oracle_distance(metric, x, y):
 
 
 def oracle(case, metric, max_rank):
-    """CMC, mean INP and the AP of every query (None: skipped), one query and one picture at a time."""
+    """CMC, mean INP and the AP of every query (None: skipped), one query and one image at a time."""
     precisions, penalties, firsts = [], [], []
     gallery = list(zip(case["gallery_features"], case["gallery_ids"], case["gallery_cameras"], strict=True))
     for x, identity, camera in zip(case["query_features"], case["query_ids"], case["query_cameras"], strict=True):
@@ -107,7 +107,7 @@ def test_stored_reference_scores_are_met(metric):
 
 
 def hand_case():
-    # Distances 0, 1, 4, 9, 16, 25. Picture 0 goes (same identity, same camera), which leaves
+    # Distances 0, 1, 4, 9, 16, 25. Image 0 goes (same identity, same camera), which leaves
     # other, match, other, match, other: ranks 2 and 4.
     return {
         "query_features": [[0.0, 0.0]],
@@ -143,7 +143,7 @@ def test_rank_outside_the_curve_is_refused():
 def test_all_distances_equal_leaves_the_gallery_in_its_order():
     case = hand_case() | {"gallery_features": np.ones((6, 2))}
     scores = evaluate_retrieval(**case, max_rank=3)
-    assert scores.cmc.tolist() == [0.0, 1.0, 1.0]  # pictures 1..5 stay, matches are 2 and 4
+    assert scores.cmc.tolist() == [0.0, 1.0, 1.0]  # images 1..5 stay, matches are 2 and 4
     assert scores.mINP == pytest.approx(2 / 4)
 
 
@@ -203,7 +203,7 @@ def test_cuhk03_is_exact_where_every_identity_has_one_picture():
 
 
 def test_cuhk03_draws_one_picture_per_identity_with_equal_chances():
-    # At 1, 3 and 5 the query's matches, at 2, 4, 4 one other identity, at 0 a removed picture. The other's draw is 2
+    # At 1, 3 and 5 the query's matches, at 2, 4, 4 one other identity, at 0 a removed image. The other's draw is 2
     # with chance 1/3: first rank is 1 with chance 1/3 + 1/3 * 2/3 + 0 = 5/9, else 2.
     queries = 600
     case = {"query_features": np.zeros((queries, 1)), "query_ids": [7] * queries, "query_cameras": [0] * queries}
@@ -372,7 +372,7 @@ def test_distances_are_ranked_as_the_loop_ranks_them_and_left_as_they_are(metric
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda d: np.where(d == d.max(), np.nan, d), "`distances` must be finite"),
         (lambda d: d[0], "`distances` must be a .* matrix"),
@@ -381,8 +381,8 @@ def test_distances_are_ranked_as_the_loop_ranks_them_and_left_as_they_are(metric
         (lambda d: d[:, 1:], "`gallery_ids` must have one entry per row of `distances.T`"),
     ],
 )
-def test_distances_that_are_no_distances_are_refused(change, told):
+def test_distances_that_are_no_distances_are_refused(change, message):
     case = clustered_case()
     distances = np.random.default_rng(0).random((len(case["query_ids"]), len(case["gallery_ids"])))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         evaluate_distances(change(distances), *labels_of(case))

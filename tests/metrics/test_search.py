@@ -1,4 +1,4 @@
-"""The nearest pictures against Python's sort of slow distances; with FAISS, and with a stand-in where it is absent."""
+"""The nearest images against Python's sort of slow distances; with FAISS, and with a stand-in where it is absent."""
 
 import math
 import sys
@@ -32,7 +32,7 @@ def random_case(seed=0, kind=np.float32):
 
 
 def tied_case(metric, seed):
-    """Exact distances, many of them equal, in every row: also that of the k-th picture and the next."""
+    """Exact distances, many of them equal, in every row: also that of the k-th image and the next."""
     rng = np.random.default_rng(seed)
     draw = {"euclidean": lambda n: rng.integers(0, 3, (n, 2)), "cosine": lambda n: rng.choice([-1, 1], (n, 4))}[metric]
     return draw(QUERIES).astype(np.float32), draw(GALLERY).astype(np.float32)
@@ -135,7 +135,7 @@ def test_auto_does_without_faiss_for_galleries_of_any_size(monkeypatch):
 
 
 def stand_in(calls):
-    """As much of FAISS as is called, answering the last k pictures whatever the query."""
+    """As much of FAISS as is called, answering the last k images whatever the query."""
 
     def knn(queries, gallery, k, metric):
         calls.append((queries, gallery, metric))

@@ -99,7 +99,7 @@ def test_real_valued_features_match_slow_loops(metric):
 
 
 def hand_case():
-    # Distances 0, 1, 4, 3, 2, 5 and 3. Picture 0 goes (same identity, same camera). Genuine: 1, 3, 5; impostors: 4, 2
+    # Distances 0, 1, 4, 3, 2, 5 and 3. Image 0 goes (same identity, same camera). Genuine: 1, 3, 5; impostors: 4, 2
     # and the 3 that ties with a genuine one.
     return {
         "query_features": [[0.0, 0.0]],
@@ -123,7 +123,7 @@ def test_worked_example_gives_the_numbers_of_the_definition():
 
 
 def test_a_rate_that_is_a_count_of_impostors_is_met_by_that_count():
-    # One query on a line, 100 impostors at 1 .. 100, and a genuine picture right behind each of them.
+    # One query on a line, 100 impostors at 1 .. 100, and a genuine image right behind each of them.
     case = {"query_features": [[0.0]], "query_ids": [1], "query_cameras": [0]}
     case["gallery_features"] = np.append(np.arange(1, 101), np.arange(1, 101) + 0.5)[:, None]
     case |= {"gallery_ids": np.repeat([2, 1], 100), "gallery_cameras": np.ones(200, int)}

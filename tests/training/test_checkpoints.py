@@ -67,9 +67,9 @@ def refused(work_dir, message, model=None, **options):
 )
 def test_the_checkpoint_of_another_network_is_refused(resumable, other, optimizer, named):
     message = "`work_dir` must not hold the checkpoint of another network"
-    told = refused(resumable, message, small(**other), optimizer=optimizer(0.01))
-    assert str(resumable / "checkpoint.npz") in told
-    assert named in told
+    message = refused(resumable, message, small(**other), optimizer=optimizer(0.01))
+    assert str(resumable / "checkpoint.npz") in message
+    assert named in message
 
 
 def test_the_checkpoint_of_a_run_on_more_or_fewer_images_is_refused(resumable):
