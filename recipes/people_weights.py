@@ -181,7 +181,7 @@ def run(options):
 
 
 def main():
-    app.main(lambda: lambda: run(tyro.cli(Options, description=__doc__)))
+    app.execute(lambda: lambda: run(tyro.cli(Options, description=__doc__)))
 
 
 if __name__ == "__main__":
