@@ -74,8 +74,6 @@ ROWS = {
     # The built-in set: a narrow network, few epochs.
     "shapes": Settings(dataset="shapes", width=0.125, depths=(1, 1, 1), epochs=6, milestones=(4,), warmup_epochs=1),
 }
-
-
 RUNS = app.runs(ROWS, built_in={"shapes"})
 
 

@@ -52,8 +52,6 @@ class Settings(Numerics, Optimization):
 
 
 ROWS = {"imagenet": Settings(), "imagenet_x0_25": Settings(width=0.25)}
-
-
 RUNS = app.runs(ROWS, evaluate_every=10)
 
 

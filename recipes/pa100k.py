@@ -70,8 +70,6 @@ ROWS = {
         val_identities=30,
     ),
 }  # fmt: skip
-
-
 RUNS = app.runs(ROWS, built_in={"synthetic"})
 
 
