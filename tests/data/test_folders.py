@@ -289,7 +289,7 @@ CSV_ERRORS = {
     ),
     "everybody under one camera": (
         "path,identity,camera\n" + "".join(f"{i}.jpg,p{i // 2},c{i // 2}\n" for i in range(8)),
-        "under another camera where cameras are known", "0 queries, 0 gallery images",
+        "under another camera if cameras are known", "0 queries, 0 gallery images",
     ),
     "queries whose matches are under their own camera": (
         "path,identity,camera,split\n0.jpg,a,c,query\n1.jpg,a,c,gallery\n2.jpg,b,d,gallery\n", "1 queries, 2 gallery i"

@@ -141,11 +141,11 @@ def make_checkpoint(folder):
 def read_checkpoint(path):
     import tensorflow as tf
 
-    from keras_osnet.training.checkpoints import restore_checkpoint
+    from keras_osnet.training.checkpoints import Checkpoint
     from tests.training.small import STEPS
 
     model, optimizer = trained()
-    return restore_checkpoint(path, model, optimizer, tf.distribute.get_strategy(), 1, STEPS)
+    return Checkpoint(path, model, optimizer, tf.distribute.get_strategy(), STEPS).restore(epochs=1)
 
 
 @cache

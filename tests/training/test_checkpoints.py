@@ -93,7 +93,7 @@ DAMAGES = {
     "NaN in a weight": (changed(KERNEL, to_nan), "1 arrays that are not finite"),
     "NaN in the sums": (changed("sums", to_nan), "1 arrays that are not finite"),
     "a negative epoch": (changed("epoch", lambda _: np.array(-5)), "epoch -5"),
-    "more epochs than the run": (changed("epoch", lambda _: np.array(10**6)), "`epochs` must count the 1000000 epochs"),
+    "more epochs than the run": (changed("epoch", lambda _: np.array(10**6)), "`epochs` must be at least the 1000000"),
     "a step beyond the epoch": (changed("step", lambda _: np.array(10**6)), "step 1000000"),
     "a negative step": (changed("step", lambda _: np.array(-1)), "step -1"),
     "an epoch of NaN": (changed("epoch", lambda _: np.array(np.nan)), "epoch float64"),

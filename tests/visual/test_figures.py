@@ -326,7 +326,7 @@ ONE, TWO = images(1), images(2)
         (lambda: figures.activations_figure(ONE, np.ones((2, 4, 3))), r"`maps` .* shape \(1, any, any\)"),
         (lambda: figures.activations_figure(ONE, np.ones((1, 4, 3)), np.ones((4, 3))), r"`other` must be"),
         (lambda: figures.gates_figure([ONE], clusters()), r"`images` must have 2 entries\. Received: 1"),
-        (lambda: figures.exponents_figure({}), r"`fractions` must be of one number of streams"),
+        (lambda: figures.exponents_figure({}), r"`fractions` must have the same number of streams"),
         (lambda: figures.exponents_figure({"a": [1.0], "b": [0.5, 0.5]}), r"Received: \[1, 2\]"),
         (lambda: figures.feature_map_figure(np.ones((3, 2)), [1, 2]), r"`labels` .* of shape \(3\)"),
         (lambda: figures.attributes_figure(ONE, ["a"], [[0.5, 0.5]], [[1]]), r"`probabilities` .* \(1, 1\)"),

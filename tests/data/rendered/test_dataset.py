@@ -120,7 +120,7 @@ def test_the_row_people_loads_the_folder_with_attributes(tmp_path):
 
 def test_a_set_that_was_interrupted_is_refused(tmp_path):
     write_set(tmp_path, complete=False)
-    with pytest.raises(ValueError, match=r"must be complete\. Run the command that began it again"):
+    with pytest.raises(ValueError, match=r"must be complete\. Run the same command again"):
         load("people", tmp_path)
 
 
