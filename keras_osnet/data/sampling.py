@@ -58,7 +58,7 @@ def _identities_per_batch(batch_size, k, people):
     identities = batch_size // k
     if not 2 <= identities <= people:
         raise ValueError(
-            f"`batch_size` must hold 2 to {people} identities, all that there are, of {k} images each. "
+            f"`batch_size` must hold 2 to {people} identities (all of them) of {k} images each. "
             f"Received: batch_size={batch_size}, which holds {identities}"
         )
     return identities

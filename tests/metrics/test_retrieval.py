@@ -329,7 +329,7 @@ def test_the_same_text_in_two_unicode_forms_is_one_identity():
 
 def test_the_largest_unsigned_identity_is_not_minus_one():
     case = hand_case() | {"query_ids": np.array([2**64 - 1], np.uint64), "gallery_ids": [-1, 8, -1, 0, -1, 8]}
-    with pytest.raises(ValueError, match="of which 0 have their id in the gallery"):
+    with pytest.raises(ValueError, match="0 of them have their id in the gallery"):
         evaluate_retrieval(**case)
 
 

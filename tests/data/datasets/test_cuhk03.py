@@ -246,8 +246,8 @@ def with_names(variables, names):
 SPOILT_LISTS = {
     "a_list_missing": (lambda v: v.pop("gallery_idx"), "Received: a file without gallery_idx"),
     "words_for_numbers": (lambda v: v.update(train_idx="one"), r"labels 24, train_idx 1"),
-    "a_number_too_high": (lambda v: v["query_idx"].__setitem__(0, 25), "lists of numbers from 1 to that of names"),
-    "a_number_too_low": (lambda v: v["query_idx"].__setitem__(0, 0), "lists of numbers from 1 to that of names"),
+    "a_number_too_high": (lambda v: v["query_idx"].__setitem__(0, 25), "lists of numbers from 1 to their count"),
+    "a_number_too_low": (lambda v: v["query_idx"].__setitem__(0, 0), "lists of numbers from 1 to their count"),
     "a_label_too_few": (lambda v: v.update(labels=v["labels"][1:]), "Received: 24 names, labels 23"),
     "one_person_in_both": (lambda v: v["gallery_idx"].__setitem__(0, 6), "Received: 5, 1 of them not: 2"),
     "names_not_official": (

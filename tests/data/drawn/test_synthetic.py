@@ -113,7 +113,7 @@ def test_a_missing_image_is_named(tmp_path):
 
 
 def test_leftovers_of_a_killed_rendering_are_removed(root, tmp_path):
-    (tmp_path / ".synthetic-pedestrians-0123" / "train").mkdir(parents=True)
+    (tmp_path / ".synthetic-pedestrians-0123456789abcdef" / "train").mkdir(parents=True)
     assert len(load(tmp_path, SMALL).train) == len(load(root, SMALL).train)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["synthetic-pedestrians"]
 
