@@ -153,7 +153,7 @@ def test_layers_made_after_set_up_compute_in_its_precision_and_keep_float32_weig
 
 @pytest.mark.parametrize(("changed", "batch_size", "message"), [
     ({"accumulate": 0}, 4, "`accumulate` must be at least 1"),
-    ({"accumulate": 3}, 4, "`batch_size` must be a positive multiple of 3.*taken in 3 pieces.*batch_size=4"),
+    ({"accumulate": 3}, 4, "`batch_size` must be a positive multiple of 3.*accumulate=3.*batch_size=4"),
     ({"replicas": 3}, 4, "`batch_size` must be a positive multiple of 3: 3 replicas.*batch_size=4"),
     ({}, 0, "`batch_size` must be a positive multiple of 1.*batch_size=0"),
     ({"ema": 1.0}, 4, "`ema` must be at least 0 and less than 1"),
