@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import socket
@@ -40,8 +41,12 @@ def check_settings(work_dir, settings):
         settings: dict of plain values that identify the run.
 
     Raises:
-        ValueError: if config.json in the folder has other settings, or is not the config.json of a run.
+        ValueError: if config.json in the folder has other settings, or is not the config.json of a run; or if a setting
+            is NaN or infinite.
     """
+    for name, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"`{name}` must be finite. Received: {name}={value}")
     path, settings = Path(work_dir) / CONFIG, json.loads(json.dumps(settings))
     if not path.exists():
         return

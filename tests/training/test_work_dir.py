@@ -71,6 +71,13 @@ def test_a_damaged_config_is_refused_by_its_name(tmp_path, damaged):
         check_settings(tmp_path, SETTINGS)
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_setting_that_is_not_finite_is_refused_by_its_name_and_leaves_no_folder(tmp_path, value):
+    with pytest.raises(ValueError, match="`margin` must be finite. Received: margin="):
+        claim(tmp_path / "run", {"margin": value})
+    assert not (tmp_path / "run").exists()
+
+
 EXECUTION = {
     **{"strategy": "mirrored", "replicas": 8, "jit": True, "checkpoint_minutes": 1.0, "cache": True},
     **{"evaluate_every": 3, "tensorboard": True, "profile": True},
