@@ -73,7 +73,7 @@ def test_a_damaged_config_is_refused_by_its_name(tmp_path, damaged):
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
 def test_a_setting_that_is_not_finite_is_refused_by_its_name_and_leaves_no_folder(tmp_path, value):
-    with pytest.raises(ValueError, match="`margin` must be finite. Received: margin="):
+    with pytest.raises(ValueError, match=r"`margin` must be finite\. Received: margin="):
         claim(tmp_path / "run", {"margin": value})
     assert not (tmp_path / "run").exists()
 
