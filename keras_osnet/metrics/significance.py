@@ -1,4 +1,4 @@
-"""How sure a score is, and whether two networks differ: resampling of queries or of the people in them."""
+"""Confidence intervals of scores, and tests of differences, by resampling of queries or identities."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Estimate:
     Attributes:
         value: the mean.
         low, high: ends of the interval.
-        level: how often such an interval covers the mean of the population, 0..1.
+        level: confidence level of the interval, 0..1.
     """
 
     value: float
@@ -33,7 +33,7 @@ class Comparison:
 
     Attributes:
         difference: `Estimate` of mean(first) - mean(second).
-        p_value: how often a difference at least as large comes about if it is chance which network is which, 0..1.
+        p_value: probability, 0..1, of a difference at least as large if the scores of each query are swapped at random.
     """
 
     difference: Estimate
@@ -42,16 +42,12 @@ class Comparison:
 
 def query_scores(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
                  metric="euclidean"):  # fmt: skip
-    """The scores of each query, whose means are mAP and Rank-1 of `evaluate_retrieval`.
+    """Computes the scores of each query, whose means are mAP and Rank-1 of `evaluate_retrieval`.
 
-    Args:
-        All as for `evaluate_retrieval`.
+    Arguments and errors are as for `evaluate_retrieval`.
 
     Returns:
-        average_precision, rank1: (queries,) float64, NaN for queries without a match under another camera.
-
-    Raises:
-        ValueError: as `evaluate_retrieval`.
+        (average_precision, rank1): (queries,) float64 each, NaN for queries without a match under another camera.
     """
     sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
     precisions, ranks = zip(*(block.scores() for block in pair_blocks(*sides, metric=metric)), strict=True)
@@ -60,15 +56,15 @@ def query_scores(query_features, query_ids, query_cameras, gallery_features, gal
 
 
 def bootstrap(values, *, groups=None, level=0.95, resamples=RESAMPLES, seed=0):
-    """The mean of scores with a percentile bootstrap interval.
+    """Computes the mean of scores with a percentile bootstrap interval.
 
     Args:
-        values: (queries,) scores; NaN ones are left out.
-        groups: (queries,) identities. They are drawn with all their queries, which are no independent samples. Default:
+        values: (queries,) scores. NaN is left out.
+        groups: (queries,) identities. An identity is drawn with all its queries, which are not independent. Default:
             each query alone.
-        level: of the interval, 0..1.
-        resamples: how often is drawn. Default 10,000.
-        seed: of the draws.
+        level: confidence level of the interval, 0..1.
+        resamples: number of resamples. Default 10,000.
+        seed: seed of the resamples.
 
     Returns:
         `Estimate`.
@@ -87,10 +83,10 @@ def bootstrap(values, *, groups=None, level=0.95, resamples=RESAMPLES, seed=0):
 
 
 def compare(first, second, *, groups=None, level=0.95, resamples=RESAMPLES, seed=0):
-    """Whether two networks differ on the same queries: a paired permutation test.
+    """Tests whether two networks differ on the same queries, by a paired permutation test.
 
-    Under the null hypothesis the two scores of a group may be swapped. The p-value is the fraction of random swaps, the
-    observed one among them, whose difference of means is at least as large as the observed one.
+    Under the null hypothesis the two scores of a group may be swapped. The p-value is the fraction of random swaps,
+    with the observed scores as one of them, whose difference of means is at least as large as the observed one.
 
     Args:
         first, second: (queries,) scores of two networks; queries that are NaN in one are left out.
