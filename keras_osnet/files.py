@@ -77,6 +77,18 @@ def require_writable(path):
         raise OSError(f"{path} cannot be written ({error}).") from error
 
 
+def refuse_foreign(path, mark):
+    """Refuses to replace a file of somebody else: one that is there and has no `mark` (bytes) in its first 64 kB.
+
+    Raises:
+        ValueError: if it is somebody else's.
+    """
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            if mark not in file.read(2**16):
+                raise ValueError(f"{path} must be new, or written by this command before. It was left as it is.")
+
+
 def write_json(path, value):
     """Writes plain values as JSON, indented, atomically.
 

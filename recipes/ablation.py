@@ -33,7 +33,7 @@ import tensorflow as tf
 import tyro
 
 from keras_osnet import PRESETS, VARIANTS, OSNet, complexity
-from keras_osnet.files import read_json
+from keras_osnet.files import read_json, reading
 from keras_osnet.inference.scores import milliseconds
 from keras_osnet.training.signals import SIGNALS, Stopped
 from keras_osnet.training.work_dir import claimed
@@ -191,8 +191,9 @@ def train_one(settings, name, options, seed, run):
         process, _, errors = run(command_of(settings, options, seed, work_dir))
         if process.returncode:
             raise ValueError(f"{name}, seed {seed}: {reason_of(errors) or f'exit status {process.returncode}'}")
-    metrics = read_json(work_dir / "metrics.json")
-    r1, m_ap = (100 * metrics[score] for score in ("rank1", "mAP"))
+    with reading(work_dir / "metrics.json", "the scores of a finished run"):
+        metrics = read_json(work_dir / "metrics.json")
+        r1, m_ap = (100 * float(metrics[score]) for score in ("rank1", "mAP"))
     print(f"{name} seed {seed}: R1 {r1:.2f} mAP {m_ap:.2f} in {time.perf_counter() - began:.0f} s", flush=True)
     return r1, m_ap
 

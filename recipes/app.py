@@ -11,16 +11,29 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import hashlib
 import json
+import math
 import sys
 import tempfile
+import zipfile
 from contextlib import contextmanager
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, is_dataclass, make_dataclass
 from functools import partial, wraps
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import tyro
+
+
+def _report(kind, error, trace):
+    """Ctrl-C while the modules are imported, which takes seconds, is one line too."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("Interrupted.", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _report
 
 
 @contextmanager
@@ -50,7 +63,7 @@ with _without_notices():
 from keras_osnet.data import pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.listing import list_images
-from keras_osnet.files import writing_atomically
+from keras_osnet.files import require_writable, writing_atomically
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.metrics.search import search as nearest
 from keras_osnet.training.settings import Execution, Numerics, Optimization
@@ -90,7 +103,7 @@ class PersonSettings(Numerics, Optimization, Augmentation):
     resolution: float = 1.0
     """Resolution multiplier gamma, of 256 x 128."""
     weights: str | None = None
-    """Weights to start from: a preset, training set, file, folder or address (docs/weights.md). None: random ones."""
+    """To start from: a preset, training set, file, folder or address (docs/weights.md). Fine-tuning needs them."""
     batch_size: int = 64
     """Global, over all replicas."""
     seed: int = 0
@@ -170,8 +183,27 @@ def parse_verbs(verbs, description):
 
 
 def _deferred(function):
-    """Returns a function with the same signature that returns the call without making it."""
-    return wraps(function)(lambda *args, **kwargs: partial(function, *args, **kwargs))
+    """Returns a function with the same signature that returns the call without making it.
+
+    It raises a ValueError if an argument is NaN or infinite: no option may be.
+    """
+
+    @wraps(function)
+    def prepared(*args, **kwargs):
+        _check_finite([*enumerate(args), *kwargs.items()])
+        return partial(function, *args, **kwargs)
+
+    return prepared
+
+
+def _check_finite(arguments):
+    for name, value in arguments:
+        if is_dataclass(value):
+            _check_finite(vars(value).items())
+        elif isinstance(value, tuple):
+            _check_finite((name, each) for each in value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"`{name}` must be a finite number. Received: {name}={value}")
 
 
 def execute(parse):
@@ -194,6 +226,8 @@ def execute(parse):
         sys.exit(RESTART)
     except ERRORS as error:
         sys.exit(f"error: {error or type(error).__name__}")
+    except tf.errors.OpError as error:  # out of memory, above all
+        sys.exit(f"error: {error.message.splitlines()[0]}")
 
 
 @contextmanager
@@ -230,6 +264,9 @@ def extract(weights: str, images: Path, output: Path, resolution: float = 1.0, f
     """
     if output.suffix != ".npz" or not output.parent.is_dir():
         raise ValueError(f"`output` must be an .npz file in a folder that exists. Received: {output}")
+    require_writable(output)
+    if output.exists() and not _holds_features(output):
+        raise ValueError(f"`output` must be new, or a file that `extract` wrote. Received: {output}")
     paths = list_images(images)
     extractor = FeatureExtractor(load_network(weights, resolution=resolution)[0], flip=flip)
     bar = keras.utils.Progbar(len(paths), unit_name="batch", verbose=int(sys.stdout.isatty()))
@@ -237,6 +274,14 @@ def extract(weights: str, images: Path, output: Path, resolution: float = 1.0, f
     with writing_atomically(output) as file:
         np.savez(file, paths=np.array([str(path) for path in paths]), features=features)
     print(f"{output}: {features.shape[0]} features of length {features.shape[1]}")
+
+
+def _holds_features(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return set(archive.namelist()) == {"paths.npy", "features.npy"}
+    except zipfile.BadZipFile:
+        return False
 
 
 def search(

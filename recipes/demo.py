@@ -18,6 +18,7 @@ import sys
 import time
 import webbrowser
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +46,8 @@ TOP, EXAMPLES, SAMPLE = 10, 24, 32
 SMALL, SHOWN, LARGE = 192, 460, 1024
 # Limits of a dropped file: then no format takes 300 MB of memory or seconds.
 BYTES, PIXELS = 2**25, 2**24
-CONNECTIONS = 32
+# Connections, files in memory at a time, and seconds for one to arrive.
+CONNECTIONS, FILES, SECONDS = 32, 3, 3
 SECURITY = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; connect-src 'self'; "
@@ -190,7 +192,8 @@ def application(network, gallery, port):
     from starlette.responses import FileResponse, JSONResponse
     from starlette.routing import Route
 
-    order, lock = np.random.default_rng(0).permutation(len(gallery.paths)), asyncio.Lock()
+    order = np.random.default_rng(0).permutation(len(gallery.paths))
+    lock, receiving = asyncio.Lock(), asyncio.Semaphore(FILES)
 
     async def one_at_a_time(function, *arguments):  # memory for the images of one request
         async with lock:
@@ -218,18 +221,24 @@ def application(network, gallery, port):
         row = request.path_params["row"] % len(order)
         return await one_at_a_time(ranking, lambda: images.read(gallery.paths[row], longest=LARGE), row)
 
-    async def rank_dropped(request):
+    async def body_of(request):
         content = bytearray()
-        try:
-            async for chunk in request.stream():
-                content += chunk
-                if len(content) > BYTES:
-                    raise HTTPException(413, f"the file is larger than {BYTES:,} bytes")
-        except ClientDisconnect:
-            return JSONResponse(None)  # nobody receives it
-        return await one_at_a_time(
-            ranking, lambda: images.decode(bytes(content), "the file", longest=LARGE, pixels=PIXELS)
-        )
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > BYTES:
+                raise HTTPException(413, f"the file is larger than {BYTES:,} bytes")
+        return bytes(content)
+
+    async def rank_dropped(request):
+        async with receiving:
+            try:
+                content = await asyncio.wait_for(body_of(request), SECONDS)
+            except TimeoutError as error:
+                raise HTTPException(408, f"the file took more than {SECONDS} s to arrive") from error
+            except ClientDisconnect:
+                return JSONResponse(None)  # nobody receives it
+            read = partial(images.decode, content, "the file", longest=LARGE, pixels=PIXELS)
+            return await one_at_a_time(ranking, read)
 
     routes = [
         Route("/", page),

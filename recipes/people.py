@@ -86,6 +86,9 @@ def main():
         folder = make(
             command.settings, command.output, parts=command.parts, processes=command.processes, report=Progress()
         )
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on where it stopped.", file=sys.stderr)
+        sys.exit(130)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"people.py: {error}")
     print(f"{folder} is complete")

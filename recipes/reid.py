@@ -36,6 +36,7 @@ from keras_osnet.inference import scores
 from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_sides, score_sides
 from keras_osnet.losses.objective import CLASSIFIERS, with_objective
 from keras_osnet.models.baselines import BASELINES
+from keras_osnet.training.checkpoints import save_model
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.weights import load_network
@@ -174,6 +175,8 @@ def train(run):
 def training_of(run, records, sides):
     """Returns the training on `records`. `sides` are the test sides of each target."""
     settings = run.settings
+    if settings.identities < 0:
+        raise ValueError(f"`identities` must be 0 or more. Received: identities={settings.identities}")
     people = sorted({record.identity for record in records})[: settings.identities or None]
     index = {identity: i for i, identity in enumerate(people)}
     records = [record for record in records if record.identity in index]
@@ -261,7 +264,7 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
                 pairs = f"{verification.genuine:,} genuine pairs, {verification.impostors:,} impostors"
                 print(f"{pairs} of the first test side\n{scores.verification_table(verification)}")
                 verified[name] = scores.verification_rows(verification)
-        network.save(work_dir / "model.keras")
+        save_model(network, work_dir / "model.keras")
         more = {"rows": rows} if len(rows) > 1 or len(options.ways()) > 1 else {}
         more |= {"verification": verified} if verified else {}
         write_json(work_dir / "metrics.json", rows[options.dataset][options.name] | more)

@@ -103,5 +103,8 @@ def main(settings: Report):
 if __name__ == "__main__":
     try:
         main(tyro.cli(Report, description=__doc__))
-    except (ValueError, OSError) as error:
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError, ImportError) as error:
         sys.exit(f"error: {error}")

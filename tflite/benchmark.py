@@ -18,7 +18,7 @@ import sys
 import time
 from pathlib import Path
 
-from files import MOST_THREADS, replacing, whole  # beside this file
+from files import MOST_THREADS, refuse_foreign, replacing, whole  # beside this file
 
 SIZE = (128, 256)  # width, height of the image
 COLUMNS = {  # of the table: heading, how a value is printed
@@ -119,6 +119,8 @@ def main():
     for path in options.files:
         if not path.is_file():
             raise FileNotFoundError(f"There is no file {path}")
+    if options.json:
+        refuse_foreign(options.json, b'[\n  {\n    "file": ')
     if options.alone:
         print(json.dumps(measure(options.files[0], options.threads[0], options.runs)))
         return
@@ -132,5 +134,8 @@ def main():
 if __name__ == "__main__":
     try:
         main()
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

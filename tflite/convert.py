@@ -248,6 +248,9 @@ def main(options):
 if __name__ == "__main__":
     try:
         main(tyro.cli(Options, description=__doc__))
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
     # LiteRT raises a RuntimeError for a file that it cannot load.
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         sys.exit(f"error: {error}")

@@ -96,6 +96,16 @@ def _has_ended(process):
     return False
 
 
+def refuse_foreign(path, start):
+    """Raises a ValueError where no file can be, or where one is that does not begin with `start` (bytes)."""
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        raise ValueError(f"{path} must be a file in a folder that exists")
+    if path.is_file():
+        with open(path, "rb") as file:
+            if file.read(len(start)) != start:
+                raise ValueError(f"{path} must be new, or written by this command before. It was left as it is")
+
+
 def list_images(folder, suffixes):
     """The image files in a folder, by name, and its other entries. Hidden ones, as `._1.jpg` of macOS, are left out."""
     entries = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))

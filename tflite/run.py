@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from files import MOST_THREADS, list_images, replacing, whole  # beside this file
+from files import MOST_THREADS, list_images, refuse_foreign, replacing, whole  # beside this file
 from network import SUFFIXES, Network, read
 
 
@@ -83,7 +83,7 @@ def add(options):
     """Adds the images of a folder to the gallery: all of them, or none."""
     from gallery import Gallery, named_images
 
-    folder = existing(options.add, "folder")
+    folder, _ = existing(options.add, "folder"), existing(options.gallery.parent, "folder")
     if options.gallery.exists():
         load_gallery(options)  # refused before anything is computed, if it is of another model
     images, others = named_images(folder, SUFFIXES)
@@ -118,8 +118,10 @@ def check(options):
 def follow(options):
     """Prints who is in the boxes of a video, or writes it as CSV."""
     from boxes import read_boxes
-    from video import FrameImages, VideoFrames, identities, lines, write
+    from video import HEADING, FrameImages, VideoFrames, identities, lines, write
 
+    if options.output:
+        refuse_foreign(options.output, HEADING.encode())
     gallery, source = load_gallery(options), Path(options.video)
     boxes, skipped = read_boxes(existing(options.boxes))
     network = Network(options.model, options.threads)
@@ -211,5 +213,8 @@ def main():
 if __name__ == "__main__":
     try:
         main()
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
     except (ValueError, OSError, RuntimeError) as error:  # LiteRT raises the last
         sys.exit(f"error: {error}")

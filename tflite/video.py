@@ -10,6 +10,7 @@ from PIL import Image
 
 OVERLAP = 0.3  # intersection over union from which two boxes are one track
 PATIENCE = 10  # frames that a track survives unseen
+HEADING = "frame,track,left,top,right,bottom,name,cosine"  # of the CSV file
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def lines(seen):
 def write(file, seen):
     """Writes `Seen` rows as CSV, and returns how many."""
     table, count = csv.writer(file), 0
-    table.writerow(("frame", "track", "left", "top", "right", "bottom", "name", "cosine"))
+    table.writerow(HEADING.split(","))
     for one in seen:
         count += 1
         table.writerow((one.frame, one.track, *one.box, one.name, f"{one.cosine:.4f}"))

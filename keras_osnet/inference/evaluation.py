@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from keras_osnet.inference.scores import features_of_splits, mean, score_features, score_splits, verify
+from keras_osnet.metrics.reranking import check_reranking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +61,14 @@ def check_scoring(scoring, sides, name):
         name: of the dataset, for the error.
 
     Raises:
-        ValueError: if `expand` or `k1` exceeds the smallest gallery.
+        ValueError: if `expand` or `k1` exceeds the smallest gallery, or `k2` or `lambda_value` is out of range.
     """
     smallest = min(len(side.gallery) for side in sides)
     for option, k in (("expand", scoring.expand), ("k1", scoring.k1 * scoring.rerank)):
         if not 0 <= k <= smallest:
             raise ValueError(f"`{option}` must be 0 to {smallest}, the gallery of {name}. Received: {option}={k}")
+    if scoring.rerank:
+        check_reranking(scoring.k1, scoring.k2, scoring.lambda_value, smallest)
 
 
 def score_sides(features_of, sides, metric="euclidean", protocol="market1501"):

@@ -52,7 +52,7 @@ def rerank(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3):
         Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding (CVPR 2017), sections 3.2 to 3.5.
     """
     query_features, gallery_features = feature_matrices(query_features, gallery_features)
-    _check(k1, k2, lambda_value, len(gallery_features))
+    check_reranking(k1, k2, lambda_value, len(gallery_features))
     squares = [squared_norms("query_features", query_features), squared_norms("gallery_features", gallery_features)]
     squares, queries = np.concatenate(squares), len(query_features)
     features = np.concatenate([query_features, gallery_features])
@@ -68,7 +68,8 @@ def rerank(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3):
     return result
 
 
-def _check(k1, k2, lambda_value, gallery):
+def check_reranking(k1, k2, lambda_value, gallery):
+    """Raises a ValueError if a number is out of its range for so many gallery images."""
     check_count("k1", k1, gallery)
     check_count("k2", k2, k1, "k1")
     if isinstance(lambda_value, bool) or not 0 <= lambda_value <= 1:

@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from keras_osnet.complexity import complexity
-from keras_osnet.files import read_history, require_writable, write_atomically
+from keras_osnet.files import read_history, refuse_foreign, require_writable, write_atomically
 from keras_osnet.inference.activations import gated_blocks, map_output
 from keras_osnet.inference.features import FeatureExtractor
 from keras_osnet.inference.scores import features_of_splits, labels_of, milliseconds
@@ -24,6 +24,7 @@ from keras_osnet.report.plates import figures_of, save_figures, save_map
 from keras_osnet.report.summary import curves_of, texts_of
 
 PAGE, FOLDER = "report.html", "report"
+MARK = b">To the report</a>"  # near the start of every page
 
 
 def write_report(
@@ -70,7 +71,7 @@ def write_report(
         path of the page.
 
     Raises:
-        ValueError: if an argument is not as described, before anything is computed.
+        ValueError: if an argument is not as described, or report.html is somebody else's; before anything is computed.
         OSError: if the folder cannot be written, before anything is computed.
 
     Reference: paper, Figures 1, 5, 6 and 7.
@@ -83,6 +84,7 @@ def write_report(
     _check(splits, features, attributes, names, models, metric, protocol)
     _check_parts(networks, layer, block)
     require_writable(work_dir / PAGE)
+    refuse_foreign(work_dir / PAGE, MARK)
     require_writable(work_dir / FOLDER / "ranking.png")
     with timed("features"):
         tests = _test_set(splits, features_of_splits(extractor, splits) if features is None else features, metric)

@@ -91,6 +91,8 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
         raise ValueError(
             f"`batch_size` must not exceed the number of training images. Received: batch_size={settings.batch_size}"
         )
+    if settings.epochs < 0:
+        raise ValueError(f"`epochs` must be 0 or more. Received: epochs={settings.epochs}")
     strategy = set_up(settings, execution, settings.batch_size)
     metrics = []
     with claimed(work_dir, identity, strategy):

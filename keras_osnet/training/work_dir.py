@@ -21,6 +21,9 @@ from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.settings import Execution
 
 CONFIG, HOLDER, LOCK = "config.json", ".running.json", ".running.lock"
+# What a run writes after its config.json.
+RESULTS = ("checkpoint.npz", "metrics.jsonl", "model.keras", "metrics.json", "best.keras", "best.json", "report.json",
+           "training.png")  # fmt: skip
 # The fields of `Execution` do not identify a run. Old files of config.json hold them among the settings.
 IGNORED = {field.name for field in fields(Execution)}
 
@@ -41,14 +44,20 @@ def check_settings(work_dir, settings):
         settings: dict of plain values that identify the run.
 
     Raises:
-        ValueError: if config.json in the folder has other settings, or is not the config.json of a run; or if a setting
-            is NaN or infinite.
+        ValueError: if config.json in the folder has other settings, or is not the config.json of a run; if there is
+            none but files of the names that a run writes; or if a setting is NaN or infinite.
     """
     for name, value in settings.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"`{name}` must be finite. Received: {name}={value}")
     path, settings = Path(work_dir) / CONFIG, json.loads(json.dumps(settings))
     if not path.exists():
+        there = [name for name in RESULTS if os.path.lexists(path.with_name(name))]
+        if there:
+            raise ValueError(
+                "`work_dir` must be new or the folder of a run, whose results may be replaced. "
+                f"Received: {work_dir}, which has no {CONFIG} but holds {', '.join(there)}"
+            )
         return
     config = read_json(path)
     there = config.get("settings") if isinstance(config, dict) else None

@@ -298,6 +298,18 @@ CSV_ERRORS = {
 }  # fmt: skip
 
 
+CSV_ERRORS |= {
+    "one name in two forms of Unicode, on both sides": (
+        "path,identity,split\n0.jpg,Jos\u00e9,train\n1.jpg,a,train\n2.jpg,a,train\n3.jpg,Jose\u0301,query\n"
+        "4.jpg,Jos\u00e9,gallery\n",
+        "1 in both: Jos\u00e9, root=",
+    ),
+    **{f"a person called {missing}": (
+        f"path,identity\n0.jpg,a\n1.jpg,a\n2.jpg,{missing}\n", "which stand for missing values", "1 images of such: "
+    ) for missing in ("NaN", "nan", "None", "null", "NULL", "NA", "N/A", "<NA>", "NaT")},
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("case", CSV_ERRORS)
 def test_a_csv_that_cannot_be_used_says_why(tmp_path, case):
     text, *expected = CSV_ERRORS[case]
@@ -306,6 +318,25 @@ def test_a_csv_that_cannot_be_used_says_why(tmp_path, case):
     for part in expected:
         assert part in str(error.value)
     assert str(tmp_path) in str(error.value)
+
+
+def test_a_name_in_two_forms_of_unicode_is_one_person_and_one_camera(tmp_path):
+    lines = ["0.jpg,Jos\u00e9,Caf\u00e9", "1.jpg,Jose\u0301,Cafe\u0301", "2.jpg,b,door", "3.jpg,b,Cafe\u0301"]
+    splits = load_csv(rows(tmp_path, "path,identity,camera,split", [f"{line},train" for line in lines]))
+    assert {Path(r.path).name: (r.identity, r.camera) for r in everything(splits)} == {
+        "0.jpg": (1, 1), "1.jpg": (1, 1), "2.jpg": (2, 2), "3.jpg": (2, 1)
+    }  # fmt: skip
+    assert identity_names("csv", tmp_path) == {1: "Jos\u00e9", 2: "b"}
+
+
+def test_cameras_that_stand_for_missing_values_are_unknown_and_such_folders_are_no_people(tmp_path):
+    cameras = ("NaN", "None", "null", "N/A", "door", "")
+    lines = [f"{i}.jpg,{'ab'[i % 2]},{camera},train" for i, camera in enumerate(cameras)]
+    splits = load_csv(rows(tmp_path / "csv", "path,identity,camera,split", lines))
+    assert [r.camera for r in splits.train] == [None, None, None, None, 1, None]
+    touch(tmp_path / "folders", "a/1.jpg", "a/2.jpg", "nan/1.jpg")
+    with pytest.raises(ValueError, match=r"which stand for missing values\. Received: 1 images of such: .*nan/1\.jpg"):
+        load_folder(tmp_path / "folders")
 
 
 def test_of_no_csv_or_two_none_is_chosen(tmp_path):

@@ -219,6 +219,14 @@ def black_png(width, height):
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
+def animation(frames):
+    file = io.BytesIO()
+    first, *rest = [Image.new("RGB", (300, 600), (6 * i, 90, 200 - 5 * i)) for i in range(frames)]
+    first.save(file, "GIF", save_all=True, append_images=rest)
+    return file.getvalue()
+
+
+PART = b'--boundary\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\nx\r\n'
 UPLOADS = {
     "60,000 x 2": (lambda: black_png(60_000, 2), 422, "60,000 x 2 pixels"),
     "13,000 x 13,000": (lambda: black_png(13_000, 13_000), 422, "13,000 x 13,000 pixels"),
@@ -226,6 +234,9 @@ UPLOADS = {
     "a photograph of 12 megapixels": (lambda: file_of(4000, 3000, "JPEG", progressive=True, subsampling=0), 200, ""),
     "as many pixels as may be, with alpha": (lambda: file_of(4096, 4096, mode="RGBA", compress_level=1), 200, ""),
     "as many pixels as may be, in WebP": (lambda: file_of(4096, 4096, "WEBP", method=0), 200, ""),
+    "10,000 x 10": (lambda: file_of(10_000, 10), 200, ""),
+    "an animation": (lambda: animation(40), 200, ""),
+    "a form of thousands of parts": (lambda: PART * 20_000, 422, "cannot be read"),
     "empty": (lambda: b"", 422, "cannot be read"),
     "text": (lambda: b"holiday", 422, "cannot be read"),
     "cut short": (lambda: file_of(90, 60, "JPEG")[:500], 422, "cannot be read"),
@@ -253,6 +264,27 @@ def test_any_upload_is_answered_or_refused_within_5_seconds_and_300_megabytes(po
     if status == 200:
         assert len(json.loads(answer[2])["nearest"]) == 10
         assert len(answer[2]) < 500_000
+
+
+def test_files_that_come_at_once_are_held_in_memory_a_few_at_a_time(port):
+    body, statuses = bytes(2**25), []
+    if LINUX:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = memory("VmRSS")
+    threads = [threading.Thread(target=lambda: statuses.append(ask(port, "POST", "/rank", body)[0])) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [422] * 12
+    assert not LINUX or memory("VmHWM") - before < 300
+
+
+def test_a_file_that_does_not_arrive_is_refused_within_5_seconds(port):
+    began = time.perf_counter()
+    status, _, body = ask(port, "POST", "/rank", b"\xff\xd8", length=1000)
+    assert (status, body) == (408, b"the file took more than 3 s to arrive")
+    assert time.perf_counter() - began < 5
 
 
 def test_a_dropped_file_of_the_gallery_comes_first_and_a_chosen_one_is_left_out(prepared, port):

@@ -107,6 +107,26 @@ def test_evaluate_writes_what_it_scored_into_a_folder_for_these_weights(
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("option", ["--learning-rate nan", "--width inf", "--checkpoint-minutes nan", "--l2 -inf"])
+def test_an_option_that_is_no_finite_number_is_refused_by_its_name_before_anything_is_read(
+    run_script, name, tmp_path, option
+):
+    option, value = option.split()
+    field = option.removeprefix("--").replace("-", "_")
+    message = rf"^error: `{field}` must be a finite number\. Received: {field}={value}$"
+    with pytest.raises(SystemExit, match=message):
+        run_script(*command(name, tmp_path / "none", tmp_path / "run", f"{option}={value}"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_number_of_epochs_below_0_is_refused(trained, run_script, name, tmp_path):
+    with pytest.raises(SystemExit, match=r"^error: `epochs` must be 0 or more\. Received: epochs=-1$"):
+        run_script(*command(name, trained(name), tmp_path / "run", "--epochs", "-1"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("weights", ["no.keras", "damaged.keras"])
 def test_weights_that_cannot_be_read_are_an_error_in_one_line(trained, run_script, name, tmp_path, weights):
     (tmp_path / "damaged.keras").write_bytes(b"PK\x03\x04 no network")

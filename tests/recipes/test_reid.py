@@ -286,12 +286,21 @@ def test_extract_writes_the_features_of_a_folder(folder, reid, tmp_path):
         assert file["paths"].tolist() == sorted(str(path) for path in gallery.iterdir())
         expected = FeatureExtractor(str(weights))(file["paths"])
         np.testing.assert_allclose(file["features"], expected, rtol=1e-5, atol=1e-6)
+    reid("extract", "--weights", weights, "--images", gallery, "--output", tmp_path / "features.npz")  # its own again
 
 
 @pytest.mark.parametrize("output", ["features", "missing/features.npz"])
 def test_a_file_that_cannot_be_written_is_refused_before_the_features(tmp_path, reid, output):
     with pytest.raises(SystemExit, match=r"`output` must be an \.npz file in a folder that exists"):
         reid("extract", "--weights", "none.keras", "--images", tmp_path, "--output", tmp_path / output)
+
+
+def test_a_file_of_somebody_else_is_not_replaced_by_features(tmp_path, reid):
+    np.savez(tmp_path / "people.npz", names=["Ann"], features=np.ones((1, 8)))
+    before = (tmp_path / "people.npz").read_bytes()
+    with pytest.raises(SystemExit, match=r"`output` must be new, or a file that `extract` wrote. .*people\.npz"):
+        reid("extract", "--weights", "none.keras", "--images", tmp_path, "--output", tmp_path / "people.npz")
+    assert (tmp_path / "people.npz").read_bytes() == before
 
 
 def test_search_puts_the_person_of_that_colour_first(folder, reid, capsys):

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from tests.recipes.tiny import cifar10, command, read
 
@@ -95,7 +96,7 @@ def test_ctrl_c_outside_the_training_is_one_line_with_exit_status_130(script, ca
 
     script("recipes/cifar.py")
     with pytest.raises(SystemExit) as status:
-        sys.modules["app"].main(lambda: interrupted)
+        sys.modules["app"].execute(lambda: interrupted)
     assert status.value.code == 130
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -109,9 +110,18 @@ def test_a_worker_that_is_gone_is_one_line_with_an_exit_status_that_schedulers_r
 
     script("recipes/cifar.py")
     with pytest.raises(SystemExit) as status:
-        sys.modules["app"].main(lambda: fails)
+        sys.modules["app"].execute(lambda: fails)
     assert status.value.code == 138
     assert capsys.readouterr().err == "error: Another worker is gone\n"
+
+
+def test_an_error_of_tensorflow_such_as_too_little_memory_is_one_line(script):
+    def fails():
+        raise tf.errors.ResourceExhaustedError(None, None, "failed to allocate 9.31GiB\n\tat an op\n\tof a graph")
+
+    script("recipes/cifar.py")
+    with pytest.raises(SystemExit, match=r"^error: failed to allocate 9\.31GiB$"):
+        sys.modules["app"].execute(lambda: fails)
 
 
 @pytest.mark.parametrize("kind", [ValueError, OSError, FloatingPointError, ImportError, MemoryError])
@@ -121,4 +131,4 @@ def test_every_documented_error_is_one_line(script, kind):
 
     script("recipes/cifar.py")
     with pytest.raises(SystemExit, match=r"^error: the reason$"):
-        sys.modules["app"].main(lambda: fails)
+        sys.modules["app"].execute(lambda: fails)

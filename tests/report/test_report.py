@@ -249,6 +249,13 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_anything_is_computed
     assert not seconds
 
 
+def test_a_page_of_somebody_else_is_left_as_it_is(tmp_path, untrained):
+    (tmp_path / "report.html").write_text("<!doctype html><title>My thesis</title>")
+    with pytest.raises(ValueError, match=r"report\.html must be new, or written by this command before"):
+        write_report(tmp_path, untrained, too_little())
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["<!doctype html><title>My thesis</title>"]
+
+
 def test_networks_of_one_name_are_told_apart(tmp_path):
     splits = synthetic.load(tmp_path, synthetic.SyntheticSettings(train_identities=1, test_identities=2, distractors=0))
     tiny = [OSNet(0.0625, "osnet_t1", (32, 16, 3), depths=(1, 1, 1)) for _ in range(2)]

@@ -81,6 +81,10 @@ def test_every_file_is_measured_with_every_number_of_threads(tmp_path):
     done = benchmark(*files, "--threads", 1, 2, "--runs", 3, "--json", tmp_path / "out.json")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "out.json").read_text())
+    (tmp_path / "package.json").write_text("{}")
+    refused = benchmark(*files, "--json", tmp_path / "package.json")
+    assert "package.json must be new, or written by this command before" in refused.stderr
+    assert benchmark(files[0], "--runs", 1, "--json", tmp_path / "out.json").returncode == 0  # its own again
     assert [(row["file"], row["takes"], row["threads"], row["runs"], row["bytes"]) for row in rows] == [
         (str(path), takes, threads, 3, path.stat().st_size)
         for path, takes in zip(files, ("normalised", "normalised", "any size"), strict=True)

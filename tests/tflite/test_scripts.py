@@ -1,8 +1,10 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import files
@@ -169,6 +171,42 @@ def test_a_gallery_is_made_searched_checked_and_shortened(people, tmp_path):
     assert "3 features of 2 people" in rows[-1]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_ctrl_c_while_another_program_holds_the_gallery_is_one_line_and_loses_nothing(people, tmp_path):
+    path = tmp_path / "people.npz"
+    run(people / "both.tflite", "--gallery", path, "--add", people / "people")
+    before = path.read_bytes()
+    command = [sys.executable, SCRIPTS / "run.py", people / "both.tflite", "--gallery", path, "--remove", "Red"]
+    with files.locked(path), open(tmp_path / "errors", "w+b") as errors:
+        process = subprocess.Popen(command, stderr=errors)
+        while not waiting_for_a_lock(process):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    assert (tmp_path / "errors").read_text() == "Interrupted.\n"
+    assert path.read_bytes() == before
+
+
+def waiting_for_a_lock(process):
+    """Whether a process has the lock's file open, or has ended."""
+    assert process.poll() is None
+    opened = Path(f"/proc/{process.pid}/fd")
+    return any(os.readlink(file).endswith(".people.npz.lock") for file in opened.iterdir())
+
+
+@pytest.mark.parametrize("name", ["folder", "none/seen.csv", "none/people.npz"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_computed(people, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    video = "--gallery", people / "none.npz", "--video", people / "frames", "--boxes", people / "boxes.csv"
+    words = ("--gallery", tmp_path / name, "--add", people / "people") if "people" in name else (
+        *video, "--output", tmp_path / name)  # fmt: skip
+    done = script("run.py", people / "embed.tflite", *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.search(
+        r"^error: (There is no folder .*none|.*(folder|seen\.csv) must be a file in a folder)", done.stderr
+    )
+
+
 def test_a_gallery_of_a_file_of_normalised_images_knows_them_again(people, tmp_path):
     file, gallery = people / "model.tflite", ("--gallery", tmp_path / "people.npz")
     run(file, *gallery, "--add", people / "gallery")
@@ -249,6 +287,10 @@ def test_a_video_that_fails_writes_nothing(people, tmp_path):
     skipped = script("run.py", people / "embed.tflite", *video)
     assert (skipped.returncode, len(skipped.stdout.splitlines())) == (0, 2)
     assert "1 boxes skipped: 1 outside the frame" in skipped.stderr
+    (tmp_path / "mine.csv").write_text("my own table")
+    foreign = script("run.py", people / "embed.tflite", *video, "--output", tmp_path / "mine.csv")
+    assert (foreign.returncode, "mine.csv must be new, or written by this command" in foreign.stderr) == (1, True)
+    assert (tmp_path / "mine.csv").read_text() == "my own table"
     video = *video, "--outside", "refuse", "--output", tmp_path / "seen.csv"
     done = script("run.py", people / "embed.tflite", *video)
     assert (done.returncode, done.stdout) == (1, "")

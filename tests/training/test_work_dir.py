@@ -64,6 +64,16 @@ def test_the_config_of_another_program_is_refused(tmp_path, foreign):
         check_settings(tmp_path, SETTINGS)
 
 
+@pytest.mark.parametrize("name", ["model.keras", "metrics.json", "checkpoint.npz", "training.png"])
+def test_a_folder_with_files_of_somebody_else_under_names_of_a_run_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("years of work")
+    message = rf"whose results may be replaced. Received: {tmp_path}, which has no config\.json but holds {name}"
+    for refuse in (lambda: check_settings(tmp_path, SETTINGS), lambda: claim(tmp_path)):
+        with pytest.raises(ValueError, match=message):
+            refuse()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize("damaged", ["", '{"settings": {"wid', "[" * 100_000])
 def test_a_damaged_config_is_refused_by_its_name(tmp_path, damaged):
     written(tmp_path, damaged)
