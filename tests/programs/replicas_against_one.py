@@ -57,7 +57,8 @@ def run(work_dir, network, epochs, batches, rate, strategy=None, callbacks=(), l
     with (strategy or tf.distribute.get_strategy()).scope():
         model, optimizer = network(), SGD(rate, momentum=0.9, l2=5e-4, nesterov=True)
     history = train(
-        model, batches, loss=loss or LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=epochs,
+        model, lambda first_step: batches(first_step), loss=loss or LabelSmoothedCrossEntropy(0.1),
+        optimizer=optimizer, epochs=epochs,
         steps_per_epoch=3, work_dir=f"{folder}/{work_dir}", strategy=strategy, callbacks=callbacks,
     )  # fmt: skip
     timed = ("seconds", "images_per_second", "waiting")
@@ -173,7 +174,7 @@ def both(name, way, data=data):
             model, optimizer = plain(), make()
         before = state_of(model)
         train(
-            model, data.repeat().skip, loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=2,
+            model, lambda first_step: data.repeat().skip(first_step), loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=2,
             steps_per_epoch=3, work_dir=f"{folder}/{name} {len(ends)}", strategy=chosen, numerics=numerics,
             execution=execution,
         )  # fmt: skip
