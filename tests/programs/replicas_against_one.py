@@ -174,7 +174,8 @@ def both(name, way, data=data):
             model, optimizer = plain(), make()
         before = state_of(model)
         train(
-            model, lambda first_step: data.repeat().skip(first_step), loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=2,
+            model, lambda first_step: data.repeat().skip(first_step), loss=LabelSmoothedCrossEntropy(0.1),
+            optimizer=optimizer, epochs=2,
             steps_per_epoch=3, work_dir=f"{folder}/{name} {len(ends)}", strategy=chosen, numerics=numerics,
             execution=execution,
         )  # fmt: skip
