@@ -131,6 +131,32 @@ def roc_figure(scores, *, far=1e-3):
     return sheet
 
 
+def comparison_figure(rows, *, x="milliseconds an image"):
+    """Draws scores of networks over their time or size, with intervals.
+
+    Args:
+        rows: dict of name -> (x, `Estimate` of a fraction).
+        x: what x is.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+
+    Raises:
+        ValueError: if there is no row.
+    """
+    if not rows:
+        raise ValueError("`rows` must not be empty.")
+    sheet = Sheet(*SHEET)
+    axes = sheet.plot(*PLOT, title="mAP and what it costs", x=x, y="mAP, %")
+    for number, (name, (place, found)) in enumerate(rows.items()):
+        ends = [[100 * (found.value - found.low)], [100 * (found.high - found.value)]]
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
+        axes.errorbar(place, 100 * found.value, ends, fmt=marker, color=colour, capsize=3, label=name)
+    axes.set_xlim(0, 1.1 * max(place for place, _ in rows.values()))
+    legend_of(axes, TEXT, loc="best")
+    return sheet
+
+
 def distances_figure(pairs, threshold=None):
     """Draws histograms of the distances of matches and impostors.
 

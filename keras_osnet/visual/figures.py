@@ -10,6 +10,7 @@ import numpy as np
 from keras_osnet.visual.bars import attributes_figure, exponents_figure, gates_figure
 from keras_osnet.visual.curves import (
     cmc_figure,
+    comparison_figure,
     distances_figure,
     feature_map_figure,
     roc_figure,
@@ -35,6 +36,7 @@ __all__ = [
     "activations_figure",
     "attributes_figure",
     "cmc_figure",
+    "comparison_figure",
     "distances_figure",
     "exponents_figure",
     "feature_map_figure",

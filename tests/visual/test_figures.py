@@ -14,7 +14,7 @@ from matplotlib.image import BboxImage
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from keras_osnet.metrics import verification_scores
+from keras_osnet.metrics import Estimate, verification_scores
 from keras_osnet.visual import GateClusters, PairDistances, figures, overlay
 from keras_osnet.visual.marks import MARKS, QUERY, RIGHT, WRONG
 from keras_osnet.visual.style import THEME
@@ -205,6 +205,13 @@ def test_cmc_curves_are_in_per_cent_from_rank_one_and_named_with_it():
     assert axes.lines[0].get_linestyle() != axes.lines[1].get_linestyle()
 
 
+def test_networks_are_compared_by_points_with_intervals_in_per_cent():
+    (axes,) = figures.comparison_figure({"a": (3.0, Estimate(0.5, 0.4, 0.7, 0.95))}).axes
+    assert axes.lines[0].get_xydata().tolist() == [[3, 50]]
+    (segment,) = axes.collections[0].get_segments()
+    assert segment.tolist() == pytest.approx(np.array([[3, 40], [3, 70]]))
+
+
 def two_people():
     """Distances 1 and 3 to matches, 2 and 4 to impostors."""
     query, gallery = np.array([[0.0], [10.0]]), np.array([[1.0], [8.0], [13.0], [4.0]])
@@ -260,8 +267,10 @@ def test_one_panel_of_training_is_drawn_alone():
     assert [line.get_xydata().tolist() for line in axes.lines] == [[[1, 25], [2, 50]]]
 
 
+FOUND = Estimate(0.5, 0.4, 0.7, 0.95)
 CURVES = {
     "cmc": lambda: figures.cmc_figure({"ours": np.linspace(0.5, 1, 50)}),
+    "comparison": lambda: figures.comparison_figure({name: (2.0 * i, FOUND) for i, name in enumerate("ab", 1)}),
     "roc": lambda: figures.roc_figure(two_people(), far=0.25),
     "distances": lambda: figures.distances_figure(
         PairDistances(np.linspace(0, 3, 31), np.arange(30), np.arange(30)[::-1]), threshold=1.25
@@ -331,6 +340,7 @@ ONE, TWO = images(1), images(2)
         (lambda: figures.feature_map_figure(np.ones((3, 2)), [1, 2]), r"`labels` .* of shape \(3\)"),
         (lambda: figures.attributes_figure(ONE, ["a"], [[0.5, 0.5]], [[1]]), r"`probabilities` .* \(1, 1\)"),
         (lambda: figures.cmc_figure({}), r"`curves` must not be empty"),
+        (lambda: figures.comparison_figure({}), r"`rows` must not be empty"),
         (lambda: figures.cmc_figure({"a": []}), r"`curves\['a'\]` must be"),
         (lambda: figures.roc_figure(two_people(), far=0), r"`far` must be positive"),
         (lambda: figures.training_figure([]), r"`lines` must be one or more dicts .* Received: 0"),
