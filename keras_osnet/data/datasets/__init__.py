@@ -16,6 +16,7 @@ from keras_osnet.data.datasets import (
     msmt17,
     pa100k,
     people,
+    veri776,
     viper,
 )
 from keras_osnet.data.drawn import shapes, synthetic
@@ -74,10 +75,14 @@ DATASETS = {
         protocol="cuhk03",
     ),
     "dukemtmcreid": Dataset(dukemtmcreid.load, dukemtmcreid.EXPECTED_TREE, (702, 702, 1110), (16522, 2228, 17661)),
+    "occluded_dukemtmc": Dataset(
+        dukemtmcreid.load_occluded, dukemtmcreid.OCCLUDED_TREE, (702, 519, 1110), (15618, 2210, 17661)
+    ),
     "msmt17": Dataset(msmt17.load, msmt17.EXPECTED_TREE, (1041, 3060, 3060), (30248, 11659, 82161)),
     "msmt17_all": Dataset(msmt17.load_all, msmt17.EXPECTED_TREE, (4101, 0, 0), (126441, 0, 0)),
     "viper": Dataset(viper.load, viper.EXPECTED_TREE, (316, 316, 316), (632, 316, 316), splits=20),
     "grid": Dataset(grid.load, grid.EXPECTED_TREE, (125, 125, 900), (250, 125, 900), splits=10),
+    "veri776": Dataset(veri776.load, veri776.EXPECTED_TREE, (576, 200, 200), (37778, 1678, 11579)),
     "mix4": Dataset(mix4.load, mix4.EXPECTED_TREE, (3261, 0, 0), (67071, 0, 0)),
     "folder": Dataset(folders.load_folder, folders.FOLDER_TREE),
     "csv": Dataset(folders.load_csv, csv_list.CSV_TREE),

@@ -12,7 +12,10 @@ EXPECTED_TREE = f"""{FOLDER}/
     query/               0005_c2_f0046985.jpg ...
     bounding_box_test/   0002_c1_f0044158.jpg ...
 """
-REQUIRED = tuple(f"{FOLDER}/{part}" for part in ("bounding_box_train", "query", "bounding_box_test"))
+PARTS = ("bounding_box_train", "query", "bounding_box_test")
+REQUIRED = tuple(f"{FOLDER}/{part}" for part in PARTS)
+OCCLUDED = "Occluded_Duke"
+OCCLUDED_TREE = EXPECTED_TREE.replace(FOLDER, OCCLUDED)
 NAME = re.compile(r"(\d+)_c(\d+)_f\d+\.jpg")
 EXAMPLE = "0001_c2_f0046182.jpg (identity, camera, frame)"
 
@@ -31,5 +34,21 @@ def load(root):
 
     Reference: Ristani et al., ECCV workshops 2016; Zheng et al., ICCV 2017; paper, Table 2.
     """
-    require(root, "DukeMTMC-reID's official folder", EXPECTED_TREE, REQUIRED)
-    return Splits(*(records_of(Path(root) / part, NAME, EXAMPLE) for part in REQUIRED))
+    return _read(root, FOLDER, EXPECTED_TREE)
+
+
+def load_occluded(root):
+    """Reads Occluded-DukeMTMC, other splits of the same images, below `root`/Occluded_Duke. All queries are occluded.
+
+    Args, returns and raises as `load`.
+
+    Reference: Miao et al., Pose-Guided Feature Alignment for Occluded Person Re-Identification (ICCV 2019), whose
+    script makes the folder from DukeMTMC-reID.
+    """
+    return _read(root, OCCLUDED, OCCLUDED_TREE)
+
+
+def _read(root, folder, expected_tree):
+    required = [f"{folder}/{part}" for part in PARTS]
+    require(root, f"the official folder {folder}", expected_tree, required)
+    return Splits(*(records_of(Path(root) / part, NAME, EXAMPLE) for part in required))

@@ -38,7 +38,7 @@ def test_nobody_is_both_trained_on_and_tested(tmp_path):
 
 def test_a_missing_part_is_named_beside_the_expected_tree(tmp_path):
     (official(tmp_path) / "DukeMTMC-reID" / "query").rename(tmp_path / "queries")
-    with pytest.raises(ValueError, match="`root` must hold DukeMTMC-reID's official folder") as error:
+    with pytest.raises(ValueError, match="`root` must hold the official folder DukeMTMC-reID") as error:
         load("dukemtmcreid", tmp_path)
     assert DATASETS["dukemtmcreid"].expected_tree in str(error.value)
     missing = tmp_path / "DukeMTMC-reID" / "query"
@@ -58,3 +58,13 @@ def test_names_that_do_not_parse_are_counted_and_the_first_three_shown(tmp_path)
 def test_the_tables_row_holds_the_papers_counts():
     row = DATASETS["dukemtmcreid"]
     assert (row.identities, row.images) == ((702, 702, 1110), (16522, 2228, 17661))
+
+
+def test_the_occluded_splits_have_the_same_names_in_a_folder_of_their_own(tmp_path):
+    (official(tmp_path) / "DukeMTMC-reID").rename(tmp_path / "Occluded_Duke")
+    splits = load("occluded_dukemtmc", tmp_path)
+    assert [(r.identity, r.camera) for r in splits.query] == [(5, 2), (45, 10)]
+    row = DATASETS["occluded_dukemtmc"]
+    assert (row.identities, row.images) == ((702, 519, 1110), (15618, 2210, 17661))
+    with pytest.raises(ValueError, match="`root` must hold the official folder DukeMTMC-reID"):
+        load("dukemtmcreid", tmp_path)
