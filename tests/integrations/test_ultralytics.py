@@ -1,0 +1,50 @@
+"""The ONNX file for Ultralytics 8.4.190, run as its `ReID` runs it: `ultralytics/trackers/utils/reid.py`."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_osnet import FeatureExtractor
+from keras_osnet.integrations import to_ultralytics
+from keras_osnet.preprocessing import Preprocessing
+
+pytest.importorskip("onnx", reason="needs ONNX: pip install keras-osnet[onnx]")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install keras-osnet[onnx]")
+pytest.importorskip("tensorflow", reason="the export needs TensorFlow")
+
+
+def run(path, crops):
+    """RGB crops of the input's size, divided by 255, channels first; features divided by their lengths."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (taken,), (given,) = session.get_inputs(), session.get_outputs()
+    images = np.stack(crops).transpose(0, 3, 1, 2).astype("float32") / 255
+    assert taken.shape[1:] == list(images.shape[1:]), "Ultralytics reads the size from the file"
+    assert given.name == "features"
+    (features,) = session.run(None, {taken.name: images})
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def test_the_file_takes_crops_from_0_to_1(network, person, expected, tmp_path):
+    path = to_ultralytics(network, tmp_path / "osnet.onnx")
+    np.testing.assert_allclose(run(path, [person(1), person(2)]), expected(1, 2), atol=1e-4)
+
+
+def test_the_file_has_the_batch_size_that_is_wanted(extractor, person, expected, tmp_path):
+    path = to_ultralytics(extractor, tmp_path / "osnet.onnx", batch_size=2)
+    assert onnxruntime.InferenceSession(path).get_inputs()[0].shape == [2, 3, 64, 32]
+    np.testing.assert_allclose(run(path, [person(1), person(2)]), expected(1, 2), atol=1e-4)
+
+
+def test_the_file_has_the_preprocessing_of_its_network(network, person, tmp_path):
+    other = keras.models.clone_model(network)
+    other.set_weights(network.get_weights())
+    other.preprocessing = Preprocessing(mean=(0.1, 0.5, 0.3), std=(0.2, 0.3, 0.4), scale=128.0)
+    x = (person(1)[None] / 128 - (0.1, 0.5, 0.3)) / (0.2, 0.3, 0.4)
+    row = keras.ops.convert_to_numpy(other(x.astype("float32"), training=False))
+    found = run(to_ultralytics(FeatureExtractor(other), tmp_path / "osnet.onnx"), [person(1)])
+    np.testing.assert_allclose(found, row / np.linalg.norm(row), atol=1e-4)
+
+
+def test_another_ending_is_refused(extractor, tmp_path):
+    with pytest.raises(ValueError, match=r"`path` must end in \.onnx"):
+        to_ultralytics(extractor, tmp_path / "osnet.pt")
