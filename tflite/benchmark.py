@@ -18,9 +18,11 @@ import sys
 import time
 from pathlib import Path
 
-from files import MOST_THREADS, refuse_foreign, replacing, whole  # beside this file
+from accelerators import ACCELERATORS  # beside this file
+from files import MOST_THREADS, refuse_foreign, replacing, whole
 
 SIZE = (128, 256)  # width, height of the image
+TAKES = {"float32": "normalised", "int8": "normalised", "uint8": "levels"}  # of one size, by type
 COLUMNS = {  # of the table: heading, how a value is printed
     "start_ms": ("start ms", "{:.1f}"),
     "median_ms": ("median ms", "{:.2f}"),
@@ -28,13 +30,17 @@ COLUMNS = {  # of the table: heading, how a value is printed
     "memory_mb": ("memory MB", "{:.1f}"),
     "bytes": ("bytes", "{:,}"),
     "threads": ("threads", "{}"),
+    "accelerator": ("on", "{}"),
     "takes": ("takes", "{}"),
     "file": ("file", "{}"),
 }
 
 
-def measure(path, threads, runs):
-    """Figures of one file with one number of threads, as a dict. They hold for a process that does nothing else."""
+def measure(path, threads, runs, accelerator):
+    """Figures of one file with one number of threads on one accelerator, as a dict.
+
+    They hold for a process that does nothing else.
+    """
     import numpy as np
     from network import Network  # beside this file
     from PIL import Image
@@ -43,7 +49,7 @@ def measure(path, threads, runs):
     image = Image.fromarray(levels)
     before, seconds = largest_memory(), []
     began = time.perf_counter()
-    network = Network(path, threads)
+    network = Network(path, threads, accelerator)
     prepared = network.prepare(image)
     network.run(prepared)
     start = time.perf_counter() - began
@@ -55,8 +61,9 @@ def measure(path, threads, runs):
     after = largest_memory()
     return {
         "file": str(path),
-        "takes": "any size" if network.takes_any_size else "normalised",
+        "takes": "any size" if network.takes_any_size else TAKES[prepared.dtype.name],
         "threads": threads,
+        "accelerator": accelerator,
         "runs": runs,
         "bytes": path.stat().st_size,
         "start_ms": 1000 * start,
@@ -75,9 +82,10 @@ def largest_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def measured_alone(path, threads, runs):
+def measured_alone(path, threads, runs, accelerator):
     """The result of `measure` in a fresh process."""
     command = [sys.executable, __file__, str(path), "--threads", str(threads), "--runs", str(runs), "--alone"]
+    command += ["--accelerator", accelerator]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise ValueError(
@@ -93,7 +101,7 @@ def table(rows):
         ["-" if row[key] is None else form.format(row[key]) for key, (_, form) in COLUMNS.items()] for row in rows
     ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    left = {"takes", "file"}
+    left = {"accelerator", "takes", "file"}
     lines = [
         "  ".join(
             cell.ljust(width) if key in left else cell.rjust(width)
@@ -108,6 +116,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE.tflite", help="of either kind")
     parser.add_argument("--threads", type=whole(MOST_THREADS), nargs="+", default=[1], help="one row each (default 1)")
+    parser.add_argument("--accelerator", choices=ACCELERATORS, nargs="+", default=["cpu"], help="one row each too")
     parser.add_argument("--runs", type=whole(10**6), default=50, help="after the first (default 50)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, unrounded")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # the fresh process
@@ -122,9 +131,14 @@ def main():
     if options.json:
         refuse_foreign(options.json, b'[\n  {\n    "file": ')
     if options.alone:
-        print(json.dumps(measure(options.files[0], options.threads[0], options.runs)))
+        print(json.dumps(measure(options.files[0], options.threads[0], options.runs, options.accelerator[0])))
         return
-    rows = [measured_alone(path, threads, options.runs) for path in options.files for threads in options.threads]
+    rows = [
+        measured_alone(path, threads, options.runs, accelerator)
+        for path in options.files
+        for threads in options.threads
+        for accelerator in options.accelerator
+    ]
     print(table(rows))
     if options.json:
         with replacing(options.json, "w", encoding="utf-8") as file:

@@ -13,6 +13,7 @@ loses more than the budget, the certificate says "refused" and the exit status i
 dynamic file is fitted to 200 images of the dataset's training side.
 """
 
+import atexit
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -24,6 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tyro
+from accelerators import silence  # beside this file
 
 from keras_osnet import preprocess_input
 from keras_osnet.data import images as image_files
@@ -42,6 +44,7 @@ from keras_osnet.export.proof.test_sets import (
 )
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.export.tflite import check_arguments, recommended_float_parts, to_tflite
+from keras_osnet.preprocessing import IMAGENET
 from keras_osnet.weights import load_network
 
 TFLITE = ".tflite"
@@ -71,6 +74,9 @@ class Options:
     or none. Default: those that lose most and save no time."""
     integer_io: bool = False
     """The input and outputs of an int8 file are int8 too, at the scales in the file; no part stays in float32."""
+    input: Literal["float32", "uint8"] = "float32"
+    """float32: the file takes normalised images. uint8: RGB images 0..255 of the network's size; the file normalises
+    them, and runs on CPUs, on GPUs and in browsers."""
     pipeline: bool = False
     """Put the preprocessing into the file: it takes uint8 RGB images of any size and returns features of length 1."""
     certify: bool = False
@@ -143,16 +149,18 @@ def float_parts_of(options, network):
     return tuple(part for part in options.float_parts or () if part != "none")
 
 
-def compare(network, path, held_out, pipeline):
+def compare(network, path, held_out, pipeline, of_levels=False):
     """Prints how far the file's outputs are from Keras'."""
     shape = network.input_shape[1:]
     if held_out:
         kind, images = f"{len(held_out)} images held out", calibration_images(held_out, shape)
-        levels = [image_files.read(path) for path in held_out] if pipeline else None
+        levels = [image_files.read(path) for path in held_out] if pipeline or of_levels else None
+        levels = [image_files.resize(image, shape[:2]) for image in levels] if of_levels else levels
     else:
         kind, levels = "4 random images", np.random.default_rng(0).integers(0, 256, (4, *shape), dtype="uint8")
-        images = preprocess_input(levels)
-    expected, found = network.predict(images, verbose=0), TARGETS[path.suffix].run(path, levels if pipeline else images)
+        images = preprocess_input(levels, getattr(network, "preprocessing", IMAGENET))
+    given = levels if pipeline or of_levels else images
+    expected, found = network.predict(images, verbose=0), TARGETS[path.suffix].run(path, given)
     expected = expected if isinstance(expected, dict) else dict.fromkeys(output_shapes(network), expected)
     for name, wanted in expected.items():
         inside, transform = INSIDE[name] if pipeline else (name, lambda x: x)
@@ -166,6 +174,7 @@ def compare(network, path, held_out, pipeline):
 
 def prove(network, report, test_set, calibration, options):
     """Writes the certificate, prints it in short, and ends with an error if it refuses the file."""
+    atexit.register(silence, 2)  # LiteRT logs also how it ends
     found = certify(
         network,
         report.path,
@@ -224,7 +233,8 @@ def main(options):
     quantization = None if options.quantization == "none" else options.quantization
     calibration, held_out = calibration_of(options, test_set, network)
     float_parts = float_parts_of(options, network)
-    check_arguments(network, quantization, calibration is not None, options.pipeline, float_parts, options.integer_io)
+    kind = options.pipeline, float_parts, options.integer_io, options.input
+    check_arguments(network, quantization, calibration is not None, *kind)
     if calibration is not None and test_set is not None:
         refuse_test_images(calibration, test_set)
     report = to_tflite(
@@ -235,12 +245,13 @@ def main(options):
         pipeline=options.pipeline,
         float_parts=float_parts,
         integer_io=options.integer_io,
+        input_type=options.input,
     )
     withdraw(path)
     except_for = f" except for {', '.join(float_parts)} in float32" if float_parts else ""
     print_report(report, f"{quantization or 'float32'}{except_for}")
     if test_set is None:
-        compare(network, report.path, held_out, options.pipeline)
+        compare(network, report.path, held_out, options.pipeline, options.input == "uint8")
     else:
         prove(network, report, test_set, calibration, options)
 

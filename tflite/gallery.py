@@ -45,6 +45,8 @@ class Gallery:
         path: the .npz file.
         model: SHA-256 of the .tflite file that makes the features, in hexadecimal.
         network: name of the .tflite file, for messages.
+        weights: SHA-256 of the weights that the file was made from, as it says itself, or "". Files of the same weights
+            share a gallery: an int8 file's features are near those of the float32 file.
 
     Attributes:
         names: (G,) names, sorted: a person may have several features.
@@ -54,20 +56,20 @@ class Gallery:
 
     UNKNOWN = UNKNOWN
 
-    def __init__(self, path, model, network=""):
-        self.path, self.model, self.network = Path(path), model, network
+    def __init__(self, path, model, network="", weights=""):
+        self.path, self.model, self.network, self.weights = Path(path), model, network, weights
         self.names, self.features, self.scales = np.empty(0, "U1"), np.empty((0, 0), np.int8), np.empty(0, np.float32)
         self._seal = b""  # of the file that was read
 
     @classmethod
-    def load(cls, path, model, network=""):
+    def load(cls, path, model, network="", weights=""):
         """Reads a gallery.
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: if the file was changed or cut short, is no gallery, or was made by another model.
+            ValueError: if the file was changed or cut short, is no gallery, or was made by a file of other weights.
         """
-        gallery = cls(path, model, network)
+        gallery = cls(path, model, network, weights)
         if not gallery.path.is_file():
             raise FileNotFoundError(f"There is no gallery {path}")
         if gallery.path.stat().st_size > LARGEST:
@@ -84,6 +86,7 @@ class Gallery:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 kept, made_by = int(arrays["format"]), str(arrays["model"])
                 other = (str(arrays["network"]) if "network" in arrays else "") or "another file"
+                shared = weights and "weights" in arrays and str(arrays["weights"]) == weights
                 gallery.names, gallery.features, gallery.scales = (
                     arrays[key] for key in ("names", "features", "scales")
                 )
@@ -91,7 +94,9 @@ class Gallery:
             raise ValueError(f"{path} is no gallery: {error}") from error
         if kept != FORMAT:
             raise ValueError(f"{path} must be of format {FORMAT}. It is of {kept}")
-        if made_by != model:
+        if shared:
+            gallery.model, gallery.network = made_by, other
+        elif made_by != model:
             raise ValueError(
                 f"{path} holds features of another model: {other[:LONGEST]} (SHA-256 {made_by[:12]}...), which cannot "
                 f"be compared with those of {network or 'this file'} (SHA-256 {model[:12]}...). It was left as it is"
@@ -102,11 +107,11 @@ class Gallery:
 
     @classmethod
     @contextmanager
-    def changing(cls, path, model, network="", *, new=False):
+    def changing(cls, path, model, network="", weights="", *, new=False):
         """Yields a gallery to change, and saves it at the end. No other program can change it meanwhile.
 
         Args:
-            path, model, network: of the gallery.
+            path, model, network, weights: of the gallery.
             new: whether to begin an empty one if there is none.
 
         Raises:
@@ -114,7 +119,7 @@ class Gallery:
             ValueError, FileNotFoundError: as `load`.
         """
         with locked(path):
-            gallery = (cls if new and not Path(path).exists() else cls.load)(path, model, network)
+            gallery = (cls if new and not Path(path).exists() else cls.load)(path, model, network, weights)
             yield gallery
             gallery._write()
 
@@ -156,7 +161,7 @@ class Gallery:
             self._write()
 
     def _write(self):
-        arrays = {"format": FORMAT, "model": self.model, "network": self.network}
+        arrays = {"format": FORMAT, "model": self.model, "network": self.network, "weights": self.weights}
         arrays |= {"names": self.names, "features": self.features, "scales": self.scales}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)

@@ -1,8 +1,12 @@
 """Images, and TFLite files that compute their features, without TensorFlow."""
 
+import json
+
 import numpy as np
+from accelerators import Compiled  # beside this file
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from files import MOST_THREADS  # beside this file
+from files import MOST_THREADS
 from PIL import Image
 
 # Images are read as keras_osnet.data.images reads them.
@@ -48,54 +52,77 @@ def _orientation(image):
 class Network:
     """A TFLite file that computes the feature of an image.
 
-    Its signature `embed` takes uint8 images of any size, or it takes one normalised image of one size.
+    Its signature `embed` takes uint8 images of any size, or it takes one image of one size, normalised or uint8. Files
+    of one size run in LiteRT's CompiledModel; others, those without a signature and those of int8 in its Interpreter.
 
     Args:
         path: the file.
         threads: of LiteRT, 1 to 256.
+        accelerator: row of `ACCELERATORS`.
 
     Raises:
-        ValueError: if LiteRT cannot run the file, or it takes something else.
+        ValueError: if LiteRT cannot run the file there, or it takes something else.
     """
 
-    def __init__(self, path, threads=1):
+    def __init__(self, path, threads=1, accelerator="cpu"):
         if not 1 <= threads <= MOST_THREADS:
             raise ValueError(f"`threads` must be 1 .. {MOST_THREADS}. Received: threads={threads}")
-        self.path = path
+        self.path, self.accelerator, self.runners, self.compiled = path, accelerator, {}, None
         try:
             self.interpreter = Interpreter(str(path), num_threads=threads)
-            inputs, self.outputs = self._embed()
-            self.takes_any_size = [one["dtype"] for one in inputs.values()] == [np.uint8]
-            names = self.interpreter.get_signature_list() if self.takes_any_size else ()
-            # Of no other file: a runner that is kept would forbid to set tensors.
-            self.runners = {name: self.interpreter.get_signature_runner(name) for name in names}
-            if not self.takes_any_size:
-                self.interpreter.allocate_tensors()
+            signature, inputs, outputs = self._embed()
+            kinds = [(one["dtype"], len(one["shape"])) for one in inputs.values()]
+            self.takes_any_size = kinds == [(np.uint8, 3)]
+            if self.takes_any_size:
+                # Of no other file: a runner that is kept would forbid to set tensors.
+                names = self.interpreter.get_signature_list()
+                self.runners = {name: self.interpreter.get_signature_runner(name) for name in names}
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path} is not a TFLite file that LiteRT can run: {error}") from error
         if not self.takes_any_size:
-            self._plain()
+            self._plain(outputs)
+            self._open(signature, outputs, threads)
+        elif accelerator != "cpu":
+            raise ValueError(f"{path} takes images of any size, which LiteRT runs on the CPU only")
 
     def _embed(self):
-        """LiteRT's details of the signature with features: inputs and outputs by name. Old files have none."""
+        """The signature with features, and LiteRT's details of its inputs and outputs by name. Old files have none."""
         for name, named in self.interpreter.get_signature_list().items():
             if name == "embed" or (name == "serving_default" and "features" in named["outputs"]):
                 runner = self.interpreter.get_signature_runner(name)
-                return runner.get_input_details(), runner.get_output_details()
-        return {}, {}
+                return name, runner.get_input_details(), runner.get_output_details()
+        return None, {}, {}
 
-    def _plain(self):
+    def _plain(self, named):
         """Checks and keeps the details of the input and of the feature, and (height, width) of the input."""
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
-        outputs = [self.outputs["features"]] if "features" in self.outputs else outputs
+        outputs = [named["features"]] if "features" in named else outputs
         shapes = [tuple(int(side) for side in one["shape"]) for one in inputs]
         is_one_image = [(len(shape), *shape[::3]) for shape in shapes] == [(4, 1, 3)]
-        if not is_one_image or inputs[0]["dtype"] not in (np.float32, np.int8) or len(outputs) != 1:
+        if not is_one_image or inputs[0]["dtype"] not in (np.float32, np.int8, np.uint8) or len(outputs) != 1:
             raise ValueError(
-                f"{self.path} must have a signature `embed`, or take one float32 or int8 image (1, height, width, 3) "
-                f"and return one feature. It takes {shapes} and returns {len(outputs)}"
+                f"{self.path} must have a signature `embed`, or take one image (1, height, width, 3) of float32, int8 "
+                f"or uint8 and return one feature. It takes {shapes} and returns {len(outputs)}"
             )
         self.input, self.output, self.size = inputs[0], outputs[0], shapes[0][1:3]
+
+    def _open(self, signature, outputs, threads):
+        """Makes CompiledModel ready to run the file, or the Interpreter, on the CPU, where it cannot."""
+        if "features" in outputs and np.int8 not in (self.input["dtype"], self.output["dtype"]):
+            try:
+                self.compiled = Compiled(self.path, self.accelerator, threads, signature, "features")
+                self.interpreter = None
+                return
+            except ImportError as error:
+                reason = f"ai-edge-litert is too old: {error}"
+        else:
+            reason = "it has no signature `embed` in float"
+        if self.accelerator != "cpu":
+            raise ValueError(f"{self.path} cannot run on the {self.accelerator.upper()}: {reason}")
+        try:
+            self.interpreter.allocate_tensors()
+        except RuntimeError as error:
+            raise ValueError(f"{self.path} is not a TFLite file that LiteRT can run: {error}") from error
 
     def prepare(self, image):
         """An RGB image as the file takes it: uint8, or resized and normalised as in training."""
@@ -103,22 +130,26 @@ class Network:
             # The file resizes in float32: 48 million pixels take 10 s and 1 GB. A feature's cosine to that of the
             # reduced image was 0.999998.
             return np.asarray(image.reduce(tuple(max(side // LARGE, 1) for side in image.size)))
-        image = image.resize(self.size[::-1], Image.Resampling.BILINEAR)
-        values = ((np.asarray(image, np.float32) / 255 - MEAN) / STD)[None]
+        levels = np.asarray(image.resize(self.size[::-1], Image.Resampling.BILINEAR))[None]
+        if self.input["dtype"] == np.uint8:
+            return levels
+        values = (levels.astype(np.float32) / 255 - MEAN) / STD
         if self.input["dtype"] != np.int8:
             return values
-        scale, zero = self.input["quantization"]
+        scale, zero = scale_of(self.input)
         return np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
 
     def run(self, prepared):
         """(D,) feature of a prepared image."""
         if self.takes_any_size:
             return self._checked(self.runners["embed"](picture=prepared)["feature"])
+        if self.compiled:
+            return self._checked(self.compiled.run(prepared))
         self.interpreter.set_tensor(self.input["index"], prepared)
         self.interpreter.invoke()
         feature = self.interpreter.get_tensor(self.output["index"])[0].copy()
         if self.output["dtype"] == np.int8:
-            scale, zero = self.output["quantization"]
+            scale, zero = scale_of(self.output)
             feature = np.float32(scale) * (feature.astype(np.float32) - zero)
         return self._checked(feature)
 
@@ -132,5 +163,25 @@ class Network:
     def _checked(self, features):
         """Features that are finite and not zero, as some accelerators compute them."""
         if not np.isfinite(features).all() or not features.any(-1).all():
-            raise ValueError(f"{self.path} must compute features that are finite and not all zero. It does not here")
+            raise ValueError(
+                f"{self.path} must compute features that are finite and not all zero. It does not on this "
+                f"{self.accelerator.upper()}"
+            )
         return features
+
+
+def scale_of(details):
+    """Scale and zero point of an int8 tensor."""
+    found = details["quantization_parameters"]
+    return found["scales"][0], found["zero_points"][0]
+
+
+def weights_of(content):
+    """SHA-256 of the weights that a TFLite file was made from, as it says itself; "" of one that does not say it."""
+    try:
+        model = schema.Model.GetRootAs(content, 0)
+        entries = [model.Metadata(i) for i in range(model.MetadataLength())]
+        (facts,) = (model.Buffers(entry.Buffer()) for entry in entries if entry.Name() == b"keras_osnet")
+        return str(json.loads(facts.DataAsNumpy().tobytes()).get("weights", ""))
+    except Exception:  # of a file of another kind, or a damaged one, which LiteRT refuses by name
+        return ""

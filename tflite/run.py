@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from files import MOST_THREADS, list_images, refuse_foreign, replacing, whole  # beside this file
-from network import SUFFIXES, Network, read
+from accelerators import ACCELERATORS  # beside this file
+from files import MOST_THREADS, list_images, refuse_foreign, replacing, whole
+from network import SUFFIXES, Network, read, weights_of
 
 
 def distances(query, gallery, metric):
@@ -40,7 +41,8 @@ def owner(options):
     """Path of --gallery, and what identifies the model that its features are from."""
     from gallery import sha256
 
-    return options.gallery, sha256(options.model.read_bytes()), options.model.name
+    content = options.model.read_bytes()
+    return options.gallery, sha256(content), options.model.name, weights_of(content)
 
 
 def load_gallery(options):
@@ -56,7 +58,7 @@ def rank(options):
     pass_over(others)
     if not files:
         raise ValueError(f"{folder} must hold images ({', '.join(sorted(SUFFIXES))})")
-    network = Network(options.model, options.threads)
+    network = Network(options.model, options.threads, options.accelerator)
     features, seconds = [], []
     for path in [query_path, *files]:
         image = network.prepare(read(path))
@@ -72,7 +74,7 @@ def rank(options):
 
 def search(options):
     """Prints the people of the gallery who are most similar to the query."""
-    gallery, network = load_gallery(options), Network(options.model, options.threads)
+    gallery, network = load_gallery(options), Network(options.model, options.threads, options.accelerator)
     feature = network.run(network.prepare(read(existing(options.query))))
     print(f"rank  cosine  name (of {len(gallery.people)} in {gallery.path})")
     for place, (name, cosine) in enumerate(gallery.search(feature, options.top), start=1):
@@ -90,7 +92,7 @@ def add(options):
     pass_over(others)
     if not images:
         raise ValueError(f"{folder} must hold images, or a folder of images for each person")
-    network = Network(options.model, options.threads)
+    network = Network(options.model, options.threads, options.accelerator)
     features = np.stack([network.run(network.prepare(read(path))) for _, path in images])
     with Gallery.changing(*owner(options), new=True) as gallery:
         added = gallery.append([name for name, _ in images], features)
@@ -112,7 +114,8 @@ def check(options):
     print("features  name")
     for name, count in zip(*np.unique(gallery.names, return_counts=True), strict=True):
         print(f"{count:8d}  {name}")
-    print(f"Complete, and made by {options.model}. {gallery}")
+    same = "" if gallery.network in ("", options.model.name) else f", of the same weights as {options.model.name}"
+    print(f"Complete, and made by {gallery.network or options.model.name}{same}. {gallery}")
 
 
 def follow(options):
@@ -124,7 +127,7 @@ def follow(options):
         refuse_foreign(options.output, HEADING.encode())
     gallery, source = load_gallery(options), Path(options.video)
     boxes, skipped = read_boxes(existing(options.boxes))
-    network = Network(options.model, options.threads)
+    network = Network(options.model, options.threads, options.accelerator)
     if source.is_dir():
         frames = FrameImages(source, SUFFIXES, read)
         pass_over(frames.others)
@@ -181,6 +184,7 @@ def arguments():
     parser.add_argument("folder", type=Path, nargs="?", help="folder of images to rank")
     parser.add_argument("--top", type=whole(10**6), help="rows to print (default 10)")
     parser.add_argument("--threads", type=whole(MOST_THREADS), default=1, help="of the network (default 1)")
+    parser.add_argument("--accelerator", choices=ACCELERATORS, default="cpu", help="that computes (default cpu)")
     parser.add_argument("--metric", choices=["euclidean", "cosine"], help="to rank FOLDER by (default euclidean)")
     parser.add_argument("--gallery", type=Path, metavar="FILE.npz", help="file of known people")
     parser.add_argument("--add", type=Path, metavar="FOLDER", help="a folder of images per person, or NAME.jpg each")
@@ -194,7 +198,7 @@ def arguments():
     parser.add_argument("--threshold", type=cosine, help="cosine from which a person is known (default 0.65)")
     parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write the rows there instead of printing them")
     options = parser.parse_intermixed_args()
-    given = {name for name, value in vars(options).items() if value is not None} - {"model", "threads"}
+    given = {name for name, value in vars(options).items() if value is not None} - {"model", "threads", "accelerator"}
     for words, defaults, command in FORMS:
         needed = {word.strip("-").lower() for word in words}
         if needed <= given <= needed | set(defaults):

@@ -39,7 +39,7 @@ def converted(source, *, optimized, types, integer_io):
     Raises:
         ValueError: if the function has an op that is not built in.
     """
-    with _quiet(), source as converter:
+    with quiet(), source as converter:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         converter.target_spec.supported_types = list(types)
         converter.optimizations = [tf.lite.Optimize.DEFAULT] if optimized else []
@@ -52,7 +52,7 @@ def converted(source, *, optimized, types, integer_io):
 
 
 @contextmanager
-def _quiet():
+def quiet():
     """Keeps the hundreds of lines of the converter and the C++ library from standard error. Errors are raised."""
     with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
         warnings.simplefilter("ignore")

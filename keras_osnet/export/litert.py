@@ -1,14 +1,17 @@
 """Running TFLite files in LiteRT."""
 
 import numpy as np
+from ai_edge_litert.compiled_model import CompiledModel, HardwareAccelerator
 from ai_edge_litert.interpreter import Interpreter
 
+from keras_osnet.export.converter import quiet
 from keras_osnet.export.metadata import metadata_of
 
 # Signature of each of a model's outputs in a file that takes normalised images. A file of version 0.1 has none, or
 # `serving_default` where it has several outputs.
 SIGNATURES = {"features": "embed", "attributes": "attributes", "logits": "classify"}
 FEATURES = ("features", "feature")  # outputs that must not be zero
+ACCELERATORS = ("CPU", "GPU")  # of CompiledModel
 MOST_THREADS = 256  # from some thousands on, LiteRT ends the process
 
 
@@ -20,8 +23,8 @@ class TFLiteNetwork:
         threads: of LiteRT, 1 to 256. Default: LiteRT's own choice.
 
     Attributes:
-        size: (height, width) of the normalised images that the file takes; None where it takes uint8 images of any
-            size.
+        size: (height, width) of the images that the file takes; None where it takes uint8 images of any size.
+        takes_levels: whether the images are RGB levels 0..255, uint8; else they are normalised.
 
     Raises:
         ValueError: if LiteRT cannot run the file, or it takes something else than one image.
@@ -34,12 +37,15 @@ class TFLiteNetwork:
         try:
             self._interpreter = Interpreter(str(path), num_threads=threads)
             inputs, outputs = self._signatures()
-            whole = [name for name in inputs if [one["dtype"] for one in inputs[name].values()] == [np.uint8]]
+            # The images of a file with the preprocessing inside are no batch: (height, width, 3).
+            kinds = {name: [(one["dtype"], len(one["shape"])) for one in inputs[name].values()] for name in inputs}
+            whole = [name for name, kind in kinds.items() if kind == [(np.uint8, 3)]]
             self._runners = {name: self._interpreter.get_signature_runner(name) for name in whole}
             if not whole:
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path} must be a TFLite file that LiteRT can run. Received: {error}") from error
+        self.takes_levels = bool(whole)
         if not whole:
             self._outputs = {name: details for some in outputs.values() for name, details in some.items()}
             self._plain()
@@ -61,7 +67,12 @@ class TFLiteNetwork:
         if not self._outputs:  # a file without signatures
             name = "features" if metadata_of(self.path).get("features") else "output"
             self._outputs = {name: self._interpreter.get_output_details()[0]}
-        self._input, self.size = inputs[0], shapes[0][1:3]
+        self._input, self.size, self.takes_levels = inputs[0], shapes[0][1:3], inputs[0]["dtype"] == np.uint8
+
+    @property
+    def details(self):
+        """LiteRT's details of the input and of the outputs by name; None and {} of a file for images of any size."""
+        return (None, {}) if self.size is None else (self._input, self._outputs)
 
     def __call__(self, image):
         """Outputs for one image.
@@ -114,6 +125,51 @@ def run_tflite(path, images):
     return outputs if len(outputs) > 1 else outputs.popitem()[1]
 
 
+def run_compiled(path, images, accelerator):
+    """Outputs of a TFLite file in LiteRT's CompiledModel for each of several images.
+
+    Args:
+        path: a file that takes one image of one size, not of int8.
+        images: (height, width, 3) each, as the file takes them.
+        accelerator: row of `ACCELERATORS`.
+
+    Returns:
+        list of dicts of arrays by name.
+
+    Raises:
+        ValueError: if LiteRT cannot run the file there, or an output is not finite.
+    """
+    inputs, outputs = TFLiteNetwork(path).details
+    if inputs is None or np.int8 in [one["dtype"] for one in (inputs, *outputs.values())]:
+        raise ValueError(f"{path} takes images of any size or int8: only the Interpreter runs it")
+    with quiet():
+        try:
+            model = CompiledModel.from_file(str(path), HardwareAccelerator[accelerator])
+            found = [_compiled_outputs(model, image[None]) for image in images]
+        except RuntimeError:  # whose text is about LiteRT's own source files
+            found = None
+        model = None  # its end is logged too
+    if found is None:
+        raise ValueError(f"{path} cannot run on a {accelerator}: there is none here, or it lacks an op")
+    if not all(np.isfinite(value).all() for one in found for value in one.values()):
+        raise ValueError(f"{path} must compute outputs that are finite. It does not on this {accelerator}")
+    return found
+
+
+def _compiled_outputs(model, image):
+    found = {}
+    for key, named in model.get_signature_list().items():
+        inputs = {name: model.create_input_buffer_by_name(key, name) for name in named["inputs"]}
+        outputs = {name: model.create_output_buffer_by_name(key, name) for name in named["outputs"]}
+        for source in inputs.values():
+            source.write(image)
+        model.run_by_name(key, inputs, outputs)
+        for name, details in model.get_output_tensor_details(key).items():
+            shape = details["shape"]
+            found[name] = outputs[name].read(int(np.prod(shape)), np.dtype(details["dtype"])).reshape(shape)[0]
+    return found
+
+
 def quantized(values, details):
     """Float values as an input takes them: int8 ones where it does.
 
@@ -123,7 +179,7 @@ def quantized(values, details):
     """
     if details["dtype"] != np.int8:
         return values
-    scale, zero = details["quantization"]
+    scale, zero = scale_of(details)
     return np.clip(np.rint(values / scale) + zero, -128, 127).astype("int8")
 
 
@@ -131,5 +187,11 @@ def dequantized(values, details):
     """An output as float32 where it is int8; see `quantized`."""
     if details["dtype"] != np.int8:
         return values
-    scale, zero = details["quantization"]
+    scale, zero = scale_of(details)
     return np.float32(scale) * (values.astype("float32") - zero)
+
+
+def scale_of(details):
+    """Scale and zero point of an int8 tensor."""
+    found = details["quantization_parameters"]
+    return found["scales"][0], found["zero_points"][0]

@@ -31,9 +31,12 @@ class ExportReport:
     ops: dict[str, int]
 
 
-def described(model, quantization=None, *, pipeline=False, float_parts=(), integer_io=False):
+def described(model, quantization=None, *, pipeline=False, float_parts=(), integer_io=False, input_type="float32"):
     """The facts that go into a file, as a dict for JSON. The arguments are those of `to_tflite`."""
     height, width = model.input_shape[1:3]
+    takes = f"normalised {'int8' if integer_io else 'float32'}"
+    if pipeline or input_type == "uint8":
+        takes = "uint8 RGB 0..255" + (", any size" if pipeline else "")
     weights = hashlib.sha256()
     for array in model.get_weights():
         weights.update(np.ascontiguousarray(array).tobytes())
@@ -46,7 +49,7 @@ def described(model, quantization=None, *, pipeline=False, float_parts=(), integ
         "features": {name: shape[-1] for name, shape in output_shapes(model).items()}.get("features"),
         "quantization": quantization or "float32",
         "float_parts": list(float_parts),
-        "input": "uint8 RGB 0..255, any size" if pipeline else f"normalised {'int8' if integer_io else 'float32'}",
+        "input": takes,
         "attributes": [name for head in attribute_heads(model) for name in head.names],
         "weights": weights.hexdigest(),
     }

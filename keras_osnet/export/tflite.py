@@ -19,6 +19,7 @@ from keras_osnet.export.pipeline import signatures
 from keras_osnet.export.rounding import Rounded, round_weights
 from keras_osnet.files import write_atomically
 from keras_osnet.metrics.arguments import row_of
+from keras_osnet.preprocessing import IMAGENET, preprocess_input
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class _Quantization:
     types: tuple = ()
 
 
+INPUTS = ("float32", "uint8")  # what a plain file takes: normalised images, or levels 0..255
+
 QUANTIZATIONS = {
     None: _Quantization(optimized=False),
     "float16": _Quantization(types=(tf.float16,)),
@@ -94,15 +97,17 @@ def to_tflite(
     pipeline=False,
     float_parts=(),
     integer_io=False,
+    input_type="float32",
 ):
     """Writes a model as a TFLite file of built-in ops.
 
     Input and outputs are the model's own, whatever the quantization: (batch_size, H, W, 3) normalised float32 ->
-    float32; only with `integer_io` they are int8. The file has a signature for each output, with the input `picture`:
-    `embed` returns `features`, `attributes` the logits of an `AttributeHead`, `classify` the `logits` of an OSNet with
-    classes; another output has a signature of its own name. With `pipeline` the preprocessing is in the file too, which
-    then has other signatures: see `keras_osnet.export.pipeline.signatures`. Norms are folded into the convolutions.
-    `metadata_of` reads what the file says of itself.
+    float32; with `integer_io` they are int8, with `input_type` "uint8" the input is RGB levels. The file has a
+    signature for each output, with the input `picture`: `embed` returns `features`, `attributes` the logits of an
+    `AttributeHead`, `classify` the `logits` of an OSNet with classes; another output has a signature of its own name.
+    With `pipeline` the preprocessing is in the file too, which then has other signatures: see
+    `keras_osnet.export.pipeline.signatures`. Norms are folded into the convolutions. `metadata_of` reads what the file
+    says of itself.
 
     Args:
         model: built `keras.Model` with one input of known height and width, and one output or a dict of them; an
@@ -119,6 +124,9 @@ def to_tflite(
             conv1, pool1, conv2 .. conv4, or a block of these, as conv2.0; not a single layer among int8 ones.
         integer_io: whether the input and outputs of an int8 file are int8 too, for processors that have nothing else:
             value = scale * (int8 - zero point), both in the file. Default: float32.
+        input_type: "float32" for normalised images, or "uint8" for RGB images 0..255 of the network's size, which the
+            file normalises as the network's `preprocessing` says. Such a file runs unprepared on CPUs, on GPUs and in
+            browsers. Default "float32".
 
     Returns:
         `TFLiteReport`.
@@ -127,11 +135,14 @@ def to_tflite(
         ValueError: for an unknown quantization, an input of unknown size, weights that are not finite, an op that is
             not built in, calibration that is missing, not wanted, fewer than 2 images, or no images, outputs in a list,
             a pipeline around other outputs than features and attributes, unknown parts, single ones of an int8 network,
-            or `integer_io` of a file that is not int8, has a pipeline, or keeps parts in float. Of these, only the
-            calibration and the op are found after work has begun.
+            `integer_io` of a file that is not int8, has a pipeline, or keeps parts in float, or an `input_type` that is
+            unknown or, where it is "uint8", meets one of these two. Of these, only the calibration and the op are found
+            after work has begun.
         OSError: if the file cannot be written.
     """
-    row, names = check_arguments(model, quantization, calibration is not None, pipeline, float_parts, integer_io)
+    row, names = check_arguments(
+        model, quantization, calibration is not None, pipeline, float_parts, integer_io, input_type
+    )
     shape = model.input_shape[1:]
     images = None if calibration is None else calibration_images(calibration, shape)
     rounded = rounded_graph(model, quantization, images, float_parts)
@@ -140,9 +151,17 @@ def to_tflite(
         module, functions = signatures(_by_name(function, names), shape[:2], names)
         source, added = from_module(module, functions, model), {}
     else:
-        image = tf.TensorSpec((batch_size, *shape), name="picture")
+        image = tf.TensorSpec((batch_size, *shape), input_type, name="picture")
+        function = function if input_type == "float32" else _of_levels(function, model)
         source, added = from_function(function, image), {SIGNATURES.get(name, name): [name] for name in names}
-    facts = described(model, quantization, pipeline=pipeline, float_parts=float_parts, integer_io=integer_io)
+    facts = described(
+        model,
+        quantization,
+        pipeline=pipeline,
+        float_parts=float_parts,
+        integer_io=integer_io,
+        input_type=input_type,
+    )
     content, ops = edited(
         converted(source, optimized=row.optimized, types=row.types, integer_io=integer_io),
         entries={NAME: json.dumps(facts).encode()},
@@ -155,12 +174,12 @@ def to_tflite(
     return TFLiteReport(path, len(content), ops, quantization, 0 if images is None else len(images), rounded)
 
 
-def check_arguments(model, quantization, has_calibration, pipeline, float_parts, integer_io):
+def check_arguments(model, quantization, has_calibration, pipeline, float_parts, integer_io, input_type="float32"):
     """Refuses what `to_tflite` cannot do, before any work is done.
 
     Args:
         has_calibration: whether there is calibration.
-        model, quantization, pipeline, float_parts, integer_io: as for `to_tflite`.
+        model, quantization, pipeline, float_parts, integer_io, input_type: as for `to_tflite`.
 
     Returns:
         the row of `QUANTIZATIONS` and the names of the outputs.
@@ -169,6 +188,11 @@ def check_arguments(model, quantization, has_calibration, pipeline, float_parts,
         ValueError: as `to_tflite`.
     """
     row = row_of("quantization", quantization, QUANTIZATIONS)
+    if input_type not in INPUTS or (input_type == "uint8" and (pipeline or integer_io)):
+        raise ValueError(
+            f"`input_type` must be one of {INPUTS}, and 'float32' where `pipeline` or `integer_io` is set. "
+            f"Received: input_type={input_type!r}, pipeline={pipeline}, integer_io={integer_io}"
+        )
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or None in model.inputs[0].shape[1:]:
         shapes = [tuple(tensor.shape) for tensor in model.inputs]
         raise ValueError(f"`model` must have one input (height, width, 3) of known size. Received: {shapes}")
@@ -209,6 +233,12 @@ def _function(model, rounded):
         return lambda image: model(image, training=False)
     graph = fold(model)
     return lambda image: run(graph, image)
+
+
+def _of_levels(function, model):
+    """The function of RGB levels 0..255 in place of normalised images."""
+    preprocessing = getattr(model, "preprocessing", IMAGENET)
+    return lambda levels: function(preprocess_input(levels, preprocessing))
 
 
 def _kernels(graph, parts):

@@ -37,9 +37,9 @@ class _File:
 
 
 class LiteRTFile(_File):
-    """A .tflite file that takes a normalised image (1, height, width, 3), float32 or int8, or uint8 images of any size.
+    """A .tflite file that takes an image (1, height, width, 3), normalised (float32 or int8) or uint8, or of any size.
 
-    A file of the latter kind returns features of length 1. It is given images of the network's size.
+    A file of the last kind returns features of length 1. It is given images of the network's size.
     """
 
     def __init__(self, path):
@@ -49,7 +49,7 @@ class LiteRTFile(_File):
         facts, self._runner = _reading(path, _tflite_metadata, path), None
         self._normalise = _normalisation(facts)
         inputs, outputs = self._details()
-        if [details["dtype"] for details in inputs.values()] == [np.uint8]:
+        if [(details["dtype"], len(details["shape"])) for details in inputs.values()] == [(np.uint8, 3)]:
             self._runner = self._interpreter.get_signature_runner("embed")
             self.size = facts.get("height"), facts.get("width")
         else:
@@ -76,12 +76,12 @@ class LiteRTFile(_File):
         return tuple(dict(enumerate([] if self._interpreter.get_signature_list() else details)) for details in unnamed)
 
     def normalise(self, images):
-        if self._runner is not None:
+        if self._input["dtype"] == np.uint8:
             return images
         values = self._normalise(images)
         if self._input["dtype"] == np.float32:
             return values
-        scale, zero = self._input["quantization"]
+        scale, zero = _scale_of(self._input)
         return np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
 
     def predict(self, batch):
@@ -99,7 +99,7 @@ class LiteRTFile(_File):
             with ThreadPoolExecutor(len(self._workers)) as pool:
                 list(pool.map(self._run, self._workers, *parts))
         if self._output["dtype"] == np.int8:
-            scale, zero = self._output["quantization"]
+            scale, zero = _scale_of(self._output)
             features = np.float32(scale) * (features - np.float32(zero))
         return {"features": features}
 
@@ -172,6 +172,12 @@ def _tflite_metadata(path):
         if model.Metadata(i).Name() == METADATA:
             return json.loads(model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy().tobytes())
     return {}
+
+
+def _scale_of(details):
+    """Scale and zero point of an int8 tensor."""
+    found = details["quantization_parameters"]
+    return found["scales"][0], found["zero_points"][0]
 
 
 def _needed(module, package, path):

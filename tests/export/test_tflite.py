@@ -16,6 +16,7 @@ from keras_osnet.export.converter import converted, from_function, from_module
 from keras_osnet.export.flatbuffer import read
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.models.attribute_head import AttributeHead
+from keras_osnet.preprocessing import Preprocessing
 
 SHAPE = (64, 48, 3)
 IMAGES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
@@ -271,6 +272,39 @@ def test_parts_of_a_dynamic_network_stay_in_float_and_the_rest_does_not(tmp_path
     kinds = {tuple(map(int, tensor["shape"])): np.dtype(tensor["dtype"]).name for tensor in kernels}
     assert [kinds[shape] for shape in ((16, 7, 7, 3), (512, 128))] == ["float32"] * 2
     assert [kinds[shape] for shape in ((64, 1, 1, 64), (128, 1, 1, 128))] == ["int8"] * 2  # transition2, conv5
+
+
+@pytest.mark.parametrize("quantization", [None, "float16", "dynamic", "int8"])
+def test_a_file_of_levels_normalises_them_as_the_network_was_trained(quantization, tmp_path):
+    model, paths = small(variant="osnet_t2"), [tmp_path / "plain.tflite", tmp_path / "levels.tflite"]
+    mean, std = np.float32([0.5, 0.4, 0.3]), np.float32([0.25, 0.2, 0.5])
+    model.preprocessing = Preprocessing(tuple(mean.tolist()), tuple(std.tolist()), scale=200)
+    levels = np.random.default_rng(4).integers(0, 256, (5, *SMALL), dtype="uint8")
+    images = (levels.astype("float32") / 200 - mean) / std
+    calibration = images if quantization == "int8" else None
+    to_tflite(model, paths[0], quantization=quantization, calibration=calibration)
+    to_tflite(model, paths[1], quantization=quantization, calibration=calibration, input_type="uint8")
+    interpreter = Interpreter(str(paths[1]))
+    (source,) = interpreter.get_input_details()
+    assert (source["dtype"], tuple(source["shape"])) == (np.uint8, (1, *SMALL))
+    assert interpreter.get_signature_list() == {"embed": {"inputs": ["picture"], "outputs": ["features"]}}
+    assert metadata_of(paths[1])["input"] == "uint8 RGB 0..255"
+    expected = run_tflite(paths[0], images)
+    np.testing.assert_allclose(run_tflite(paths[1], levels), expected, atol=1e-4 * expected.max())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"input_type": "int8"},
+        {"input_type": "uint8", "pipeline": True},
+        {"input_type": "uint8", "integer_io": True, "quantization": "int8", "calibration": CALIBRATION},
+    ],
+)
+def test_an_input_type_that_cannot_be_is_refused(settings, tmp_path):
+    with pytest.raises(ValueError, match=r"`input_type` must be one of .* Received: input_type='u?int8'"):
+        to_tflite(small(variant="osnet_t1"), tmp_path / "m.tflite", **settings)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("several", [False, True])

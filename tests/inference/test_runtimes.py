@@ -49,6 +49,7 @@ def expected(network):
 
 WRITERS = {
     "plain.tflite": lambda model, path: to_tflite(model, path),
+    "levels.tflite": lambda model, path: to_tflite(model, path, input_type="uint8"),
     "nhwc.onnx": lambda model, path: to_onnx(model, path),
     "nchw.onnx": lambda model, path: to_onnx(model, path, layout="NCHW"),
     "fixed.onnx": lambda model, path: to_onnx(model, path, batch_size=2),

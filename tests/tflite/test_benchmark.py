@@ -95,7 +95,7 @@ def test_every_file_is_measured_with_every_number_of_threads(tmp_path):
     memory = [row["memory_mb"] for row in rows]
     assert max(memory[0], memory[1], memory[4]) < 12 < 24 <= min(memory[2:4])
     lines = done.stdout.splitlines()
-    assert lines[0].split() == "start ms median ms p90 ms memory MB bytes threads takes file".split()
+    assert lines[0].split() == "start ms median ms p90 ms memory MB bytes threads on takes file".split()
     assert [line.split()[-1] for line in lines[1:]] == [row["file"] for row in rows]
     assert [float(line.split()[1]) for line in lines[1:]] == [round(row["median_ms"], 2) for row in rows]
 
@@ -107,7 +107,7 @@ def test_the_start_is_apart_from_the_runs_and_both_are_without_what_is_around_th
     class Network:
         takes_any_size = True
 
-        def __init__(self, path, threads):
+        def __init__(self, path, threads, accelerator):
             clock[0] += 1 + threads
 
         def prepare(self, image):
@@ -122,7 +122,7 @@ def test_the_start_is_apart_from_the_runs_and_both_are_without_what_is_around_th
     monkeypatch.setitem(sys.modules, "network", SimpleNamespace(Network=Network))
     loaded = module()
     monkeypatch.setattr(loaded, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    row = loaded.measure(tmp_path / "x.tflite", 2, 10)
+    row = loaded.measure(tmp_path / "x.tflite", 2, 10, "cpu")
     assert row["start_ms"] == pytest.approx(3500)
     assert row["median_ms"] == pytest.approx(10)
     assert row["p90_ms"] == pytest.approx(15 + 0.1 * 35)  # a tenth of the way from the ninth to the tenth
@@ -131,10 +131,10 @@ def test_the_start_is_apart_from_the_runs_and_both_are_without_what_is_around_th
 
 def test_a_figure_that_the_system_does_not_give_is_a_dash():
     row = {"file": "x.tflite", "takes": "any size", "threads": 4, "bytes": 12345, "start_ms": 40.06}
-    row |= {"median_ms": 1.234, "p90_ms": 2.0, "memory_mb": None}
+    row |= {"median_ms": 1.234, "p90_ms": 2.0, "memory_mb": None, "accelerator": "gpu"}
     assert module().table([row]).splitlines() == [
-        "start ms  median ms  p90 ms  memory MB   bytes  threads  takes     file",
-        "    40.1       1.23    2.00          -  12,345        4  any size  x.tflite",
+        "start ms  median ms  p90 ms  memory MB   bytes  threads  on   takes     file",
+        "    40.1       1.23    2.00          -  12,345        4  gpu  any size  x.tflite",
     ]
 
 

@@ -134,6 +134,29 @@ GOOD = {
 }
 
 
+def test_files_of_the_same_weights_share_a_gallery_and_others_do_not(tmp_path):
+    path, weights = tmp_path / "p.npz", "cd" * 32
+    gallery = Gallery(path, MODEL, "first.tflite", weights)
+    gallery.append(["Ann"], [[1, 0, 0]])
+    gallery.save()
+    with Gallery.changing(path, "ef" * 32, "second.tflite", weights) as gallery:
+        gallery.append(["Bob"], [[0, 1, 0]])
+    for model in (MODEL, "ef" * 32):
+        assert Gallery.load(path, model, "x.tflite", weights).names.tolist() == ["Ann", "Bob"]
+    assert Gallery.load(path, MODEL).network in ("", "first.tflite")
+    for other in ("99" * 32, ""):
+        with pytest.raises(ValueError, match=r"of another model: first\.tflite"):
+            Gallery.load(path, "ef" * 32, "second.tflite", other)
+
+
+def test_a_gallery_that_does_not_say_its_weights_is_of_its_file_alone(tmp_path):
+    people(tmp_path / "p.npz")
+    assert Gallery.load(tmp_path / "p.npz", MODEL, "first.tflite", "cd" * 32).names.tolist() == ["Ann", "Ann", "Bob"]
+    for weights in ("", "cd" * 32):
+        with pytest.raises(ValueError, match="of another model"):
+            Gallery.load(tmp_path / "p.npz", "ef" * 32, "second.tflite", weights)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -18,7 +18,7 @@ from PIL import Image
 
 from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.data import images
-from keras_osnet.export import run_tflite, to_tflite
+from keras_osnet.export import metadata_of, run_tflite, to_tflite
 from keras_osnet.export.litert import TFLiteNetwork
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "tflite"
@@ -217,6 +217,21 @@ def test_a_gallery_of_a_file_of_normalised_images_knows_them_again(people, tmp_p
     assert done.returncode == 1
     assert "error: " in done.stderr
     assert "holds features of another model" in done.stderr
+
+
+def test_a_gallery_is_shared_by_files_of_the_same_weights(folder, people, tmp_path):
+    model, gallery = keras.models.load_model(folder / "model.keras"), ("--gallery", tmp_path / "p.npz")
+    first, others = people / "model.tflite", [tmp_path / "float16.tflite", tmp_path / "dynamic.tflite"]
+    for path in others:
+        to_tflite(model, path, quantization=path.stem)
+        assert network.weights_of(path.read_bytes()) == metadata_of(first)["weights"]
+    run(first, *gallery, "--add", people / "gallery")
+    ranked = run(others[0], *gallery, people / "query.png").splitlines()
+    assert ranked[1].split()[-1] == "4"
+    assert float(ranked[1].split()[1]) > 0.999
+    run(others[1], *gallery, "--add", people / "people")
+    assert "made by model.tflite. " in run(first, *gallery, "--check")
+    assert "made by model.tflite, of the same weights as dynamic.tflite. " in run(others[1], *gallery, "--check")
 
 
 def test_a_file_of_several_outputs_gives_its_features_of_a_normalised_image(people):
@@ -484,6 +499,72 @@ def test_features_that_are_zero_are_refused_by_name(tmp_path):
     assert device.run(device.prepare(Image.new("RGB", (3, 4), (255, 0, 0)))).any()
     with pytest.raises(ValueError, match=r"m\.tflite must compute features that are finite and not all zero"):
         device.run(device.prepare(Image.new("RGB", (3, 4))))
+
+
+def test_a_file_of_levels_computes_what_the_file_of_normalised_images_does(folder, tmp_path):
+    to_tflite(keras.models.load_model(folder / "model.keras"), tmp_path / "levels.tflite", input_type="uint8")
+    found = []
+    for path in (folder / "model.tflite", tmp_path / "levels.tflite"):
+        device = network.Network(path, 1)
+        found.append(device.run(device.prepare(network.read(folder / "query.png"))))
+    assert found[0].any()
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["model", "several"])
+def test_compiled_model_and_interpreter_compute_the_same(people, name):
+    device = network.Network(people / f"{name}.tflite", 1)
+    image = device.prepare(Image.open(people / "query.png").convert("RGB"))
+    assert device.compiled
+    expected = TFLiteNetwork(people / f"{name}.tflite")(image[0])["features"]
+    np.testing.assert_allclose(device.run(image), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "npu"])
+@pytest.mark.parametrize(
+    ("name", "message"), [("embed", "takes images of any size"), ("without", "has no signature `embed` in float")]
+)
+def test_files_that_only_a_processor_runs_are_refused_elsewhere(people, tmp_path, name, message, accelerator):
+    path = people / f"{name}.tflite"
+    if name == "without":
+        path = tmp_path / "without.tflite"
+        converter = tf.lite.TFLiteConverter.from_keras_model(plain_mean())
+        path.write_bytes(converter.convert())
+        assert network.Network(path, 1).compiled is None
+    with pytest.raises(ValueError, match=rf"{path.name} .*{message}"):
+        network.Network(path, 1, accelerator)
+
+
+def plain_mean():
+    image = keras.Input((6, 4, 3), 1)
+    return keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
+
+
+SWIFTSHADER = Path("/usr/lib/chromium/vk_swiftshader_icd.json")
+
+
+@pytest.mark.skipif(not SWIFTSHADER.is_file(), reason="needs Debian's chromium, for SwiftShader, a GPU in software")
+@pytest.mark.parametrize(
+    "kind", [{}, {"input_type": "uint8"}, {"quantization": "int8"}], ids=["float32", "uint8", "int8"]
+)
+def test_a_gpu_computes_the_distances_of_the_processor(folder, tmp_path, kind):
+    # int8 gates of dense layers were all zero there.
+    images = np.random.default_rng(1).normal(size=(8, 32, 16, 3)).astype("float32")
+    calibration = images if "quantization" in kind else None
+    to_tflite(OSNet(0.0625, "osnet_t2", (32, 16, 3), (1, 1, 1)), tmp_path / "m.tflite", calibration=calibration, **kind)
+    places = {"VK_ICD_FILENAMES": str(SWIFTSHADER), "LD_LIBRARY_PATH": str(SWIFTSHADER.parent)}
+    found = []
+    for accelerator in ("cpu", "gpu"):
+        command = [sys.executable, SCRIPTS / "run.py", tmp_path / "m.tflite", folder / "query.png", folder / "gallery"]
+        command += ["--metric", "cosine", "--accelerator", accelerator]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | places)
+        assert done.returncode == 0, done.stderr
+        rows = re.findall(r"^ +\d+ +([\d.]+)  (\d\.png)$", done.stdout, re.MULTILINE)
+        found.append({name: float(distance) for distance, name in rows})
+        assert "INFO" not in done.stdout + done.stderr
+    assert len(found[0]) == 6
+    assert max(found[0].values()) > 0.005
+    assert found[1] == pytest.approx(found[0], abs=0.011)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 8000), (8000, 600), (2048, 2047)])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 BUDGET = 0.3  # points
 LABELS = {"rank1": "R1", "f1": "F1"}
 BLAMED = 3  # layers in a message
+LEAST_COSINE = 0.99  # of an accelerator's outputs, for it to be proved
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,8 @@ class Model:
 
 @dataclass(frozen=True)
 class File:
-    """`quantization` is none, float16, dynamic or int8; `pipeline`: whether the preprocessing is inside."""
+    """`quantization` is none, float16, dynamic or int8; `pipeline`: whether the preprocessing is inside; `takes`: the
+    input, as the file says itself."""
 
     name: str
     bytes: int
@@ -24,6 +26,7 @@ class File:
     pipeline: bool
     ops: dict[str, int]  # how often each occurs
     float_parts: tuple[str, ...] = ()
+    takes: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,21 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Accelerator:
+    """LiteRT's CompiledModel on the CPU or GPU of the machine: the least cosine, over some images, to the outputs of
+    the Interpreter, with which the scores were computed; None where the file did not run, for a `reason`."""
+
+    name: str
+    images: int
+    least_cosine: float | None
+    reason: str = ""
+
+    @property
+    def proved(self):
+        return self.least_cosine is not None and self.least_cosine >= LEAST_COSINE
+
+
+@dataclass(frozen=True)
 class Machine:
     system: str
     processor: str
@@ -127,6 +145,7 @@ class Certificate:
         budget: the largest loss of a main score that passes, in points (hundredths).
         calibration: None where the file was fitted on no images.
         layers: None for float files; `without_layers` then says why.
+        accelerators: empty in certificates that were written before they were tested.
     """
 
     budget: float
@@ -141,6 +160,7 @@ class Certificate:
     without_layers: str
     latency: tuple[Latency, ...]
     made: Made
+    accelerators: tuple[Accelerator, ...] = ()
 
     @property
     def lost(self):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_osnet.export.flatbuffer import ops_of
-from keras_osnet.export.litert import TFLiteNetwork
+from keras_osnet.export.litert import ACCELERATORS, TFLiteNetwork, run_compiled
 from keras_osnet.export.metadata import metadata_of
 from keras_osnet.export.proof import certificate as parts
 from keras_osnet.export.proof.layer_noise import layers_of
@@ -23,6 +23,7 @@ from keras_osnet.metrics.arguments import row_of
 from keras_osnet.training.work_dir import about
 
 THREADS, WARM_UP, RUNS = (1, 2), 5, 50
+COMPARED = 20  # images, on each accelerator
 ERRORS = ("error",)  # scores of which less is better
 
 
@@ -105,6 +106,7 @@ def certify(
         without_layers=without,
         latency=tuple(_latency(path, test_set, threads) for threads in THREADS),
         made=_made(),
+        accelerators=tuple(_accelerator(path, test_set, name) for name in ACCELERATORS),
     )
 
 
@@ -150,7 +152,14 @@ def _file_facts(path, quantization, pipeline, float_parts):
     content = path.read_bytes()
     digest = sha256(content).hexdigest()
     return parts.File(
-        path.name, len(content), digest, quantization or "none", pipeline, ops_of(path), float_parts=float_parts
+        path.name,
+        len(content),
+        digest,
+        quantization or "none",
+        pipeline,
+        ops_of(path),
+        float_parts=float_parts,
+        takes=metadata_of(path).get("input", ""),
     )
 
 
@@ -163,6 +172,20 @@ def _latency(path, test_set, threads):
         network(image)
         times.append(time.perf_counter() - began)
     return parts.Latency(threads, 1e3 * float(np.median(times[WARM_UP:])), RUNS)
+
+
+def _accelerator(path, test_set, name):
+    """Whether an accelerator of this machine computes what the Interpreter does."""
+    network = TFLiteNetwork(path)
+    images = [prepared(image, network, test_set) for image in next(batches(test_set.test))[:COMPARED]]
+    expected = [network(image) for image in images]
+    try:
+        found = run_compiled(path, images, name)
+    except ValueError as error:
+        return parts.Accelerator(name, len(images), None, str(error).removeprefix(f"{path} "))
+    pairs = [(values, found[i][key]) for i, outputs in enumerate(expected) for key, values in outputs.items()]
+    cosines = [(a * b).sum() / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12) for a, b in pairs]
+    return parts.Accelerator(name, len(images), float(min(cosines)))
 
 
 def _made():

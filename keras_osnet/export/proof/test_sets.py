@@ -162,7 +162,8 @@ def prepared(image, network, test_set):
     """A test image as a `TFLiteNetwork` takes it."""
     if network.size is None:
         return image
-    return normalised([test_set.crop(image, network.size)], network.size)[0]
+    image = test_set.crop(image, network.size)
+    return image_files.resize(image, network.size) if network.takes_levels else normalised([image], network.size)[0]
 
 
 def batches(images):

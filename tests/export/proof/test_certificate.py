@@ -138,9 +138,9 @@ def test_a_loss_of_the_budget_passes_and_a_larger_one_is_named(certified):
 
 
 def test_both_files_are_written_whatever_the_verdict(certified, tmp_path):
-    _, found, path = certified
+    kind, found, path = certified
     names = {"verdict", "format", "budget", "model", "file", "calibration", "dataset", "scores", "changed", "cosine"}
-    names |= {"layers", "without_layers", "latency", "made"}
+    names |= {"layers", "without_layers", "latency", "made", "accelerators"}
     for budget, verdict in ((0.3, "refused"), (99, "passed")):
         data, page = write_certificate(replace(found, budget=budget), tmp_path / "small.tflite")
         content = json.loads(data.read_text())
@@ -149,6 +149,11 @@ def test_both_files_are_written_whatever_the_verdict(certified, tmp_path):
     assert content["file"]["bytes"] == path.stat().st_size
     assert [row["threads"] for row in content["latency"]] == [1, 2]
     assert all(row["median_ms"] > 0 for row in content["latency"])
+    processor, gpu = content["accelerators"]
+    assert (processor["name"], processor["reason"]) == ("CPU", "")
+    assert processor["images"] == {"retrieval": 10, "attributes": 5, "classes": 5}[kind]
+    assert processor["least_cosine"] > 0.9999
+    assert gpu["least_cosine"] is not None or gpu["reason"].startswith("cannot run on a GPU")
     assert content["layers"] is None
     assert "float" in content["without_layers"]
 
@@ -392,6 +397,19 @@ def test_certificates_of_the_first_format_say_the_same(tmp_path):
 def test_a_written_certificate_is_read_as_it_was(tmp_path):
     data, _ = write_certificate(example(), tmp_path / "m.tflite")
     assert read_certificate(data) == example()
+
+
+def test_accelerators_are_proved_by_their_cosine_and_others_have_a_reason(tmp_path):
+    rows = (
+        parts.Accelerator("CPU", 20, 0.99),
+        parts.Accelerator("GPU", 20, 0.0),
+        parts.Accelerator("NPU", 20, None, "cannot run on an NPU"),
+    )
+    assert [row.proved for row in rows] == [True, False, False]
+    data, page = write_certificate(replace(example(), accelerators=rows), tmp_path / "m.tflite")
+    assert read_certificate(data).accelerators == rows
+    table = page.read_text().partition("Accelerators")[2].partition("</section>")[0]
+    assert (table.count("✓ yes"), table.count("✗ no"), "cannot run on an NPU" in table) == (1, 2, True)
 
 
 def changed_json(path, value):

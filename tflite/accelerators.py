@@ -1,0 +1,81 @@
+"""LiteRT's CompiledModel: TFLite files of one size on the processor, a GPU or an NPU."""
+
+import atexit
+import os
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+
+ACCELERATORS = ("cpu", "gpu", "npu")
+
+
+class Compiled:
+    """A TFLite file whose input and outputs are of one size, compiled for an accelerator.
+
+    Args:
+        path: the file.
+        accelerator: row of `ACCELERATORS`.
+        threads: of the processor.
+        signature: of the file, which has one input.
+        name: of the output that is read.
+
+    Raises:
+        ValueError: if this machine has no such accelerator, or it cannot run all of the file.
+        ImportError: if LiteRT is older than 2.
+    """
+
+    def __init__(self, path, accelerator, threads, signature, name):
+        from ai_edge_litert.compiled_model import CompiledModel, CpuOptions, HardwareAccelerator, Options
+
+        self.signature, self.name, whole = signature, name, False
+        options = Options(HardwareAccelerator[accelerator.upper()], cpu_options=CpuOptions(num_threads=threads))
+        atexit.register(_end_log, self)  # which also keeps LiteRT from ending, and from logging that, before
+        with quiet():
+            try:
+                self.model = CompiledModel.from_file(str(path), options=options)
+                whole = accelerator == "cpu" or self.model.is_fully_accelerated()
+                named = self.model.get_signature_list()[signature]
+                (source,), inputs = named["inputs"], self.model.get_input_tensor_details(signature)
+                self.inputs = {source: self.model.create_input_buffer_by_name(signature, source)}
+                outputs = named["outputs"]
+                self.outputs = {key: self.model.create_output_buffer_by_name(signature, key) for key in outputs}
+                self.inputs[source].write(np.zeros(inputs[source]["shape"], inputs[source]["dtype"]))
+                self.result = self.model.get_output_tensor_details(signature)[name]
+            except RuntimeError:  # whose text is about LiteRT's own source files
+                pass
+        if not whole:
+            raise ValueError(f"{path} cannot run on the {accelerator.upper()}: there is none here, or it lacks an op")
+
+    def run(self, prepared):
+        """The output for an array of the input's shape and type, without the axis of the batch."""
+        for source in self.inputs.values():
+            source.write(prepared)
+        self.model.run_by_name(self.signature, self.inputs, self.outputs)
+        shape = self.result["shape"]
+        return self.outputs[self.name].read(int(np.prod(shape)), np.dtype(self.result["dtype"])).reshape(shape)[0]
+
+
+@contextmanager
+def quiet():
+    """Keeps LiteRT's log, dozens of lines for each file, from standard output and error. It has no setting for that."""
+    sys.stdout.flush()
+    saved = {stream: os.dup(stream) for stream in (1, 2)}
+    silence(*saved)
+    try:
+        yield
+    finally:
+        for stream, copy in saved.items():
+            os.dup2(copy, stream)
+            os.close(copy)
+
+
+def silence(*streams):
+    """Sends what is written to file descriptors from now on nowhere."""
+    with open(os.devnull, "w") as nowhere:
+        for stream in streams:
+            os.dup2(nowhere.fileno(), stream)
+
+
+def _end_log(compiled):
+    silence(2)
