@@ -13,7 +13,7 @@ from PIL import Image
 from keras_osnet import VARIANTS, OSNet, preprocess_input
 from keras_osnet.export import calibration_images, metadata_of, recommended_float_parts, run_tflite, to_tflite
 from keras_osnet.export.converter import converted, from_function, from_module
-from keras_osnet.export.flatbuffer import read
+from keras_osnet.export.flatbuffer import metadata_entry, read
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.preprocessing import Preprocessing
@@ -289,6 +289,9 @@ def test_a_file_of_levels_normalises_them_as_the_network_was_trained(quantizatio
     assert (source["dtype"], tuple(source["shape"])) == (np.uint8, (1, *SMALL))
     assert interpreter.get_signature_list() == {"embed": {"inputs": ["picture"], "outputs": ["features"]}}
     assert metadata_of(paths[1])["input"] == "uint8 RGB 0..255"
+    for path in paths:  # as tflite/README.md says
+        oldest = metadata_entry(path, "min_runtime_version").rstrip(b"\0")
+        assert oldest == (b"2.17.0" if quantization == "dynamic" else b"1.14.0")
     expected = run_tflite(paths[0], images)
     np.testing.assert_allclose(run_tflite(paths[1], levels), expected, atol=1e-4 * expected.max())
 
