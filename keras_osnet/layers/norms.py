@@ -42,8 +42,9 @@ class BatchNorm(keras.layers.BatchNormalization):
             synchronized=flag("synchronized", synchronized),
             **kwargs,
         )
-        if self.axis != -1 or self.renorm:
-            raise ValueError(f"`axis` must be -1 and `renorm` False. Received: axis={self.axis}, renorm={self.renorm}")
+        renorm = getattr(self, "renorm", False)  # since Keras 3.14
+        if self.axis != -1 or renorm:
+            raise ValueError(f"`axis` must be -1 and `renorm` False. Received: axis={self.axis}, renorm={renorm}")
 
     def add_weight(self, *, trainable=True, **options):
         options["initializer"] = partial(values, keras.initializers.get(options["initializer"]))
