@@ -134,4 +134,4 @@ def parse():
 
 
 if __name__ == "__main__":
-    app.main(parse)
+    app.execute(parse)
