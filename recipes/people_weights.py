@@ -39,7 +39,7 @@ CARD = """\
 # {name}
 
 {variant} x{width:g}, trained on rendered people alone: {images:,} images of {identities:,} people who do not exist. No
-real image and no other weights took part in the training, nor in the choice of its settings. Licence: Apache-2.0.
+real image and no other weights took part in the training. Licence: Apache-2.0.
 
     model = keras_osnet.OSNet.from_preset("{name}")
 
@@ -70,7 +70,7 @@ The training set follows from `{settings}`.
 
 @dataclass(frozen=True)
 class Options:
-    """Which network, and where to."""
+    """Options of the command."""
 
     output: Path
     """Folder of all results."""

@@ -23,12 +23,13 @@ ZOO = {
     *(f"osnet{variant}_x1_0_{name}" for variant, name in product(("", "_ibn", "_ain"), MIXED)),
 }
 OTHERS = {f"osnet_x1_0_{name}" for name in ("mot17", "sportsmot", "dancetrack", "soccernet", "sports")}
+OURS = {"osnet_x0_25_people"}
 ROWS = pytest.mark.parametrize("row", PRESETS.values(), ids=PRESETS)
 
 
-def test_all_43_files_of_torchreids_zoo_and_five_others_have_a_row():
+def test_all_43_files_of_torchreids_zoo_five_others_and_ours_have_a_row():
     assert len(ZOO) == 43
-    assert set(PRESETS) == ZOO | OTHERS
+    assert set(PRESETS) == ZOO | OTHERS | OURS
     assert keras_osnet.PRESETS is PRESETS
     assert keras_osnet.OSNet.presets == PRESETS
 
@@ -38,18 +39,18 @@ def test_a_row_says_what_its_name_says(row):
     variant, width, training_set = re.fullmatch(r"(osnet|osnet_ibn|osnet_ain)_(x\d_\d+)_(\w+)", row.name).groups()
     assert (row.variant, row.width, row.training_set) == (variant, WIDTHS[width], training_set)
     assert PRESETS[row.name] is row
-    assert row.input_shape == (256, 128, 3)
+    assert row.input_shape == ((128, 64, 3) if row.name in OURS else (256, 128, 3))
 
 
 @ROWS
 def test_a_row_has_addresses_licences_and_a_training_set_with_a_title(row):
-    assert row.addresses
+    assert bool(row.addresses) == (row.name not in OURS)
     assert all(re.fullmatch(r"https://[\w.-]+/\S+", address) for address in row.addresses)
     assert row.weights_licence
     assert row.images_licence
     assert row.title == TRAINING_SETS[row.training_set][0]
     assert row.sha256 is None or re.fullmatch("[0-9a-f]{64}", row.sha256)
-    assert row.size is None or 10**6 < row.size < 10**8
+    assert row.size is None or 10**5 < row.size < 10**8
     assert all(0 < score.mAP < score.rank1 < 1 and score.source for score in row.scores)
     with pytest.raises(FrozenInstanceError):
         row.name = "other"
