@@ -305,7 +305,7 @@ CSV_ERRORS |= {
         "1 in both: Jos\u00e9, root=",
     ),
     **{f"a person called {missing}": (
-        f"path,identity\n0.jpg,a\n1.jpg,a\n2.jpg,{missing}\n", "which stand for missing values", "1 images of such: "
+        f"path,identity\n0.jpg,a\n1.jpg,a\n2.jpg,{missing}\n", "they mark missing values", "1 images with such names: "
     ) for missing in ("NaN", "nan", "None", "null", "NULL", "NA", "N/A", "<NA>", "NaT")},
 }  # fmt: skip
 
@@ -335,7 +335,9 @@ def test_cameras_that_stand_for_missing_values_are_unknown_and_such_folders_are_
     splits = load_csv(rows(tmp_path / "csv", "path,identity,camera,split", lines))
     assert [r.camera for r in splits.train] == [None, None, None, None, 1, None]
     touch(tmp_path / "folders", "a/1.jpg", "a/2.jpg", "nan/1.jpg")
-    with pytest.raises(ValueError, match=r"which stand for missing values\. Received: 1 images of such: .*nan/1\.jpg"):
+    with pytest.raises(
+        ValueError, match=r"they mark missing values\. Received: 1 images with such names: .*nan/1\.jpg"
+    ):
         load_folder(tmp_path / "folders")
 
 

@@ -158,12 +158,12 @@ def test_the_dtype_policies_of_single_layers_are_kept_in_a_file(make, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
 @BOTH
-@pytest.mark.parametrize("mode", ["int8", "float8"])
-def test_a_quantized_model_comes_back_from_its_files(make, mode, tmp_path):
+@pytest.mark.parametrize(("mode", "loss"), [("int8", 0.2), ("float8", 0.5)])  # float8 has scales that training adapts
+def test_a_quantized_model_comes_back_from_its_files(make, mode, loss, tmp_path):
     model = make()
     expected = logits(model)
     model.quantize(mode)
-    np.testing.assert_allclose(logits(model), expected, atol=0.2 * np.abs(expected).max())
+    np.testing.assert_allclose(logits(model), expected, atol=loss * np.abs(expected).max())
     again = saved(model, tmp_path)
     assert policies(again) == policies(model)
     assert_same(model, again)
