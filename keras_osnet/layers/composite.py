@@ -20,7 +20,9 @@ def parts_of(layer):
         return list(layer.layers)
     # Other layers hold them in attributes, where Keras too looks for them when it saves a layer.
     names = [name for name in dir(layer) if not (name.startswith("_") or hasattr(keras.layers.Layer, name))]
-    values = keras.tree.flatten([getattr(layer, name, None) for name in names])
+    held = [getattr(layer, name, None) for name in names]
+    # Keras on PyTorch has dicts whose keys cannot be sorted, which `flatten` does.
+    values = keras.tree.flatten([list(value.values()) if isinstance(value, dict) else value for value in held])
     return [value for value in values if isinstance(value, keras.layers.Layer) and value is not layer]
 
 

@@ -253,7 +253,7 @@ def test_files_that_say_which_side_is_up_are_turned(network, extractor, tmp_path
     paths.insert(2, jpeg(tmp_path / "1.jpg", picture, 1))
     expected = by_hand(network, [picture])
     sideways = by_hand(network, [np.asarray(Image.open(paths[-1]))])
-    assert np.abs(sideways - expected).max() > 0.2 * expected.max(), "turning must matter"
+    assert np.abs(sideways - expected).max() > 0.05 * expected.max(), "turning must matter"
     got = extractor(paths)
     np.testing.assert_allclose(got, np.repeat(expected, 8, axis=0), atol=0.06 * expected.max())  # JPEG's own loss
 
