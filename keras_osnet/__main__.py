@@ -16,6 +16,7 @@ SCRIPTS = {
     "weights": ("recipes/weights.py", "trained weights by name: list, info, download, score"),
     "people": ("recipes/people.py", "a dataset of rendered people"),
     "people-weights": ("recipes/people_weights.py", "weights trained on rendered people only"),
+    "adapt": ("recipes/adapt.py", "a network to your own cameras, without labels"),
     "ablation": ("recipes/ablation.py", "the paper's Tables 5 and 6"),
     "report": ("recipes/report.py", "a page about a network on a test side"),
     "demo": ("recipes/demo.py", "a page that ranks a gallery for an image"),

@@ -145,7 +145,7 @@ class AMSGrad(keras.optimizers.Adam):
         g = ops.cast(gradient, dtype) + self.l2 * variable
         m = self.beta_1 * momentum + (1 - self.beta_1) * g
         v = self.beta_2 * velocity + (1 - self.beta_2) * ops.square(g)
-        u = ops.maximum(largest, v)
+        u = ops.maximum(largest, v) if self.amsgrad else v
         for slot, value in ((momentum, m), (velocity, v), (largest, u), (self.steps[index], time)):
             self.assign(slot, value)
         learning_rate = ops.cast(learning_rate, dtype) / correction_1
@@ -155,7 +155,19 @@ class AMSGrad(keras.optimizers.Adam):
         return {**super().get_config(), "l2": self.l2}
 
 
-OPTIMIZERS = {"sgd": SGD, "nesterov": partial(SGD, nesterov=True), "amsgrad": AMSGrad}
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class Adam(AMSGrad):
+    """Adam with coupled L2: `AMSGrad` with u = v, so that steps may grow again where gradients have become small.
+
+    Reference: Kingma and Ba, Adam (ICLR 2015), Algorithm 1, with the weight decay of PyTorch's Adam.
+    """
+
+    def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, l2=5e-4, name="adam", **kwargs):
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, l2, name=name, **kwargs)
+        self.amsgrad = False
+
+
+OPTIMIZERS = {"sgd": SGD, "nesterov": partial(SGD, nesterov=True), "amsgrad": AMSGrad, "adam": Adam}
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")

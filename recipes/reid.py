@@ -27,6 +27,7 @@ import whole_path
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
 from keras_osnet.adaptation import normalize_side
+from keras_osnet.adaptation.statistics import re_estimate_statistics
 from keras_osnet.data import images, load, load_splits
 from keras_osnet.data.check import check as check_splits
 from keras_osnet.data.listing import require_files
@@ -240,6 +241,8 @@ class Evaluation(Scoring):
     """Of 256 x 128, for weights without a size."""
     targets: str = ""
     """More datasets to score on, a,b,c."""
+    target_statistics: bool = False
+    """Estimate the statistics of the batch norms again, on training images of the dataset. Nothing is trained."""
 
 
 def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
@@ -256,6 +259,9 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
         extractor, rows, verified = FeatureExtractor(network, flip=options.flip), {}, {}
         normalize = partial(normalize_side, extractor)
         print(f"{network.name}: {report.assigned} arrays from {options.weights}")
+        if options.target_statistics:
+            used = re_estimate_statistics(network, [r.path for r in sides[options.dataset][0].train])
+            print(f"statistics of the batch norms: from {used} training images of {options.dataset}")
         for name in names:
             protocol = DATASETS[name].protocol
             rows[name], verification = evaluate_sides(extractor, sides[name], options, protocol, normalize=normalize)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_osnet.optimizers import OPTIMIZERS, SGD, AMSGrad, CosineSchedule, StepSchedule
+from keras_osnet.optimizers import OPTIMIZERS, SGD, Adam, AMSGrad, CosineSchedule, StepSchedule
 
 SHAPES = ((3, 2), (4,))
 RATES = (0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.05)  # falls midway, and rises once
@@ -56,8 +56,8 @@ def sgd_loop(rates, momentum, l2, nesterov):
     return np.array(path)
 
 
-def amsgrad_loop(rates, l2, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
-    """torch.optim.Adam(amsgrad=True, weight_decay=l2): the maximum is taken before the bias correction."""
+def amsgrad_loop(rates, l2, beta_1=0.9, beta_2=0.999, epsilon=1e-8, amsgrad=True):
+    """torch.optim.Adam(amsgrad=amsgrad, weight_decay=l2): the maximum is taken before the bias correction."""
     weights = flat(start())
     m, v, largest = ([0.0] * len(weights) for _ in range(3))
     path = []
@@ -66,7 +66,7 @@ def amsgrad_loop(rates, l2, beta_1=0.9, beta_2=0.999, epsilon=1e-8):
             g = gradient + l2 * weights[i]
             m[i] = beta_1 * m[i] + (1 - beta_1) * g
             v[i] = beta_2 * v[i] + (1 - beta_2) * g * g
-            largest[i] = max(largest[i], v[i])
+            largest[i] = max(largest[i], v[i]) if amsgrad else v[i]
             root = math.sqrt(largest[i]) / math.sqrt(1 - beta_2**t)
             weights[i] -= lr / (1 - beta_1**t) * m[i] / (root + epsilon)
         path.append(list(weights))
@@ -123,6 +123,13 @@ def test_amsgrad_counts_the_steps_of_a_weight_that_was_frozen_at_first_from_its_
 def test_amsgrad_follows_pytorchs_rule_while_the_learning_rate_changes(l2):
     got = path_of(AMSGrad(1.0, l2=l2))
     np.testing.assert_allclose(got, amsgrad_loop(RATES, l2), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.03])
+def test_adam_follows_pytorchs_rule_and_takes_no_maximum(l2):
+    got = path_of(Adam(1.0, beta_2=0.8, l2=l2))
+    np.testing.assert_allclose(got, amsgrad_loop(RATES, l2, beta_2=0.8, amsgrad=False), rtol=1e-4, atol=1e-5)
+    assert np.abs(got - amsgrad_loop(RATES, l2, beta_2=0.8)).max() > 0.01
 
 
 def test_amsgrad_takes_betas_and_epsilon():

@@ -59,15 +59,18 @@ class Network:
         path: the file.
         threads: of LiteRT, 1 to 256.
         accelerator: row of `ACCELERATORS`.
+        means: `CameraMeans` to remove from all features. Default none.
+        camera: the camera of the images, for `means`; it may be changed.
 
     Raises:
         ValueError: if LiteRT cannot run the file there, or it takes something else.
     """
 
-    def __init__(self, path, threads=1, accelerator="cpu"):
+    def __init__(self, path, threads=1, accelerator="cpu", means=None, camera=None):
         if not 1 <= threads <= MOST_THREADS:
             raise ValueError(f"`threads` must be 1 .. {MOST_THREADS}. Received: threads={threads}")
         self.path, self.accelerator, self.runners, self.compiled = path, accelerator, {}, None
+        self.means, self.camera = means, camera
         try:
             self.interpreter = Interpreter(str(path), num_threads=threads)
             signature, inputs, outputs = self._embed()
@@ -167,7 +170,7 @@ class Network:
                 f"{self.path} must compute features that are finite and not all zero. It does not on this "
                 f"{self.accelerator.upper()}"
             )
-        return features
+        return self.means.remove(features, self.camera) if self.means else features
 
 
 def scale_of(details):

@@ -8,6 +8,9 @@ Smaller distances are better. It also keeps a file of known people, and finds th
     python tflite/run.py MODEL.tflite QUERY.jpg --gallery PEOPLE.npz [--top 10]
     python tflite/run.py MODEL.tflite --gallery PEOPLE.npz --video FRAMES --boxes BOXES.csv [--output SEEN.csv]
 
+With --cameras FILE.json, which `recipes/adapt.py` and `CameraNormalizer.save` write, the mean feature of the camera is
+removed: --camera names the camera of the query, of the added images or of the video, --folder-camera that of FOLDER.
+
 It needs ai-edge-litert, NumPy and Pillow, and no TensorFlow.
 """
 
@@ -18,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from accelerators import ACCELERATORS  # beside this file
+from cameras import CameraMeans
 from files import MOST_THREADS, list_images, refuse_foreign, replacing, whole
 from network import SUFFIXES, Network, read, weights_of
 
@@ -41,8 +45,15 @@ def owner(options):
     """Path of --gallery, and what identifies the model that its features are from."""
     from gallery import sha256
 
-    content = options.model.read_bytes()
-    return options.gallery, sha256(content), options.model.name, weights_of(content)
+    content, means = options.model.read_bytes(), options.means.content if options.means else b""
+    weights = weights_of(content)
+    if weights and means:  # features without camera means are others
+        weights = sha256(weights.encode() + means)
+    return options.gallery, sha256(content + means), options.model.name, weights
+
+
+def network_of(options):
+    return Network(options.model, options.threads, options.accelerator, options.means, options.camera)
 
 
 def load_gallery(options):
@@ -58,13 +69,14 @@ def rank(options):
     pass_over(others)
     if not files:
         raise ValueError(f"{folder} must hold images ({', '.join(sorted(SUFFIXES))})")
-    network = Network(options.model, options.threads, options.accelerator)
+    network = network_of(options)
     features, seconds = [], []
     for path in [query_path, *files]:
         image = network.prepare(read(path))
         began = time.perf_counter()
         features.append(network.run(image))
         seconds.append(time.perf_counter() - began)
+        network.camera = options.folder_camera  # the query comes first
     near = distances(features[0], np.stack(features[1:]), options.metric)
     print(f"rank  distance  image (of {len(files)} in {folder})")
     for place, index in enumerate(np.argsort(near, kind="stable")[: options.top], start=1):
@@ -74,7 +86,7 @@ def rank(options):
 
 def search(options):
     """Prints the people of the gallery who are most similar to the query."""
-    gallery, network = load_gallery(options), Network(options.model, options.threads, options.accelerator)
+    gallery, network = load_gallery(options), network_of(options)
     feature = network.run(network.prepare(read(existing(options.query))))
     print(f"rank  cosine  name (of {len(gallery.people)} in {gallery.path})")
     for place, (name, cosine) in enumerate(gallery.search(feature, options.top), start=1):
@@ -92,7 +104,7 @@ def add(options):
     pass_over(others)
     if not images:
         raise ValueError(f"{folder} must hold images, or a folder of images for each person")
-    network = Network(options.model, options.threads, options.accelerator)
+    network = network_of(options)
     features = np.stack([network.run(network.prepare(read(path))) for _, path in images])
     with Gallery.changing(*owner(options), new=True) as gallery:
         added = gallery.append([name for name, _ in images], features)
@@ -127,7 +139,7 @@ def follow(options):
         refuse_foreign(options.output, HEADING.encode())
     gallery, source = load_gallery(options), Path(options.video)
     boxes, skipped = read_boxes(existing(options.boxes))
-    network = Network(options.model, options.threads, options.accelerator)
+    network = network_of(options)
     if source.is_dir():
         frames = FrameImages(source, SUFFIXES, read)
         pass_over(frames.others)
@@ -160,6 +172,7 @@ def report(skipped):
         print(f"{skipped.total()} boxes skipped: {reasons}", file=sys.stderr)
 
 
+OF_EVERY_FORM = {"model", "threads", "cameras", "camera", "folder_camera"}
 FORMS = [  # arguments besides the model: required ones, optional ones with their default, and the command
     (("QUERY", "FOLDER"), {"top": 10, "metric": "euclidean"}, rank),
     (("QUERY", "--gallery"), {"top": 10}, search),
@@ -197,8 +210,13 @@ def arguments():
     )
     parser.add_argument("--threshold", type=cosine, help="cosine from which a person is known (default 0.65)")
     parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write the rows there instead of printing them")
+    parser.add_argument("--cameras", type=Path, metavar="FILE.json", help="mean features of cameras, to remove")
+    parser.add_argument("--camera", metavar="NAME", help="camera of the images or the video (default unknown)")
+    parser.add_argument("--folder-camera", metavar="NAME", help="camera of FOLDER (default unknown)")
     options = parser.parse_intermixed_args()
-    given = {name for name, value in vars(options).items() if value is not None} - {"model", "threads", "accelerator"}
+    if (options.camera or options.folder_camera) and not options.cameras:
+        parser.error("--camera and --folder-camera need --cameras")
+    given = {name for name, value in vars(options).items() if value is not None} - OF_EVERY_FORM
     for words, defaults, command in FORMS:
         needed = {word.strip("-").lower() for word in words}
         if needed <= given <= needed | set(defaults):
@@ -211,6 +229,7 @@ def arguments():
 def main():
     options = arguments()
     existing(options.model)
+    options.means = CameraMeans(existing(options.cameras)) if options.cameras else None
     options.command(options)
 
 

@@ -41,7 +41,7 @@ class CameraNormalizer:
         Raises:
             ValueError: if the features are no such matrix, do not match in number, or no camera is known.
         """
-        units, cameras = _units(features), _cameras(cameras, len(features))
+        units, cameras = unit_rows(features), _cameras(cameras, len(features))
         if self.sums and units.shape[1] != len(next(iter(self.sums.values()))):
             raise ValueError(f"`features` must have the length of earlier ones. Received: {units.shape[1]}")
         known = [i for i, camera in enumerate(cameras) if camera is not None]
@@ -73,7 +73,7 @@ class CameraNormalizer:
         Raises:
             ValueError: as `fit`; if it was not fitted.
         """
-        units, cameras = _units(features), _cameras(cameras, len(features))
+        units, cameras = unit_rows(features), _cameras(cameras, len(features))
         means = {camera: self.mean(camera) for camera in set(cameras)}
         units = units - np.stack([means[camera] for camera in cameras])
         return (units / np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)).astype("float32")
@@ -136,7 +136,8 @@ def normalize_side(features_of, query, gallery, splits, *, shrinkage=10.0):
     return tuple(normalizer.transform(*part) for part in zip((query, gallery), cameras, strict=True))
 
 
-def _units(features):
+def unit_rows(features):
+    """Returns (N, D) float64 features of length 1. Raises a ValueError if they are no finite numbers, or one is 0."""
     features = np.asarray(features)
     if features.ndim != 2 or features.dtype.kind not in "fiu" or 0 in features.shape:
         raise ValueError(f"`features` must be (N, D) numbers. Received: {features.dtype} of shape {features.shape}")

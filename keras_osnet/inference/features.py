@@ -26,6 +26,8 @@ class FeatureExtractor:
         flip: average the features of an image and its mirror image, which takes twice the time. Default False.
         strategy: `tf.distribute.Strategy` in whose scope the model was made: each batch is spread over its replicas,
             files over its workers. Every worker then has to call it. Default: one device.
+        normalizer: `keras_osnet.adaptation.CameraNormalizer` that removes the mean feature of each camera; features are
+            L2-normalised then, and to be compared by the cosine. Default none.
 
     Attributes:
         size: (height, width) of the network's input.
@@ -40,7 +42,7 @@ class FeatureExtractor:
 
     output = "features"
 
-    def __init__(self, model, *, batch_size=64, flip=False, strategy=None):
+    def __init__(self, model, *, batch_size=64, flip=False, strategy=None, normalizer=None):
         check_count("batch_size", batch_size)
         self.predictor = predictor_of(model, strategy=strategy)
         self.size, self.feature_dim = self.predictor.size, self.predictor.outputs.get(self.output)
@@ -49,14 +51,14 @@ class FeatureExtractor:
                 f"`model` must return (B, D) {self.output}. Received: a network that returns "
                 f"{', '.join(self.predictor.outputs) or 'maps'}"
             )
-        self.batch_size, self.flip = batch_size, flip
+        self.batch_size, self.flip, self.normalizer = batch_size, flip, normalizer
 
     @cached_property
     def network(self):
         """The Keras network from normalised images to features."""
         return self.predictor.network_of(self.output)
 
-    def __call__(self, images, *, color="rgb", progress=None):
+    def __call__(self, images, *, color="rgb", cameras=None, progress=None):
         """Computes features.
 
         Args:
@@ -64,13 +66,15 @@ class FeatureExtractor:
                 `keras_osnet.data.listing.list_images`. Arrays are (h, w, 3) uint8 of any sizes; grey (h, w) and
                 (h, w, 1) are taken as RGB, the fourth channel of (h, w, 4) is ignored. Files are read upright.
             color: order of the channels of arrays, "rgb" (default) or "bgr", as OpenCV reads them.
+            cameras: with a `normalizer`, the camera of each image, None for an unknown one. Default: all unknown.
             progress: function of (images done, images in all), called after every batch. Default none.
 
         Returns:
             (N, feature_dim) float32 in the order of the images; (0, feature_dim) for an empty list.
 
         Raises:
-            ValueError: if files cannot be read (they are named), an array is no image, or the network returns NaN.
+            ValueError: if files cannot be read (they are named), an array is no image, the network returns NaN, or
+                cameras are given without a `normalizer`, or not one per image.
         """
         row_of("color", color, inputs.COLORS)
         if isinstance(images, (str, PathLike)) and Path(images).is_dir():
@@ -81,15 +85,18 @@ class FeatureExtractor:
                 "`images` must be a list of images, or a folder. Received: a single image; wrap it in [ ]."
             )
         images = list(images)
+        cameras = self._check_cameras(cameras, len(images))
         self.predictor.synchronize()
         if images and isinstance(images[0], (str, PathLike)):
             if color != "rgb":
                 raise ValueError(f"`color` must be 'rgb' for files. Received: color={color!r}")
-            return self._of_paths([str(path) for path in images], progress)
-        arrays = (inputs.check_array(array, "images", number) for number, array in enumerate(images))
-        return self._of_arrays(arrays, len(images), color, progress)
+            features = self._of_paths([str(path) for path in images], progress)
+        else:
+            arrays = (inputs.check_array(array, "images", number) for number, array in enumerate(images))
+            features = self._of_arrays(arrays, len(images), color, progress)
+        return self.normalizer.transform(features, cameras) if self.normalizer and images else features
 
-    def crops(self, frames, boxes, *, color="rgb", outside="error", progress=None):
+    def crops(self, frames, boxes, *, color="rgb", outside="error", camera=None, progress=None):
         """Computes the features of boxes in the frames of a video.
 
         Args:
@@ -98,6 +105,7 @@ class FeatureExtractor:
                 rounded to whole pixels and clipped to the frame.
             color: order of the frames' channels, "rgb" (default) or "bgr".
             outside: what to do with a box that does not overlap its frame: "error" (default) or "skip".
+            camera: with a `normalizer`, the camera of the video. Default: unknown.
             progress: function of (boxes done, boxes in all), called after every batch. Default none.
 
         Returns:
@@ -110,9 +118,22 @@ class FeatureExtractor:
         """
         row_of("color", color, inputs.COLORS)
         crops = inputs.Crops(frames, boxes, outside)
+        if camera is not None:
+            self._check_cameras([camera], 1)
         self.predictor.synchronize()
         features = self._of_arrays(crops, crops.total, color, progress)
+        if self.normalizer and len(features):
+            features = self.normalizer.transform(features, [camera] * len(features))
         return (features, crops.kept) if outside == "skip" else features
+
+    def _check_cameras(self, cameras, count):
+        if cameras is None:
+            return [None] * count
+        if self.normalizer is None:
+            raise ValueError("`cameras` must be None without a `normalizer`. Received: cameras of images")
+        if len(cameras) != count:
+            raise ValueError(f"`cameras` must be one per image. Received: {len(cameras)} for {count} images")
+        return cameras
 
     def _of_paths(self, paths, progress):
         own = paths[self.predictor.own_part(len(paths))]

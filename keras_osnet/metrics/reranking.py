@@ -1,20 +1,10 @@
 """Re-ranking by k-reciprocal neighbours, without a matrix of all images against all."""
 
-from functools import partial
-from typing import NamedTuple
-
 import numpy as np
 
 from keras_osnet.metrics.arguments import check_count, feature_matrices, squared_norms
-from keras_osnet.metrics.blocks import BLOCK, CHUNK, in_chunks, pool, product_blocks, slices, smallest
-
-
-class _Sparse(NamedTuple):
-    """Sparse matrix: row i holds values[starts[i]:starts[i + 1]] in columns[starts[i]:starts[i + 1]], ascending."""
-
-    starts: np.ndarray
-    columns: np.ndarray
-    values: np.ndarray
+from keras_osnet.metrics.blocks import in_chunks, pool, product_blocks, smallest
+from keras_osnet.metrics.reciprocal import overlaps, reciprocal_vectors
 
 
 def rerank(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3):
@@ -59,12 +49,15 @@ def rerank(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3):
     with pool() as threads:
         nearest, maxima, result = _nearest(features, squares, k1 + 1, queries, threads)
         result *= np.float32(lambda_value)
-        weigh = partial(_weights, features, squares, maxima)
-        vectors = _encode(nearest, round(k1 / 2), weigh, threads)
-        if k2 > 1:
-            means = partial(_mean_rows, vectors, nearest[:, :k2])
-            vectors = _stack(threads.map(means, slices(len(features), BLOCK)))
-        _add_jaccard(result, vectors, 1 - lambda_value, threads)
+        power = lambda images, distances: (distances / maxima[images]) ** 2  # noqa: E731
+        overlap = overlaps(reciprocal_vectors(features, squares, nearest, k2, power, threads), queries)
+
+        def add_jaccard(query):
+            # V' sums to 1, so that the maxima of two sum to 2 minus their minima.
+            common = overlap(query)
+            result[query] += (1 - lambda_value) * (1 - common / (2 - common))
+
+        list(threads.map(add_jaccard, range(queries)))
     return result
 
 
@@ -95,90 +88,3 @@ def _nearest(features, squares, count, queries, threads):
     for block, distances in product_blocks(features, features, factor=-2):
         in_chunks(threads, rank, block, distances)
     return nearest, maxima, result
-
-
-def _encode(nearest, half, weigh, threads):
-    """Returns V of all images as a sparse matrix. `weigh` computes the values from their positions."""
-    cuts = slices(len(nearest), CHUNK)
-    lists = [np.ascontiguousarray(nearest[:, : k + 1]) for k in (nearest.shape[1] - 1, half)]
-    mutual, mutual_half = (np.concatenate(list(threads.map(partial(_mutual, near), cuts))) for near in lists)
-
-    def encode(rows):
-        near, own = nearest[rows], mutual[rows]
-        base = np.arange(len(near))[:, None] * len(nearest)  # cell of row r, column c: r * N + c
-        inside = np.zeros(len(near) * len(nearest), bool)
-        inside[(base + near)[own]] = True
-        theirs, cells = mutual_half[near], base[:, :, None] + lists[1][near]
-        shared = np.count_nonzero(theirs & inside[cells], axis=2)
-        grown = own & (3 * shared > 2 * np.count_nonzero(theirs, axis=2))
-        cells = np.unique(np.concatenate([(base + near)[own], cells[theirs & grown[:, :, None]]]))
-        places, columns = np.divmod(cells, len(nearest))
-        sizes = np.bincount(places, minlength=len(near))
-        return sizes, columns.astype(np.int32), weigh(rows, sizes, columns)
-
-    return _stack(threads.map(encode, cuts))
-
-
-def _mutual(nearest, rows):
-    """Returns whether each image in the list of a row has the row's image in its own list."""
-    return (nearest[nearest[rows]] == np.arange(rows.start, rows.stop)[:, None, None]).any(axis=2)
-
-
-def _weights(features, squares, maxima, rows, sizes, columns):
-    """Returns exp(-d), each row divided by its sum. No row is empty: an image is its own reciprocal neighbour."""
-    starts = np.cumsum(sizes) - sizes
-    images = np.repeat(np.arange(rows.start, rows.stop), sizes)
-    products = np.empty(len(columns), features.dtype)
-    for image, start, size in zip(range(rows.start, rows.stop), starts, sizes, strict=True):
-        products[start : start + size] = features[columns[start : start + size]] @ features[image]
-    distances = np.maximum(squares[images] + squares[columns] - 2 * products, 0)
-    distances[images == columns] = 0
-    values = np.exp(-((distances / maxima[images]) ** 2))
-    return (values / np.repeat(np.add.reduceat(values, starts), sizes)).astype(np.float32)
-
-
-def _mean_rows(sparse, members, rows):
-    """Returns a block of rows, each the mean of the rows of `sparse` whose indices are in `members`."""
-    which, columns, values = _gather(sparse, members[rows].ravel())
-    cells = which // members.shape[1] * len(members) + columns
-    cells, places = np.unique(cells, return_inverse=True)
-    sizes = np.bincount(cells // len(members), minlength=rows.stop - rows.start)
-    means = np.bincount(places, values) / members.shape[1]
-    return sizes, (cells % len(members)).astype(np.int32), means.astype(np.float32)
-
-
-def _add_jaccard(result, vectors, weight, threads):
-    """Adds weight * d_J. An inverted index holds the gallery images that have a value in each column."""
-    queries, gallery = result.shape
-    first = vectors.starts[queries]
-    order = np.argsort(vectors.columns[first:], kind="stable")
-    images = np.repeat(np.arange(gallery, dtype=np.int32), np.diff(vectors.starts[queries:]))
-    sizes = np.bincount(vectors.columns[first:], minlength=queries + gallery)
-    index = _Sparse(_starts(sizes), images[order], vectors.values[first:][order])
-
-    def add(query):
-        own = slice(vectors.starts[query], vectors.starts[query + 1])
-        which, images, values = _gather(index, vectors.columns[own])
-        # Each V' sums to 1, so the maxima of two sum to 2 minus the sum of their minima.
-        common = np.bincount(images, np.minimum(vectors.values[own][which], values), minlength=gallery)
-        result[query] += weight * (1 - common / (2 - common))
-
-    list(threads.map(add, range(queries)))
-
-
-def _gather(sparse, rows):
-    """Returns (position in `rows`, column, value) of the entries of some rows, row by row."""
-    starts = sparse.starts[rows]
-    sizes = sparse.starts[rows + 1] - starts
-    places = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
-    return np.repeat(np.arange(len(rows)), sizes), sparse.columns[places], sparse.values[places]
-
-
-def _stack(blocks):
-    """Returns blocks of rows, (sizes of the rows, columns, values) each, as one sparse matrix."""
-    sizes, columns, values = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    return _Sparse(_starts(sizes), columns, values)
-
-
-def _starts(sizes):
-    return np.concatenate([[0], np.cumsum(sizes)])

@@ -25,7 +25,7 @@ class Numerics:
 class Optimization:
     """Optimizer and learning rate."""
 
-    optimizer: Literal["sgd", "nesterov", "amsgrad"] = "sgd"
+    optimizer: Literal["sgd", "nesterov", "amsgrad", "adam"] = "sgd"
     learning_rate: float = 0.065
     l2: float = 5e-4
     """Weight decay of all weights: gradient + l2 x weight."""

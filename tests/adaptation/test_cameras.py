@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.adaptation import CameraNormalizer, normalize_side
 
 RNG = np.random.default_rng(0)
@@ -131,3 +132,30 @@ def test_a_side_is_normalised_by_the_training_images_or_by_itself(train):
     by_hand = CameraNormalizer(3).fit(FEATURES[source[0]], source[1])
     np.testing.assert_allclose(found[0], by_hand.transform(query, ["a", "b"]), atol=1e-6)
     np.testing.assert_allclose(found[1], by_hand.transform(gallery, ["b", "c", None]), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1), feature_dim=12)
+
+
+def test_an_extractor_removes_the_means_of_its_normalizer(network):
+    images = list(np.random.default_rng(2).integers(0, 256, (6, 40, 20, 3), dtype=np.uint8))
+    plain = FeatureExtractor(network)(images)
+    normalizer = CameraNormalizer(3).fit(plain, list("aabbab"))
+    extractor = FeatureExtractor(network, normalizer=normalizer)
+    cameras = ["a", "b", None, "a", "roof", "b"]
+    np.testing.assert_allclose(extractor(images, cameras=cameras), normalizer.transform(plain, cameras), atol=1e-5)
+    np.testing.assert_allclose(extractor(images), normalizer.transform(plain, [None] * 6), atol=1e-5)
+    assert extractor([]).shape == (0, 12)
+    frame, boxes = images[0], [[0, 0, 20, 40], [5, 0, 20, 30]]
+    crops = normalizer.transform(FeatureExtractor(network).crops([frame], [boxes]), ["b", "b"])
+    np.testing.assert_allclose(extractor.crops([frame], [boxes], camera="b"), crops, atol=1e-5)
+
+
+def test_cameras_that_an_extractor_cannot_use_are_refused(network):
+    image = np.zeros((32, 16, 3), "uint8")
+    with pytest.raises(ValueError, match="`cameras` must be None without a `normalizer`"):
+        FeatureExtractor(network)([image], cameras=["a"])
+    with pytest.raises(ValueError, match=r"`cameras` must be one per image\. Received: 2 for 1 images"):
+        FeatureExtractor(network, normalizer=CameraNormalizer())([image], cameras=["a", "b"])

@@ -18,6 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_osnet import FeatureExtractor, OSNet
+from keras_osnet.adaptation import CameraNormalizer
 from keras_osnet.data import images
 from keras_osnet.export import metadata_of, run_tflite, to_tflite
 from keras_osnet.export.litert import TFLiteNetwork
@@ -63,6 +64,19 @@ def test_run_ranks_the_folder_by_the_distance_of_keras_features(folder):
     assert re.search(r"[\d.]+ ms per image", done.stdout)
     assert "1 files or folders that are no images are passed over: " in done.stderr
     assert "notes.txt" in done.stderr
+
+
+def test_run_removes_the_means_of_the_cameras_of_query_and_folder(folder, tmp_path):
+    files = sorted((folder / "gallery").glob("*.png"))
+    features = FeatureExtractor(folder / "model.keras")([folder / "query.png", *files])
+    normalizer = CameraNormalizer().fit(features, ["door", *["door", "yard"] * 3])
+    normalizer.save(tmp_path / "cameras.json")
+    named = ("--cameras", tmp_path / "cameras.json", "--camera", "door", "--folder-camera", "yard")
+    done = script("run.py", folder / "model.tflite", folder / "query.png", folder / "gallery", *named)
+    assert done.returncode == 0, done.stderr
+    found = [float(d) for d in re.findall(r"^ +\d+ +([\d.]+)  \d\.png$", done.stdout, re.MULTILINE)]
+    expected = normalizer.transform(features, ["door", *["yard"] * 6])
+    np.testing.assert_allclose(found, np.sort(np.linalg.norm(expected[1:] - expected[0], axis=1)), atol=5e-3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,222 @@
+"""Clusters of unlabelled images: k-reciprocal Jaccard distances, DBSCAN on them, and figures that need no labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_osnet.adaptation.cameras import unit_rows
+from keras_osnet.layers.checks import count, number
+from keras_osnet.metrics.blocks import pool
+from keras_osnet.metrics.reciprocal import overlaps, reciprocal_vectors
+from keras_osnet.metrics.search import search
+
+OUTLIER = -1
+EPS = (0.40, 0.45, 0.50, 0.55, 0.60, 0.65, 0.70)  # that `choose_eps` compares
+
+
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """Clusters of N images.
+
+    Attributes:
+        labels: (N,) int32, the cluster of each image, 0 .. clusters - 1, or -1 for an outlier.
+        eps: of DBSCAN.
+        clusters: how many.
+        clustered: fraction of the images that are in a cluster.
+        largest: fraction of the images that are in the largest cluster.
+        silhouette: mean silhouette of all images, where an outlier counts 0; -1 to 1.
+    """
+
+    labels: np.ndarray
+    eps: float
+    clusters: int
+    clustered: float
+    largest: float
+    silhouette: float
+
+
+def jaccard_distances(features, *, k1=30, k2=6, index="auto"):
+    """Computes the k-reciprocal Jaccard distances of all images to those with which they share a neighbour.
+
+    d_J(p, g) = 1 - sum_j min(V'(p, j), V'(g, j)) / sum_j max(V'(p, j), V'(g, j)), with V' as in
+    `keras_osnet.metrics.rerank`, but V(p, g) = exp(-|u_p - u_g|^2) for unit vectors u. Pairs without a common neighbour
+    have the distance 1 and are left out, so that memory grows with the number of images.
+
+    Args:
+        features: (N, D) numbers, finite and not 0.
+        k1: neighbours that may be reciprocal, at least 1. Fewer images than k1 + 1 have N - 1. Default 30.
+        k2: images in the mean V', 1 up to k1. Default 6.
+        index: how the neighbours are found, as for `keras_osnet.metrics.search.search`. Default "auto".
+
+    Returns:
+        scipy.sparse.csr_array (N, N) float32, symmetric, with an explicit 0 on its diagonal, columns ascending.
+
+    Raises:
+        ValueError: if an argument is not as described, or there are fewer than 2 images.
+        ImportError: if scikit-learn, which brings SciPy, is not installed.
+
+    Reference: Zhong et al. (CVPR 2017), section 3; Ge et al., Self-paced Contrastive Learning (SpCL, NeurIPS 2020),
+        Section 4.1, for k1, k2 and V.
+    """
+    csr_array = _installed("scipy.sparse").csr_array
+    k1, k2 = count("k1", k1), count("k2", k2)
+    unit = unit_rows(features).astype("float32")
+    total = len(unit)
+    if total < 2:
+        raise ValueError(f"`features` must be of at least 2 images. Received: {total}")
+    if k2 > k1:
+        raise ValueError(f"`k2` must be at most k1. Received: k1={k1}, k2={k2}")
+    k1 = min(k1, total - 1)
+    found, _ = search(unit, unit, k=k1 + 1, index=index)
+    squares = np.einsum("nd,nd->n", unit, unit)
+    with pool() as threads:
+        own_first = _own_first(found)
+        vectors = reciprocal_vectors(unit, squares, own_first, min(k2, k1), lambda _, squared: squared, threads)
+        overlap = overlaps(vectors)
+
+        def row(image):
+            common = overlap(image)
+            columns = np.flatnonzero(common)
+            # V' sums to 1, so that the maxima of two sum to 2 minus their minima.
+            distances = np.maximum(1 - common[columns] / (2 - common[columns]), 0).astype("float32")
+            distances[columns == image] = 0
+            return columns.astype("int32"), distances
+
+        columns, distances = zip(*threads.map(row, range(total)), strict=True)
+    starts = np.concatenate([[0], np.cumsum([len(part) for part in columns])])
+    return csr_array((np.concatenate(distances), np.concatenate(columns), starts), shape=(total, total))
+
+
+def cluster(distances, *, eps=0.55, min_samples=4):
+    """Clusters images by DBSCAN.
+
+    Args:
+        distances: sparse, from `jaccard_distances`.
+        eps: the largest distance of neighbours, above 0 and below 1. Default .55.
+        min_samples: neighbours, the image itself among them, from which an image is the core of a cluster. Default 4.
+
+    Returns:
+        `Clustering`. Clusters are numbered in the order of their first core image.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+        ImportError: if scikit-learn is not installed.
+
+    Reference: Ester et al., A Density-Based Algorithm for Discovering Clusters (KDD 1996).
+    """
+    sklearn = _installed("sklearn.cluster")
+    eps = number("eps", eps, "above 0 and below 1", lambda e: 0 < e < 1)
+    min_samples = count("min_samples", min_samples, 2)
+    dbscan = sklearn.DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed")
+    labels = dbscan.fit(_within(distances, eps)).labels_.astype("int32")
+    sizes = np.bincount(labels[labels != OUTLIER])
+    return Clustering(
+        labels,
+        eps,
+        len(sizes),
+        float((labels != OUTLIER).mean()),
+        float(sizes.max(initial=0) / len(labels)),
+        float(silhouettes(distances, labels).mean()),
+    )
+
+
+def choose_eps(distances, *, candidates=EPS, min_samples=4):
+    """Clusters by several eps and returns the clustering with the highest silhouette, where outliers count 0.
+
+    Args:
+        distances, min_samples: as for `cluster`.
+        candidates: values of eps. Default `EPS`.
+    """
+    return max((cluster(distances, eps=eps, min_samples=min_samples) for eps in candidates), key=lambda c: c.silhouette)
+
+
+def silhouettes(distances, labels):
+    """Computes the silhouette of each image from sparse distances.
+
+    s = (b - a) / max(a, b), with a the mean distance to the other images of its cluster, and b the smallest mean
+    distance to the images of another cluster. Distances that are left out are 1. An outlier has 0, and so has an
+    image that is alone in its cluster. Without another cluster b is 1.
+
+    Args:
+        distances: sparse, from `jaccard_distances`.
+        labels: (N,) integers, -1 for outliers.
+
+    Returns:
+        (N,) float64.
+
+    Reference: Rousseeuw, Silhouettes (1987), Section 2.
+    """
+    csr_array = _installed("scipy.sparse").csr_array
+    labels = np.asarray(labels)
+    inside, result = np.flatnonzero(labels != OUTLIER), np.zeros(len(labels))
+    if not len(inside):
+        return result
+    sizes = np.bincount(labels[inside])
+    member = csr_array(
+        (np.ones(len(inside)), (inside, labels[inside])), shape=(len(labels), len(sizes)), dtype="float64"
+    )
+    near = distances.astype("float64")
+    near.data = 1 - near.data  # what is left out becomes 0
+    sums = (near @ member).tocsr()
+    rows = np.repeat(np.arange(len(labels)), np.diff(sums.indptr))
+    own = sums.indices == labels[rows]
+    total = np.zeros(len(labels))
+    total[rows[own]] = sums.data[own]
+    others = np.zeros(len(labels))
+    np.maximum.at(others, rows[~own], sums.data[~own] / sizes[sums.indices[~own]])
+    size = sizes[labels[inside]]
+    a = 1 - (total[inside] - 1) / np.maximum(size - 1, 1)  # the image's own 1 is no part of the mean
+    b = 1 - others[inside]
+    result[inside] = np.where(size > 1, (b - a) / np.maximum(np.maximum(a, b), 1e-12), 0)
+    return result
+
+
+def agreement(before, after):
+    """Adjusted Rand index of two clusterings over the images that are in a cluster of both: 1 equal, 0 by chance.
+
+    Args:
+        before, after: (N,) labels, -1 for outliers.
+
+    Returns:
+        float; 0 if no image is in a cluster of both.
+
+    Reference: Hubert and Arabie, Comparing Partitions (1985), Equation 5.
+    """
+    before, after = np.asarray(before), np.asarray(after)
+    if len(before) != len(after):
+        raise ValueError(f"`after` must have as many labels as `before`. Received: {len(before)} and {len(after)}")
+    both = (before != OUTLIER) & (after != OUTLIER)
+    if not both.any():
+        return 0.0
+    return float(_installed("sklearn.metrics").adjusted_rand_score(before[both], after[both]))
+
+
+def _within(distances, eps):
+    """The distances up to eps, each row sorted by distance, as scikit-learn wants its neighbours."""
+    near = distances.data <= eps
+    rows = np.repeat(np.arange(distances.shape[0]), np.diff(distances.indptr))[near]
+    order = np.lexsort((distances.data[near], rows))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=distances.shape[0]))])
+    parts = distances.data[near][order], distances.indices[near][order], starts
+    return type(distances)(parts, shape=distances.shape)
+
+
+def _own_first(nearest):
+    """Each image at the front of its own list: images that equal it may stand before it, or push it out."""
+    images = np.arange(len(nearest))[:, None]
+    order = np.argsort(nearest != images, axis=1, kind="stable")
+    nearest = np.take_along_axis(nearest, order, axis=1)
+    missing = nearest[:, :1] != images
+    pushed = np.concatenate([images, nearest[:, :-1]], axis=1)
+    return np.where(missing, pushed, nearest).astype("int32")
+
+
+def _installed(name):
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"Clusters need scikit-learn: pip install keras-osnet[recipes]. Received: {error}", name=error.name
+        ) from error

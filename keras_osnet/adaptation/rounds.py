@@ -1,0 +1,353 @@
+"""Rounds of clustering and training on images without labels; each can be interrupted at any moment and resumed."""
+
+import json
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from keras_osnet.adaptation.cameras import CameraNormalizer
+from keras_osnet.adaptation.clusters import OUTLIER, agreement, choose_eps, cluster, jaccard_distances
+from keras_osnet.adaptation.memory import with_memory
+from keras_osnet.data.pipeline import training_batches
+from keras_osnet.data.sampling import identity_batches
+from keras_osnet.files import write_atomically, writing_atomically
+from keras_osnet.inference import FeatureExtractor
+from keras_osnet.optimizers import OPTIMIZERS
+from keras_osnet.training.checkpoints import restore_checkpoint, save_model
+from keras_osnet.training.execution import batch_norms
+from keras_osnet.training.loop import CHECKPOINT, train
+from keras_osnet.training.replicas import gathered
+from keras_osnet.training.settings import Numerics
+from keras_osnet.training.strategies import is_chief
+
+CLUSTERS, LINES, BEST, CAMERAS = "clusters.npz", "rounds.jsonl", "best.keras", "cameras.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds(Numerics):
+    """How a network adapts. These settings identify a run."""
+
+    rounds: int = 20
+    """Of clustering and training."""
+    epochs: int = 1
+    """Of each round, over the clustered images."""
+    height: int = 256
+    """Of the images in pixels; the width is half of it."""
+    small_rounds: int = 0
+    """The first rounds, with images of half the height and width, which take a quarter of the time."""
+    clusters_per_batch: int = 16
+    images_per_cluster: int = 4
+    k1: int = 30
+    """Neighbours that may be reciprocal."""
+    k2: int = 6
+    """Images that are averaged for the Jaccard distance."""
+    eps: float = 0.0
+    """Largest distance of neighbours in a cluster. 0: the one with the highest silhouette, chosen in each round."""
+    min_samples: int = 4
+    """Neighbours that make an image the core of a cluster."""
+    temperature: float = 0.05
+    """Of the softmax over all clusters."""
+    momentum: float = 0.9
+    """What a centroid keeps when it moves towards its hardest image of a batch."""
+    camera_weight: float = 0.5
+    """Of the loss of the cameras. 0: without."""
+    optimizer: Literal["adam", "amsgrad", "sgd", "nesterov"] = "adam"
+    learning_rate: float = 3.5e-4
+    l2: float = 5e-4
+    decay_round: int = 7
+    """From this round on the learning rate is multiplied by `decay`."""
+    decay: float = 0.3
+    ema: float = 0.99
+    """Momentum of the teacher, the moving average of the weights that is clustered and saved."""
+    seed: int = 0
+
+    @property
+    def batch_size(self):
+        return self.clusters_per_batch * self.images_per_cluster
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The unlabelled images.
+
+    Attributes:
+        paths: image files.
+        cameras: camera of each image, None where it is unknown.
+    """
+
+    paths: list
+    cameras: list
+
+    @cached_property
+    def normalizes(self):
+        """Whether at least two cameras are known: only then has one something that the others lack."""
+        return len({camera for camera in self.cameras if camera is not None}) > 1
+
+
+@dataclass(frozen=True)
+class State:
+    """What is seen, without labels, of the network after a number of rounds.
+
+    Attributes:
+        round: rounds that are finished; 0 for the start.
+        height: of the images.
+        eps, clusters, clustered, largest, silhouette: as in `Clustering`.
+        agreement: with the clusters of the state before; None for the first.
+        scores: of the test side, where these are asked for; never used.
+    """
+
+    round: int
+    height: int
+    eps: float
+    clusters: int
+    clustered: float
+    largest: float
+    silhouette: float
+    agreement: float | None = None
+    scores: dict | None = None
+
+
+def fault_of(state, settings):
+    """Why a network must not train on its clusters: a sentence, or None."""
+    if state.clusters < settings.clusters_per_batch:
+        return f"{state.clusters} clusters are found, fewer than the {settings.clusters_per_batch} of a batch"
+    if state.largest > 0.5:
+        return f"one cluster holds {100 * state.largest:.0f} % of the images"
+    if state.clustered < 0.1:
+        return f"{100 * state.clustered:.0f} % of the images are in clusters, fewer than 10 %"
+    return None
+
+
+def adapt(make_network, target, settings, execution, work_dir, strategy, *, score=None, on_state=None, callbacks=()):
+    """Adapts a network to unlabelled images, or resumes it.
+
+    A round clusters the features of the teacher, the moving average of the network's weights, and trains the network
+    for `epochs` to tell the clusters apart. The state with the highest silhouette at the full image size is left in
+    best.keras, with the camera means in cameras.json: the start itself, if no round is better.
+
+    Args:
+        make_network: function of (height, width) that returns the network to start from, under the same name each time.
+        target: `Target`.
+        settings: `Rounds`, and an `Augmentation`.
+        execution: `Execution`.
+        work_dir: folder of the run, held by the caller.
+        strategy: `tf.distribute.Strategy`.
+        score: function of (network, `CameraNormalizer` or None) that returns scores of a test side, for the states'
+            `scores` alone.
+        on_state: function of a `State` that is called when it is known.
+        callbacks: Keras callbacks of the trainings.
+
+    Returns:
+        (list of `State`, `State` of best.keras, why the rounds ended early or None).
+
+    Raises:
+        as `train`.
+    """
+    run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks)
+    states, fault = [], None
+    if settings.small_rounds:
+        states.append(run.state(0, settings.height, 0))
+    for number in range(1, settings.rounds + 2):
+        state = run.state(number, run.height(number), number - 1)
+        states.append(state)
+        if on_state:
+            on_state(state)
+        run.write(states)
+        fault = fault_of(state, settings)
+        if fault or number > settings.rounds:
+            break
+        if not run.finished(number):
+            run.train(number)
+    return states, max((s for s in states if s.height == settings.height), key=lambda s: s.silhouette), fault
+
+
+@dataclass(eq=False)
+class _Run:
+    make_network: Callable
+    target: Target
+    settings: Rounds
+    execution: object
+    work_dir: Path
+    strategy: object
+    score: Callable | None
+    callbacks: tuple
+
+    def __post_init__(self):
+        self.networks = {}
+
+    def height(self, number):
+        return self.settings.height // (2 if number <= self.settings.small_rounds else 1)
+
+    def folder(self, number):
+        return self.work_dir / "rounds" / f"{number:02d}"
+
+    def finished(self, number):
+        return (self.folder(number + 1) / CLUSTERS).exists()
+
+    def network(self, height):
+        """The network at an image size, and its optimizer."""
+        if height not in self.networks:
+            s = self.settings
+            with self.strategy.scope():
+                network = self.make_network((height, height // 2))
+                average = {"use_ema": True, "ema_momentum": s.ema} if s.ema else {}
+                optimizer = OPTIMIZERS[s.optimizer](s.learning_rate, l2=s.l2, **average)
+                optimizer.build(network.trainable_variables)
+            self.networks = {height: (network, optimizer)}  # the other size is not needed again
+        return self.networks[height]
+
+    def model(self, number, height):
+        """The network with the memories of a round, and the loss."""
+        found, s = _read(self.folder(number) / CLUSTERS), self.settings
+        proxies = (found["proxy_centroids"], found["proxy_clusters"]) if "proxies" in found else None
+        with self.strategy.scope():
+            return found, *with_memory(
+                self.network(height)[0], found["centroids"], proxies,
+                temperature=s.temperature, momentum=s.momentum, weight=s.camera_weight,
+            )  # fmt: skip
+
+    def restore(self, number, height):
+        """Brings network and optimizer to the end of a round."""
+        if number:
+            found, model, _ = self.model(number, height)
+            path, optimizer = self.folder(number) / CHECKPOINT, self.network(height)[1]
+            restore_checkpoint(path, model, optimizer, self.strategy, self.settings.epochs, int(found["steps"]))
+
+    def state(self, number, height, rounds):
+        """The state after some rounds, from its file or computed; its clusters are those of round `number`."""
+        path = self.folder(number) / CLUSTERS
+        if path.exists():
+            return State(**json.loads(str(_read(path)["state"])))
+        network, optimizer = self.network(height)
+        self.restore(rounds, height)
+        if rounds and self.settings.ema:
+            optimizer.finalize_variable_values(network.trainable_variables)  # until the next `restore`
+        features = FeatureExtractor(network, strategy=self.strategy)(self.target.paths)
+        normalizer = CameraNormalizer().fit(features, self.target.cameras) if self.target.normalizes else None
+        found = self.cluster(normalizer.transform(features, self.target.cameras) if normalizer else features)
+        figures = {name: value for name, value in asdict(found).items() if name != "labels"}
+        state = State(rounds, height, **figures, agreement=self.agreement(number, found.labels))
+        every = self.execution.evaluate_every
+        if self.score and every and (rounds % every == 0 or rounds == self.settings.rounds):
+            state = replace(state, scores=self.score(network, normalizer))
+        if height == self.settings.height:
+            self.keep(state, network, normalizer)
+        self.write_clusters(path, state, features, found.labels)
+        return state
+
+    def cluster(self, features):
+        s = self.settings
+        distances = jaccard_distances(features, k1=s.k1, k2=s.k2)
+        if s.eps:
+            return cluster(distances, eps=s.eps, min_samples=s.min_samples)
+        return choose_eps(distances, min_samples=s.min_samples)
+
+    def agreement(self, number, labels):
+        before = self.folder(number - 1) / CLUSTERS
+        return agreement(_read(before)["labels"], labels) if number > 1 else None
+
+    def keep(self, state, network, normalizer):
+        """Saves the network if no earlier state has a higher silhouette."""
+        note = self.work_dir / "best.json"
+        if note.exists() and json.loads(note.read_text())["silhouette"] >= state.silhouette:
+            return
+        save_model(network, self.work_dir / BEST, self.strategy)
+        if is_chief(self.strategy):
+            if normalizer:
+                normalizer.save(self.work_dir / CAMERAS)
+            write_atomically(note, json.dumps(asdict(state)).encode())
+
+    def write_clusters(self, path, state, features, labels):
+        inside = labels != OUTLIER
+        units = features[inside] / np.linalg.norm(features[inside], axis=1, keepdims=True)
+        arrays = {
+            "labels": labels,
+            "centroids": _means(units, labels[inside]),
+            "steps": inside.sum() // self.settings.batch_size,
+            "state": json.dumps(asdict(state)),
+        }
+        if self.target.normalizes and self.settings.camera_weight and state.clusters:
+            names = [str(camera) for camera, kept in zip(self.target.cameras, inside, strict=True) if kept]
+            _, numbers = np.unique(names, return_inverse=True)
+            pairs, proxies = np.unique(np.stack([labels[inside], numbers], 1), axis=0, return_inverse=True)
+            arrays |= {"proxies": proxies.ravel(), "proxy_clusters": pairs[:, 0]}
+            arrays["proxy_centroids"] = _means(units, proxies.ravel())
+        if is_chief(self.strategy):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with writing_atomically(path) as file:
+                np.savez(file, **arrays)
+        gathered(self.strategy, np.array([True]))  # no worker reads before the file is complete
+
+    def train(self, number):
+        s, folder, height = self.settings, self.folder(number), self.height(number)
+        network, optimizer = self.network(height)
+        if not (folder / CHECKPOINT).exists():
+            self.restore(number - 1, height)
+        found, model, loss = self.model(number, height)
+        optimizer.learning_rate = s.learning_rate * (s.decay if number >= s.decay_round else 1.0)
+        inside = found["labels"] != OUTLIER
+        labels, steps = found["labels"][inside], int(found["steps"])
+        seed = s.seed + 7919 * number
+
+        def order(epoch):
+            sizes = {"batch_size": s.batch_size, "images_per_identity": s.images_per_cluster}
+            return identity_batches(labels, **sizes, steps=steps, seed=seed, epoch=epoch)
+
+        def batches(first_step, shard=(0, 1)):
+            return training_batches(
+                [path for path, kept in zip(self.target.paths, inside, strict=True) if kept],
+                np.stack([labels, found["proxies"]], 1) if "proxies" in found else labels,
+                size=(height, height // 2), batch_size=s.batch_size, augmentation=s, seed=seed, epochs=s.epochs,
+                first_step=first_step, shard=shard, cache=self.execution.cache, order=order,
+            )  # fmt: skip
+
+        execution = replace(self.execution, evaluate_every=0)
+        with _averaged_statistics(network, s.ema):
+            train(
+                model, batches, loss=loss, optimizer=optimizer, epochs=s.epochs, steps_per_epoch=steps,
+                work_dir=folder, strategy=self.strategy, numerics=s, execution=execution,
+                accuracy=_own_cluster, callbacks=self.callbacks,
+            )  # fmt: skip
+
+    def write(self, states):
+        if is_chief(self.strategy):
+            lines = "".join(json.dumps(asdict(state)) + "\n" for state in states)
+            write_atomically(self.work_dir / LINES, lines.encode())
+
+
+def _own_cluster(labels, outputs):
+    """1 for each image whose nearest centroid is its cluster's, else 0."""
+    import tensorflow as tf
+
+    clusters = labels[:, 0] if len(labels.shape) == 2 else labels
+    return tf.cast(tf.argmax(outputs["logits"], 1, clusters.dtype) == clusters, "float32")
+
+
+@contextmanager
+def _averaged_statistics(network, momentum):
+    """Within it the running statistics of norms are averages over as many steps as the teacher's weights."""
+    norms = [(norm, norm.momentum) for norm in batch_norms(network)]
+    for norm, before in norms:
+        norm.momentum = max(momentum, before)
+    try:
+        yield
+    finally:
+        for norm, before in norms:
+            norm.momentum = before
+
+
+def _means(rows, labels):
+    """(labels, D) mean of the rows of each label, float32."""
+    sums = np.zeros((labels.max(initial=-1) + 1, rows.shape[1]))
+    np.add.at(sums, labels, rows)
+    return (sums / np.maximum(np.bincount(labels)[:, None], 1)).astype("float32") if len(labels) else sums
+
+
+def _read(path):
+    with np.load(path) as file:
+        return dict(file)

@@ -1,0 +1,69 @@
+"""Running statistics of batch norms, estimated again on images of new cameras."""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from keras_osnet.inference.inputs import load_batches, read_resized
+from keras_osnet.layers import sublayers
+from keras_osnet.layers.checks import count
+from keras_osnet.preprocessing import IMAGENET, preprocess_input
+
+
+def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0):
+    """Sets the running statistics of all batch norms to the mean of those of batches of images. Nothing is trained.
+
+    m = 1/T sum_t m_t, v = 1/T sum_t v_t, with the mean m_t and the unbiased variance v_t of batch t, computed as in
+    training. The network is changed in place.
+
+    Args:
+        network: keras.Model, (B, height, width, 3) normalised images -> any outputs.
+        paths: image files, at least `batch_size`. Batches are drawn from all of them, so that each mixes the cameras.
+        batches: T, at most; fewer where the images do not suffice. Default 50.
+        batch_size: images of a batch. Default 64.
+        seed: of the order.
+
+    Returns:
+        number of images that were used.
+
+    Raises:
+        ValueError: if there are fewer images than `batch_size`, or the network has no batch norm.
+
+    Reference: Li et al., Revisiting Batch Normalization for Practical Domain Adaptation (2016), Algorithm 1.
+    """
+    import keras
+
+    paths, batches, batch_size = list(paths), count("batches", batches), count("batch_size", batch_size, 2)
+    if len(paths) < batch_size:
+        raise ValueError(f"`paths` must be at least {batch_size}, a batch. Received: {len(paths)}")
+    norms = [layer for layer in sublayers(network) if isinstance(layer, keras.layers.BatchNormalization)]
+    if not norms:
+        raise ValueError(f"`network` must have batch norms. Received: {network.name}, which has none")
+    batches = min(batches, len(paths) // batch_size)
+    chosen = np.random.default_rng(seed).permutation(len(paths))[: batches * batch_size]
+    size, preprocessing = network.input_shape[1:3], getattr(network, "preprocessing", IMAGENET)
+
+    def load(path):
+        return preprocess_input(read_resized(path, size), preprocessing)
+
+    with _momenta(norms) as set_momentum:
+        for number, batch in enumerate(load_batches([str(paths[i]) for i in chosen], load, batch_size)):
+            set_momentum(number / (number + 1))  # of the first batch 0, so that nothing of the old statistics is left
+            network(batch, training=True)
+    return len(chosen)
+
+
+@contextmanager
+def _momenta(norms):
+    """Yields a function that sets the momentum of all norms. Afterwards they have their own again."""
+    before = [norm.momentum for norm in norms]
+
+    def set_all(momentum):
+        for norm in norms:
+            norm.momentum = momentum
+
+    try:
+        yield set_all
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum

@@ -1,0 +1,128 @@
+"""k-reciprocal neighbours of images as sparse rows, without a matrix of all images against all.
+
+Reference: Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding (CVPR 2017), Section 3.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_osnet.metrics.blocks import BLOCK, CHUNK, slices
+
+
+class Sparse(NamedTuple):
+    """Sparse matrix: row i holds values[starts[i]:starts[i + 1]] in columns[starts[i]:starts[i + 1]], ascending."""
+
+    starts: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+
+
+def reciprocal_vectors(features, squares, nearest, k2, power, threads):
+    """Computes V' of `keras_osnet.metrics.rerank` for every image.
+
+    Args:
+        features: (N, D) floating-point numbers.
+        squares: (N,) squared lengths of the features.
+        nearest: (N, k1 + 1) indices of each image's nearest ones, itself first.
+        k2: images in the mean V', 1 up to k1. 1 leaves V as it is.
+        power: function of (image indices, squared distances) that returns d, so that V = exp(-d).
+        threads: pool that computes the blocks.
+
+    Returns:
+        `Sparse` of N rows, each with the sum 1.
+    """
+    vectors = _encode(nearest, round((nearest.shape[1] - 1) / 2), partial(_weights, features, squares, power), threads)
+    if k2 == 1:
+        return vectors
+    means = partial(_mean_rows, vectors, nearest[:, :k2])
+    return _stack(threads.map(means, slices(len(nearest), BLOCK)))
+
+
+def overlaps(vectors, first=0):
+    """Returns a function of a row that returns sum_j min(V'(row, j), V'(g, j)) of all images g from `first` on.
+
+    It has an inverted index: for every column the images that have a value there.
+    """
+    count = len(vectors.starts) - 1
+    start = vectors.starts[first]
+    order = np.argsort(vectors.columns[start:], kind="stable")
+    images = np.repeat(np.arange(count - first, dtype=np.int32), np.diff(vectors.starts[first:]))
+    sizes = np.bincount(vectors.columns[start:], minlength=count)
+    index = Sparse(_starts(sizes), images[order], vectors.values[start:][order])
+
+    def overlap(row):
+        own = slice(vectors.starts[row], vectors.starts[row + 1])
+        which, images, values = _gather(index, vectors.columns[own])
+        return np.bincount(images, np.minimum(vectors.values[own][which], values), minlength=count - first)
+
+    return overlap
+
+
+def _encode(nearest, half, weigh, threads):
+    """V of every image, sparse. `weigh` computes the values from their places."""
+    cuts = slices(len(nearest), CHUNK)
+    lists = [np.ascontiguousarray(nearest[:, : k + 1]) for k in (nearest.shape[1] - 1, half)]
+    mutual, mutual_half = (np.concatenate(list(threads.map(partial(_mutual, near), cuts))) for near in lists)
+
+    def encode(rows):
+        near, own = nearest[rows], mutual[rows]
+        base = np.arange(len(near))[:, None] * len(nearest)  # cell of row r, column c: r * N + c
+        inside = np.zeros(len(near) * len(nearest), bool)
+        inside[(base + near)[own]] = True
+        theirs, cells = mutual_half[near], base[:, :, None] + lists[1][near]
+        shared = np.count_nonzero(theirs & inside[cells], axis=2)
+        grown = own & (3 * shared > 2 * np.count_nonzero(theirs, axis=2))
+        cells = np.unique(np.concatenate([(base + near)[own], cells[theirs & grown[:, :, None]]]))
+        places, columns = np.divmod(cells, len(nearest))
+        sizes = np.bincount(places, minlength=len(near))
+        return sizes, columns.astype(np.int32), weigh(rows, sizes, columns)
+
+    return _stack(threads.map(encode, cuts))
+
+
+def _mutual(nearest, rows):
+    """Whether each image in the list of a row has the row's image in its own list."""
+    return (nearest[nearest[rows]] == np.arange(rows.start, rows.stop)[:, None, None]).any(axis=2)
+
+
+def _weights(features, squares, power, rows, sizes, columns):
+    """exp(-d), each row divided by its sum. No row is empty: an image is its own reciprocal neighbour."""
+    starts = np.cumsum(sizes) - sizes
+    images = np.repeat(np.arange(rows.start, rows.stop), sizes)
+    products = np.empty(len(columns), features.dtype)
+    for image, start, size in zip(range(rows.start, rows.stop), starts, sizes, strict=True):
+        products[start : start + size] = features[columns[start : start + size]] @ features[image]
+    distances = np.maximum(squares[images] + squares[columns] - 2 * products, 0)
+    distances[images == columns] = 0
+    values = np.exp(-power(images, distances))
+    return (values / np.repeat(np.add.reduceat(values, starts), sizes)).astype(np.float32)
+
+
+def _mean_rows(sparse, members, rows):
+    """One block of rows, each the mean of the rows of `sparse` whose indices are in `members`."""
+    which, columns, values = _gather(sparse, members[rows].ravel())
+    cells = which // members.shape[1] * len(members) + columns
+    cells, places = np.unique(cells, return_inverse=True)
+    sizes = np.bincount(cells // len(members), minlength=rows.stop - rows.start)
+    means = np.bincount(places, values) / members.shape[1]
+    return sizes, (cells % len(members)).astype(np.int32), means.astype(np.float32)
+
+
+def _gather(sparse, rows):
+    """The entries of some rows, one after the other: (position in `rows`, column, value)."""
+    starts = sparse.starts[rows]
+    sizes = sparse.starts[rows + 1] - starts
+    places = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
+    return np.repeat(np.arange(len(rows)), sizes), sparse.columns[places], sparse.values[places]
+
+
+def _stack(blocks):
+    """Blocks of rows, (sizes of the rows, columns, values) each, as one sparse matrix."""
+    sizes, columns, values = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return Sparse(_starts(sizes), columns, values)
+
+
+def _starts(sizes):
+    return np.concatenate([[0], np.cumsum(sizes)])

@@ -1,0 +1,198 @@
+"""Adapts a network to your own cameras: images of people without a label (docs/own_cameras.md).
+
+    python recipes/adapt.py --weights msmt17 --images FOLDER            a folder for each camera in it, or none
+    python recipes/adapt.py --weights FILE --dataset csv --data-dir D   any dataset of reid.py; identities are not read
+
+Rounds of clustering and training follow each other. A line per round says what is seen without labels. The network of
+the best round by its silhouette is saved, the given one if no round is better: model.keras, with the mean features of
+the cameras in cameras.json. An interrupted run goes on when the same command is run again.
+"""
+
+import shutil
+import sys
+import warnings
+from collections import Counter
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import app  # first: it sets what TensorFlow reads when it is imported
+import keras
+import tyro
+
+from keras_osnet import DATASETS, FeatureExtractor, OSNet
+from keras_osnet.adaptation.rounds import BEST, Rounds, Target, adapt
+from keras_osnet.data import images, load_splits
+from keras_osnet.data.augment import Augmentation
+from keras_osnet.data.listing import list_images
+from keras_osnet.files import write_json
+from keras_osnet.inference.scores import features_of_splits, score_features
+from keras_osnet.training.callbacks import Progress
+from keras_osnet.training.execution import set_up
+from keras_osnet.training.settings import Execution
+from keras_osnet.training.strategies import is_chief
+from keras_osnet.training.work_dir import check_settings, claim, held
+from keras_osnet.weights import load_network
+
+FEW = 10  # images from which a camera has a mean of its own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Rounds, Augmentation):
+    """Settings that identify a run."""
+
+    weights: str
+    """Weights to start from: a preset, training set, file, folder or address (docs/weights.md)."""
+    images: str | None = None
+    """Folder of images of people. Where it holds nothing but folders, each is a camera."""
+    dataset: str | None = None
+    """Row of keras_osnet.DATASETS, in place of `images`: its training images, without their identities."""
+    cameras: bool = True
+    """Use the cameras: remove their mean features, and compare across them."""
+    crop: float = 1.0
+    erase: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Execution):
+    settings: tyro.conf.OmitArgPrefixes[Settings]
+    work_dir: Path = Path("runs/adapt")
+    """Folder for all results. A run with the same folder resumes an interrupted one."""
+    data_dir: Path | None = None
+    """Folder that holds the dataset's official folder."""
+    evaluate_every: int = 0
+    """Score the dataset's test side after every this many rounds. The scores are shown, and change nothing."""
+
+
+def target_of(run):
+    """The images, and the test sides of a dataset."""
+    settings = run.settings
+    if (settings.images is None) == (settings.dataset is None) or (settings.dataset is None) != (run.data_dir is None):
+        raise ValueError("Either `images`, or `dataset` with `data_dir` must be given.")
+    if settings.images is None:
+        splits = load_splits(settings.dataset, run.data_dir)[0]
+        paths, cameras = [r.path for r in splits.train], [r.camera for r in splits.train]
+    else:
+        splits, folder = None, Path(settings.images)
+        found = [path.relative_to(folder) for path in list_images(folder)]
+        in_folders = all(len(path.parts) > 1 for path in found)
+        paths = [str(folder / path) for path in found]
+        cameras = [path.parts[0] if in_folders else None for path in found]
+    if not paths:
+        raise ValueError(f"{settings.dataset} must have training images. Received: none")
+    return Target(paths, cameras if settings.cameras else [None] * len(paths)), splits
+
+
+def warn_of_cameras(cameras):
+    """Says what is wrong with the cameras, where they are used at all."""
+    counts = Counter(cameras)
+    unknown, few = counts.pop(None, 0), [str(camera) for camera in counts if 0 < counts[camera] < FEW]
+    if counts and unknown:
+        warnings.warn(
+            f"{unknown} of {len(cameras)} images have no camera: the mean of all cameras is theirs", stacklevel=2
+        )
+    if few:
+        warnings.warn(
+            f"{len(few)} cameras have fewer than {FEW} images, the first: {images.first_three(few)}. Their means are "
+            "drawn towards the mean of all cameras",
+            stacklevel=2,
+        )
+    if len(counts) == 1:
+        warnings.warn(
+            "All images are of one camera: what the network learns from it need not help to find people under another",
+            stacklevel=2,
+        )
+
+
+def start_of(settings):
+    """Function of an image size that returns the network to start from."""
+
+    def make(size):
+        network = load_network(settings.weights)[0]
+        if network.input_shape[1:3] == size:
+            return network
+        if not isinstance(network, OSNet):
+            raise ValueError(
+                f"`height` must be that of the network, {network.input_shape[1]}, unless it is an OSNet. "
+                f"Received: {size[0]}"
+            )
+        resized = OSNet(**network.settings | {"input_shape": (*size, 3)})
+        resized.set_weights(network.get_weights())
+        return resized
+
+    return make
+
+
+def scorer(splits, dataset):
+    """Function of (network, `CameraNormalizer` or None) that scores the test side, with and without camera means."""
+
+    def score(network, normalizer):
+        query, gallery = features_of_splits(FeatureExtractor(network), splits)
+        protocol = DATASETS[dataset].protocol
+        found = {"cosine": score_features(query, gallery, splits, metric="cosine", protocol=protocol)}
+        if normalizer:
+            sides = (query, splits.query), (gallery, splits.gallery)
+            sides = [normalizer.transform(side, [record.camera for record in records]) for side, records in sides]
+            name = "cosine, camera means removed"
+            found[name] = score_features(*sides, splits, metric="cosine", protocol=protocol)
+        return found
+
+    return score
+
+
+def show(state):
+    """Prints a line on a state."""
+    known = "" if state.agreement is None else f"  agreement {state.agreement:.3f}"
+    scores = "".join(
+        f"  [{name}: R1 {100 * found['rank1']:.2f}  mAP {100 * found['mAP']:.2f}]"
+        for name, found in (state.scores or {}).items()
+    )
+    print(
+        f"after round {state.round:2d}: {state.clusters} clusters of {100 * state.clustered:.1f} % of the images  "
+        f"silhouette {state.silhouette:.4f}{known}{scores}",
+        flush=True,
+    )
+
+
+def run_adaptation(run):
+    """Adapts, and leaves the best network."""
+    settings = run.settings
+    target, splits = target_of(run)
+    warn_of_cameras(target.cameras)
+    images.refuse_unreadable(target.paths)
+    identity = asdict(settings)
+    check_settings(run.work_dir, identity)
+    strategy = set_up(settings, run, settings.batch_size)
+    with held(run.work_dir, strategy):
+        keras.utils.set_random_seed(settings.seed)
+        claim(run.work_dir, identity, strategy)
+        tested = splits is not None and splits.query
+        states, best, fault = adapt(
+            start_of(settings), target, settings, run, run.work_dir, strategy,
+            score=scorer(splits, settings.dataset) if tested else None, on_state=show, callbacks=[Progress()],
+        )  # fmt: skip
+        if fault:
+            print(f"The rounds end: {fault}.")
+        if best.round:
+            print(
+                f"Round {best.round} has the highest silhouette, {best.silhouette:.4f}: {run.work_dir / 'model.keras'}"
+            )
+        else:
+            print("No round has a higher silhouette than the start: model.keras is the network as it was given.")
+        if is_chief(strategy):
+            shutil.copyfile(run.work_dir / BEST, run.work_dir / "model.keras")
+            found = {"adapted": best.round > 0, "best": asdict(best), "rounds": len(states) - 1, "ended": fault}
+            first, *_ = (best.scores or {"": {}}).values()
+            write_json(run.work_dir / "metrics.json", {**first, **found})
+
+
+def parse():
+    return partial(run_adaptation, tyro.cli(Run, prog=Path(sys.argv[0]).name, description=__doc__))
+
+
+def main():
+    app.main(parse)
+
+
+if __name__ == "__main__":
+    main()

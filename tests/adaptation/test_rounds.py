@@ -1,0 +1,146 @@
+"""Rounds of clustering and training on small images: interrupted ones end as others do, and faults end them."""
+
+import json
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("tensorflow", reason="rounds train with TensorFlow")
+pytest.importorskip("sklearn", reason="clusters need scikit-learn")
+import tensorflow as tf
+
+from keras_osnet import OSNet
+from keras_osnet.adaptation import CameraNormalizer
+from keras_osnet.adaptation.rounds import Rounds, State, Target, adapt, fault_of
+from keras_osnet.data.augment import Augmentation
+from keras_osnet.training.settings import Execution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Rounds, Augmentation):
+    """As a recipe has them."""
+
+
+SETTINGS = Settings(
+    rounds=2, height=32, clusters_per_batch=3, images_per_cluster=2, k1=6, k2=2, eps=0.7, min_samples=2, ema=0.5
+)
+EVERY_STEP = Execution(checkpoint_minutes=0)
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory):
+    """Eight people in their own colours, six images of each, under two cameras, one of which is darker."""
+    folder, rng = tmp_path_factory.mktemp("people"), np.random.default_rng(0)
+    paths, cameras = [], []
+    for person in range(8):
+        colours = rng.integers(40, 250, (4, 2, 3))
+        for number in range(6):
+            rows = np.kron(colours, np.ones((8, 8, 1))) * (0.6 if number % 2 else 1) + rng.normal(0, 6, (32, 16, 3))
+            paths.append(str(folder / f"{person}-{number}.png"))
+            Image.fromarray(rows.clip(0, 255).astype("uint8")).save(paths[-1])
+            cameras.append(("door", "yard")[number % 2])
+    return Target(paths, cameras)
+
+
+def start(size):
+    keras.utils.set_random_seed(3)
+    return OSNet(0.0625, "osnet_t1", (*size, 3), depths=(1, 1, 1), feature_dim=24)
+
+
+def adapted(target, work_dir, settings=SETTINGS, **options):
+    states, best, fault = adapt(start, target, settings, EVERY_STEP, work_dir, tf.distribute.get_strategy(), **options)
+    return states, best, fault, keras.models.load_model(work_dir / "best.keras", compile=False).get_weights()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(target, tmp_path_factory):
+    return adapted(target, tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_every_state_has_its_figures_and_the_best_one_is_kept(undisturbed):
+    states, best, fault, _ = undisturbed
+    assert [state.round for state in states] == [0, 1, 2]
+    assert fault is None
+    assert best.silhouette == max(state.silhouette for state in states)
+    assert states[0].agreement is None
+    assert all(-1 <= state.agreement <= 1 for state in states[1:])
+    assert all(0 < state.clustered <= 1 for state in states)
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAtStep(keras.callbacks.Callback):
+    """Stops the training as a kill does: after a step, before its checkpoint."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.left = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def test_a_run_that_is_killed_in_a_step_and_between_rounds_ends_as_an_undisturbed_one(target, undisturbed, tmp_path):
+    def kill(state):
+        if state.round == 1:
+            raise Killed
+
+    for options in ({"callbacks": [KillAtStep(3)]}, {"on_state": kill}):
+        with pytest.raises(Killed):
+            adapted(target, tmp_path, **options)
+    found = adapted(target, tmp_path)
+    assert found[:3] == undisturbed[:3]
+    for mine, theirs in zip(found[3], undisturbed[3], strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-6)
+    assert adapted(target, tmp_path, callbacks=[KillAtStep(1)])[:3] == found[:3]  # finished: nothing is trained
+
+
+def test_the_first_rounds_may_have_small_images_and_scores_change_nothing(target, tmp_path):
+    settings, execution = replace(SETTINGS, rounds=1, height=64, small_rounds=1), replace(EVERY_STEP, evaluate_every=1)
+    scores = {"cosine": {"rank1": 1.0}}
+    states, best, _ = adapt(
+        start, target, settings, execution, tmp_path, tf.distribute.get_strategy(), score=lambda *_: scores
+    )
+    assert [(state.round, state.height) for state in states] == [(0, 64), (0, 32), (1, 64)]
+    assert [state.scores for state in states] == [scores] * 3
+    assert best.height == 64
+    assert keras.models.load_model(tmp_path / "best.keras", compile=False).input_shape == (None, 64, 32, 3)
+    assert set(CameraNormalizer.load(tmp_path / "cameras.json").counts) == {"door", "yard"}
+
+
+def test_without_cameras_nothing_is_normalised(target, tmp_path):
+    states, *_ = adapted(Target(target.paths, [None] * 48), tmp_path, replace(SETTINGS, rounds=1))
+    assert len(states) == 2
+    assert not (tmp_path / "cameras.json").exists()
+    lines = (tmp_path / "rounds.jsonl").read_text().splitlines()
+    assert [json.loads(line)["round"] for line in lines] == [0, 1]
+
+
+def test_images_that_are_all_alike_end_the_rounds_and_leave_the_start(target, tmp_path):
+    alike = Target(target.paths[:1] * 20, [None] * 20)
+    states, best, fault, weights = adapted(alike, tmp_path)
+    assert fault == "1 clusters are found, fewer than the 3 of a batch"
+    assert (len(states), best.round) == (1, 0)
+    for mine, theirs in zip(weights, start((32, 16)).get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("figures", "fault"),
+    [
+        ((16, 0.9, 0.1), None),
+        ((15, 0.9, 0.1), "15 clusters are found, fewer than the 16 of a batch"),
+        ((40, 0.9, 0.6), "one cluster holds 60 % of the images"),
+        ((40, 0.05, 0.01), "5 % of the images are in clusters, fewer than 10 %"),
+    ],
+)
+def test_clusters_that_teach_nothing_are_named(figures, fault):
+    clusters, clustered, largest = figures
+    assert fault_of(State(1, 256, 0.55, clusters, clustered, largest, 0.2), Settings()) == fault

@@ -1,0 +1,83 @@
+"""The recipe that adapts a network to unlabelled images, at a tiny size."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_osnet import OSNet
+from keras_osnet.adaptation import CameraNormalizer
+from tests.recipes.tiny import market, read
+
+pytest.importorskip("sklearn", reason="clusters need scikit-learn")
+
+SMALL = (
+    *("--rounds", "1", "--height", "32", "--clusters-per-batch", "3", "--images-per-cluster", "2", "--k1", "6"),
+    *("--k2", "2", "--min-samples", "2", "--eps", "0.7"),
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    keras.utils.set_random_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "small.keras"
+    OSNet(0.0625, "osnet_t1", (32, 16, 3), depths=(1, 1, 1), feature_dim=24).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Eight people in their own colours, six images of each; a folder for each of two cameras."""
+    root, rng = tmp_path_factory.mktemp("people"), np.random.default_rng(0)
+    for camera in ("door", "yard"):
+        (root / camera).mkdir()
+    for person in range(8):
+        colours = rng.integers(40, 250, (4, 2, 3))
+        for number in range(6):
+            rows = np.kron(colours, np.ones((8, 8, 1))) + rng.normal(0, 6, (32, 16, 3))
+            image = Image.fromarray(rows.clip(0, 255).astype("uint8"))
+            image.save(root / ("door", "yard")[number % 2] / f"{person}-{number}.png")
+    return root
+
+
+def test_a_folder_of_camera_folders_is_adapted_to(weights, folder, tmp_path, run_script, capsys):
+    run_script("recipes/adapt.py", "--weights", weights, "--images", folder, "--work-dir", tmp_path / "run", *SMALL)
+    printed = capsys.readouterr().out
+    metrics = read(tmp_path / "run" / "metrics.json")
+    assert "after round  0: " in printed
+    assert "after round  1: " in printed
+    assert metrics["rounds"] == 1
+    assert metrics["adapted"] == (metrics["best"]["round"] == 1)
+    assert read(tmp_path / "run" / "config.json")["settings"]["images"] == str(folder)
+    assert set(CameraNormalizer.load(tmp_path / "run" / "cameras.json").counts) == {"door", "yard"}
+    network = keras.models.load_model(tmp_path / "run" / "model.keras", compile=False)
+    assert network.output_shape == (None, 24)
+
+
+def test_too_few_images_leave_the_network_as_it_was(weights, tmp_path, run_script, capsys):
+    market(tmp_path)
+    paths = ("--dataset", "market1501", "--data-dir", tmp_path, "--work-dir", tmp_path / "run")
+    run_script("recipes/adapt.py", "--weights", weights, *paths, "--height", "32")
+    assert "fewer than the 16 of a batch" in capsys.readouterr().out
+    metrics = read(tmp_path / "run" / "metrics.json")
+    assert (metrics["adapted"], metrics["rounds"]) == (False, 0)
+    before, after = (keras.models.load_model(p, compile=False) for p in (weights, tmp_path / "run" / "model.keras"))
+    for mine, theirs in zip(after.get_weights(), before.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_single_camera_and_missing_cameras_are_warned_of(script):
+    warn = script("recipes/adapt.py").warn_of_cameras
+    with pytest.warns(UserWarning, match="All images are of one camera"):
+        warn(["door"] * 20)
+    with pytest.warns(UserWarning, match="3 of 33 images have no camera"):
+        warn(["door"] * 15 + ["yard"] * 15 + [None] * 3)
+    with pytest.warns(UserWarning, match="1 cameras have fewer than 10 images, the first: yard"):
+        warn(["door"] * 15 + ["roof"] * 15 + ["yard"])
+
+
+@pytest.mark.parametrize("given", [(), ("--dataset", "market1501"), ("--images", "x", "--dataset", "y")])
+def test_the_images_must_be_given_in_one_way(given, weights, tmp_path, run_script):
+    with pytest.raises(SystemExit) as ended:
+        run_script("recipes/adapt.py", "--weights", weights, "--work-dir", tmp_path / "run", *given)
+    assert str(ended.value) == "error: Either `images`, or `dataset` with `data_dir` must be given."
