@@ -29,9 +29,9 @@ from keras_osnet.files import write_json
 from keras_osnet.inference.scores import features_of_splits, score_features
 from keras_osnet.training.callbacks import Progress
 from keras_osnet.training.execution import set_up
+from keras_osnet.training.replicas import is_chief
 from keras_osnet.training.settings import Execution
-from keras_osnet.training.strategies import is_chief
-from keras_osnet.training.work_dir import check_settings, claim, held
+from keras_osnet.training.work_dir import check_settings, claimed
 from keras_osnet.weights import load_network
 
 FEW = 10  # images from which a camera has a mean of its own
@@ -163,9 +163,8 @@ def run_adaptation(run):
     identity = asdict(settings)
     check_settings(run.work_dir, identity)
     strategy = set_up(settings, run, settings.batch_size)
-    with held(run.work_dir, strategy):
+    with claimed(run.work_dir, identity, strategy):
         keras.utils.set_random_seed(settings.seed)
-        claim(run.work_dir, identity, strategy)
         tested = splits is not None and splits.query
         states, best, fault = adapt(
             start_of(settings), target, settings, run, run.work_dir, strategy,
@@ -191,7 +190,7 @@ def parse():
 
 
 def main():
-    app.main(parse)
+    app.execute(parse)
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def report(skipped):
         print(f"{skipped.total()} boxes skipped: {reasons}", file=sys.stderr)
 
 
-OF_EVERY_FORM = {"model", "threads", "cameras", "camera", "folder_camera"}
+OF_EVERY_FORM = {"model", "threads", "accelerator", "cameras", "camera", "folder_camera"}
 FORMS = [  # arguments besides the model: required ones, optional ones with their default, and the command
     (("QUERY", "FOLDER"), {"top": 10, "metric": "euclidean"}, rank),
     (("QUERY", "--gallery"), {"top": 10}, search),

@@ -18,12 +18,11 @@ from keras_osnet.data.sampling import identity_batches
 from keras_osnet.files import write_atomically, writing_atomically
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.optimizers import OPTIMIZERS
-from keras_osnet.training.checkpoints import restore_checkpoint, save_model
+from keras_osnet.training.checkpoints import Checkpoint, save_model
 from keras_osnet.training.execution import batch_norms
 from keras_osnet.training.loop import CHECKPOINT, train
-from keras_osnet.training.replicas import gathered
+from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.settings import Numerics
-from keras_osnet.training.strategies import is_chief
 
 CLUSTERS, LINES, BEST, CAMERAS = "clusters.npz", "rounds.jsonl", "best.keras", "cameras.json"
 
@@ -146,7 +145,7 @@ def adapt(make_network, target, settings, execution, work_dir, strategy, *, scor
         (list of `State`, `State` of best.keras, why the rounds ended early or None).
 
     Raises:
-        as `train`.
+        OSError: if a file cannot be written, and what `train` raises.
     """
     run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks)
     states, fault = [], None
@@ -216,7 +215,7 @@ class _Run:
         if number:
             found, model, _ = self.model(number, height)
             path, optimizer = self.folder(number) / CHECKPOINT, self.network(height)[1]
-            restore_checkpoint(path, model, optimizer, self.strategy, self.settings.epochs, int(found["steps"]))
+            Checkpoint(path, model, optimizer, self.strategy, int(found["steps"])).restore(self.settings.epochs)
 
     def state(self, number, height, rounds):
         """The state after some rounds, from its file or computed; its clusters are those of round `number`."""

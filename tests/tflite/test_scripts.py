@@ -67,7 +67,7 @@ def test_run_ranks_the_folder_by_the_distance_of_keras_features(folder):
 
 
 def test_run_removes_the_means_of_the_cameras_of_query_and_folder(folder, tmp_path):
-    files = sorted((folder / "gallery").glob("*.png"))
+    files = sorted((folder / "gallery").glob("[!.]*.png"))
     features = FeatureExtractor(folder / "model.keras")([folder / "query.png", *files])
     normalizer = CameraNormalizer().fit(features, ["door", *["door", "yard"] * 3])
     normalizer.save(tmp_path / "cameras.json")
