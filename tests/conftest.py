@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# A shell starts a command in the background with Ctrl-C ignored. The programs that tests interrupt must not inherit it.
-for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+# A shell starts a command in the background with Ctrl-C ignored, and nohup with SIGHUP. The programs that tests
+# interrupt must not inherit that.
+HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+for number, handler in HANDLERS.items():
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 

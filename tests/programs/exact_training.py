@@ -70,8 +70,9 @@ np.savez(output, *[np.asarray(variable) for variable in [*model.variables, *opti
 if mode == "workers":
     index, _ = worker_of(strategy)
     here = work_dir.parent / f"worker{index}"  # a folder that the other worker does not see
-    with claimed(work_dir, {}, strategy):
-        in_use = error_of(claim, work_dir, {})
+    held = work_dir.parent / "held"
+    with claimed(held, {}, strategy):
+        in_use = error_of(claim, held, {})
     found = {
         "other settings": error_of(claim, work_dir.parent / "claimed", {"epochs": index}),
         "folder of its own": error_of(claim, here, {"epochs": epochs}),  # the chief makes its own

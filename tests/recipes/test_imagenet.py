@@ -72,7 +72,7 @@ def test_a_folder_of_neither_kind_is_an_error_that_names_both(run_script, tmp_pa
 
 
 def test_images_that_are_read_from_files_are_not_cached(run_script, trained, tmp_path):
-    with pytest.raises(SystemExit, match="`cache` must be False for imagenet"):
+    with pytest.raises(SystemExit, match="`cache` must be False: ImageNet"):
         run_script(*command("imagenet", trained("imagenet"), tmp_path / "run", "--cache"))
 
 
