@@ -10,7 +10,6 @@ the cameras in cameras.json. An interrupted run goes on when the same command is
 
 import shutil
 import sys
-import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,7 +20,8 @@ import keras
 import tyro
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
-from keras_osnet.adaptation.rounds import BEST, Rounds, Target, adapt
+from keras_osnet.adaptation.rounds import BEST, adapt
+from keras_osnet.adaptation.settings import Rounds, Target
 from keras_osnet.data import images, load_splits
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.listing import list_images
@@ -83,25 +83,21 @@ def target_of(run):
     return Target(paths, cameras if settings.cameras else [None] * len(paths)), splits
 
 
-def warn_of_cameras(cameras):
-    """Says what is wrong with the cameras, where they are used at all."""
+def warnings_of(cameras):
+    """Returns what is wrong with the cameras, where they are used at all, as lines of text."""
     counts = Counter(cameras)
     unknown, few = counts.pop(None, 0), [str(camera) for camera in counts if 0 < counts[camera] < FEW]
+    lines = []
     if counts and unknown:
-        warnings.warn(
-            f"{unknown} of {len(cameras)} images have no camera: the mean of all cameras is theirs", stacklevel=2
-        )
+        lines += [f"{unknown} of {len(cameras)} images have no camera: the mean of all cameras is theirs"]
     if few:
-        warnings.warn(
-            f"{len(few)} cameras have fewer than {FEW} images, the first: {images.first_three(few)}. Their means are "
-            "drawn towards the mean of all cameras",
-            stacklevel=2,
-        )
+        lines += [
+            f"fewer than {FEW} images of a camera ({len(few)} cameras, the first: {images.first_three(few)}): its mean "
+            "is drawn towards the mean of all cameras"
+        ]
     if len(counts) == 1:
-        warnings.warn(
-            "All images are of one camera: what the network learns from it need not help to find people under another",
-            stacklevel=2,
-        )
+        lines += ["all images are of one camera: what is learned from it need not help under another"]
+    return lines
 
 
 def start_of(settings):
@@ -158,7 +154,8 @@ def run_adaptation(run):
     """Adapts, and leaves the best network."""
     settings = run.settings
     target, splits = target_of(run)
-    warn_of_cameras(target.cameras)
+    for line in warnings_of(target.cameras):
+        print(f"warning: {line}", file=sys.stderr)
     images.refuse_unreadable(target.paths)
     identity = asdict(settings)
     check_settings(run.work_dir, identity)

@@ -1,19 +1,9 @@
 """What all recipes share: the command line, settings, and the verbs that are alike."""
 
-# ruff: noqa: E402 (TensorFlow reads the environment when it is imported)
-
-import os
-
-# TensorFlow's log has nothing for a user. On CPUs without AVX-512 it leaves oneDNN off, and a training step takes 1.6
-# times as long (recipes/README.md).
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
 import hashlib
 import json
 import math
 import sys
-import tempfile
 import zipfile
 from contextlib import contextmanager
 from dataclasses import dataclass, is_dataclass, make_dataclass
@@ -21,44 +11,11 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Literal
 
+import frameworks  # noqa: F401 (first: it imports Keras and TensorFlow without their notices)
+import keras
 import numpy as np
+import tensorflow as tf
 import tyro
-
-
-def _report(kind, error, trace):
-    """Ctrl-C while the modules are imported, which takes seconds, is one line too."""
-    if issubclass(kind, KeyboardInterrupt):
-        print("Interrupted.", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-sys.excepthook = _report
-
-
-@contextmanager
-def _without_notices():
-    """Drops what TensorFlow's C++ code writes while it is imported: lines that no setting switches off."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as file:
-        stderr = os.dup(2)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-            file.seek(0)
-            lines = (
-                line for line in file if not line.startswith((b"I0000 ", b"WARNING: All log messages before absl"))
-            )
-            os.write(2, b"".join(lines))
-
-
-with _without_notices():
-    import keras
-    import tensorflow as tf
 
 from keras_osnet.data import pipeline
 from keras_osnet.data.augment import Augmentation
@@ -72,7 +29,6 @@ from keras_osnet.training.strategies import missing_workers_named
 from keras_osnet.training.work_dir import claimed
 from keras_osnet.weights import load_network, locate
 
-tf.get_logger().setLevel("ERROR")
 Metric = Literal["euclidean", "cosine"]
 DATA = Path("runs/data")  # folder of built-in sets
 RESTART = 138  # exit status after which Kubeflow restarts a worker: another worker is gone

@@ -12,7 +12,6 @@ writes them to disk.
 import asyncio
 import base64
 import io
-import os
 import socket
 import sys
 import time
@@ -22,9 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
+import frameworks  # noqa: F401 (first: it imports Keras and TensorFlow without their notices)
 import keras
 import numpy as np
 import tyro

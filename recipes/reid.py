@@ -256,7 +256,7 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
     )
     settings = asdict(options) | {"network": getattr(network, "settings", network.name)}
     with app.evaluation(settings, settings.pop("work_dir")) as work_dir:
-        extractor, rows, verified = FeatureExtractor(network, flip=options.flip), {}, {}
+        extractor, rows, pairs = FeatureExtractor(network, flip=options.flip), {}, {}
         normalize = partial(normalize_side, extractor)
         print(f"{network.name}: {report.assigned} arrays from {options.weights}")
         if options.target_statistics:
@@ -264,15 +264,13 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
             print(f"statistics of the batch norms: from {used} training images of {options.dataset}")
         for name in names:
             protocol = DATASETS[name].protocol
-            rows[name], verification = evaluate_sides(extractor, sides[name], options, protocol, normalize=normalize)
-            print(f"{name}: {scores.describe(sides[name][0], protocol)}\n{scores.table(rows[name])}")
-            if verification:
-                pairs = f"{verification.genuine:,} genuine pairs, {verification.impostors:,} impostors"
-                print(f"{pairs} of the first test side\n{scores.verification_table(verification)}")
-                verified[name] = scores.verification_rows(verification)
+            rows[name], found = evaluate_sides(extractor, sides[name], options, protocol, normalize=normalize)
+            text = f"{name}: {scores.describe(sides[name][0], protocol)}\n{scores.table(rows[name])}\n{found.text()}"
+            print(text.rstrip())
+            for kind, values in found.values().items():
+                pairs.setdefault(kind, {})[name] = values
         save_model(network, work_dir / "model.keras")
-        more = {"rows": rows} if len(rows) > 1 or len(options.ways()) > 1 else {}
-        more |= {"verification": verified} if verified else {}
+        more = pairs | ({"rows": rows} if len(rows) > 1 or len(options.ways()) > 1 else {})
         write_json(work_dir / "metrics.json", rows[options.dataset][options.name] | more)
 
 

@@ -7,15 +7,12 @@ The page shows hard triplets, rankings, activation maps, gates, a map of the fea
 1, 5, 6 and 7). It is a single file that loads nothing else. Times: recipes/README.md.
 """
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-
+import frameworks  # noqa: F401 (first: it imports Keras and TensorFlow without their notices)
 import tyro
 
 from keras_osnet import AttributeRecogniser

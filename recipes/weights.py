@@ -91,15 +91,17 @@ def score(
     from keras_osnet import DATASETS, FeatureExtractor, __version__
     from keras_osnet.data import load_splits
     from keras_osnet.inference.evaluation import Scoring, evaluate_sides
-    from keras_osnet.inference.scores import table, verification_rows, verification_table
+    from keras_osnet.inference.scores import table, verification_rows
 
     sides, scoring = load_splits(dataset, data_dir), Scoring(metric=metric, verification=True)
     network, report = app.load_network(name)
-    rows, verified = evaluate_sides(FeatureExtractor(network), sides, scoring, DATASETS[dataset].protocol)
+    rows, pairs = evaluate_sides(FeatureExtractor(network), sides, scoring, DATASETS[dataset].protocol)
     print(f"{dataset}: trained on {report.training_set or 'a set that is not known'}\n{table(rows)}")
-    print(verification_table(verified))
+    print(pairs.text())
     found = Score(dataset, rows[metric]["rank1"], rows[metric]["mAP"], metric, f"measured, keras_osnet {__version__}")
-    measured = [row for row in verification_rows(verified) if row["distance"] and not row["below_one_impostor"]]
+    measured = [
+        row for row in verification_rows(pairs.verification) if row["distance"] and not row["below_one_impostor"]
+    ]
     thresholds = tuple(Threshold(dataset, row["far"], row["distance"], metric) for row in measured)
     card = replace(report.card, scores=(*report.card.scores, found), thresholds=report.card.thresholds + thresholds)
     folder = output or Path("runs") / Path(name).name.split(".")[0]

@@ -135,7 +135,7 @@ def test_every_option_named_in_a_sentence_is_one_of_some_script():
     named -= {"help", "deps"}  # --no-deps is pip's
     scripts = {words[0] for words in COMMANDS.values()} | {
         "recipes/app.py",
-        "keras_osnet/adaptation/rounds.py",
+        "keras_osnet/adaptation/settings.py",
         "keras_osnet/data/augment.py",
         "keras_osnet/inference/evaluation.py",
         "keras_osnet/training/settings.py",

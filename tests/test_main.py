@@ -50,7 +50,7 @@ def test_the_command_prints_what_the_script_prints_and_no_notice_of_tensorflow()
 def test_a_copy_runs_where_it_lies(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     call(monkeypatch, "copy", "cifar")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["app.py", "cifar.py"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["app.py", "cifar.py", "frameworks.py"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "cifar.py", "check", "shapes", "--data-dir", "."],

@@ -143,28 +143,33 @@ class Network:
         return np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
 
     def run(self, prepared):
-        """(D,) feature of a prepared image."""
+        """(D,) feature of a prepared image. Raises ValueError if LiteRT cannot compute it."""
         if self.takes_any_size:
-            return self._checked(self.runners["embed"](picture=prepared)["feature"])
-        if self.compiled:
-            return self._checked(self.compiled.run(prepared))
+            return self._checked(lambda: self.runners["embed"](picture=prepared)["feature"])
+        return self._checked(lambda: self.compiled.run(prepared) if self.compiled else self._interpreted(prepared))
+
+    def _interpreted(self, prepared):
         self.interpreter.set_tensor(self.input["index"], prepared)
         self.interpreter.invoke()
         feature = self.interpreter.get_tensor(self.output["index"])[0].copy()
         if self.output["dtype"] == np.int8:
             scale, zero = scale_of(self.output)
             feature = np.float32(scale) * (feature.astype(np.float32) - zero)
-        return self._checked(feature)
+        return feature
 
     def embed_boxes(self, image, boxes):
         """(N, D) features of boxes (left, top, right, bottom) of an RGB image, in whole pixels within it."""
         if "embed_boxes" in self.runners:
             frame, boxes = np.asarray(image), np.float32(boxes)
-            return self._checked(self.runners["embed_boxes"](frame=frame, boxes=boxes)["features"])
+            return self._checked(lambda: self.runners["embed_boxes"](frame=frame, boxes=boxes)["features"])
         return np.stack([self.run(self.prepare(image.crop(box))) for box in boxes])
 
-    def _checked(self, features):
-        """Features that are finite and not zero, as some accelerators compute them."""
+    def _checked(self, compute):
+        """Computes features. They must be finite and not zero, as some accelerators compute them."""
+        try:
+            features = compute()
+        except RuntimeError as error:  # of a damaged file, which is not read before
+            raise ValueError(f"{self.path} is not a TFLite file that LiteRT can run: {error}") from error
         if not np.isfinite(features).all() or not features.any(-1).all():
             raise ValueError(
                 f"{self.path} must compute features that are finite and not all zero. It does not on this "

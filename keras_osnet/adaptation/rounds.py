@@ -4,122 +4,26 @@ import json
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from keras_osnet.adaptation.cameras import CameraNormalizer
 from keras_osnet.adaptation.clusters import OUTLIER, agreement, choose_eps, cluster, jaccard_distances
 from keras_osnet.adaptation.memory import with_memory
+from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.data.sampling import identity_batches
 from keras_osnet.files import write_atomically, writing_atomically
 from keras_osnet.inference import FeatureExtractor
+from keras_osnet.layers.checks import number as number_of
 from keras_osnet.optimizers import OPTIMIZERS
 from keras_osnet.training.checkpoints import Checkpoint, save_model
 from keras_osnet.training.execution import batch_norms
 from keras_osnet.training.loop import CHECKPOINT, train
 from keras_osnet.training.replicas import gathered, is_chief
-from keras_osnet.training.settings import Numerics
 
 CLUSTERS, LINES, BEST, CAMERAS = "clusters.npz", "rounds.jsonl", "best.keras", "cameras.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rounds(Numerics):
-    """How a network adapts. These settings identify a run."""
-
-    rounds: int = 20
-    """Of clustering and training."""
-    epochs: int = 1
-    """Of each round, over the clustered images."""
-    height: int = 256
-    """Of the images in pixels; the width is half of it."""
-    small_rounds: int = 0
-    """The first rounds, with images of half the height and width, which take a quarter of the time."""
-    clusters_per_batch: int = 16
-    images_per_cluster: int = 4
-    k1: int = 30
-    """Neighbours that may be reciprocal."""
-    k2: int = 6
-    """Images that are averaged for the Jaccard distance."""
-    eps: float = 0.0
-    """Largest distance of neighbours in a cluster. 0: the one with the highest silhouette, chosen in each round."""
-    min_samples: int = 4
-    """Neighbours that make an image the core of a cluster."""
-    temperature: float = 0.05
-    """Of the softmax over all clusters."""
-    momentum: float = 0.9
-    """What a centroid keeps when it moves towards its hardest image of a batch."""
-    camera_weight: float = 0.5
-    """Of the loss of the cameras. 0: without."""
-    optimizer: Literal["adam", "amsgrad", "sgd", "nesterov"] = "adam"
-    learning_rate: float = 3.5e-4
-    l2: float = 5e-4
-    decay_round: int = 7
-    """From this round on the learning rate is multiplied by `decay`."""
-    decay: float = 0.3
-    ema: float = 0.99
-    """Momentum of the teacher, the moving average of the weights that is clustered and saved."""
-    seed: int = 0
-
-    @property
-    def batch_size(self):
-        return self.clusters_per_batch * self.images_per_cluster
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    """The unlabelled images.
-
-    Attributes:
-        paths: image files.
-        cameras: camera of each image, None where it is unknown.
-    """
-
-    paths: list
-    cameras: list
-
-    @cached_property
-    def normalizes(self):
-        """Whether at least two cameras are known: only then has one something that the others lack."""
-        return len({camera for camera in self.cameras if camera is not None}) > 1
-
-
-@dataclass(frozen=True)
-class State:
-    """What is seen, without labels, of the network after a number of rounds.
-
-    Attributes:
-        round: rounds that are finished; 0 for the start.
-        height: of the images.
-        eps, clusters, clustered, largest, silhouette: as in `Clustering`.
-        agreement: with the clusters of the state before; None for the first.
-        scores: of the test side, where these are asked for; never used.
-    """
-
-    round: int
-    height: int
-    eps: float
-    clusters: int
-    clustered: float
-    largest: float
-    silhouette: float
-    agreement: float | None = None
-    scores: dict | None = None
-
-
-def fault_of(state, settings):
-    """Why a network must not train on its clusters: a sentence, or None."""
-    if state.clusters < settings.clusters_per_batch:
-        return f"{state.clusters} clusters are found, fewer than the {settings.clusters_per_batch} of a batch"
-    if state.largest > 0.5:
-        return f"one cluster holds {100 * state.largest:.0f} % of the images"
-    if state.clustered < 0.1:
-        return f"{100 * state.clustered:.0f} % of the images are in clusters, fewer than 10 %"
-    return None
 
 
 def adapt(make_network, target, settings, execution, work_dir, strategy, *, score=None, on_state=None, callbacks=()):
@@ -145,8 +49,11 @@ def adapt(make_network, target, settings, execution, work_dir, strategy, *, scor
         (list of `State`, `State` of best.keras, why the rounds ended early or None).
 
     Raises:
+        ValueError: if `eps` is out of its range.
         OSError: if a file cannot be written, and what `train` raises.
     """
+    if settings.eps:  # an error now rather than after the first features
+        number_of("eps", settings.eps, "0, or above 0 and below 1", lambda eps: 0 < eps < 1)
     run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks)
     states, fault = [], None
     if settings.small_rounds:

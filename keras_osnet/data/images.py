@@ -142,11 +142,17 @@ def naming_unreadable(paths, name=None):
             found = re.search(rf".*ValueError: (.* {UNREADABLE}: .*)", str(error))
             raise ValueError(found[1] if found else f"{name} {UNREADABLE}: {error.message}") from error
         refuse_unreadable(paths, error)
+        refuse_unreadable(paths, error, _read_by_tensorflow)  # it refuses a few damaged files that Pillow reads
         raise
 
 
-def refuse_unreadable(paths, cause=None):
+def refuse_unreadable(paths, cause=None, read=read):
     """Reads every file, which takes as long as an epoch. `keras_osnet.data.listing.require_files` is a quick check.
+
+    Args:
+        paths: files.
+        cause: error that the raised one follows from.
+        read: function of a path that raises ValueError as `read` does, the default.
 
     Raises:
         ValueError: naming files that cannot be read, with the reason.
@@ -162,6 +168,16 @@ def refuse_unreadable(paths, cause=None):
         faults = list(filter(None, pool.map(fault, paths)))
     if faults:
         raise ValueError(f"{len(faults)} of {len(paths)} images cannot be read: {first_three(faults)}") from cause
+
+
+def _read_by_tensorflow(path):
+    import tensorflow as tf
+
+    try:
+        return decode_tensor(tf.io.read_file(str(path)), str(path))
+    except tf.errors.OpError as error:
+        reason = re.sub(r"^{{.*?}} ", "", error.message.splitlines()[0])
+        raise ValueError(f"{path} {UNREADABLE}: {reason}") from error
 
 
 def first_three(items):

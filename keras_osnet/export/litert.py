@@ -84,17 +84,12 @@ class TFLiteNetwork:
             dict of arrays by name, float also where the file returns int8.
 
         Raises:
-            ValueError: if an output is not finite, or a feature is all zero.
+            ValueError: if LiteRT cannot run the file, or an output is not finite, or a feature is all zero.
         """
-        if self.size is None:
-            found = {name: value for run in self._runners.values() for name, value in run(picture=image).items()}
-        else:
-            self._interpreter.set_tensor(self._input["index"], quantized(image[None], self._input))
-            self._interpreter.invoke()
-            found = {
-                name: dequantized(self._interpreter.get_tensor(details["index"])[0].copy(), details)
-                for name, details in self._outputs.items()
-            }
+        try:
+            found = self._computed(image)
+        except RuntimeError as error:  # of a damaged file, which is not read before
+            raise ValueError(f"{self.path} is not a TFLite file that LiteRT can run: {error}") from error
         for name, value in found.items():
             if not np.isfinite(value).all() or (name in FEATURES and not value.any()):
                 rule = "that are finite and not all zero" if name in FEATURES else "that are finite"
@@ -103,6 +98,16 @@ class TFLiteNetwork:
                     f"{value.size} values are not finite, {np.count_nonzero(value == 0)} are zero"
                 )
         return found
+
+    def _computed(self, image):
+        if self.size is None:
+            return {name: value for run in self._runners.values() for name, value in run(picture=image).items()}
+        self._interpreter.set_tensor(self._input["index"], quantized(image[None], self._input))
+        self._interpreter.invoke()
+        return {
+            name: dequantized(self._interpreter.get_tensor(details["index"])[0].copy(), details)
+            for name, details in self._outputs.items()
+        }
 
 
 def run_tflite(path, images):

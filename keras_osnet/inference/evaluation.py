@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from keras_osnet.inference.scores import features_of_splits, mean, score_features, score_splits, verify
+from keras_osnet.inference.scores import (
+    features_of_splits,
+    match_probability,
+    mean,
+    score_features,
+    score_splits,
+    verification_rows,
+    verification_table,
+    verify,
+)
+from keras_osnet.metrics import MatchProbability, Reliability, VerificationScores
 from keras_osnet.metrics.reranking import check_reranking
 
 
@@ -30,6 +40,8 @@ class Scoring:
     """Of re-ranking, weight of the original distance."""
     verification: bool = False
     """True accept rates at given false accept rates, with their thresholds."""
+    match_probability: bool = False
+    """Fit the probability that two images show one person, and measure it on people it is not fitted on."""
 
     @property
     def distance(self):
@@ -50,6 +62,43 @@ class Scoring:
             options = {"k1": self.k1, "k2": self.k2, "lambda_value": self.lambda_value}
             rows[f"{self.name}, re-ranked"] = {"reranked": options}
         return rows
+
+
+@dataclass(frozen=True, eq=False)
+class PairScores:
+    """What is asked for about the pairs of a test side; None where it is not.
+
+    Attributes:
+        verification: `VerificationScores`.
+        match, reliability: as `match_probability` returns them.
+    """
+
+    verification: VerificationScores | None = None
+    match: MatchProbability | None = None
+    reliability: Reliability | None = None
+
+    def text(self):
+        """Returns lines to print; "" if nothing was asked for."""
+        lines = []
+        if self.verification:
+            found = self.verification
+            lines += [f"{found.genuine:,} genuine pairs, {found.impostors:,} impostors of the first test side"]
+            lines += [verification_table(found)]
+        if self.match:
+            lines += [
+                f"P(one person) = sigmoid({self.match.offset:.3f} - {self.match.slope:.3f} distance) where one of two "
+                f"pairs shows one person: calibration error {self.reliability.calibration_error:.3f}, Brier score "
+                f"{self.reliability.brier:.3f} on the half of the people that a fit on the other half has not seen"
+            ]
+        return "\n".join(lines)
+
+    def values(self):
+        """Returns plain values for JSON, by name."""
+        found = {"verification": verification_rows(self.verification)} if self.verification else {}
+        if self.match:
+            measured = {"calibration_error": self.reliability.calibration_error, "brier": self.reliability.brier}
+            found["match_probability"] = self.match.to_dict() | measured
+        return found
 
 
 def check_scoring(scoring, sides, name):
@@ -88,7 +137,7 @@ def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normal
             `camera_normalization`.
 
     Returns:
-        name of a way -> mean scores, and the `VerificationScores` of the first side, None if it is not asked for.
+        name of a way -> mean scores, and the `PairScores` of the first side.
     """
     found = [(*features_of_splits(features_of, side), side) for side in sides]
     if scoring.camera_normalization:
@@ -97,4 +146,6 @@ def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normal
         name: mean([score_features(*f, metric=scoring.distance, protocol=protocol, **options) for f in found])
         for name, options in scoring.ways().items()
     }
-    return rows, verify(*found[0], scoring.distance) if scoring.verification else None
+    verified = verify(*found[0], scoring.distance) if scoring.verification else None
+    match = match_probability(*found[0], metric=scoring.distance) if scoring.match_probability else ()
+    return rows, PairScores(verified, *match)

@@ -2,7 +2,8 @@
 
 from keras_osnet.metrics.attributes import AttributeScores, attribute_scores, attribute_table, choose_thresholds
 from keras_osnet.metrics.expansion import expand_queries
-from keras_osnet.metrics.match import MatchProbability, Reliability, known_pairs, reliability
+from keras_osnet.metrics.match import MatchProbability, Reliability, reliability
+from keras_osnet.metrics.pairs import known_pairs
 from keras_osnet.metrics.ranking import RetrievalScores
 from keras_osnet.metrics.reranking import rerank
 from keras_osnet.metrics.retrieval import evaluate_distances, evaluate_retrieval

@@ -4,9 +4,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import check_count, encode_labels, row_of
+from keras_osnet.metrics.arguments import check_count, row_of
 from keras_osnet.metrics.distances import METRICS
-from keras_osnet.metrics.pairs import IMPOSTOR, MATCH, pair_blocks
 
 # Standard deviations of the prior of `refit`: of what is added to the evidence, and of its factor.
 SHIFT, STRETCH = 1.0, 0.25
@@ -151,7 +150,7 @@ class Reliability:
     Attributes:
         bins: (used bins, 3) float64: mean probability, fraction of pairs that show one person, number of pairs.
         calibration_error: mean of |mean probability - fraction| over all pairs, 0..1 (expected calibration error).
-        brier: mean of (probability - truth)^2, 0..1. A constant .5 gets .25.
+        brier: mean of (probability - label)^2, 0..1. A constant .5 gets .25.
     """
 
     bins: np.ndarray
@@ -190,35 +189,6 @@ def reliability(probabilities, same, *, bins=15):
     error = np.abs(sums[0] - sums[1]).sum() / len(same)
     table = np.stack([*(sums[:, used] / counts[used]), counts[used]], axis=1)
     return Reliability(table, float(error), float(((probabilities - same) ** 2).mean()))
-
-
-def known_pairs(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
-                metric="cosine", seed=0):  # fmt: skip
-    """Pairs across cameras to fit `MatchProbability` on: all that show one person, and as many that show two.
-
-    Args:
-        query_features, ...: as for `evaluate_retrieval`.
-        metric: of the distances.
-        seed: of the draw of pairs that show two people.
-
-    Returns:
-        distances, same, queries: (pairs,) float64, bool, and int64, the query of each pair.
-
-    Raises:
-        ValueError: if an argument is not as described.
-    """
-    rng, found = np.random.default_rng(seed), []
-    sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
-    sizes = ("query_features", len(query_features)), ("gallery_features", len(gallery_features))
-    labels = encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, *sizes)
-    for block in pair_blocks(*sides, metric=metric):
-        across = labels.query_cameras[block.rows, None] != labels.gallery_cameras
-        matches, others = (np.flatnonzero((block.kinds == kind) & across) for kind in (MATCH, IMPOSTOR))
-        others = rng.choice(others, min(len(matches), len(others)), replace=False)
-        for same, pairs in ((True, matches), (False, others)):
-            queries = block.rows.start + pairs // len(gallery_features)
-            found.append((block.distances.ravel()[pairs], np.full(len(pairs), same), queries))
-    return tuple(np.concatenate(columns) for columns in zip(*found, strict=True))
 
 
 def _pairs(distances, same):

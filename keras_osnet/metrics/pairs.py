@@ -71,3 +71,32 @@ def pair_blocks(query_features, query_ids, query_cameras, gallery_features, gall
         return PairBlock(rows, values, kinds)
 
     return starmap(block, product_blocks(query * metric.scale(squares), gallery, factor=metric.factor))
+
+
+def known_pairs(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
+                metric="cosine", seed=0):  # fmt: skip
+    """Pairs across cameras to fit `MatchProbability` on: all that show one person, and as many that show two.
+
+    Args:
+        query_features, ...: as for `evaluate_retrieval`.
+        metric: of the distances.
+        seed: of the draw of pairs that show two people.
+
+    Returns:
+        distances, same, queries: (pairs,) float64, bool, and int64, the query of each pair.
+
+    Raises:
+        ValueError: if an argument is not as described.
+    """
+    rng, found = np.random.default_rng(seed), []
+    sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
+    sizes = ("query_features", len(query_features)), ("gallery_features", len(gallery_features))
+    labels = encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, *sizes)
+    for block in pair_blocks(*sides, metric=metric):
+        across = labels.query_cameras[block.rows, None] != labels.gallery_cameras
+        matches, others = (np.flatnonzero((block.kinds == kind) & across) for kind in (MATCH, IMPOSTOR))
+        others = rng.choice(others, min(len(matches), len(others)), replace=False)
+        for same, pairs in ((True, matches), (False, others)):
+            queries = block.rows.start + pairs // len(gallery_features)
+            found.append((block.distances.ravel()[pairs], np.full(len(pairs), same), queries))
+    return tuple(np.concatenate(columns) for columns in zip(*found, strict=True))

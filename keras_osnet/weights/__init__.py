@@ -3,8 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from keras_osnet.weights.card import Card, Score, Threshold
 from keras_osnet.weights.locate import locate
-from keras_osnet.weights.presets import PRESETS, Card, Preset, Score, Threshold
+from keras_osnet.weights.presets import PRESETS, Preset
 from keras_osnet.weights.torch_file import UnsafeCheckpointError, read_torch_file
 from keras_osnet.weights.torchreid import LoadReport, load_torchreid_weights, settings_of
 from keras_osnet.weights.writing import save_torchreid_weights, to_torchreid

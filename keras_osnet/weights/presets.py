@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_osnet.weights.card import Card, Score
+
 # Where torchreid's files lie, in the order to try. Google Drive comes last: it limits the number of downloads.
 HOSTS = (
     "https://huggingface.co/kaiyangzhou/osnet/resolve/a5c5cc037c24235cda3b21085b93ad77c9616224/{file}",
@@ -17,7 +19,6 @@ ROBOFLOW = (
     "reid_{training_set}_osnet_x1_0/weights.safetensors"
 )
 SPORTS = "https://huggingface.co/datasets/holma91/SAM-Deep-EIoU/resolve/main/checkpoints/osnet_sports.pth.tar"
-ZOO = "torchreid, docs/MODEL_ZOO.md"
 OURS = "recipes/people_weights.py"
 PACKAGED = Path(__file__).parent / "files"
 
@@ -50,47 +51,6 @@ TRAINING_SETS = {
     "sports": ("players of several sports (Deep-EIoU)", None, "not stated"),
     "people": ("rendered people, who do not exist", None, "CC0 1.0"),
 }
-
-
-@dataclass(frozen=True)
-class Score:
-    """Retrieval scores on the test side of a dataset, as fractions, and who reports them."""
-
-    dataset: str
-    rank1: float
-    mAP: float
-    metric: str = "euclidean"
-    source: str = ZOO
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """The largest distance that counts as the same person at a false accept rate, measured on a dataset."""
-
-    dataset: str
-    false_accept_rate: float
-    distance: float
-    metric: str = "euclidean"
-
-
-@dataclass(frozen=True)
-class Card:
-    """What is known about weights; None and () where nothing is.
-
-    Args:
-        training_set: name of the dataset.
-        scores, thresholds: that were reported or measured.
-        weights_licence, images_licence: of the weights, and of the images that they were trained on.
-    """
-
-    training_set: str | None = None
-    scores: tuple[Score, ...] = ()
-    thresholds: tuple[Threshold, ...] = ()
-    weights_licence: str | None = None
-    images_licence: str | None = None
-
-
-UNKNOWN = Card()
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from keras_osnet.weights.bounds import check_size, check_values
+from keras_osnet.weights.card import UNKNOWN, Card
 from keras_osnet.weights.formats import read_state
 from keras_osnet.weights.names import strip
-from keras_osnet.weights.presets import UNKNOWN, Card
 
 FAMILIES = ("osnet", "osnet_ibn", "osnet_ain")
 SHOWN = 5  # names listed of each kind of difference

@@ -9,6 +9,7 @@ pytest.importorskip("sklearn", reason="clusters need scikit-learn")
 
 from keras_osnet.adaptation.clusters import agreement, choose_eps, cluster, jaccard_distances, silhouettes
 from keras_osnet.metrics.blocks import BLOCK
+from tests.metrics.oracles import jaccard, reciprocal_means
 
 
 def features_of(images, identities, dimension=6, noise=0.35, seed=0):
@@ -21,31 +22,9 @@ def features_of(images, identities, dimension=6, noise=0.35, seed=0):
 def jaccard_by_loops(features, k1, k2):
     """Every pair of images, one after the other, in Python's own numbers."""
     units = [[x / math.sqrt(sum(y * y for y in row)) for x in row] for row in features.tolist()]
-    every = range(len(units))
     squared = [[sum((a - b) ** 2 for a, b in zip(u, v, strict=True)) for v in units] for u in units]
-    order = [sorted(every, key=lambda g, p=p: (g != p, squared[p][g], g)) for p in every]
-
-    def reciprocal(p, k):
-        return {g for g in order[p][: k + 1] if p in order[g][: k + 1]}
-
-    half = k1 // 2 + (k1 % 4 == 3)  # 1.5 becomes 2, and 2.5 too
-    vectors = []
-    for p in every:
-        base = reciprocal(p, k1)
-        grown = set(base)
-        for q in base:
-            candidates = reciprocal(q, half)
-            if len(candidates & base) > 2 / 3 * len(candidates):
-                grown |= candidates
-        weights = {g: math.exp(-squared[p][g]) for g in grown}
-        vectors.append([weights.get(g, 0.0) / sum(weights.values()) for g in every])
-    means = [[sum(vectors[g][j] for g in order[p][:k2]) / k2 for j in every] for p in every]
-
-    def distance(p, g):
-        pairs = list(zip(means[p], means[g], strict=True))
-        return 1 - sum(min(pair) for pair in pairs) / sum(max(pair) for pair in pairs)
-
-    return np.array([[distance(p, g) for g in every] for p in every])
+    means = reciprocal_means(squared, k1, k2)
+    return np.array([[jaccard(first, second) for second in means] for first in means])
 
 
 def dense(distances):

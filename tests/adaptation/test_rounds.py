@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from keras_osnet import OSNet
 from keras_osnet.adaptation import CameraNormalizer
-from keras_osnet.adaptation.rounds import Rounds, State, Target, adapt, fault_of
+from keras_osnet.adaptation.rounds import adapt
+from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.training.settings import Execution
 

@@ -5,6 +5,7 @@ import os
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,6 +236,14 @@ def test_a_whole_jpeg_with_a_damaged_head_is_found_among_the_others(tmp_path):
     with pytest.raises(ValueError, match=rf"1 of 2 images cannot be read: {re.escape(str(bad))} \("):
         with images.naming_unreadable([str(good), str(bad)]):
             images.decode_tensor(tf.io.read_file(str(bad)), str(bad))
+
+
+def test_a_damaged_jpeg_that_only_the_pipeline_refuses_is_named():
+    path = Path(__file__).with_name("damaged.jpg")  # drawn at random, then changed at random
+    assert images.read(path).ndim == 3
+    with pytest.raises(ValueError, match=rf"1 of 1 images cannot be read: {re.escape(str(path))} \(jpeg::Uncompress"):
+        with images.naming_unreadable([str(path)]):
+            images.decode_tensor(tf.io.read_file(str(path)), str(path))
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path):

@@ -191,7 +191,7 @@ def make_best(folder):
 def read_best(path):
     from keras_osnet.training.callbacks import KeepBest
 
-    return KeepBest(path.with_suffix(".keras"), None, "mAP", strategy=None).chosen()
+    return KeepBest(path.with_suffix(".keras"), None, "mAP", strategy=None).recorded()
 
 
 def make_certificate(folder):
@@ -264,7 +264,7 @@ def read_image(path):
 
 
 def read_image_in_pipeline(path):
-    """Reads an image as the package does and in a tf.data pipeline."""
+    """Reads an image in a tf.data pipeline: refused, or the same levels as the package reads elsewhere."""
     import tensorflow as tf
 
     from keras_osnet.data import images
@@ -275,7 +275,8 @@ def read_image_in_pipeline(path):
 
     signature = (tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.string))
     decoded = in_graph(images.decode_tensor, signature)
-    same(path, images.read, in_pipeline)
+    levels = in_pipeline(path)
+    same(path, images.read, lambda path: levels)
 
 
 @cache

@@ -19,25 +19,25 @@ def walk(seed, people=4, cameras=3, noise=0.25):
     """Each person in each camera in turn, ten seconds apart, and who it is."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(people, 32))
-    tracks, truth = [], []
+    tracks, identities = [], []
     for person in range(people):
         for camera in range(cameras):
             start = 40 * person + 10 * camera
             tracks.append(track(camera, start, start + 5, features[person] + noise * rng.normal(size=32)))
-            truth.append(person)
+            identities.append(person)
     order = rng.permutation(len(tracks))
-    return [tracks[i] for i in order], np.array(truth)[order]
+    return [tracks[i] for i in order], np.array(identities)[order]
 
 
-def same_partition(found, truth):
-    return np.array_equal(found[:, None] == found, truth[:, None] == truth)
+def same_partition(found, identities):
+    return np.array_equal(found[:, None] == found, identities[:, None] == identities)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_people_are_told_apart_and_found_again(seed):
-    tracks, truth = walk(seed)
+    tracks, identities = walk(seed)
     found = link(tracks, MATCH, **RULES)
-    assert same_partition(found, truth)
+    assert same_partition(found, identities)
     assert sorted(set(found)) == list(range(4))
     assert found[0] == 0  # numbered in the order of their first tracks
 
@@ -99,11 +99,11 @@ def test_views_that_overlap_show_a_person_twice_at_one_time():
 
 
 def test_what_a_person_decided_is_kept():
-    tracks, truth = walk(1)
-    first, second = np.flatnonzero(truth == 0)[:2]
+    tracks, identities = walk(1)
+    first, second = np.flatnonzero(identities == 0)[:2]
     found = link(tracks, MATCH, different=[(first, second)], **RULES)
     assert found[first] != found[second]
-    other = np.flatnonzero(truth == 1)[0]
+    other = np.flatnonzero(identities == 1)[0]
     found = link(tracks, MATCH, same=[(first, other)], **RULES)
     assert found[first] == found[other]
     with pytest.raises(ValueError, match="two people"):
@@ -117,11 +117,11 @@ def test_few_strangers_join_more_than_many():
 
 
 def test_tracks_that_come_one_after_the_other_get_the_same_people():
-    tracks, truth = walk(3)
-    tracks, truth = zip(*sorted(zip(tracks, truth, strict=True), key=lambda pair: pair[0].start), strict=True)
+    tracks, identities = walk(3)
+    tracks, identities = zip(*sorted(zip(tracks, identities, strict=True), key=lambda pair: pair[0].start), strict=True)
     known = Identities(MATCH, **RULES)
     found = np.array([known.add(each) for each in tracks])
-    assert same_partition(found, np.array(truth))
+    assert same_partition(found, np.array(identities))
     assert [known.add(track("new", 500, 501, np.eye(32)[0])) for _ in range(1)] == [4]
 
 

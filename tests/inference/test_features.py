@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_osnet import FeatureExtractor, OSNet
+from tests.inference.networks import with_lively_weights
 
 SIZE, DIM = (32, 16), 24
 
@@ -15,15 +16,9 @@ SIZE, DIM = (32, 16), 24
 @pytest.fixture(scope="module")
 def network():
     keras.utils.set_random_seed(0)
-    model = OSNet(0.0625, "osnet_t1", input_shape=(*SIZE, 3), depths=(1, 1, 1), feature_dim=DIM, classes=7)
-    rng = np.random.default_rng(0)
-    # Running statistics and a head other than a fresh network's, so that features are neither zero nor alike.
-    for weight in model.weights:
-        if weight.path.endswith(("gamma", "moving_variance")):
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-        elif weight.path.startswith("embedding") and weight.path.endswith("kernel"):
-            weight.assign(rng.normal(0, 0.3, weight.shape))
-    return model
+    return with_lively_weights(
+        OSNet(0.0625, "osnet_t1", input_shape=(*SIZE, 3), depths=(1, 1, 1), feature_dim=DIM, classes=7)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ pytest.importorskip("tensorflow", reason="to_tflite needs TensorFlow")
 from keras_osnet import FeatureExtractor, OSNet  # noqa: E402
 from keras_osnet.export import to_onnx, to_tflite  # noqa: E402
 from keras_osnet.models.attribute_head import AttributeHead  # noqa: E402
+from tests.inference.networks import with_lively_weights  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SIZE, DIM = (32, 16), 24
@@ -32,14 +33,7 @@ def images():
 @pytest.fixture(scope="module")
 def network():
     keras.utils.set_random_seed(0)
-    model = OSNet(0.0625, "osnet_t1", input_shape=(*SIZE, 3), depths=(1, 1, 1), feature_dim=DIM)
-    rng = np.random.default_rng(0)
-    for weight in model.weights:
-        if weight.path.endswith(("gamma", "moving_variance")):
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-        elif weight.path.startswith("embedding") and weight.path.endswith("kernel"):
-            weight.assign(rng.normal(0, 0.3, weight.shape))
-    return model
+    return with_lively_weights(OSNet(0.0625, "osnet_t1", input_shape=(*SIZE, 3), depths=(1, 1, 1), feature_dim=DIM))
 
 
 @pytest.fixture(scope="module")

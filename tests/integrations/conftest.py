@@ -7,6 +7,7 @@ from PIL import Image
 keras = pytest.importorskip("keras")
 
 from keras_osnet import FeatureExtractor, OSNet  # noqa: E402
+from tests.inference.networks import with_lively_weights  # noqa: E402
 
 SIZE = (64, 32)
 
@@ -14,15 +15,7 @@ SIZE = (64, 32)
 @pytest.fixture(scope="session")
 def network():
     keras.utils.set_random_seed(0)
-    model = OSNet(width=0.25, input_shape=(*SIZE, 3), depths=(1, 1, 1))
-    rng = np.random.default_rng(0)
-    # Running statistics and a head other than a fresh network's, so that features are neither zero nor alike.
-    for weight in model.weights:
-        if weight.path.endswith(("gamma", "moving_variance")):
-            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
-        elif weight.path.startswith("embedding") and weight.path.endswith("kernel"):
-            weight.assign(rng.normal(0, 0.3, weight.shape))
-    return model
+    return with_lively_weights(OSNet(width=0.25, input_shape=(*SIZE, 3), depths=(1, 1, 1)))
 
 
 @pytest.fixture(scope="session")

@@ -9,42 +9,20 @@ import pytest
 
 from keras_osnet.metrics import rerank
 from keras_osnet.metrics.blocks import BLOCK, CHUNK
+from tests.metrics.oracles import jaccard, reciprocal_means
 
 
 def oracle(queries, gallery, k1, k2, share):
     """The equations, with Python's sets and double precision, one pair at a time."""
     images = [[float(v) for v in row] for row in [*queries, *gallery]]
-    every = range(len(images))
     squared = [[sum((a - b) ** 2 for a, b in zip(x, y, strict=True)) ** 2 for y in images] for x in images]
     distance = [[value / (max(row) or 1) for value in row] for row in squared]
-    order = [sorted(every, key=lambda g, p=p: (g != p, distance[p][g], g)) for p in every]
-
-    def nearest(p, k):
-        return set(order[p][: k + 1])
-
-    def reciprocal(p, k):
-        return {g for g in nearest(p, k) if p in nearest(g, k)}
-
-    half = k1 // 2 + (k1 % 4 == 3)  # 1.5 becomes 2, and 2.5 too
-    vectors = []
-    for p in every:
-        base = reciprocal(p, k1)
-        grown = set(base)
-        for q in base:
-            candidates = reciprocal(q, half)
-            if len(candidates & base) > 2 / 3 * len(candidates):
-                grown |= candidates
-        weights = {g: math.exp(-distance[p][g]) for g in grown}
-        vectors.append([weights.get(g, 0.0) / sum(weights.values()) for g in every])
-    means = [[sum(vectors[g][j] for g in order[p][:k2]) / k2 for j in every] for p in every]
-
+    means = reciprocal_means(distance, k1, k2)
     result = []
     for q in range(len(queries)):
         result.append([])
         for g in range(len(queries), len(images)):
-            pairs = list(zip(means[q], means[g], strict=True))
-            jaccard = 1 - sum(min(pair) for pair in pairs) / sum(max(pair) for pair in pairs)
-            result[-1].append((1 - share) * jaccard + share * distance[q][g])
+            result[-1].append((1 - share) * jaccard(means[q], means[g]) + share * distance[q][g])
     return result
 
 

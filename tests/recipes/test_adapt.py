@@ -67,13 +67,13 @@ def test_too_few_images_leave_the_network_as_it_was(weights, tmp_path, run_scrip
 
 
 def test_a_single_camera_and_missing_cameras_are_warned_of(script):
-    warn = script("recipes/adapt.py").warn_of_cameras
-    with pytest.warns(UserWarning, match="All images are of one camera"):
-        warn(["door"] * 20)
-    with pytest.warns(UserWarning, match="3 of 33 images have no camera"):
-        warn(["door"] * 15 + ["yard"] * 15 + [None] * 3)
-    with pytest.warns(UserWarning, match="1 cameras have fewer than 10 images, the first: yard"):
-        warn(["door"] * 15 + ["roof"] * 15 + ["yard"])
+    warnings_of = script("recipes/adapt.py").warnings_of
+    assert [line[:29] for line in warnings_of(["door"] * 20)] == ["all images are of one camera:"]
+    (line,) = warnings_of(["door"] * 15 + ["yard"] * 15 + [None] * 3)
+    assert line.startswith("3 of 33 images have no camera")
+    (line,) = warnings_of(["door"] * 15 + ["roof"] * 15 + ["yard"])
+    assert line.startswith("fewer than 10 images of a camera (1 cameras, the first: yard)")
+    assert warnings_of(["door"] * 15 + ["yard"] * 15) == warnings_of([None] * 9) == []
 
 
 @pytest.mark.parametrize("given", [(), ("--dataset", "market1501"), ("--images", "x", "--dataset", "y")])

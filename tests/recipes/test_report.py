@@ -21,6 +21,7 @@ SCRIPT = Path(__file__).resolve().parents[2] / "recipes" / "report.py"
 SPEC = importlib.util.spec_from_file_location("report", SCRIPT)
 RECIPE = importlib.util.module_from_spec(SPEC)
 sys.modules["report"] = RECIPE  # dataclasses look their module up
+sys.path.insert(0, str(SCRIPT.parent))  # as Python does for a script
 SPEC.loader.exec_module(RECIPE)
 
 

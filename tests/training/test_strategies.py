@@ -157,7 +157,7 @@ def test_a_port_that_is_in_use_is_named(other):
         ("horovod", 0, r"`strategy` must be one of \['auto', 'one', .*Received: strategy='horovod'"),
         ("auto", -1, "`replicas` must be 0 or more.*Received: -1"),
         ("one", 2, "at most 1 with strategy one.*Received: 2"),
-        ("tpu", 2, "`replicas` must be 0 with strategy tpu, which takes all cores. Received: replicas=2"),
+        ("tpu", 2, "`replicas` must be 0 with strategy tpu, which uses all cores. Received: replicas=2"),
         ("mirrored", 3, "`replicas` must not exceed the 2 GPUs.*Received: replicas=3"),
     ],
 )

@@ -30,20 +30,18 @@ TEXT = """\
 
 {images:,} images of {people:,} people who do not exist, {width} x {height} pixels, rendered by keras-osnet. Nobody was
 photographed, no real image was used, and no model that saw real images took part. The layout is that of Market-1501:
-`bounding_box_train` ({train:,} images of {identities:,} people),
-    `query` ({query:,}) and `bounding_box_test` ({test:,}; identity
-0 are distractors). People, cameras and scenes of query and gallery do not occur in training.
+`bounding_box_train` ({train:,} images of {identities:,} people), `query` ({query:,}) and `bounding_box_test` ({test:,};
+identity 0 are distractors). People, cameras and scenes of query and gallery do not occur in training.
 
-`labels.csv` has, for each image, identity, camera, the body's box in pixels, the share of the body that is seen, and
+`labels.csv` has, for each image, identity, camera, the body's box in pixels, the fraction of the body that is seen, and
 {attributes} attributes. `identities.csv` describes each person.
 
 ## Who is in it
 
 {tables}
 
-Mean height {tall:.2f} m ({short:.2f} to {long:.2f}). Sexes, tones,
-    ages and builds are drawn independently of one another; clothes depend
-on sex and season. The shares are choices of `keras_osnet/data/rendered/bodies.py`, not a census.
+Mean height {tall:.2f} m ({short:.2f} to {long:.2f}). Sexes, tones, ages and builds are drawn independently of one
+another; clothes depend on sex and season. The fractions are choices of `keras_osnet/data/rendered/bodies.py`.
 
 ## Attributes
 
@@ -85,13 +83,12 @@ SEQUENCE = """\
 # A rendered sequence
 
 {people} people who do not exist walk through the views of {cameras} cameras: {frames} frames each, {rate} a second,
-{width} x {height} pixels. Cameras 1 to {shared} look at one place,
-    so that their views overlap; each other camera looks at a
-place of its own.
+{width} x {height} pixels. Cameras 1 to {shared} look at one place, so that their views overlap. Each other camera looks
+at a place of its own.
 
 - `cN/FFFFFF.jpg`: frame F of camera N.
-- `truth.csv`: camera, frame, time in seconds, identity, the body's box in pixels (also beyond the picture's edges), the
-  share of the body that is seen, and the place on the ground, x and z in metres, in the camera's scene.
+- `ground_truth.csv`: camera, frame, time in seconds, identity, the body's box in pixels (also beyond the image), the
+  fraction of the body that is seen, and the place on the ground, x and z in metres, in the camera's scene.
 - `cameras.json`: scene, position, and the 3 x 4 matrix that projects points (x, y, z) of the scene to pixels.
 - `identities.csv`: who they are.
 

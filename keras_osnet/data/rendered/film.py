@@ -76,7 +76,7 @@ class Film:
         return found
 
     def frame(self, camera_number, frame):
-        """Returns (PIL image, rows of the truth)."""
+        """Returns (PIL image, rows of the ground truth)."""
         camera = self.cameras[camera_number]
         cast = self.actors_at(camera.scene, frame)
         whole = (0, 0, camera.columns, camera.rows)

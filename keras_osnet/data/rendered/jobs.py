@@ -63,10 +63,10 @@ class Frames:
         """Renders and writes a chunk of frames, then its record."""
         rows, sizes = [], {}
         for frame in range(first, min(first + sequence.CHUNK, self.settings.frames)):
-            image, truth = self.film.frame(camera, frame)
+            image, seen = self.film.frame(camera, frame)
             name = f"c{camera + 1}/{frame:06d}.jpg"
             sizes[name] = _write_image(self.folder / name, image)
-            rows += truth
+            rows += seen
         cast = [people.summary(model.person) for model, _ in self.film.cast]
         view = self.film.view(camera)
         content = {"rows": rows, "cast": cast, "camera": camera, "view": view}

@@ -113,7 +113,8 @@ class SequencePlan:
         self.jobs = {jobs.frames_record(*chunk): dict(zip(("camera", "first"), chunk, strict=True)) for chunk in chunks}
 
     def finish(self, folder, records):
-        write_table(folder / "truth.csv", sequence.COLUMNS, [row for record in records for row in record["rows"]])
+        seen = [row for record in records for row in record["rows"]]
+        write_table(folder / "ground_truth.csv", sequence.COLUMNS, seen)
         cast = records[0]["cast"]
         identities = [(number, *person.values()) for number, person in enumerate(cast, 1)]
         write_table(folder / "identities.csv", ("identity", *SUMMARY), identities)

@@ -1,4 +1,4 @@
-"""Short sequences: people who walk through the views of several cameras, and the truth about them.
+"""Short sequences: people who walk through the views of several cameras, and the ground truth of them.
 
 The first half of the cameras look at one place from several sides, so that their views overlap; each of the others
 looks at a place of its own, where people come after they have left the one before.

@@ -75,20 +75,19 @@ def _logits_of(model, test_set):
 
 
 def _retrieval_scores(features, test_set):
-    count, settings = test_set.counts["queries"], test_set.settings
-    found = score_features(
-        features[:count], features[count:], test_set.truth, metric=settings["metric"], protocol=settings["protocol"]
-    )
+    query, gallery = np.split(features, [test_set.counts["queries"]])
+    options = {name: test_set.settings[name] for name in ("metric", "protocol")}
+    found = score_features(query, gallery, test_set.ground_truth, **options)
     return {name: found[name] for name in ("rank1", "mAP", "mINP")}
 
 
 def _first_hits(features, test_set):
     query, gallery = np.split(features, [test_set.counts["queries"]])
-    return first_hits(query, gallery, test_set.truth, test_set.settings["metric"])
+    return first_hits(query, gallery, test_set.ground_truth, test_set.settings["metric"])
 
 
 def _attribute_scores(probabilities, test_set):
-    found = attribute_scores(probabilities, test_set.truth)
+    found = attribute_scores(probabilities, test_set.ground_truth)
     return {name: float(getattr(found, name)) for name in ("mA", "accuracy", "precision", "recall", "f1")}
 
 
@@ -106,7 +105,7 @@ ATTRIBUTES = Task(
     ("attributes", "probabilities"),
     _probabilities_of,
     _attribute_scores,
-    lambda probabilities, test_set: ((probabilities >= 0.5) == (test_set.truth == 1)).ravel(),
+    lambda probabilities, test_set: ((probabilities >= 0.5) == (test_set.ground_truth == 1)).ravel(),
     ("mA",),
     "decisions",
 )
@@ -114,8 +113,8 @@ CLASSIFICATION = Task(
     "logits",
     ("logits",),
     _logits_of,
-    lambda logits, test_set: {"error": float((logits.argmax(1) != test_set.truth).mean())},
-    lambda logits, test_set: logits.argmax(1) == test_set.truth,
+    lambda logits, test_set: {"error": float((logits.argmax(1) != test_set.ground_truth).mean())},
+    lambda logits, test_set: logits.argmax(1) == test_set.ground_truth,
     ("error",),
     "images",
 )

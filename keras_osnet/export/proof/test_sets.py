@@ -29,7 +29,7 @@ class TestSet:
         name: row of `TEST_SETS`.
         task: `Task`.
         train, test: images to calibrate on and to test on: files, or an (N, H, W, 3) uint8 array.
-        truth: `Splits` whose query and gallery are `test`; (N, attributes) labels; or (N,) classes.
+        ground_truth: `Splits` whose query and gallery are `test`; (N, attributes) labels; or (N,) classes.
         counts: numbers of images, classes and so on, for the reader.
         names: of the attributes or classes.
         settings: metric, protocol and split, where these matter.
@@ -42,7 +42,7 @@ class TestSet:
     task: Task
     train: tuple[str, ...] | np.ndarray
     test: tuple[str, ...] | np.ndarray
-    truth: object
+    ground_truth: object
     counts: dict[str, int]
     names: tuple[str, ...] = ()
     settings: dict[str, str | int] = field(default_factory=dict)

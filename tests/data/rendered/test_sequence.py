@@ -1,4 +1,4 @@
-"""Rendered sequences: where people walk, and the truth about what cameras see of them."""
+"""Rendered sequences: where people walk, and the ground truth of what cameras see."""
 
 import csv
 import json
@@ -91,8 +91,8 @@ def made(cache, tmp_path_factory):
     return make(SETTINGS, tmp_path_factory.mktemp("sequence"), cache=cache, processes=2)
 
 
-def truth(folder):
-    with open(folder / "truth.csv", newline="") as file:
+def ground_truth(folder):
+    with open(folder / "ground_truth.csv", newline="") as file:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
@@ -105,7 +105,7 @@ def test_every_camera_has_every_frame(made):
 
 def test_people_stand_where_the_matrix_of_the_camera_says(made):
     views = json.loads((made / "cameras.json").read_text())
-    rows = truth(made)
+    rows = ground_truth(made)
     assert rows
     for row in rows:
         matrix = np.array(views[f"c{int(row['camera'])}"]["matrix"])
@@ -119,7 +119,7 @@ def test_people_stand_where_the_matrix_of_the_camera_says(made):
 
 def test_overlapping_cameras_agree_on_where_people_are(made):
     places = defaultdict(set)
-    for row in truth(made):
+    for row in ground_truth(made):
         if row["camera"] <= 2:
             places[row["frame"], row["identity"]].add((row["x"], row["z"]))
     assert places

@@ -271,7 +271,7 @@ def test_images_in_class_folders_are_cropped_as_in_evaluation(tmp_path):
             levels[2:38, 14:50] += 100  # .875 of the largest square, 35 pixels, lies within
             Image.fromarray(levels).save(tmp_path / part / name / "1.png")
     test_set = load_test_set("imagenet", tmp_path)
-    assert (test_set.counts, test_set.names, test_set.truth.tolist()) == (
+    assert (test_set.counts, test_set.names, test_set.ground_truth.tolist()) == (
         {"images": 2, "classes": 2},
         ("a", "b"),
         [0, 1],
@@ -288,7 +288,7 @@ def test_the_drawn_shapes_are_a_test_set_with_their_own_labels():
         0, 333, 666, 999, 1332, 1665, 1999,
     ]  # fmt: skip
     assert calibration.rule.startswith("7 of the 2000 training images of shapes, evenly spread")
-    logits = 9 * np.eye(10)[test_set.truth]
+    logits = 9 * np.eye(10)[test_set.ground_truth]
     logits[:50] = -logits[:50]
     assert test_set.task.scores(logits, test_set) == {"error": 0.1}
 

@@ -1,0 +1,102 @@
+"""Settings of the rounds of clustering and training, their images, and what is known after each round."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from keras_osnet.training.settings import Numerics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds(Numerics):
+    """How a network adapts. These settings identify a run."""
+
+    rounds: int = 20
+    """Of clustering and training."""
+    epochs: int = 1
+    """Of each round, over the clustered images."""
+    height: int = 256
+    """Of the images in pixels; the width is half of it."""
+    small_rounds: int = 0
+    """The first rounds, with images of half the height and width, which take a quarter of the time."""
+    clusters_per_batch: int = 16
+    images_per_cluster: int = 4
+    k1: int = 30
+    """Neighbours that may be reciprocal."""
+    k2: int = 6
+    """Images that are averaged for the Jaccard distance."""
+    eps: float = 0.0
+    """Largest distance of neighbours in a cluster. 0: the one with the highest silhouette, chosen in each round."""
+    min_samples: int = 4
+    """Neighbours that make an image the core of a cluster."""
+    temperature: float = 0.05
+    """Of the softmax over all clusters."""
+    momentum: float = 0.9
+    """What a centroid keeps when it moves towards its hardest image of a batch."""
+    camera_weight: float = 0.5
+    """Of the loss of the cameras. 0: without."""
+    optimizer: Literal["adam", "amsgrad", "sgd", "nesterov"] = "adam"
+    learning_rate: float = 3.5e-4
+    l2: float = 5e-4
+    decay_round: int = 7
+    """From this round on the learning rate is multiplied by `decay`."""
+    decay: float = 0.3
+    ema: float = 0.99
+    """Momentum of the teacher, the moving average of the weights that is clustered and saved."""
+    seed: int = 0
+
+    @property
+    def batch_size(self):
+        return self.clusters_per_batch * self.images_per_cluster
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The unlabelled images.
+
+    Attributes:
+        paths: image files.
+        cameras: camera of each image, None where it is unknown.
+    """
+
+    paths: list
+    cameras: list
+
+    @cached_property
+    def normalizes(self):
+        """Whether at least two cameras are known: only then has one something that the others lack."""
+        return len({camera for camera in self.cameras if camera is not None}) > 1
+
+
+@dataclass(frozen=True)
+class State:
+    """What is seen, without labels, of the network after a number of rounds.
+
+    Attributes:
+        round: rounds that are finished; 0 for the start.
+        height: of the images.
+        eps, clusters, clustered, largest, silhouette: as in `Clustering`.
+        agreement: with the clusters of the state before; None for the first.
+        scores: of the test side, where these are asked for; never used.
+    """
+
+    round: int
+    height: int
+    eps: float
+    clusters: int
+    clustered: float
+    largest: float
+    silhouette: float
+    agreement: float | None = None
+    scores: dict | None = None
+
+
+def fault_of(state, settings):
+    """Why a network must not train on its clusters: a sentence, or None."""
+    if state.clusters < settings.clusters_per_batch:
+        return f"{state.clusters} clusters are found, fewer than the {settings.clusters_per_batch} of a batch"
+    if state.largest > 0.5:
+        return f"one cluster holds {100 * state.largest:.0f} % of the images"
+    if state.clustered < 0.1:
+        return f"{100 * state.clustered:.0f} % of the images are in clusters, fewer than 10 %"
+    return None

@@ -1,0 +1,46 @@
+"""What is known about weights: their training set, scores, thresholds and licences."""
+
+from dataclasses import dataclass
+
+ZOO = "torchreid, docs/MODEL_ZOO.md"
+
+
+@dataclass(frozen=True)
+class Score:
+    """Retrieval scores on the test side of a dataset, as fractions, and who reports them."""
+
+    dataset: str
+    rank1: float
+    mAP: float
+    metric: str = "euclidean"
+    source: str = ZOO
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The largest distance that counts as the same person at a false accept rate, measured on a dataset."""
+
+    dataset: str
+    false_accept_rate: float
+    distance: float
+    metric: str = "euclidean"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about weights; None and () where nothing is.
+
+    Args:
+        training_set: name of the dataset.
+        scores, thresholds: that were reported or measured.
+        weights_licence, images_licence: of the weights, and of the images that they were trained on.
+    """
+
+    training_set: str | None = None
+    scores: tuple[Score, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
+    weights_licence: str | None = None
+    images_licence: str | None = None
+
+
+UNKNOWN = Card()

@@ -1,0 +1,43 @@
+"""What `evaluate` asks of the pairs of a test side."""
+
+import numpy as np
+import pytest
+
+from keras_osnet.data import Record, Splits
+from keras_osnet.inference.evaluation import Scoring, evaluate_sides
+
+PEOPLE, CAMERAS = 40, (1, 2)
+
+
+@pytest.fixture(scope="module")
+def side():
+    """A test side, and the feature of each of its images by path."""
+    rng, features, parts = np.random.default_rng(5), {}, []
+    for camera in CAMERAS:
+        records = [Record(f"{camera}-{i}.jpg", i % PEOPLE, camera) for i in range(2 * PEOPLE)]
+        features |= {r.path: np.eye(PEOPLE)[r.identity] + rng.normal(scale=0.15, size=PEOPLE) for r in records}
+        parts.append(tuple(records))
+    return Splits((), *parts), lambda paths: np.stack([features[path] for path in paths])
+
+
+def test_nothing_is_said_of_pairs_that_was_not_asked_for(side):
+    splits, features_of = side
+    rows, pairs = evaluate_sides(features_of, [splits], Scoring(metric="cosine"))
+    assert list(rows) == ["cosine"]
+    assert (pairs.text(), pairs.values()) == ("", {})
+
+
+def test_pairs_are_reported_in_words_and_in_plain_values(side):
+    pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
+    splits, features_of = side
+    scoring = Scoring(metric="cosine", verification=True, match_probability=True)
+    _, pairs = evaluate_sides(features_of, [splits], scoring)
+    values = pairs.values()
+    assert set(values) == {"verification", "match_probability"}
+    found = values["match_probability"]
+    # 80 queries with two matches each under the other camera, and as many impostors.
+    assert (found["same"], found["different"], found["metric"]) == (160, 160, "cosine")
+    assert 0 <= found["calibration_error"] < 0.2
+    assert found["brier"] < 0.25
+    assert f"sigmoid({found['offset']:.3f} - {found['slope']:.3f} distance)" in pairs.text()
+    assert "160 genuine pairs" in pairs.text()
