@@ -97,9 +97,11 @@ def run(options):
         raise ValueError(f"`weights` must be two or more. Received: {len(options.weights)}")
     require_writable(options.work_dir / "metrics.json")
     sides = {name: load(name, options.data_dir) for name in options.datasets}
-    found, networks = {name: {} for name in sides}, {}
+    loaded = {}  # all before the first is scored
     for weights in options.weights:
-        name, network = name_of(weights, networks), load_network(weights, resolution=options.resolution)[0]
+        loaded[name_of(weights, loaded)] = weights, load_network(weights, resolution=options.resolution)[0]
+    found, networks = {name: {} for name in sides}, {}
+    for name, (weights, network) in loaded.items():
         networks[name] = {
             "weights": weights,
             "parameters": network.count_params(),

@@ -26,8 +26,8 @@ from keras_osnet.data.rendered.sequence import SequenceSettings
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where to, and how."""
+class Output:
+    """Options of every set."""
 
     output: Path
     """Folder in which the images get a folder of their own: --data-dir of other recipes."""
@@ -38,14 +38,14 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Images(Place):
+class Images(Output):
     """A set of images of one person each. With --scene: a sequence of several cameras."""
 
     settings: tyro.conf.OmitArgPrefixes[PeopleSettings] = field(default_factory=PeopleSettings)
 
 
 @dataclass(frozen=True)
-class Sequence(Place):
+class Sequence(Output):
     """A sequence of several cameras: frames, boxes, identities, times."""
 
     settings: tyro.conf.OmitArgPrefixes[SequenceSettings] = field(default_factory=SequenceSettings)

@@ -15,6 +15,7 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import app  # first: it sets what TensorFlow reads when it is imported
 import numpy as np
@@ -74,8 +75,8 @@ class Options:
 
     output: Path
     """Folder of all results."""
-    variant: str = "osnet"
-    """osnet, osnet_ibn or osnet_ain."""
+    variant: Literal["osnet", "osnet_ibn", "osnet_ain"] = "osnet"
+    """Of those that torchreid's files know."""
     width: float = 0.25
     """Width multiplier beta."""
     epochs: int = 20
@@ -94,8 +95,8 @@ class Options:
 
 def trained(options):
     """Renders and trains what is not done yet. Returns the work dir."""
-    command = people.Images(options.output, options.parts, settings=options.people)
-    make(options.people, options.output, parts=options.parts, processes=command.processes, report=people.Progress())
+    processes = people.Output(options.output).processes
+    make(options.people, options.output, parts=options.parts, processes=processes, report=people.Progress())
     row = reid.RUNS["people"]
     settings = replace(row.settings, variant=options.variant, width=options.width, epochs=options.epochs)
     run = replace(row, settings=settings, data_dir=options.output, work_dir=options.output / f"run-{options.name}")
@@ -103,12 +104,10 @@ def trained(options):
     return run.work_dir
 
 
-def scored(network, options):
+def scored(network, options, real):
     """Rows of the table of scores, and Rank-1 and mAP by group on rendered people."""
     extractor, rows = FeatureExtractor(network), []
-    sides = {"people": [load("people", options.output)]}
-    if options.test:
-        sides[options.test] = load_splits(options.test, options.data_dir)
+    sides = {"people": [load("people", options.output)], **real}
     for name, splits in sides.items():
         found = reid.score_sides(extractor, splits, "cosine", DATASETS[name].protocol)
         rows.append((name, found["rank1"], found["mAP"]))
@@ -168,11 +167,12 @@ def run(options):
     """Makes the weights."""
     if (options.test is None) != (options.data_dir is None):
         raise ValueError("--test and --data-dir must come together.")
+    real = {options.test: load_splits(options.test, options.data_dir)} if options.test else {}
     work_dir = trained(options)
     weights = options.output / f"{options.name}.safetensors"
     save_torchreid_weights(load_network(work_dir)[0], weights, precision="float16")
     network = reid.OSNet(options.width, options.variant, (*reid.RUNS["people"].settings.size, 3), weights=weights)
-    rows, groups = scored(network, options)
+    rows, groups = scored(network, options, real)
     text = card(network, options, rows, groups)
     write_atomically(weights.with_suffix(".md"), text.encode())
     print(text)
