@@ -11,6 +11,7 @@ from keras_osnet.metrics.reciprocal import overlaps, reciprocal_vectors
 from keras_osnet.metrics.search import search
 
 OUTLIER = -1
+PART = 4096  # rows of distances that are copied at a time
 EPS = (0.40, 0.45, 0.50, 0.55, 0.60, 0.65, 0.70)  # that `choose_eps` compares
 
 
@@ -146,7 +147,7 @@ def silhouettes(distances, labels):
 
     Reference: Rousseeuw, Silhouettes (1987), Section 2.
     """
-    csr_array = _installed("scipy.sparse").csr_array
+    csr_array, vstack = _installed("scipy.sparse").csr_array, _installed("scipy.sparse").vstack
     labels = np.asarray(labels)
     inside, result = np.flatnonzero(labels != OUTLIER), np.zeros(len(labels))
     if not len(inside):
@@ -155,9 +156,13 @@ def silhouettes(distances, labels):
     member = csr_array(
         (np.ones(len(inside)), (inside, labels[inside])), shape=(len(labels), len(sizes)), dtype="float64"
     )
-    near = distances.astype("float64")
-    near.data = 1 - near.data  # what is left out becomes 0
-    sums = (near @ member).tocsr()
+
+    def sums_of(start):
+        part = distances[start : start + PART].astype("float64")  # a copy of some rows, not of all
+        part.data = 1 - part.data  # what is left out becomes 0
+        return part @ member
+
+    sums = vstack([sums_of(start) for start in range(0, len(labels), PART)]).tocsr()
     rows = np.repeat(np.arange(len(labels)), np.diff(sums.indptr))
     own = sums.indices == labels[rows]
     total = np.zeros(len(labels))
@@ -194,9 +199,10 @@ def agreement(before, after):
 def _within(distances, eps):
     """The distances up to eps, each row sorted by distance, as scikit-learn wants its neighbours."""
     near = distances.data <= eps
-    rows = np.repeat(np.arange(distances.shape[0]), np.diff(distances.indptr))[near]
+    sizes = np.add.reduceat(near, distances.indptr[:-1], dtype="int64")  # no row is empty: an image is near itself
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    rows = np.repeat(np.arange(len(sizes), dtype="int32"), sizes)
     order = np.lexsort((distances.data[near], rows))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=distances.shape[0]))])
     parts = distances.data[near][order], distances.indices[near][order], starts
     return type(distances)(parts, shape=distances.shape)
 
