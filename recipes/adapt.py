@@ -5,7 +5,8 @@
 
 Rounds of clustering and training follow each other. A line per round says what is seen without labels. The network of
 the best round by its silhouette is saved, the given one if no round is better: model.keras, with the mean features of
-the cameras in cameras.json. An interrupted run goes on when the same command is run again.
+the cameras in cameras.json, and a page with its clusters, clusters.html. An interrupted run goes on when the same
+command is run again.
 """
 
 import shutil
@@ -17,16 +18,18 @@ from pathlib import Path
 
 import app  # first: it sets what TensorFlow reads when it is imported
 import keras
+import numpy as np
 import tyro
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
-from keras_osnet.adaptation.rounds import BEST, adapt
+from keras_osnet.adaptation.rounds import BEST, BEST_CLUSTERS, adapt
 from keras_osnet.adaptation.settings import Rounds, Target
 from keras_osnet.data import images, load_splits
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.listing import list_images
 from keras_osnet.files import write_json
 from keras_osnet.inference.scores import features_of_splits, score_features
+from keras_osnet.report.clusters import require_clusters_page, write_clusters
 from keras_osnet.training.callbacks import Progress
 from keras_osnet.training.execution import set_up
 from keras_osnet.training.replicas import is_chief
@@ -159,6 +162,7 @@ def run_adaptation(run):
     images.refuse_unreadable(target.paths)
     identity = asdict(settings)
     check_settings(run.work_dir, identity)
+    require_clusters_page(run.work_dir)
     strategy = set_up(settings, run, settings.batch_size)
     with claimed(run.work_dir, identity, strategy):
         keras.utils.set_random_seed(settings.seed)
@@ -180,6 +184,11 @@ def run_adaptation(run):
             found = {"adapted": best.round > 0, "best": asdict(best), "rounds": len(states) - 1, "ended": fault}
             first, *_ = (best.scores or {"": {}}).values()
             write_json(run.work_dir / "metrics.json", {**first, **found})
+            with np.load(run.work_dir / BEST_CLUSTERS) as clusters:
+                page = write_clusters(
+                    run.work_dir, states, best, **clusters, paths=target.paths, cameras=target.cameras, ended=fault
+                )
+            print(f"Look at the clusters: {page}")
 
 
 def parse():

@@ -26,6 +26,7 @@ class Clustering:
         clustered: fraction of the images that are in a cluster.
         largest: fraction of the images that are in the largest cluster.
         silhouette: mean silhouette of all images, where an outlier counts 0; -1 to 1.
+        silhouettes: (N,) float32, the silhouette of each image.
     """
 
     labels: np.ndarray
@@ -34,6 +35,7 @@ class Clustering:
     clustered: float
     largest: float
     silhouette: float
+    silhouettes: np.ndarray
 
 
 def jaccard_distances(features, *, k1=30, k2=6, index="auto"):
@@ -110,14 +112,15 @@ def cluster(distances, *, eps=0.55, min_samples=4):
     min_samples = count("min_samples", min_samples, 2)
     dbscan = sklearn.DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed")
     labels = dbscan.fit(_within(distances, eps)).labels_.astype("int32")
-    sizes = np.bincount(labels[labels != OUTLIER])
+    sizes, of_images = np.bincount(labels[labels != OUTLIER]), silhouettes(distances, labels)
     return Clustering(
         labels,
         eps,
         len(sizes),
         float((labels != OUTLIER).mean()),
         float(sizes.max(initial=0) / len(labels)),
-        float(silhouettes(distances, labels).mean()),
+        float(of_images.mean()),
+        of_images.astype("float32"),
     )
 
 

@@ -24,6 +24,7 @@ from keras_osnet.training.loop import CHECKPOINT, train
 from keras_osnet.training.replicas import gathered, is_chief
 
 CLUSTERS, LINES, BEST, CAMERAS = "clusters.npz", "rounds.jsonl", "best.keras", "cameras.json"
+BEST_CLUSTERS = "best.npz"
 
 
 def adapt(make_network, target, settings, execution, work_dir, strategy, *, score=None, on_state=None, callbacks=()):
@@ -31,7 +32,8 @@ def adapt(make_network, target, settings, execution, work_dir, strategy, *, scor
 
     A round clusters the features of the teacher, the moving average of the network's weights, and trains the network
     for `epochs` to tell the clusters apart. The state with the highest silhouette at the full image size is left in
-    best.keras, with the camera means in cameras.json: the start itself, if no round is better.
+    best.keras: the start itself, if no round is better. cameras.json holds its camera means, best.npz the cluster and
+    the silhouette of each image.
 
     Args:
         make_network: function of (height, width) that returns the network to start from, under the same name each time.
@@ -136,13 +138,13 @@ class _Run:
         features = FeatureExtractor(network, strategy=self.strategy)(self.target.paths)
         normalizer = CameraNormalizer().fit(features, self.target.cameras) if self.target.normalizes else None
         found = self.cluster(normalizer.transform(features, self.target.cameras) if normalizer else features)
-        figures = {name: value for name, value in asdict(found).items() if name != "labels"}
+        figures = {name: value for name, value in asdict(found).items() if not isinstance(value, np.ndarray)}
         state = State(rounds, height, **figures, agreement=self.agreement(number, found.labels))
         every = self.execution.evaluate_every
         if self.score and every and (rounds % every == 0 or rounds == self.settings.rounds):
             state = replace(state, scores=self.score(network, normalizer))
         if height == self.settings.height:
-            self.keep(state, network, normalizer)
+            self.keep(state, network, normalizer, found)
         self.write_clusters(path, state, features, found.labels)
         return state
 
@@ -157,7 +159,7 @@ class _Run:
         before = self.folder(number - 1) / CLUSTERS
         return agreement(_read(before)["labels"], labels) if number > 1 else None
 
-    def keep(self, state, network, normalizer):
+    def keep(self, state, network, normalizer, found):
         """Saves the network if no earlier state has a higher silhouette."""
         note = self.work_dir / "best.json"
         if note.exists() and json.loads(note.read_text())["silhouette"] >= state.silhouette:
@@ -166,6 +168,8 @@ class _Run:
         if is_chief(self.strategy):
             if normalizer:
                 normalizer.save(self.work_dir / CAMERAS)
+            with writing_atomically(self.work_dir / BEST_CLUSTERS) as file:
+                np.savez(file, labels=found.labels, silhouettes=found.silhouettes)
             write_atomically(note, json.dumps(asdict(state)).encode())
 
     def write_clusters(self, path, state, features, labels):

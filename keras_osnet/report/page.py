@@ -58,7 +58,7 @@ def render(panels, mapped, tests, texts, scores, training):
         "ranking": panels.listed,
         "map": [[int(row), round(float(x), 4), round(float(y), 4)] for row, (x, y) in zip(*mapped, strict=True)],
     }
-    return _environment().get_template("report.html.j2").render(
+    return environment().get_template("report.html.j2").render(
         **texts,
         data=htmlsafe_json_dumps(data, separators=(",", ":"), allow_nan=False),
         about=about,
@@ -78,7 +78,7 @@ def render(panels, mapped, tests, texts, scores, training):
     )  # fmt: skip
 
 
-def _environment():
+def environment():
     """Returns the environment of the templates, which escapes values."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),

@@ -22,6 +22,8 @@ SHEET, PLOT = (3.9, 2.75), (0.62, 0.34, 3.14, 1.98)
 NAMED = 12  # largest number of labels in a legend
 # Keys of a line of metrics.jsonl that are no scores.
 NO_SCORES = ("epoch", "loss", "learning_rate", "images_per_second", "seconds", "waiting")
+# Attribute of a state of an adaptation -> its name in the legend.
+ROUNDS = {"clustered": "fraction of images in clusters", "silhouette": "silhouette", "agreement": "agreement"}
 # Panels of a training: title -> function that chooses its values by name, their factor, the scale of the axis.
 TRAINING = {
     "Loss": (lambda name: name == "loss", 1, "linear"),
@@ -216,6 +218,32 @@ def training_figure(lines, panel=None):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if len(names) > 1:
             legend_of(axes, TEXT, loc="best")
+    return sheet
+
+
+def rounds_figure(states):
+    """Draws what is seen without labels after each round of an adaptation.
+
+    Args:
+        states: one or more `keras_osnet.adaptation.settings.State`.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+
+    Raises:
+        ValueError: if there is no state.
+    """
+    if not states:
+        raise ValueError("`states` must not be empty.")
+    sheet = Sheet(*SHEET)
+    axes = sheet.plot(*PLOT, title="After each round", x="round", y="")
+    for number, (name, label) in enumerate(ROUNDS.items()):
+        known = [(state.round, getattr(state, name)) for state in states if getattr(state, name) is not None]
+        axes.plot(*np.reshape(known, (-1, 2)).T, markersize=3, label=label, **line_style(number))
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.set_ylim(-0.02, 1.5)  # room for the legend above the curves
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    legend_of(axes, TEXT, loc="upper left", borderaxespad=0.1, labelspacing=0.3)
     return sheet
 
 

@@ -14,6 +14,7 @@ from keras_osnet.visual.curves import (
     distances_figure,
     feature_map_figure,
     roc_figure,
+    rounds_figure,
     training_figure,
     training_panels,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "gates_figure",
     "ranking_figure",
     "roc_figure",
+    "rounds_figure",
     "training_figure",
     "training_panels",
     "triplets_figure",

@@ -52,6 +52,9 @@ def test_a_folder_of_camera_folders_is_adapted_to(weights, folder, tmp_path, run
     assert set(CameraNormalizer.load(tmp_path / "run" / "cameras.json").counts) == {"door", "yard"}
     network = keras.models.load_model(tmp_path / "run" / "model.keras", compile=False)
     assert network.output_shape == (None, 24)
+    page = (tmp_path / "run" / "clusters.html").read_text()
+    assert f"Clusters after round {metrics['best']['round']}" in page
+    assert "camera door" in page
 
 
 def test_too_few_images_leave_the_network_as_it_was(weights, tmp_path, run_script, capsys):

@@ -14,6 +14,7 @@ from matplotlib.image import BboxImage
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from keras_osnet.adaptation.settings import State
 from keras_osnet.metrics import Estimate, verification_scores
 from keras_osnet.visual import GateClusters, PairDistances, figures, overlay
 from keras_osnet.visual.marks import MARKS, QUERY, RIGHT, WRONG
@@ -267,11 +268,30 @@ def test_one_panel_of_training_is_drawn_alone():
     assert [line.get_xydata().tolist() for line in axes.lines] == [[[1, 25], [2, 50]]]
 
 
+def states(*agreements):
+    known = {"height": 64, "eps": 0.5, "clusters": 9, "largest": 0.1}
+    return [
+        State(round=r, clustered=0.5 + r / 8, silhouette=r / 4, agreement=agreement, **known)
+        for r, agreement in enumerate(agreements)
+    ]
+
+
+def test_rounds_are_drawn_with_what_is_known_after_each():
+    (axes,) = figures.rounds_figure(states(None, 0.75)).axes
+    clustered, silhouette, agreement = (line.get_xydata().tolist() for line in axes.lines)
+    assert clustered == [[0, 0.5], [1, 0.625]]
+    assert silhouette == [[0, 0], [1, 0.25]]
+    assert agreement == [[1, 0.75]]
+    assert axes.get_legend() is not None
+    assert len(figures.rounds_figure(states(None)).axes[0].lines[2].get_xydata()) == 0
+
+
 FOUND = Estimate(0.5, 0.4, 0.7, 0.95)
 CURVES = {
     "cmc": lambda: figures.cmc_figure({"ours": np.linspace(0.5, 1, 50)}),
     "comparison": lambda: figures.comparison_figure({name: (2.0 * i, FOUND) for i, name in enumerate("ab", 1)}),
     "roc": lambda: figures.roc_figure(two_people(), far=0.25),
+    "rounds": lambda: figures.rounds_figure(states(None, 0.75, 0.9)),
     "distances": lambda: figures.distances_figure(
         PairDistances(np.linspace(0, 3, 31), np.arange(30), np.arange(30)[::-1]), threshold=1.25
     ),
@@ -341,6 +361,7 @@ ONE, TWO = images(1), images(2)
         (lambda: figures.attributes_figure(ONE, ["a"], [[0.5, 0.5]], [[1]]), r"`probabilities` .* \(1, 1\)"),
         (lambda: figures.cmc_figure({}), r"`curves` must not be empty"),
         (lambda: figures.comparison_figure({}), r"`rows` must not be empty"),
+        (lambda: figures.rounds_figure([]), r"`states` must not be empty"),
         (lambda: figures.cmc_figure({"a": []}), r"`curves\['a'\]` must be"),
         (lambda: figures.roc_figure(two_people(), far=0), r"`far` must be positive"),
         (lambda: figures.training_figure([]), r"`lines` must be one or more dicts .* Received: 0"),
