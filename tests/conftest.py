@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.scripts import ROOT, load
+
 # A shell starts a command in the background with Ctrl-C ignored, and nohup with SIGHUP. The programs that tests
 # interrupt must not inherit that.
 HANDLERS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
@@ -24,17 +25,6 @@ if os.environ.get("KERAS_BACKEND") == "torch":
     # Tests read outputs by NumPy, as of the other backends; PyTorch asks for `detach` first.
     to_array = torch.Tensor.__array__
     torch.Tensor.__array__ = lambda tensor, *arguments, **options: to_array(tensor.detach(), *arguments, **options)
-
-
-def load(path):
-    """The module of a script: "recipes/reid.py"."""
-    name = "script_" + Path(path).stem
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / path)
-        sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up
-        sys.path.insert(0, str((ROOT / path).parent))  # as Python does for a script
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,10 @@ import keras
 import pytest
 
 import keras_osnet
+from tests.scripts import load
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu_step.py"
-SPEC = importlib.util.spec_from_file_location("gpu_step", SCRIPT)
-BENCHMARK = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(BENCHMARK)
+BENCHMARK = load("benchmarks/gpu_step.py")
 SMALL = {"batch_size": 3, "height": 32, "steps": 2}
 # Stands for torchreid's file; what its network sees goes into a list that the test lays there.
 NETWORK = """

@@ -2,7 +2,6 @@
 
 import base64
 import http.client
-import importlib.util
 import io
 import json
 import math
@@ -27,13 +26,10 @@ from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.data import images
 from keras_osnet.data.drawn.synthetic import render
 from keras_osnet.models.attribute_head import AttributeHead
+from tests.scripts import ROOT, load
 
-ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "recipes" / "demo.py"
-SPEC = importlib.util.spec_from_file_location("demo", SCRIPT)
-RECIPE = importlib.util.module_from_spec(SPEC)
-sys.modules["demo"] = RECIPE  # dataclasses look their module up
-SPEC.loader.exec_module(RECIPE)
+RECIPE = load("recipes/demo.py")
 
 TINY = {"width": 0.0625, "variant": "osnet_t1", "input_shape": (32, 16, 3), "depths": (1, 1, 1)}
 HOSTILE = "<img src=x onerror='window.broken=1'>&.png"

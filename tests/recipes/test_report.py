@@ -1,9 +1,7 @@
 """The report's recipe: what it hands to the library, and its errors. The page has tests in tests/report."""
 
-import importlib.util
 import json
 import re
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -16,13 +14,9 @@ from PIL import Image
 from keras_osnet import OSNet
 from keras_osnet.data import Record, Splits
 from keras_osnet.models.attribute_head import AttributeHead
+from tests.scripts import load
 
-SCRIPT = Path(__file__).resolve().parents[2] / "recipes" / "report.py"
-SPEC = importlib.util.spec_from_file_location("report", SCRIPT)
-RECIPE = importlib.util.module_from_spec(SPEC)
-sys.modules["report"] = RECIPE  # dataclasses look their module up
-sys.path.insert(0, str(SCRIPT.parent))  # as Python does for a script
-SPEC.loader.exec_module(RECIPE)
+RECIPE = load("recipes/report.py")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from importlib import util
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,14 +11,9 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from tests.scripts import load
+
 SCRIPT = Path(__file__).resolve().parents[2] / "tflite" / "benchmark.py"
-
-
-def module():
-    specification = util.spec_from_file_location("tflite_benchmark", SCRIPT)
-    loaded = util.module_from_spec(specification)
-    specification.loader.exec_module(loaded)
-    return loaded
 
 
 def tensor(name, shape, kind, buffer=0, signature=None):
@@ -120,7 +114,7 @@ def test_the_start_is_apart_from_the_runs_and_both_are_without_what_is_around_th
 
     (tmp_path / "x.tflite").write_bytes(b"12345")
     monkeypatch.setitem(sys.modules, "network", SimpleNamespace(Network=Network))
-    loaded = module()
+    loaded = load("tflite/benchmark.py")
     monkeypatch.setattr(loaded, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     row = loaded.measure(tmp_path / "x.tflite", 2, 10, "cpu")
     assert row["start_ms"] == pytest.approx(3500)
@@ -132,7 +126,7 @@ def test_the_start_is_apart_from_the_runs_and_both_are_without_what_is_around_th
 def test_a_figure_that_the_system_does_not_give_is_a_dash():
     row = {"file": "x.tflite", "takes": "any size", "threads": 4, "bytes": 12345, "start_ms": 40.06}
     row |= {"median_ms": 1.234, "p90_ms": 2.0, "memory_mb": None, "accelerator": "gpu"}
-    assert module().table([row]).splitlines() == [
+    assert load("tflite/benchmark.py").table([row]).splitlines() == [
         "start ms  median ms  p90 ms  memory MB   bytes  threads  on   takes     file",
         "    40.1       1.23    2.00          -  12,345        4  gpu  any size  x.tflite",
     ]

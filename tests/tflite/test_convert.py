@@ -1,7 +1,5 @@
-import importlib.util
 import json
 import re
-import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,8 +12,8 @@ from PIL import Image
 
 from keras_osnet import OSNet
 from keras_osnet.export import TARGETS, load_test_set, run_tflite, to_tflite
+from tests.scripts import load
 
-SCRIPT = Path(__file__).resolve().parents[2] / "tflite" / "convert.py"
 # Market-1501's tree in plain colours: (identity, camera) -> RGB. What is fitted to the training side has seen as strong
 # colours as those of the test side: of a fresh network, int8 ranges that are too narrow can leave a cosine of .88.
 COLOURS = {
@@ -45,11 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def script():
-    """The script as a module: TensorFlow is imported once."""
-    spec = importlib.util.spec_from_file_location("convert", SCRIPT)
-    module = sys.modules["convert"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("tflite/convert.py")
 
 
 def test_int8_is_fitted_to_a_folder_and_compared_on_what_was_held_out(script, folder, capsys):
