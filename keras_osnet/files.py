@@ -6,6 +6,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import socket
 import tempfile
 import time
@@ -24,7 +25,8 @@ def writing_atomically(path):
     """Opens a binary file that replaces `path` once it is complete.
 
     The data goes to a temporary file beside `path` whose name no other process uses. Temporary files that killed
-    processes left behind are removed.
+    processes left behind are removed. A link stays, and the file that it points to is replaced. The new file has the
+    permissions of the old one.
 
     Args:
         path: file to write.
@@ -33,20 +35,24 @@ def writing_atomically(path):
         binary file object, open for writing.
 
     Raises:
-        OSError: if the file cannot be written, for example on a full disk. `path` keeps its content, and no temporary
-            file stays behind.
+        OSError: if the file cannot be written, for example on a full disk, or is a folder, pipe or device. `path` keeps
+            its content, and no temporary file stays behind.
     """
-    path = Path(path)
+    given, path = path, Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():  # root may replace /dev/null
+        raise OSError(f"{given} cannot be written (it is no regular file).")
     _sweep(path)
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
+            if path.exists():
+                shutil.copymode(path, temporary)
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise OSError(f"{path} cannot be written ({error}). Its previous content, if any, is kept.") from error
+        raise OSError(f"{given} cannot be written ({error}). Its previous content, if any, is kept.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -64,13 +70,13 @@ def require_writable(path):
         path: file to write. It and its folder need not exist.
 
     Raises:
-        OSError: if the path is a folder, or its nearest existing parent folder cannot be written to.
+        OSError: if the path is a folder, pipe or device, or its nearest existing parent folder cannot be written to.
     """
     path = Path(path)
     folder = next(each for each in path.absolute().parents if os.path.lexists(each))
     try:
-        if path.is_dir():
-            raise IsADirectoryError("it is a folder")
+        if path.exists() and not path.is_file():
+            raise OSError("it is no regular file")
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -162,7 +168,7 @@ def locked(path, *, seconds=60.0):
     """
     from filelock import FileLock, Timeout  # here: reading an image or running a .tflite file needs no locks
 
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         lock.acquire(timeout=seconds)

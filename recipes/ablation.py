@@ -30,7 +30,6 @@ import keras
 import numpy as np
 import reid
 import tensorflow as tf
-import tyro
 
 from keras_osnet import PRESETS, VARIANTS, OSNet, complexity
 from keras_osnet.files import read_json, reading
@@ -279,7 +278,7 @@ def ablate(settings):
 
 
 def parse():
-    return partial(ablate, tyro.cli(Ablation, description=__doc__))
+    return partial(ablate, app.read_options(Ablation, __doc__))
 
 
 main = partial(app.execute, parse)

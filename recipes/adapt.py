@@ -192,7 +192,7 @@ def run_adaptation(run):
 
 
 def parse():
-    return partial(run_adaptation, tyro.cli(Run, prog=Path(sys.argv[0]).name, description=__doc__))
+    return partial(run_adaptation, app.read_options(Run, __doc__))
 
 
 def main():

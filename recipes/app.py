@@ -32,6 +32,16 @@ from keras_osnet.weights import load_network, locate
 Metric = Literal["euclidean", "cosine"]
 DATA = Path("runs/data")  # folder of built-in sets
 RESTART = 138  # exit status after which Kubeflow restarts a worker: another worker is gone
+# Option of any recipe -> its least and its largest value.
+RANGES = {
+    **dict.fromkeys(("epochs", "frozen_epochs", "identities", "images_per_identity", "val_identities"), (0, 10**6)),
+    **dict.fromkeys(("label_smoothing", "threshold"), (0, 1)),
+    **dict.fromkeys(("triplet", "circle", "center", "identity"), (0, 10**6)),  # weights of losses
+    **dict.fromkeys(("width", "resolution"), (0.0625, 16)),
+    "batch_size": (1, 2**20),
+    "seed": (0, 2**32 - 1),
+    "seeds": (1, 10**4),
+}
 ERRORS = (ValueError, OSError, FloatingPointError, ImportError, MemoryError)
 
 
@@ -138,28 +148,39 @@ def parse_verbs(verbs, description):
     return cli.cli(prog=Path(sys.argv[0]).name, description=description)
 
 
+def read_options(kind, description):
+    """Reads a command line without subcommands. Returns its options, of a dataclass `kind`."""
+    options = tyro.cli(kind, prog=Path(sys.argv[0]).name, description=description)
+    check_numbers(vars(options).items())
+    return options
+
+
 def _deferred(function):
     """Returns a function with the same signature that returns the call without making it.
 
-    It raises a ValueError if an argument is NaN or infinite: no option may be.
+    It raises a ValueError if a number is NaN, infinite or not in `RANGES`.
     """
 
     @wraps(function)
     def prepared(*args, **kwargs):
-        _check_finite([*enumerate(args), *kwargs.items()])
+        check_numbers([*enumerate(args), *kwargs.items()])
         return partial(function, *args, **kwargs)
 
     return prepared
 
 
-def _check_finite(arguments):
+def check_numbers(arguments):
+    """Refuses numbers of (name, value) pairs, tuples and dataclasses that are not finite or not in `RANGES`."""
     for name, value in arguments:
         if is_dataclass(value):
-            _check_finite(vars(value).items())
+            check_numbers(vars(value).items())
         elif isinstance(value, tuple):
-            _check_finite((name, each) for each in value)
+            check_numbers((name, each) for each in value)
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"`{name}` must be a finite number. Received: {name}={value}")
+        elif name in RANGES and value is not None and not RANGES[name][0] <= value <= RANGES[name][1]:
+            least, most = RANGES[name]
+            raise ValueError(f"`{name}` must be {least:,} .. {most:,}. Received: {name}={value}")
 
 
 def execute(parse):

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import app  # first: it sets what TensorFlow reads when it is imported
-import tyro
 
 from keras_osnet import FeatureExtractor
 from keras_osnet.data import load
@@ -132,7 +131,7 @@ def plot(rows, networks, path):
 
 
 def parse():
-    return partial(run, tyro.cli(Options, description=__doc__))
+    return partial(run, app.read_options(Options, __doc__))
 
 
 if __name__ == "__main__":

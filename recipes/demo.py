@@ -15,6 +15,7 @@ import io
 import socket
 import sys
 import time
+import warnings
 import webbrowser
 from dataclasses import dataclass
 from functools import partial
@@ -298,6 +299,7 @@ def main(settings: Demo):
     import starlette  # noqa: F401  # if it is missing, say so before the features are computed
     import uvicorn  # noqa: F401
 
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such images are refused
     with listen(settings.port) as listening:
         serving = server(*prepare(settings), listening)
         address = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -21,7 +21,6 @@ import app  # first: it sets what TensorFlow reads when it is imported
 import numpy as np
 import people
 import reid
-import tyro
 
 from keras_osnet import DATASETS, FeatureExtractor
 from keras_osnet.data import load, load_splits
@@ -181,7 +180,7 @@ def run(options):
 
 
 def main():
-    app.execute(lambda: lambda: run(tyro.cli(Options, description=__doc__)))
+    app.execute(lambda: lambda: run(app.read_options(Options, __doc__)))
 
 
 if __name__ == "__main__":

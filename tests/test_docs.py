@@ -188,3 +188,13 @@ def test_the_tour_runs(tmp_path):
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     texts = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("TFLite" in text for text in texts)
+
+
+def test_the_comparison_says_what_boxmot_does_and_names_the_other_projects():
+    page = TEXTS[Path("docs/torchreid.md")]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
+    start, header = next((i, line) for i, line in enumerate(lines) if "boxmot" in line and "fast-reid" in line)
+    rows = {row[0]: dict(zip(header, row, strict=True)) for row in lines[start + 2 :] if len(row) == len(header)}
+    assert rows["re-ranking"]["boxmot"] == rows["trains and evaluates ReID"]["boxmot"] == "yes"
+    assert any("Roboflow" in name for name in header)
+    assert "STMicroelectronics" in page

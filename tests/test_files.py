@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,35 @@ def test_a_file_is_replaced_and_nothing_stays_beside_it(tmp_path):
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
     assert names(tmp_path) == ["a.bin"]
+
+
+def test_a_link_stays_and_the_file_that_it_points_to_keeps_its_permissions(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link, new = tmp_path / "there" / "b.bin", tmp_path / "a.bin", tmp_path / "new.bin"
+    target.write_bytes(b"one")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    new.symlink_to("there/c.bin")
+    for path in (link, new):
+        with locked(path, seconds=0):
+            write_atomically(path, b"two")
+        assert path.is_symlink()
+    assert [(tmp_path / "there" / name).read_bytes() for name in ("b.bin", "c.bin")] == [b"two"] * 2
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert names(tmp_path / "there") == [".b.bin.lock", ".c.bin.lock", "b.bin", "c.bin"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+def test_a_pipe_or_a_folder_is_not_replaced(tmp_path):
+    """Nor a device, such as /dev/null."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        for write in (require_writable, lambda path: write_atomically(path, b"")):
+            with pytest.raises(OSError, match=rf"{name} cannot be written \(it is no regular file\)"):
+                write(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
+    assert names(tmp_path) == ["folder", "pipe"]
 
 
 def write_half(path, problem):

@@ -9,6 +9,7 @@ import numpy as np
 
 COLUMNS = ("frame", "left", "top", "right", "bottom")
 DELIMITERS = ",;\t "
+LARGEST, LONGEST = 2**28, 200  # characters of a file, and of it in an error
 PERSON = 1  # class of the MOT challenge's ground truth, whose rows have 9 columns
 
 
@@ -56,7 +57,7 @@ def read_boxes(path):
     if named and missing:
         raise ValueError(f"{path} must have the columns {', '.join(COLUMNS)}. It lacks {', '.join(missing)}")
     if named and len(set(names)) < len(names):
-        raise ValueError(f"{path} must have each column once. Received: {', '.join(names)}")
+        raise ValueError(f"{path} must have each column once. Received: {', '.join(names)[:LONGEST]}")
     boxes, tracks, skipped = {}, set(), Counter()
     flags = {(len(row), *row[6:7]) for _, row in rows} == {(10, "0"), (10, "1")}
     for number, row in rows[named:]:
@@ -82,7 +83,10 @@ def _rows(path):
     """Number and values of every row that is not blank."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = file.read().splitlines()
+            lines = file.read(LARGEST + 1)
+        if len(lines) > LARGEST:
+            raise csv.Error(f"more than {LARGEST:,} characters")
+        lines = lines.splitlines()
         first = next((line for line in lines if line.strip()), "")
         delimiter = next((one for one in DELIMITERS if one in first.strip()), ",")
         lines = [re.sub(r" +", " ", line.strip()) if delimiter == " " else line for line in lines]

@@ -33,11 +33,14 @@ class CameraMeans:
                 raise ValueError(f"form {found['form']}")
             names, counts, sums = zip(*found["cameras"], strict=True)
             counts, sums = np.array(counts, np.float64)[:, None], np.array(sums, np.float64)
-            if not (np.isfinite(sums).all() and counts.min() >= 1 and found["shrinkage"] >= 0):
-                raise ValueError("sums or counts out of their range")
+            inside = (counts >= 1) & (np.abs(sums) <= (1 + 1e-6) * counts)  # they are sums of unit vectors
+            if sums.ndim != 2 or not sums.size or not inside.all() or len(set(names)) < len(names):
+                raise ValueError("a camera twice, or sums that are not those of unit vectors")
+            if not 0 <= found["shrinkage"] < np.inf:
+                raise ValueError(f"shrinkage {found['shrinkage']}")
             self.common = (sums / counts).mean(axis=0)
             means = (sums + found["shrinkage"] * self.common) / (counts + found["shrinkage"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path} must be written by CameraNormalizer.save. Received: {error}") from error
         self.means = {str(name): mean for name, mean in zip(names, means, strict=True)}
 

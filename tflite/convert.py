@@ -25,7 +25,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tyro
-from accelerators import silence  # beside this file
+from accelerators import quiet, silence  # beside this file
+
+with quiet():  # TensorFlow writes lines that no setting switches off
+    import keras  # noqa: F401
 
 from keras_osnet import preprocess_input
 from keras_osnet.data import images as image_files
@@ -44,6 +47,7 @@ from keras_osnet.export.proof.test_sets import (
 )
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.export.tflite import check_arguments, recommended_float_parts, to_tflite
+from keras_osnet.files import require_writable
 from keras_osnet.preprocessing import IMAGENET
 from keras_osnet.weights import load_network
 
@@ -128,6 +132,9 @@ def output_of(options):
         path = model.with_suffix(TFLITE) if model.is_file() else Path(model.name + TFLITE)
     if path.suffix not in TARGETS:
         raise ValueError(f"--output must end in {', '.join(TARGETS)}. Received: {path}")
+    if not path.parent.is_dir():
+        raise ValueError(f"--output must be in a folder that exists. Received: {path}")
+    require_writable(path)
     return path
 
 

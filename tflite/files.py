@@ -98,8 +98,8 @@ def _has_ended(process):
 
 def refuse_foreign(path, start):
     """Raises a ValueError where no file can be, or where one is that does not begin with `start` (bytes)."""
-    if path.is_dir() or not path.resolve().parent.is_dir():
-        raise ValueError(f"{path} must be a file in a folder that exists")
+    if (path.exists() and not path.is_file()) or not path.resolve().parent.is_dir():  # root may replace /dev/null
+        raise ValueError(f"{path} must be a regular file in a folder that exists")
     if path.is_file():
         with open(path, "rb") as file:
             if file.read(len(start)) != start:

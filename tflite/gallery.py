@@ -229,7 +229,9 @@ class Gallery:
     def similarities(self, features):
         """(N, P) cosines of features (N, D) and people, each by the most similar feature of the person."""
         features = unit(features)
-        if not len(self.names) or features.shape[1] != self.features.shape[1]:
+        if not len(self.names):
+            raise ValueError(f"{self.path} must hold people. It is empty")
+        if features.shape[1] != self.features.shape[1]:
             raise ValueError(
                 f"{self.path} holds {self.features.shape} features. They cannot be compared with {features.shape}"
             )

@@ -17,6 +17,7 @@ It needs ai-edge-litert, NumPy and Pillow, and no TensorFlow.
 import argparse
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from accelerators import ACCELERATORS  # beside this file
 from cameras import CameraMeans
 from files import MOST_THREADS, list_images, refuse_foreign, replacing, whole
 from network import SUFFIXES, Network, read, weights_of
+from PIL import Image
 
 
 def distances(query, gallery, metric):
@@ -87,9 +89,9 @@ def rank(options):
 def search(options):
     """Prints the people of the gallery who are most similar to the query."""
     gallery, network = load_gallery(options), network_of(options)
-    feature = network.run(network.prepare(read(existing(options.query))))
+    found = gallery.search(network.run(network.prepare(read(existing(options.query)))), options.top)
     print(f"rank  cosine  name (of {len(gallery.people)} in {gallery.path})")
-    for place, (name, cosine) in enumerate(gallery.search(feature, options.top), start=1):
+    for place, (name, cosine) in enumerate(found, start=1):
         print(f"{place:4d}  {cosine:6.3f}  {name}")
 
 
@@ -228,6 +230,7 @@ def arguments():
 
 def main():
     options = arguments()
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such images are refused
     existing(options.model)
     options.means = CameraMeans(existing(options.cameras)) if options.cameras else None
     options.command(options)

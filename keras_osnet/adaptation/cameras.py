@@ -97,13 +97,10 @@ class CameraNormalizer:
             made = cls(found["shrinkage"])
             for camera, count, total in found["cameras"]:
                 made.counts[camera], made.sums[camera] = int(float(count)), np.array(total, "float64")
-            sizes = {total.shape for total in made.sums.values()}
-            if (
-                len(sizes) != 1
-                or min(made.counts.values()) < 1
-                or not np.isfinite(np.stack([*made.sums.values()])).all()
-            ):
-                raise ValueError("means of unequal length, empty or not finite")
+            sums, counts = np.stack([*made.sums.values()]), np.array([*made.counts.values()])[:, None]
+            inside = (counts >= 1) & (np.abs(sums) <= (1 + 1e-6) * counts)  # they are sums of unit vectors
+            if sums.ndim != 2 or not sums.size or not inside.all() or len(sums) < len(found["cameras"]):
+                raise ValueError("a camera twice, or sums that are not those of unit vectors")
         return made
 
 

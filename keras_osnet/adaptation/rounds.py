@@ -14,7 +14,7 @@ from keras_osnet.adaptation.memory import with_memory
 from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.data.sampling import identity_batches
-from keras_osnet.files import write_atomically, writing_atomically
+from keras_osnet.files import read_json, reading, write_atomically, writing_atomically
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.layers.checks import number as number_of
 from keras_osnet.optimizers import OPTIMIZERS
@@ -25,6 +25,7 @@ from keras_osnet.training.replicas import gathered, is_chief
 
 CLUSTERS, LINES, BEST, CAMERAS = "clusters.npz", "rounds.jsonl", "best.keras", "cameras.json"
 BEST_CLUSTERS = "best.npz"
+WRITTEN = "a file that this adaptation wrote"
 
 
 def adapt(make_network, target, settings, execution, work_dir, strategy, *, score=None, on_state=None, callbacks=()):
@@ -130,7 +131,8 @@ class _Run:
         """The state after some rounds, from its file or computed; its clusters are those of round `number`."""
         path = self.folder(number) / CLUSTERS
         if path.exists():
-            return State(**json.loads(str(_read(path)["state"])))
+            with reading(path, WRITTEN):
+                return State(**json.loads(str(_read(path)["state"])))
         network, optimizer = self.network(height)
         self.restore(rounds, height)
         if rounds and self.settings.ema:
@@ -162,8 +164,10 @@ class _Run:
     def keep(self, state, network, normalizer, found):
         """Saves the network if no earlier state has a higher silhouette."""
         note = self.work_dir / "best.json"
-        if note.exists() and json.loads(note.read_text())["silhouette"] >= state.silhouette:
-            return
+        if note.exists():
+            with reading(note, WRITTEN):
+                if State(**read_json(note)).silhouette >= state.silhouette:
+                    return
         save_model(network, self.work_dir / BEST, self.strategy)
         if is_chief(self.strategy):
             if normalizer:
@@ -259,5 +263,5 @@ def _means(rows, labels):
 
 
 def _read(path):
-    with np.load(path) as file:
+    with reading(path, WRITTEN), np.load(path) as file:
         return dict(file)

@@ -158,8 +158,10 @@ def _check_parts(networks, layer, block):
     for network in networks:
         map_output(network, layer)
     blocks = gated_blocks(networks[0])
-    if block is not None and blocks and block not in blocks:
-        raise ValueError(f"`block` must be one of {', '.join(blocks)}. Received: block={block!r}")
+    if block is not None and block not in blocks:
+        raise ValueError(
+            f"`block` must be one of {', '.join(blocks) or 'a network with gates'}. Received: block={block!r}"
+        )
 
 
 def _test_set(splits, features, metric):

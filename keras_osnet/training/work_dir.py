@@ -100,7 +100,10 @@ def claimed(work_dir, settings, strategy):
     lock, refused = FileLock(work_dir / LOCK, thread_local=False), False
     failed = True
     if chief:
-        work_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            work_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OSError(f"`work_dir` must be a folder. Received: {work_dir} ({error.strerror})") from error
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -64,6 +64,8 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, classifie
     """
     from keras_osnet.models import OSNet
 
+    if not 0 < resolution <= 16:
+        raise ValueError(f"`resolution` must be above 0 and at most 16. Received: resolution={resolution}")
     asked = {name: value for name, value in (("width", width), ("variant", variant)) if value is not None}
     source, head = locate(weights, **asked), {} if classifier else {"classes": None}
     height, length, _ = PRESETS[source.preset].input_shape if source.preset else (256, 128, 3)

@@ -70,7 +70,13 @@ def test_a_file_gives_the_same_features(tmp_path):
     '{"form": 1, "shrinkage": 1, "cameras": [["a", 0, [1.0]]]}',
     '{"form": 1, "shrinkage": -1, "cameras": [["a", 1, [1.0]]]}',
     '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, [1.0]], ["b", 1, [1.0, 2.0]]]}',
-    '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, [NaN]]]}', "no json"])  # fmt: skip
+    '{"form": 1, "shrinkage": Infinity, "cameras": [["a", 1, [1.0]]]}',
+    '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, [1e308]]]}',
+    '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, 1.0]]}',
+    '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, []]]}',
+    '{"form": 1, "shrinkage": 1, "cameras": [["a", 0, [0.0]]]}',
+    '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, [1.0]], ["a", 1, [1.0]]]}',
+    '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, [NaN]]]}', "no json", "[" * 100_000])  # fmt: skip
 def test_a_foreign_file_is_one_error_that_names_it(tmp_path, content):
     (tmp_path / "cameras.json").write_text(content)
     with pytest.raises(ValueError, match=r"written by CameraNormalizer\.save\. Received: path=.*cameras\.json"):

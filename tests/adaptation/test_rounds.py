@@ -103,6 +103,21 @@ def test_a_run_that_is_killed_in_a_step_and_between_rounds_ends_as_an_undisturbe
     assert adapted(target, tmp_path, callbacks=[KillAtStep(1)])[:3] == found[:3]  # finished: nothing is trained
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("best.json", b'{"silhouette"'), ("best.json", b"{}"), ("best.json", b"[1]"),
+     ("rounds/01/clusters.npz", b"PK\x03\x04"), ("rounds/01/clusters.npz", None)],
+)  # fmt: skip
+def test_a_damaged_file_of_a_round_is_refused_by_its_name(target, tmp_path, name, content):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    if content is None:  # of another program
+        np.savez(tmp_path / name, state="{}")
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"`path` must be a file that this adaptation wrote. Received: path=.*{name}"):
+        adapted(target, tmp_path)
+
+
 def test_the_first_rounds_may_have_small_images_and_scores_change_nothing(target, tmp_path):
     settings, execution = replace(SETTINGS, rounds=1, height=64, small_rounds=1), replace(EVERY_STEP, evaluate_every=1)
     scores = {"cosine": {"rank1": 1.0}}

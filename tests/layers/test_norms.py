@@ -202,6 +202,25 @@ def test_batch_norm_comes_back_from_its_config(synchronized):
     assert (again.momentum, again.epsilon, again.synchronized) == (0.7, 1e-3, synchronized)
 
 
+@SHAPES
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(("scale", "center"), [(False, True), (True, False), (False, False)])
+def test_batch_norm_without_scale_or_shift_takes_1_and_0(shape, training, scale, center):
+    layer, values = BatchNorm(scale=scale, center=center), parameters(shape[-1])
+    layer.build(shape)
+    fixed = ({} if scale else {"gamma": np.ones(shape[-1])}) | ({} if center else {"beta": np.zeros(shape[-1])})
+    for name in values.keys() - fixed.keys():
+        getattr(layer, name).assign(values[name])
+    x, values = image(shape), values | fixed
+    y = ops.convert_to_numpy(layer(x, training=training))
+    for c in range(shape[-1]):
+        mean, variance = values["moving_mean"][c], values["moving_variance"][c]
+        if training:
+            mean, variance, _ = moments(x[..., c])
+        expected = normalised(x[..., c], mean, variance, values["gamma"][c], values["beta"][c], 1e-5)
+        np.testing.assert_allclose(y[..., c], expected, atol=2e-5)
+
+
 def test_batch_norm_refuses_other_axes_renormalisation_and_masks():
     with pytest.raises(ValueError, match=r"`axis` must be -1.*Received: axis=1"):
         BatchNorm(axis=1)

@@ -111,6 +111,13 @@ def test_more_jobs_than_cores_are_refused(recipe, tmp_path, jobs):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("seeds", [0, -1])
+def test_no_runs_are_refused(run_script, tmp_path, seeds):
+    with pytest.raises(SystemExit, match=f"^error: `seeds` must be 1 .. 10,000. Received: seeds={seeds}"):
+        run_script("recipes/ablation.py", "--data-dir", tmp_path, "--work-dir", tmp_path / "runs", "--seeds", seeds)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_unknown_row_is_refused_with_the_known_ones(run_script, tmp_path):
     with pytest.raises(SystemExit, match=r"^error: `row` must be one of market1501, .*Received: row=market"):
         run_script("recipes/ablation.py", "--data-dir", tmp_path, "--row", "market")

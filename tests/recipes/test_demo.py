@@ -357,10 +357,12 @@ def test_no_image_stays_behind_however_the_demo_ends(tmp_path):
         line = next(line for line in process.stdout if "http://127.0.0.1:" in line)
         port = int(line.split(":")[2].split()[0])
         assert ask(port, "POST", "/rank", content)[0] == 200
+        assert ask(port, "POST", "/rank", black_png(13_000, 13_000))[0] == 422
         assert not images_below(home)  # so that none stays if the process is killed
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
         assert "Traceback" not in errors
+        assert "Warning" not in errors
         assert not images_below(home)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 
 import keras
 import numpy as np
@@ -120,9 +121,31 @@ def test_an_option_that_is_no_finite_number_is_refused_by_its_name_before_anythi
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_number_of_epochs_below_0_is_refused(trained, run_script, name, tmp_path):
-    with pytest.raises(SystemExit, match=r"^error: `epochs` must be 0 or more\. Received: epochs=-1$"):
-        run_script(*command(name, trained(name), tmp_path / "run", "--epochs", "-1"))
+def test_no_required_option_claims_a_default(script, run_script, name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    for row in script(f"recipes/{name}.py").ROWS:
+        with pytest.raises(SystemExit) as status:
+            run_script(f"recipes/{name}.py", "train", row, "--help")
+        assert status.value.code == 0
+        options = " ".join(capsys.readouterr().out.split()).split(" --")
+        required = [option for option in options if "(required)" in option]
+        assert all("efault" not in option for option in required)
+        assert ("weights" in [option.split()[0] for option in required]) == row.endswith("_finetune")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("option", "value", "range"),
+    [("epochs", "-1", "0 .. 1,000,000"), ("epochs", "9" * 20, "0 .. 1,000,000"), ("batch_size", "0", "1 .. 1,048,576"),
+     ("batch_size", "-4", "1 .. 1,048,576"), ("seed", "-1", "0 .. 4,294,967,295"), ("width", "0", "0.0625 .. 16"),
+     ("width", "1e9", "0.0625 .. 16")],
+)  # fmt: skip
+def test_a_number_out_of_its_range_is_refused_by_its_name_before_anything_is_read(
+    run_script, name, tmp_path, option, value, range
+):
+    message = rf"^error: `{option}` must be {re.escape(range)}\. Received: {option}=-?\d"
+    with pytest.raises(SystemExit, match=message):
+        run_script(*command(name, tmp_path / "none", tmp_path / "run", f"--{option.replace('_', '-')}={value}"))
     assert not (tmp_path / "run").exists()
 
 

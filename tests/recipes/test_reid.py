@@ -164,6 +164,24 @@ def test_what_would_fail_later_is_refused_before_training_and_leaves_no_folder(
     assert "loss" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "range"),
+    [("resolution", "0", "0.0625 .. 16"), ("resolution", "1e30", "0.0625 .. 16"), ("frozen_epochs", "-1", "0 .. 1,000"),
+     ("label_smoothing", "2", "0 .. 1"), ("triplet", "-1", "0 .. 1,000,000"), ("identities", "-1", "0 .. 1,000,000")],
+)  # fmt: skip
+def test_a_number_out_of_its_range_is_refused_by_its_name(run_script, tmp_path, option, value, range):
+    with pytest.raises(SystemExit, match=f"^error: `{option}` must be {range}.*Received: {option}="):
+        run_script(*train(tmp_path, f"--{option.replace('_', '-')}={value}"))
+
+
+@pytest.mark.parametrize("name", ["file", "loop", "file/run"])
+def test_a_work_dir_that_cannot_be_made_is_named(folder, run_script, tmp_path, name):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(SystemExit, match=f"^error: `work_dir` must be a folder. Received: .*{name} "):
+        run_script(*command("reid", folder, tmp_path / name))
+
+
 def test_a_probability_beyond_1_is_refused_with_the_command_line(folder, run_script, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         run_script(*command("reid", folder, tmp_path / "run", "--erase", "1.5"))
@@ -189,6 +207,20 @@ def test_a_test_image_that_cannot_be_read_is_named_by_the_scores_before_training
     with pytest.raises(SystemExit, match=f"error: .*{broken.name}"):
         run_script(*train(tmp_path))
     assert "loss" not in capsys.readouterr().out
+
+
+def test_a_run_that_is_started_again_does_not_decode_the_test_images_first(folder, tmp_path, run_script, capsys):
+    """The scores find the damaged image; the first start would have found it before the line of the training."""
+    market(tmp_path)
+    shutil.copytree(folder / "run", tmp_path / "run")
+    broken = tmp_path / MARKET / "query" / "0004_c1s1_000151_01.jpg"
+    broken.write_bytes(broken.read_bytes()[:300])
+    with pytest.raises(SystemExit, match=f"error: .*{broken.name}"):
+        run_script(*train(tmp_path))
+    assert capsys.readouterr().out.startswith("osnet at 64 x 32 on 6 images")
+    with pytest.raises(SystemExit, match=f"error: .*{broken.name}"):
+        run_script(*command("reid", tmp_path, tmp_path / "new"))
+    assert capsys.readouterr().out == ""
 
 
 def test_a_work_dir_of_another_run_is_refused_before_the_first_of_several_trainings(folder, tmp_path, reid, capsys):
@@ -286,7 +318,12 @@ def test_extract_writes_the_features_of_a_folder(folder, reid, tmp_path):
         assert file["paths"].tolist() == sorted(str(path) for path in gallery.iterdir())
         expected = FeatureExtractor(str(weights))(file["paths"])
         np.testing.assert_allclose(file["features"], expected, rtol=1e-5, atol=1e-6)
-    reid("extract", "--weights", weights, "--images", gallery, "--output", tmp_path / "features.npz")  # its own again
+    os.link(tmp_path / "features.npz", tmp_path / "kept.npz")
+    before = (tmp_path / "kept.npz").read_bytes()
+    options = ("--images", folder / MARKET / "query", "--output", tmp_path / "features.npz")  # its own again
+    reid("extract", "--weights", weights, *options)
+    assert (tmp_path / "features.npz").read_bytes() != before
+    assert (tmp_path / "kept.npz").read_bytes() == before, "the file is replaced in one step"
 
 
 @pytest.mark.parametrize("output", ["features", "missing/features.npz"])

@@ -29,6 +29,13 @@ def test_features_are_those_of_the_package(names, tmp_path):
     ["no JSON", "[]", "{}", json.dumps({"form": 2, "shrinkage": 1, "cameras": [["a", 1, [1.0]]]}),
      json.dumps({"form": 1, "shrinkage": 1, "cameras": []}),
      json.dumps({"form": 1, "shrinkage": 1, "cameras": [["a", 0, [1.0]]]}),
+     '{"form": 1, "shrinkage": Infinity, "cameras": [["a", 1, [1.0]]]}',
+     '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, [1e308]]]}',
+     '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, 1.0]]}',
+     '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, []]]}',
+    '{"form": 1, "shrinkage": 1, "cameras": [["a", 0, [0.0]]]}',
+     '{"form": 1, "shrinkage": 1, "cameras": [["a", 1, [1.0]], ["a", 1, [1.0]]]}',
+     json.dumps({"form": 1, "shrinkage": 1, "cameras": [["a", 10**400, [1.0]]]}), "[" * 100_000,
      json.dumps({"form": 1, "shrinkage": 1, "cameras": [["a", 1, [1.0]], ["b", 1, [1.0, 2.0]]]})],
 )  # fmt: skip
 def test_other_files_are_refused(content, tmp_path):

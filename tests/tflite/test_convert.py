@@ -241,6 +241,7 @@ def test_every_target_is_written_by_its_ending_and_compared(script, folder, tmp_
     ("settings", "message"),
     [
         ({"output": "m.keras"}, r"--output must end in \.tflite, \.onnx, .* Received: .*m\.keras"),
+        ({"output": "none/m.tflite"}, r"--output must be in a folder that exists. Received: .*none/m\.tflite"),
         ({"budget": float("nan")}, "`budget` must be 0 or more points"),
         ({"budget": float("inf")}, "`budget` must be 0 or more points"),
         ({"quantization": "int8", "calibration": "many", "float_parts": ("conv9",)}, "Received: 'conv9'"),

@@ -110,6 +110,7 @@ HEAD = "frame,left,top,right,bottom,track\n1,0,0,2,2,a\n"
         (HEAD + "2,0,0,2,2,\n", "row 3: where some boxes have a track, all must"),
         ("1,1,5,5,0,9\n", "row 1: .* is empty"),
         ("frame,left,left,top,right,bottom\n1,0,5,0,9,9\n", "each column once. Received: frame, left, left, top"),
+        ("frame,left,top,right,bottom" + ",x" * 9999 + "\n", "each column once. Received: .{200}$"),
         ("frame,\udcff\n", "boxes.csv is no CSV file"),
     ],
 )
