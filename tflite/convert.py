@@ -167,7 +167,8 @@ def compare(network, path, held_out, pipeline, of_levels=False):
         kind, levels = "4 random images", np.random.default_rng(0).integers(0, 256, (4, *shape), dtype="uint8")
         images = preprocess_input(levels, getattr(network, "preprocessing", IMAGENET))
     given = levels if pipeline or of_levels else images
-    expected, found = network.predict(images, verbose=0), TARGETS[path.suffix].run(path, given)
+    with quiet():  # LiteRT's log
+        expected, found = network.predict(images, verbose=0), TARGETS[path.suffix].run(path, given)
     expected = expected if isinstance(expected, dict) else dict.fromkeys(output_shapes(network), expected)
     for name, wanted in expected.items():
         inside, transform = INSIDE[name] if pipeline else (name, lambda x: x)

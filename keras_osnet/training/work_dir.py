@@ -96,14 +96,15 @@ def claimed(work_dir, settings, strategy):
     """
     work_dir, chief = Path(work_dir), is_chief(strategy)
     new = [folder for folder in (work_dir, *work_dir.parents) if not folder.exists()]
-    before = set() if new else set(os.listdir(work_dir))
+    try:
+        before = set() if new else set(os.listdir(work_dir))
+        if chief:
+            work_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"`work_dir` must be a folder. Received: {work_dir} ({error.strerror})") from error
     lock, refused = FileLock(work_dir / LOCK, thread_local=False), False
     failed = True
     if chief:
-        try:
-            work_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(f"`work_dir` must be a folder. Received: {work_dir} ({error.strerror})") from error
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -45,6 +45,7 @@ def test_a_finished_run_is_scored_again_and_not_trained_also_with_other_values_o
     trained, run_script, name, capsys
 ):
     folder = trained(name)
+    capsys.readouterr()
     before = contents(folder / "run")
     changed = ("--checkpoint-minutes", "3", "--evaluate-every", "1", "--strategy", "one", "--jit")
     run_script(*command(name, folder, folder / "run", *changed))
@@ -58,6 +59,7 @@ def test_a_finished_run_is_scored_again_and_not_trained_also_with_other_values_o
 @pytest.mark.parametrize("name", NAMES)
 def test_the_work_dir_of_other_settings_is_refused_and_kept(trained, run_script, name, capsys):
     folder = trained(name)
+    capsys.readouterr()
     before = contents(folder / "run")
     with pytest.raises(SystemExit, match=r"error: `work_dir` must be new, .*learning_rate: 0\.\d+ there, 0.5 now"):
         run_script(*command(name, folder, folder / "run", "--learning-rate", "0.5"))
