@@ -62,6 +62,10 @@ CLASSIFIERS = {"linear": "cross_entropy", "arcface": "arcface", "cosface": "cosf
 class TrainingNetwork(Network):
     """A network with heads that returns a dict of outputs. `compile` accepts a `WeightedSum`, `fit` labels (B,)."""
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.output_names = sorted(self.output)  # Keras before 3.12 names them after their layers, and metrics too
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if not isinstance(self.loss, WeightedSum):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
