@@ -79,7 +79,7 @@ def _rescaled(node, name, scales):
     """The node with its outputs multiplied and its inputs divided."""
     arrays = {}
     for weight, axis in MADE.get(node.op, {}).items():
-        array = np.float64(node.weights[weight])
+        array = node.weights[weight].astype("float64")
         arrays[weight] = array * _along(scales[name], axis, array.ndim)
         if weight == "kernel":
             arrays[weight] /= _along(scales[node.inputs[0]], USED[node.op], array.ndim)

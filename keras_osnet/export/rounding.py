@@ -102,7 +102,7 @@ def _rounded(node, x, y):
 
 def _as_columns(node):
     """The kernel as (G, inputs, outputs), one matrix for each of G groups of channels, and the inverse function."""
-    kernel = np.float64(node.weights["kernel"])
+    kernel = node.weights["kernel"].astype("float64")
     if node.op == "depthwise":
         high, wide, channels, _ = kernel.shape
         columns = kernel.reshape(high * wide, channels).T[..., None]
@@ -125,14 +125,14 @@ def _places(node, shape):
 def _patches(node, x, *places):
     """(G, R, inputs) input values of the output pixels at some places, float64."""
     if node.op == "dense":
-        return np.float64(x)[None]
+        return np.asarray(x, "float64")[None]
     image, row, column = (place[:, None] for place in places)
     high, wide = node.weights["kernel"].shape[:2]
     down, right = (offsets.ravel() for offsets in np.mgrid[:high, :wide])
     row, column = row * node.strides + down - node.padding[0], column * node.strides + right - node.padding[2]
     inside = (row >= 0) & (row < x.shape[1]) & (column >= 0) & (column < x.shape[2])
     indices = np.stack(np.broadcast_arrays(image, np.where(inside, row, 0), np.where(inside, column, 0)), -1)
-    rows = np.float64(tf.gather_nd(x, indices)) * inside[..., None]
+    rows = np.asarray(tf.gather_nd(x, indices), "float64") * inside[..., None]
     if node.op == "depthwise":
         return np.ascontiguousarray(rows.transpose(2, 0, 1))
     return rows.reshape(1, len(rows), -1)

@@ -139,7 +139,7 @@ class FixedGatedSum(keras.layers.Layer):
 
     def operations(self, put, name, source):
         """Adds itself to a graph of plain operations: see `Composite.operations`."""
-        factors = 1 / (1 + np.exp(-np.float64(array_of(self.logits))))
+        factors = 1 / (1 + np.exp(-array_of(self.logits).astype("float64")))
         weighed = [
             put(f"{name}.gate{t + 1}", "multiply", stream, weights={"factor": factors[t]})
             for t, stream in enumerate(source)

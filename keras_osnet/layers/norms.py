@@ -93,10 +93,10 @@ class BatchNorm(keras.layers.BatchNormalization):
         the last axis of the kernel.
         """
         gamma, beta = (ops.convert_to_numpy(vector) for vector in self._scale_and_shift("float32"))
-        mean, variance = (np.float64(array_of(running)) for running in (self.moving_mean, self.moving_variance))
-        scale = np.float64(gamma) / np.sqrt(variance + self.epsilon)
+        mean, variance = (array_of(running).astype("float64") for running in (self.moving_mean, self.moving_variance))
+        scale = gamma / np.sqrt(variance + self.epsilon)
         shift = (bias - mean) * scale + beta
-        return {"kernel": (np.float64(kernel) * scale).astype("float32"), "bias": shift.astype("float32")}
+        return {"kernel": (kernel * scale).astype("float32"), "bias": shift.astype("float32")}
 
     def _fits_fused_op(self, inputs, training):
         return (

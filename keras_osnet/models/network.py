@@ -25,4 +25,5 @@ class Network(keras.Model):
         found = getattr(config, "mode", mode)
         if found not in QUANTIZATIONS:
             raise ValueError(f"`mode` must be one of {list(QUANTIZATIONS)}. Received: mode={found!r}")
-        super().quantize(mode, config=config, **kwargs)
+        # Keras before 3.12 has no `config`.
+        super().quantize(mode, **kwargs, **({} if config is None else {"config": config}))

@@ -76,8 +76,9 @@ def model():
 
 CALIBRATION = normalised(np.stack([by_pillow(blocks(40, 60, seed)) for seed in range(8)]))
 IMAGES = [blocks(50, 30, 11), blocks(32, 48, 12), blocks(200, 90, 13)]
-# On random weights: least cosine of features and largest difference of a probability.
-BOUNDS = {None: (0.999999, 1e-4), "float16": (0.9999, 1e-2), "dynamic": (0.99, 0.1), "int8": (0.99, 0.1)}
+# On random weights: least cosine of features and largest difference of a probability. The resizing in the file differs
+# from Pillow by a level now and then.
+BOUNDS = {None: (0.999999, 3e-4), "float16": (0.9999, 1e-2), "dynamic": (0.99, 0.1), "int8": (0.99, 0.1)}
 
 
 def expected_of(model):
@@ -147,7 +148,7 @@ def test_a_model_of_attributes_alone_has_no_feature_to_embed(model, tmp_path):
     alone = keras.Model(model.input, model.output["attributes"])
     to_tflite(alone, tmp_path / "m.tflite", pipeline=True)
     assert list(Interpreter(str(tmp_path / "m.tflite")).get_signature_list()) == ["attributes"]
-    np.testing.assert_allclose(run_tflite(tmp_path / "m.tflite", IMAGES), expected_of(model)[1], atol=1e-4)
+    np.testing.assert_allclose(run_tflite(tmp_path / "m.tflite", IMAGES), expected_of(model)[1], atol=BOUNDS[None][1])
 
 
 @pytest.mark.parametrize("pipeline", [False, True])

@@ -47,23 +47,26 @@ def test_every_variant_converts_to_built_in_ops_and_agrees_with_keras(variant, t
     assert report.ops["CONV_2D"] > 10
 
 
-def test_batch_norms_leave_no_op_behind_in_the_file(tmp_path):
-    report = to_tflite(OSNet(width=0.25, input_shape=SHAPE), tmp_path / "model.tflite")
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """Of the conversion of a network with two blocks in each stage."""
+    return to_tflite(OSNet(width=0.25, input_shape=SHAPE), tmp_path_factory.mktemp("whole") / "model.tflite")
+
+
+def test_batch_norms_leave_no_op_behind_in_the_file(report):
     # One addition and one multiplication per stream of the six blocks: three fusions and the shortcut, four gates.
     assert (report.ops["ADD"], report.ops["MUL"]) == (6 * 4, 6 * 4)
-    assert report.bytes == (tmp_path / "model.tflite").stat().st_size
+    assert report.bytes == Path(report.path).stat().st_size
 
 
-def test_gates_are_maps_of_one_pixel_which_gpus_compute_rightly_in_int8(tmp_path):
-    ops = to_tflite(OSNet(width=0.25, input_shape=SHAPE), tmp_path / "model.tflite").ops
+def test_gates_are_maps_of_one_pixel_which_gpus_compute_rightly_in_int8(report):
+    ops = report.ops
     assert "RESHAPE" not in ops
     assert ops["FULLY_CONNECTED"] == 1  # the embedding
     # Per block: conv1, conv3, 10 Lite convolutions, two of each of four gates; the shortcuts and the four others.
     assert ops["CONV_2D"] == 6 * (2 + 10 + 8) + 3 + 4
     assert (ops["MEAN"], ops["LOGISTIC"]) == (6 * 4 + 1, 6 * 4)
-    means = [
-        op for op in read(tmp_path / "model.tflite").subgraphs[0].operators if hasattr(op.builtinOptions, "keepDims")
-    ]
+    means = [op for op in read(report.path).subgraphs[0].operators if hasattr(op.builtinOptions, "keepDims")]
     assert [bool(op.builtinOptions.keepDims) for op in means] == [True] * 24 + [False]
 
 
@@ -515,12 +518,19 @@ def photographs(count, folder):
     return chosen
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Photographs, the trained network, and its file that resizes and normalises images."""
+    folder = tmp_path_factory.mktemp("trained")
+    files, network = photographs(24, folder), OSNet(width=0.25, weights=WEIGHTS)
+    return files, network, to_tflite(network, folder / "m.tflite", pipeline=True).path
+
+
 @pytest.mark.parametrize("size", [(64, 128), (131, 300), (190, 520)])
-def test_the_preprocessing_in_the_file_gives_the_trained_networks_features(size, tmp_path):
-    files, network = photographs(24, tmp_path), OSNet(width=0.25, weights=WEIGHTS)
+def test_the_preprocessing_in_the_file_gives_the_trained_networks_features(size, trained):
+    files, network, path = trained
     images = [Image.open(file).resize(size, Image.Resampling.BICUBIC) for file in files]
     prepared = [np.asarray(image.resize((128, 256), Image.Resampling.BILINEAR)) for image in images]
-    path = to_tflite(network, tmp_path / "m.tflite", pipeline=True).path
     found = run_tflite(path, [np.asarray(image) for image in images])
     assert cosines(found, network.predict(preprocess_input(np.stack(prepared)), verbose=0)).min() >= 0.999
 
