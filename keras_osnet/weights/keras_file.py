@@ -18,6 +18,7 @@ from keras_osnet.weights.bounds import SIZES, check_size, check_values, room
 
 LARGEST_CONFIG = 2**22  # bytes
 MOST_OBJECTS = 10_000  # of a config: layers, initializers, ...; MobileNetV2 has 900
+LONGEST_NAME = 1000  # characters; with a million of them Keras takes minutes
 WEIGHTS_NAMES = ("model.weights.h5", "model.weights.npz")
 
 
@@ -135,6 +136,8 @@ def _check_config(config, size):
             waiting += value
         elif isinstance(value, dict):
             waiting += value.values()
+            if isinstance(value.get("name"), str) and len(value["name"]) > LONGEST_NAME:
+                raise ValueError(f"it has a name of more than {LONGEST_NAME:,} characters")
             settings = value.get("config")
             if "class_name" not in value or not isinstance(settings, dict):
                 continue
