@@ -3,6 +3,7 @@
 import numpy as np
 
 MOST_BYTES = 2**28  # of a file's arrays; OSNet x1.0 with a classifier of 100,000 identities has 214 MB
+MOST_PIXELS = 2**25  # of the images of a network, as of image files
 MOST_BLOCKS = 64  # of all stages together; the paper's deepest network has 17
 # Settings of layers that decide the size of an array.
 SIZES = ("units", "filters", "classes", "feature_dim", "input_dim", "output_dim", "num_heads", "key_dim")
@@ -35,6 +36,9 @@ def check_size(settings, most):
         raise ValueError(f"its network has strange settings: {str(settings)[:200]}")
     if not (0 < width < 2**16 and 3 <= sum(depths) <= MOST_BLOCKS):
         raise ValueError(f"its network has width {width} and depths {depths}, more than {MOST_BLOCKS} blocks")
+    sides = [side for side in settings.get("input_shape") or () if isinstance(side, int)]
+    if np.prod(sides[:2], dtype=float) > MOST_PIXELS:
+        raise ValueError(f"its network is for images of {sides}, more than {MOST_PIXELS:,} pixels")
     least = least_parameters(width, depths, feature_dim, classes)
     if least > most:
         raise ValueError(f"its network needs at least {least:,} parameters, and the file has room for {most:,}")

@@ -146,6 +146,7 @@ FILES = {
     "layers.keras": (lambda p, v: keras_file(p, v, config=functional(1, 9000)), "than 10,000 objects|config.json has"),
     "lambda.keras": (lambda p, v: keras_file(p, v, config=lambda_layer()), "lambda.keras"),
     "theirs.keras": (lambda p, v: keras_file(p, v, config=somebodys_layer()), "Theirs"),
+    "image.keras": (lambda p, v: keras_file(p, v, input_shape=[10**6, 10**6, 3]), "more than 33,554,432 pixels"),
     "name.keras": (lambda p, v: keras_file(p, v, name="x" * 10**6), "a name of more than 1,000 characters"),
     "list.keras": (lambda p, v: keras_file(p, v, config=b"[1, 2]"), "list.keras"),
     "no_config.keras": (lambda p, v: zipped(p, {"model.weights.h5": b""}), "zip archive of"),
