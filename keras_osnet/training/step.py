@@ -124,7 +124,7 @@ def quick_start():
     That takes 3 s of the first step and does not speed up OSNet's training on CPUs. It does speed up inference.
     The option must be the same in every call of a function, so that all steps run within this block.
     """
-    if not on_cpus():
+    if not on_cpus("tensorflow"):
         yield
         return
     optimizer, name = tf.config.optimizer, "disable_meta_optimizer"

@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from keras_osnet.layers import BatchNorm, ConvNorm, InstanceNorm, LiteConv3x3
+from keras_osnet.layers.convolution import Depthwise
 
 EPSILON = 1e-5
 
@@ -125,6 +126,20 @@ def test_lite_3x3_may_be_depthwise_then_pointwise_with_the_parameters_of_that_or
     assert sum(math.prod(v.shape) for v in layer.trainable_variables) == 9 * 3 + 3 * 5 + 2 * 5
     inner = convolve(convolve_depthwise(x, array(layer.depthwise.kernel)), array(layer.pointwise.kernel))
     np.testing.assert_allclose(layer(x, training=False), np.maximum(normalise(inner, layer.norm, False), 0), atol=1e-4)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX computes it in another way")
+def test_jax_computes_a_depthwise_convolution_on_cpus_without_one_of_xla():
+    import jax
+
+    if jax.default_backend() != "cpu":
+        pytest.skip("JAX has a GPU here")
+    layer = Depthwise()
+    layer.build((None, 5, 4, 3))
+    assert "conv_general_dilated" not in str(jax.make_jaxpr(layer.call)(jax.numpy.ones((2, 5, 4, 3))))
+    half = Depthwise(dtype="bfloat16")  # sums of images would be rounded eight times
+    half.build((None, 5, 4, 3))
+    assert "conv_general_dilated" in str(jax.make_jaxpr(half.call)(jax.numpy.ones((2, 5, 4, 3), "bfloat16")))
 
 
 def test_norms_inside_convolutions_are_those_of_the_reference():
