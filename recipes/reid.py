@@ -1,15 +1,15 @@
-"""Person re-identification: training and scores (paper, Section 4.1).
+"""Person re-identification: training and evaluation (paper, Section 4.1).
 
-    python recipes/reid.py                                          the whole path, on the built-in synthetic set
-    python recipes/reid.py check market1501 --data-dir D            counts a dataset and finds errors in it
+    python recipes/reid.py                                          trains on the built-in set, evaluates, exports
+    python recipes/reid.py check market1501 --data-dir D            counts a dataset's images and finds errors in it
     python recipes/reid.py train market1501 --data-dir D            the paper's training from scratch
     python recipes/reid.py train market1501_finetune --data-dir D --weights FILE
     python recipes/reid.py evaluate --weights FILE --dataset market1501 --data-dir D
     python recipes/reid.py extract --weights FILE --images FOLDER --output FILE.npz
     python recipes/reid.py search --weights FILE --query IMAGE --gallery FOLDER
 
-`--data-dir` is the folder that holds the dataset's official folder. For the rows `folder` and `csv` it holds your own
-images. Times and scores: recipes/README.md.
+`--data-dir` is the folder that holds the dataset's official folder. `train folder` and `train csv` read your own images
+(docs/own_data.md). Times and scores are in recipes/README.md.
 """
 
 import sys
@@ -20,7 +20,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
-import app  # first: it sets what TensorFlow reads when it is imported
+import app  # first: it sets environment variables that TensorFlow reads when it is imported
 import numpy as np
 import tyro
 import whole_path
@@ -49,49 +49,49 @@ class Settings(app.PersonSettings):
 
     network: Literal["osnet", "mobilenet_v2", "shufflenet"] = "osnet"
     frozen_epochs: int = 0
-    """Train only the classifier in this many first epochs."""
+    """In this many epochs at the start, train the classifier alone."""
     epochs: int = 350
     images_per_identity: int = 0
-    """K of P x K batches, P = batch size / K. 0: all images in a random order."""
+    """Each batch has this many images of each of its identities. 0: all images come in a random order."""
     classifier: Literal["linear", "arcface", "cosface"] = "linear"
     label_smoothing: float = 0.1
-    """Of the linear classifier's cross entropy."""
+    """Label smoothing of the cross entropy, for the linear classifier."""
     triplet: float = 0.0
     """Weight of the batch-hard triplet loss. The classifier's loss has weight 1."""
     margin: float = 0.3
-    """Of the triplet loss. Negative: the soft margin."""
+    """Margin of the triplet loss. A negative number: the soft margin."""
     circle: float = 0.0
     """Weight of the circle loss."""
     center: float = 0.0
     """Weight of the center loss; 5e-4 is usual."""
     erase: float = 0.5
-    """Probability that a random rectangle is filled."""
+    """Probability of random erasing."""
     metric: app.Metric = "euclidean"
     """Distance between features."""
     targets: str = ""
-    """Datasets to score on, a,b,c. Default: the dataset's own test side."""
+    """Datasets to evaluate on, separated by commas. Default: the dataset's own test set."""
     identities: int = 0
-    """Train on this many identities only, the first ones. 0: all."""
+    """Train on the first so many identities only. 0: on all."""
     baselines: bool = True
-    """Also score the network before training, and colour histograms."""
+    """Evaluate the network before the training too, and colour histograms."""
 
 
-# Section 4.1. From scratch: SGD, 350 epochs. Fine-tuned: AMSGrad, 150 epochs, the first 10 for the classifier alone.
+# Section 4.1. From scratch: 350 epochs with SGD. Fine-tuning: 150 epochs with AMSGrad, 10 of the classifier alone.
 FINE_TUNED = dict(
     weights=tyro.MISSING, frozen_epochs=10, epochs=150, optimizer="amsgrad", learning_rate=0.0015,
     schedule="single_step",
 )  # fmt: skip
-BIG = ("market1501", "cuhk03", "dukemtmcreid", "msmt17")
-# Own data: few epochs.
-OWN = dict(epochs=60, milestones=(30, 50), warmup_epochs=1, batch_size=32)
+LARGE = ("market1501", "cuhk03", "dukemtmcreid", "msmt17")
+# Your own images: few epochs.
+OWN_IMAGES = dict(epochs=60, milestones=(30, 50), warmup_epochs=1, batch_size=32)
 SMALL = dict(width=0.25, resolution=0.5)
 RENDERED = dict(epochs=20, schedule="cosine", warmup_epochs=1, crop=0.5, jitter=0.5)
 ROWS = {
     # Table 3: OSNet from scratch, R1 / mAP on Market-1501 93.6 / 81.0; fine-tuned 94.8 / 84.9.
-    **{name: Settings(dataset=name) for name in BIG},
-    **{f"{name}_finetune": Settings(dataset=name, **FINE_TUNED) for name in BIG},
+    **{name: Settings(dataset=name) for name in LARGE},
+    **{f"{name}_finetune": Settings(dataset=name, **FINE_TUNED) for name in LARGE},
     # Table 3: the paper's baselines, on Market-1501 87.0 / 69.5 and 84.8 / 65.0.
-    **{f"{name}_{network}": Settings(dataset=name, network=network) for network, name in product(BASELINES, BIG)},
+    **{f"{name}_{network}": Settings(dataset=name, network=network) for network, name in product(BASELINES, LARGE)},
     # Table 4: fine-tuned from a network trained on mix4; means over 10 splits.
     "mix4": Settings(dataset="mix4", targets="viper,grid"),
     "mix4_finetune": Settings(dataset="mix4", targets="viper,grid", **FINE_TUNED),
@@ -99,8 +99,8 @@ ROWS = {
     "grid_finetune": Settings(dataset="grid", **FINE_TUNED),
     # Rendered people (recipes/people.py), as recipes/people_weights.py trains on them.
     "people": Settings(dataset="people", metric="cosine", **SMALL, **RENDERED),
-    "folder": Settings(dataset="folder", **OWN),
-    "csv": Settings(dataset="csv", **OWN),
+    "folder": Settings(dataset="folder", **OWN_IMAGES),
+    "csv": Settings(dataset="csv", **OWN_IMAGES),
     # The built-in set: small images, few epochs.
     "synthetic": Settings(dataset="synthetic", **SMALL, epochs=8, milestones=(5, 7), warmup_epochs=1, erase=0.0),
 }
@@ -112,13 +112,13 @@ def network_of(settings):
     if settings.network == "osnet":
         return OSNet(settings.width, settings.variant, (*settings.size, 3), weights=settings.weights)
     if settings.variant != "osnet":
-        raise ValueError(f"`variant` is of OSNet. Received: variant={settings.variant!r}, network={settings.network!r}")
+        raise ValueError(f"`variant` must be 'osnet' for a {settings.network}. Received: variant={settings.variant!r}")
     if not settings.weights:
         return BASELINES[settings.network]((*settings.size, 3), settings.width)
     network = load_network(settings.weights)[0]
     size = network.input_shape[1:3]
     if size != settings.size:
-        raise ValueError(f"`weights` must be of a network for images of {settings.size}. Received: one for {size}")
+        raise ValueError(f"`weights` must be of a network with input size {settings.size}. Received: input size {size}")
     return network
 
 
@@ -139,7 +139,7 @@ def plan_of(settings, classes, steps):
 
 
 def order_of(settings, labels, steps):
-    """Returns the function of an epoch that draws the order of its images: P x K sampling. None: a random order."""
+    """Returns the function of an epoch that orders its images by P x K sampling. Returns None for a random order."""
     k = settings.images_per_identity
     if not k:
         if settings.triplet or settings.circle:
@@ -147,19 +147,19 @@ def order_of(settings, labels, steps):
         return None
     short = short_identities(labels, k)
     if short:
-        print(f"{short} identities have fewer than {k} images, which are repeated")
+        print(f"{short} identities have fewer than {k} images: some of their images come twice in a batch")
     options = {"batch_size": settings.batch_size, "images_per_identity": k, "steps": steps, "seed": settings.seed}
-    identity_batches(labels, **options, epoch=0)  # an error now rather than in the pipeline
+    identity_batches(labels, **options, epoch=0)  # raises its errors now, not in the pipeline
     return lambda epoch: identity_batches(labels, **options, epoch=epoch)
 
 
 def training_sets(splits):
-    """Groups splits by their training images. Two splits of VIPeR have the same ones."""
+    """Groups splits by their training images. VIPeR has pairs of splits with the same training images."""
     return [list(group) for _, group in groupby(splits, attrgetter("train"))]
 
 
 def train(run):
-    """Trains on each training set of the dataset, scores, saves. Returns the work dir and the first test side."""
+    """Trains on each training set of the dataset, evaluates and saves. Returns the work dir and the first test set."""
     settings = run.settings
     groups = training_sets(load_splits(settings.dataset, run.data_dir))
     names = settings.targets.split(",") if settings.targets else [settings.dataset]
@@ -174,7 +174,7 @@ def train(run):
 
 
 def training_of(run, records, sides):
-    """Returns the training on `records`. `sides` are the test sides of each target."""
+    """Returns the training on `records`. `sides` has, for each target, the splits to evaluate on."""
     settings = run.settings
     if settings.identities < 0:
         raise ValueError(f"`identities` must be 0 or more. Received: identities={settings.identities}")
@@ -184,7 +184,7 @@ def training_of(run, records, sides):
     paths, labels = [r.path for r in records], np.array([index[r.identity] for r in records])
     steps = len(paths) // settings.batch_size
     first = next(iter(sides))
-    # What cannot be scored is an error before the training. Given weights may have been trained on the test identities.
+    # `describe` raises errors of test sets before the training. Given weights may have seen the test identities.
     unseen = None if settings.weights else settings.dataset
     texts = [scores.describe(s, DATASETS[name].protocol, unseen=name == unseen) for name in sides for s in sides[name]]
 
@@ -214,7 +214,7 @@ def training_of(run, records, sides):
 
 
 def summary(trials):
-    """Returns the metrics of a run: means over its trainings, of the first target and of each."""
+    """Prints and returns the metrics of a run, means over its trainings: of the first target, and of each target."""
     means = {name: scores.mean([trial[name] for trial in trials]) for name in trials[0]}
     if len(trials) > 1:
         print(f"means over {len(trials)} trials\n{scores.table(means)}")
@@ -224,7 +224,7 @@ def summary(trials):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Scoring):
-    """Scores weights on the test side of a dataset."""
+    """Evaluates weights on the test set of a dataset."""
 
     weights: str
     """A preset, training set, file, folder or address (docs/weights.md)."""
@@ -235,18 +235,18 @@ class Evaluation(Scoring):
     work_dir: Path | None = None
     """Folder for metrics.json and model.keras. Default: one below runs/ for these settings."""
     width: float | None = None
-    """Default of width and variant: those of the weights."""
+    """Default of `width` and `variant`: as in the weights."""
     variant: str | None = None
     resolution: float = 1.0
-    """Of 256 x 128, for weights without a size."""
+    """Height and width as a fraction of 256 x 128, for weights that do not say their input size."""
     targets: str = ""
-    """More datasets to score on, a,b,c."""
+    """More datasets to evaluate on, separated by commas."""
     target_statistics: bool = False
-    """Estimate the statistics of the batch norms again, on training images of the dataset. Nothing is trained."""
+    """Re-estimate the statistics of the batch norms on training images of the dataset. Nothing is trained."""
 
 
 def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
-    """Scores weights on the test side of a dataset."""
+    """Evaluates weights on the test set of a dataset."""
     names = dict.fromkeys([options.dataset, *filter(None, options.targets.split(","))])
     sides = {name: load_splits(name, options.data_dir) for name in names}
     for name in names:
@@ -275,7 +275,7 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
 
 
 def check(dataset: tyro.conf.Positional[str], data_dir: Path, split: int = 0):
-    """Counts identities, cameras and images beside the paper's Table 2, reads every file, and lists errors.
+    """Counts identities, cameras and images, compares them with the paper's Table 2, reads every file, lists errors.
 
     The exit status is 1 if there are errors.
 

@@ -11,14 +11,14 @@ from keras_osnet.layers.convolution import ConvNorm, LiteConv3x3
 from keras_osnet.layers.fusion import FUSIONS
 from keras_osnet.layers.norms import InstanceNorm
 
-# A layer of this table has `depth`, its layers with weights on the longest way through, and `operations`.
+# Each layer of this table has `depth`, the number of its layers with weights on the longest path, and `operations`.
 CONVOLUTIONS = {
     "lite": LiteConv3x3,
     "depthwise_first": partial(LiteConv3x3, depthwise_first=True),
     "full": partial(ConvNorm, kernel_size=3),
 }
-# Where a block has instance norm: nowhere, in place of the batch norm after conv3 (osnet_ain), or after the addition
-# (osnet_ibn).
+# Instance norm in a block: none; "residual": after conv3, in place of its batch norm (osnet_ain); "output": after the
+# addition (osnet_ibn).
 INSTANCE_NORMS = (None, "residual", "output")
 
 
@@ -26,23 +26,23 @@ INSTANCE_NORMS = (None, "residual", "output")
 class OmniScaleBlock(Composite):
     """Omni-scale residual block: streams of growing receptive field, fused by the aggregation gate.
 
-    y = ReLU(shortcut(x) + conv3(sum_t G(x^t) . x^t)), x^t = F^t(conv1(x)), where F^t is `t` Lite 3x3 layers, so
-    that stream t sees (2t + 1) x (2t + 1) pixels. conv1 and conv3 are 1x1; the shortcut is the identity, or 1x1-BN
-    where the number of channels changes.
+    y = ReLU(shortcut(x) + conv3(sum_t G(x^t) . x^t)), with x^t = F^t(conv1(x)). F^t is a chain of `t` Lite 3x3 layers,
+    whose receptive field is (2t + 1) x (2t + 1). conv1 and conv3 are 1x1. The shortcut is the identity, or 1x1-BN where
+    the number of channels changes.
 
     Args:
         filters: output channels.
         exponents: depth t of each stream. Default (1, 2, 3, 4).
-        convolution: "lite" (Lite 3x3), "depthwise_first" (footnote 2) or "full" (3x3-BN-ReLU; Table 5, model 2).
+        convolution: "lite" (Lite 3x3), "depthwise_first" (the paper's footnote 2), "full" (3x3-BN-ReLU; Table 5, 2).
         fusion: a row of `FUSIONS`. Default "unified_gate".
         instance_norm: None, "residual" (after conv3, in place of BN) or "output" (after the addition).
-        stream_filters: channels of conv1 and of the streams. Default: filters / 4, where 4 must divide `filters`.
+        stream_filters: channels of conv1 and of the streams. Default: filters / 4, for multiples of 4.
 
     Input shape: (B, H, W, C). Output shape: (B, H, W, filters).
 
     Raises:
-        ValueError: for an unknown row, exponents below 1, several exponents with fusion "none", or `filters` that 4
-            does not divide.
+        ValueError: for an unknown row, exponents below 1, one exponent with a fusion, several with fusion "none", or
+            `filters` that are no multiple of 4.
 
     Reference: paper, Section 3.2 and Figure 4 (b).
     """
@@ -72,7 +72,8 @@ class OmniScaleBlock(Composite):
         if stream_filters is None and filters % 4:
             raise ValueError(f"`filters` must be a multiple of 4. Received: filters={filters}")
         middle = filters // 4 if stream_filters is None else count("stream_filters", stream_filters)
-        self.stream_filters, dtype = middle, self.dtype_policy
+        self.stream_filters = middle
+        dtype = self.dtype_policy
         self.conv1 = ConvNorm(middle, dtype=dtype, name="conv1")
         self.stream_convs = [
             CONVOLUTIONS[convolution](middle, dtype=dtype, name=f"stream{s + 1}_{i + 1}")
@@ -87,20 +88,21 @@ class OmniScaleBlock(Composite):
 
     @property
     def depth(self):
-        """Layers with weights on the longest way through, as the paper counts them."""
+        """Number of layers with weights on the longest path, as the paper counts them."""
         stream = max(self.exponents) * self.stream_convs[0].depth
         return self.conv1.depth + stream + (self.fusion.depth if self.fusion else 0) + self.conv3.depth
 
     def make(self, input_shape):
-        # The gates before the projection: a seed always draws the weights in this order.
+        # Gates before the projection: the order in which a seed draws the weights.
         self.residual(symbolic(input_shape, self.compute_dtype), build_part)
         if input_shape[-1] != self.filters:
             self.downsample = ConvNorm(self.filters, activation=False, dtype=self.dtype_policy, name="downsample")
 
     def streams(self, inputs, training=None, run=None):
-        """The maps x^t of all streams, a list of T tensors (B, H, W, stream_filters). `run`: see `Composite.flow`."""
+        """Returns x^t of each stream: T tensors (B, H, W, stream_filters). `run`: see `Composite.flow`."""
         run = run or partial(call_part, training=training)
-        first, outputs, convs = run(self.conv1, inputs), [], iter(self.stream_convs)
+        first = run(self.conv1, inputs)
+        outputs, convs = [], iter(self.stream_convs)
         for t in self.exponents:
             x = first
             for _ in range(t):
@@ -152,7 +154,7 @@ class Stage(Composite):
     """Omni-scale blocks in a row: one of conv2, conv3, conv4 of the paper's Table 1.
 
     Args:
-        filters: output channels of every block, at least 4. Streams have filters // 4.
+        filters: output channels of every block, at least 4. Its streams have filters // 4 channels.
         instance_norms: one entry per block, as `instance_norm` of `OmniScaleBlock`.
         exponents, convolution, fusion: as in `OmniScaleBlock`, the same for all blocks.
 
@@ -191,7 +193,7 @@ class Stage(Composite):
 
     @property
     def depth(self):
-        """Layers with weights on the longest way through, as the paper counts them."""
+        """Number of layers with weights on the longest path, as the paper counts them."""
         return sum(block.depth for block in self.blocks)
 
     def flow(self, inputs, run):

@@ -1,4 +1,4 @@
-"""A run from start to finish, for every recipe: set up, lock, seed, build, train, save, report, score."""
+"""Carries out a run of any recipe: from its settings to its scores and files."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,11 +21,11 @@ from keras_osnet.training.work_dir import claimed
 
 @dataclass(frozen=True)
 class Plan:
-    """What a recipe trains, made in the scope of the strategy.
+    """A network that a recipe trains, with its loss and optimizer. They are made in the scope of the strategy.
 
     Attributes:
         model: network to train, with its heads.
-        network: network to score and to save. It shares its layers with `model`.
+        network: part of `model` without heads, which is evaluated and saved.
         loss, optimizer, frozen_epochs, head, accuracy: as for `keras_osnet.training.loop.train`.
     """
 
@@ -40,19 +40,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a run, as functions of a recipe. Most runs have one; each training set of VIPeR has its own.
+    """One training of a run: functions that the recipe defines. A run has a training for each training set.
 
     Attributes:
         build: function without arguments that returns a `Plan`.
         batches, steps_per_epoch: as for `keras_osnet.training.loop.train`.
-        finish: function of (network, scores before the training or None, history, strategy) that scores the trained
-            network, prints the scores, and returns the metrics of this training.
-        score: function of (network, strategy) that returns a dict of scores, for `Execution.evaluate_every`.
-        score_before: whether `score` is called before the training too.
-        select: function of (network, strategy) that returns a dict of scores, called after every epoch. The run saves
-            the network of the epoch with the highest score. Default: that of the last epoch.
-        best: name of the score of `select` or `score` by which best.keras is chosen.
-        reading: context in which files are read. Its errors name the file.
+        finish: function of (network, scores before the training or None, history, strategy), called after the training.
+            It evaluates the network, prints the scores, and returns the metrics of this training.
+        score: function of (network, strategy) that returns a dict of scores, called after every
+            `Execution.evaluate_every` epochs. Default: none.
+        score_before: True calls `score` before the training too.
+        select: function of (network, strategy) that returns a dict of scores, called after every epoch. The network of
+            the epoch with the highest score is saved. Default: the network of the last epoch is saved.
+        best: name of the highest score, in the dict of `select` or `score`, that chooses best.keras.
+        reading: context manager around the training, which turns errors of TensorFlow's readers into errors that name
+            the file.
     """
 
     build: Callable
@@ -69,24 +71,26 @@ class Training:
 def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: metrics[0]):
     """Starts or resumes the trainings of a run, and writes config.json, model.keras and metrics.json.
 
-    Call it before TensorFlow makes a tensor. Each of several trainings has its own folder, trial0, trial1, ...
+    Call it before TensorFlow creates a tensor: devices are set up first. Each of several trainings has its own folder:
+    trial0, trial1 and so on.
 
     Args:
-        settings: dataclass that identifies the run: a `Numerics` with `seed`, `epochs` and `batch_size`.
+        settings: `Numerics` with `seed`, `epochs` and `batch_size` too. A run is resumed with the same settings only.
         execution: `Execution`.
         work_dir: folder of the run. It is locked until the run ends.
         trainings: list of `Training`.
-        summarize: function of the metrics of all trainings that returns those of the run. Default: those of the first.
+        summarize: function of the list of all trainings' metrics that returns the metrics of the run. Default: those of
+            the first training.
 
     Returns:
         dict of metrics, as in metrics.json.
 
     Raises:
-        ValueError: if the folder is in use or of a run with other settings, if settings contradict each other, or if
-            the workers' settings differ; and as `train`.
+        ValueError: if another run uses the folder, if it holds a run with other settings, if settings contradict each
+            other, or if the workers' settings differ. Errors of `train` pass through.
         OSError: if the folder cannot be written.
     """
-    work_dir, identity, several = Path(work_dir), asdict(settings), len(trainings) > 1
+    work_dir, as_dict, several = Path(work_dir), asdict(settings), len(trainings) > 1
     if any(training.steps_per_epoch < 1 for training in trainings):
         raise ValueError(
             f"`batch_size` must not exceed the number of training images. Received: batch_size={settings.batch_size}"
@@ -95,10 +99,11 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
         raise ValueError(f"`epochs` must be 0 or more. Received: epochs={settings.epochs}")
     strategy = set_up(settings, execution, settings.batch_size)
     metrics = []
-    with claimed(work_dir, identity, strategy):
+    with claimed(work_dir, as_dict, strategy):
         for number, training in enumerate(trainings):
             folder = work_dir / f"trial{number}" if several else work_dir
-            with claimed(folder, identity, strategy) if several else nullcontext(), training.reading:
+            lock = claimed(folder, as_dict, strategy) if several else nullcontext()
+            with lock, training.reading:
                 network, before, history = _fit(training, settings, execution, folder, strategy)
                 metrics.append(training.finish(network, before, history, strategy))
         if several:
@@ -110,7 +115,7 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
 
 
 def _fit(training, settings, execution, work_dir, strategy):
-    """Carries out one training. Returns the network, its scores before, and the lines of metrics.jsonl."""
+    """Carries out one training. Returns the network, its scores before the training, and the lines of metrics.jsonl."""
     keras.utils.set_random_seed(settings.seed)
     with strategy.scope():
         plan = training.build()

@@ -150,7 +150,7 @@ def test_a_network_is_fine_tuned_from_a_file_with_other_losses_and_batches_and_s
         (("--triplet", "1", "--accumulate", "2"), "`accumulate` must be 1 for a loss that mines"),
         (("--warmup-epochs", "-1"), "`warmup_epochs` must be at least 0"),
         (("--schedule", "single_step", "--step-epochs", "0"), "`step_epochs` must be positive"),
-        (("--network", "shufflenet"), "`variant` is of OSNet"),
+        (("--network", "shufflenet"), "`variant` must be 'osnet' for a shufflenet"),
         (("--replicas", "3"), "`batch_size` must be a positive multiple of 3: 3 replicas.*batch_size=4"),
         (("--replicas", "2", "--strategy", "tpu"), "`replicas` must be 0 with strategy tpu"),
     ],
@@ -240,7 +240,7 @@ def test_losses_that_compare_people_recommend_batches_of_several_images_each(tmp
 def test_weights_of_a_baseline_for_images_of_another_size_are_refused(tmp_path, recipe):
     BASELINES["shufflenet"]((32, 16, 3)).save(tmp_path / "network.keras")
     settings = recipe.Settings(dataset="market1501", network="shufflenet", weights=str(tmp_path / "network.keras"))
-    with pytest.raises(ValueError, match=r"`weights` must be of a network for images of \(256, 128\).*\(32, 16\)"):
+    with pytest.raises(ValueError, match=r"`weights` must be of a network with input size \(256, 128\).*\(32, 16\)"):
         recipe.plan_of(settings, 3, 1)
 
 
@@ -281,7 +281,9 @@ def test_the_rate_falls_at_the_papers_epochs(recipe, row, epochs, factors):
 def test_identities_with_too_few_images_are_counted_aloud(tmp_path, run_script, capsys):
     (market(tmp_path) / "bounding_box_train" / "0003_c2s1_000151_01.jpg").unlink()
     run_script(*train(tmp_path, "--images-per-identity", "2", "--epochs", "0", "--no-baselines"))
-    assert "1 identities have fewer than 2 images, which are repeated" in capsys.readouterr().out
+    assert (
+        "1 identities have fewer than 2 images: some of their images come twice in a batch" in capsys.readouterr().out
+    )
 
 
 def test_one_training_serves_both_directions_of_viper(tmp_path, recipe):
