@@ -1,5 +1,7 @@
 """The convolutions of OSNet: each without bias, followed by a norm and, mostly, a ReLU."""
 
+from functools import cache
+
 import keras
 import numpy as np
 from keras import ops
@@ -57,10 +59,21 @@ class Depthwise(keras.layers.DepthwiseConv2D):
         full = keras.backend.standardize_dtype(kernel.dtype) == "float32"  # of half precision the sum would be rounded
         if training or not (height and width and full and on_cpus("jax")):
             return super().call(inputs)
-        padded = ops.pad(inputs, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        return sum(
-            padded[:, y : y + height, x : x + width] * kernel[y, x, :, 0] for y, x in np.ndindex(self.kernel_size)
-        )
+        return _shifted_sum()(inputs, kernel)
+
+
+@cache
+def _shifted_sum():
+    """Function of images (B, H, W, C) and a kernel (3, 3, C, 1). JAX traces it once for all layers of a shape."""
+    import jax
+
+    def shifted_sum(images, kernel):
+        height, width = images.shape[1:3]
+        padded = jax.numpy.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        places = np.ndindex(kernel.shape[:2])
+        return sum(padded[:, y : y + height, x : x + width] * kernel[y, x, :, 0] for y, x in places)
+
+    return jax.jit(shifted_sum)
 
 
 def on_cpus(backend):
