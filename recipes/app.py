@@ -1,4 +1,4 @@
-"""What all recipes share: the command line, settings, and the verbs that are alike."""
+"""Code that all recipes share: reading of the command line, common settings, and the subcommands extract and search."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Literal
 
-import frameworks  # noqa: F401 (first: it imports Keras and TensorFlow without their notices)
+import frameworks  # noqa: F401 (first: it sets environment variables before TensorFlow is imported)
 import keras
 import numpy as np
 import tensorflow as tf
@@ -30,9 +30,9 @@ from keras_osnet.training.work_dir import claimed
 from keras_osnet.weights import load_network, locate
 
 Metric = Literal["euclidean", "cosine"]
-DATA = Path("runs/data")  # folder of built-in sets
-RESTART = 138  # exit status after which Kubeflow restarts a worker: another worker is gone
-# Option of any recipe -> its least and its largest value.
+DATA = Path("runs/data")  # folder of built-in datasets
+RESTART = 138  # exit status if another worker is gone; Kubeflow restarts a worker that ends with it
+# Name of an option, in any recipe -> smallest and largest value.
 RANGES = {
     **dict.fromkeys(("epochs", "frozen_epochs", "identities", "images_per_identity", "val_identities"), (0, 10**6)),
     **dict.fromkeys(("label_smoothing", "threshold"), (0, 1)),
@@ -47,11 +47,11 @@ ERRORS = (ValueError, OSError, FloatingPointError, ImportError, MemoryError)
 
 @dataclass(frozen=True)
 class Run(Execution):
-    """A run: the settings that identify it, its folders, and how it is carried out."""
+    """A run: its settings, its folders, and the options of `Execution`, which do not affect the result."""
 
     settings: object
     data_dir: Path
-    """Folder that holds the dataset's official folder."""
+    """Parent of the dataset's own folder."""
     work_dir: Path
     """Folder for all results. A run with the same folder resumes an interrupted training."""
 
@@ -65,13 +65,13 @@ class PersonSettings(Numerics, Optimization, Augmentation):
     variant: str = "osnet"
     """Row of keras_osnet.VARIANTS."""
     width: float = 1.0
-    """Width multiplier beta."""
+    """Width multiplier (the paper's beta)."""
     resolution: float = 1.0
-    """Resolution multiplier gamma, of 256 x 128."""
+    """Resolution multiplier (the paper's gamma): input size as a multiple of 256 x 128."""
     weights: str | None = None
-    """To start from: a preset, training set, file, folder or address (docs/weights.md). Fine-tuning needs them."""
+    """Initial weights: name of a preset or training set, file, folder or URL (docs/weights.md)."""
     batch_size: int = 64
-    """Global, over all replicas."""
+    """Images per step, in all replicas together."""
     seed: int = 0
 
     @property
@@ -84,7 +84,7 @@ def person_batches(settings, paths, labels, cache, order=None):
 
     Args:
         settings: `PersonSettings` with `epochs`.
-        paths, labels, cache, order: as for `training_batches`.
+        paths, labels, cache, order: arguments of `keras_osnet.data.pipeline.training_batches`.
     """
     return partial(
         pipeline.training_batches, paths, labels, size=settings.size, batch_size=settings.batch_size,
@@ -93,15 +93,15 @@ def person_batches(settings, paths, labels, cache, order=None):
 
 
 def runs(rows, built_in=(), **execution):
-    """Returns a dict of row name to `Run`. Rows of built-in sets need no `--data-dir`.
+    """Returns a dict of row name to `Run`. Rows of built-in datasets need no `--data-dir`.
 
     Args:
         rows: dict of row name to settings, all of one class.
-        built_in: names of the rows whose set is generated and cached in memory.
+        built_in: names of the rows whose dataset is generated and cached in memory.
         **execution: defaults of `Execution` for all rows.
     """
     kind = type(next(iter(rows.values())))
-    field = ("settings", tyro.conf.OmitArgPrefixes[kind])  # tyro makes the options from the type
+    field = ("settings", tyro.conf.OmitArgPrefixes[kind])  # tyro derives the options from this type
     make = make_dataclass("Run", [field], bases=(Run,), frozen=True)
     return {
         name: make(
@@ -115,31 +115,31 @@ def runs(rows, built_in=(), **execution):
 
 
 def parse(description, train, runs, verbs, default=None):
-    """Reads the command line of a recipe. Returns the call, a function without arguments.
+    """Reads the command line of a recipe. Returns a function without arguments that executes it.
 
     Args:
         description: docstring of the recipe.
-        train: function of a `Run`; each row is a subcommand of it.
+        train: function of a `Run`. Each row is a subcommand of `train`.
         runs: dict of row name to `Run`.
-        verbs: functions, each a subcommand by its name.
-        default: function without arguments, for a command line without arguments.
+        verbs: functions. Each is a subcommand with the name of the function.
+        default: function without arguments that is executed if the command line is empty.
     """
     if len(sys.argv) == 1 and default:
         return default
     Row = tyro.extras.subcommand_type_from_defaults(runs, prefix_names=False)
 
     def train_row(run: tyro.conf.OmitArgPrefixes[Row]):
-        """Trains a row, scores it, and saves it."""
+        """Trains, evaluates and saves a network with the settings of a row."""
         train(run)
 
     return parse_verbs({"train": train_row, **{verb.__name__: verb for verb in verbs}}, description)
 
 
 def parse_verbs(verbs, description):
-    """Reads a command line whose subcommands are functions. Returns the call, a function without arguments.
+    """Reads a command line with subcommands. Returns a function without arguments that executes it.
 
     Args:
-        verbs: dict of name to function.
+        verbs: dict of subcommand to function.
         description: help text above the subcommands.
     """
     cli = tyro.extras.SubcommandApp()
@@ -149,16 +149,16 @@ def parse_verbs(verbs, description):
 
 
 def read_options(kind, description):
-    """Reads a command line without subcommands. Returns its options, of a dataclass `kind`."""
+    """Reads a command line without subcommands. Returns its options, an instance of the dataclass `kind`."""
     options = tyro.cli(kind, prog=Path(sys.argv[0]).name, description=description)
     check_numbers(vars(options).items())
     return options
 
 
 def _deferred(function):
-    """Returns a function with the same signature that returns the call without making it.
+    """Returns a function with the same signature that checks its arguments and returns `function` bound to them.
 
-    It raises a ValueError if a number is NaN, infinite or not in `RANGES`.
+    It raises a ValueError if a number is NaN, infinite or outside of `RANGES`.
     """
 
     @wraps(function)
@@ -170,7 +170,7 @@ def _deferred(function):
 
 
 def check_numbers(arguments):
-    """Refuses numbers of (name, value) pairs, tuples and dataclasses that are not finite or not in `RANGES`."""
+    """Raises a ValueError if a number of (name, value) pairs, nested ones too, is not finite or not in `RANGES`."""
     for name, value in arguments:
         if is_dataclass(value):
             check_numbers(vars(value).items())
@@ -178,13 +178,14 @@ def check_numbers(arguments):
             check_numbers((name, each) for each in value)
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"`{name}` must be a finite number. Received: {name}={value}")
-        elif name in RANGES and value is not None and not RANGES[name][0] <= value <= RANGES[name][1]:
-            least, most = RANGES[name]
-            raise ValueError(f"`{name}` must be {least:,} .. {most:,}. Received: {name}={value}")
+        elif name in RANGES and value is not None:
+            smallest, largest = RANGES[name]
+            if not smallest <= value <= largest:
+                raise ValueError(f"`{name}` must be {smallest:,} .. {largest:,}. Received: {name}={value}")
 
 
 def execute(parse):
-    """Reads a command line and runs it. Every error is one line with an exit status other than 0.
+    """Reads a command line and executes it. Prints every error as one line and exits with a status other than 0.
 
     Args:
         parse: function without arguments that reads the command line and returns a function to call.
@@ -203,24 +204,24 @@ def execute(parse):
         sys.exit(RESTART)
     except ERRORS as error:
         sys.exit(f"error: {error or type(error).__name__}")
-    except tf.errors.OpError as error:  # out of memory, above all
+    except tf.errors.OpError as error:  # mostly: out of memory
         sys.exit(f"error: {error.message.splitlines()[0]}")
 
 
 @contextmanager
 def evaluation(settings, work_dir=None):
-    """Yields the folder of an evaluation, which holds config.json and is locked.
+    """Context manager that locks the folder of an evaluation, writes config.json into it, and yields it.
 
     Args:
-        settings: dict of all that changes the scores, with `dataset`, `data_dir` and `weights`.
-        work_dir: the folder. Default: runs/evaluate-DATASET-WEIGHTS-HASH, with a hash of the settings.
+        settings: dict of everything that affects the scores, with `dataset`, `data_dir` and `weights`.
+        work_dir: the folder. Default: runs/evaluate-DATASET-WEIGHTS-HASH, where HASH is that of the settings.
 
     Raises:
-        ValueError: if the folder is in use, or of a run with other settings.
+        ValueError: if another run uses the folder, or if it belongs to a run with other settings.
     """
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     weights = Path(settings["weights"])
-    if weights.exists():  # a name does not tell the content of a file or a folder
+    if weights.exists():  # two files of the same name may have different contents
         content = locate(weights).path.read_bytes()
         settings["weights_sha256"] = hashlib.sha256(content).hexdigest()
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
@@ -230,13 +231,13 @@ def evaluation(settings, work_dir=None):
 
 
 def extract(weights: str, images: Path, output: Path, resolution: float = 1.0, flip: bool = False):
-    """Writes the features of a folder's images to an .npz file: `paths` and `features`.
+    """Writes the paths and the features of all images of a folder to an .npz file.
 
     Args:
         weights: as for evaluate.
-        images: folder; folders below it count too.
-        output: .npz file.
-        resolution: of 256 x 128, for weights without a size.
+        images: folder, searched with its subfolders.
+        output: .npz file with the arrays `paths` and `features`.
+        resolution: input size as a multiple of 256 x 128, for weights that do not have one.
         flip: average the features of each image and its mirror image.
     """
     if output.suffix != ".npz" or not output.parent.is_dir():
@@ -264,15 +265,15 @@ def _holds_features(path):
 def search(
     weights: str, query: Path, gallery: Path, k: int = 10, metric: Metric = "euclidean", resolution: float = 1.0
 ):
-    """Ranks a folder's images by their distance from an image of a person.
+    """Ranks the images of a folder by their distance from a query image.
 
     Args:
         weights: as for evaluate.
         query: image file.
-        gallery: folder; folders below it count too.
+        gallery: folder, searched with its subfolders.
         k: number of images to print.
         metric: distance between features.
-        resolution: of 256 x 128, for weights without a size.
+        resolution: input size as a multiple of 256 x 128, for weights that do not have one.
     """
     paths = list_images(gallery)
     extractor = FeatureExtractor(load_network(weights, resolution=resolution)[0])
@@ -282,5 +283,5 @@ def search(
 
 
 def duration(history):
-    """Returns how long a finished training took, as text."""
+    """Returns a text with the number of epochs and the minutes that they took."""
     return f"{len(history)} epochs took {sum(line['seconds'] for line in history) / 60:.1f} minutes"

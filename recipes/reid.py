@@ -71,7 +71,7 @@ class Settings(app.PersonSettings):
     targets: str = ""
     """Datasets to evaluate on, separated by commas. Default: the dataset's own test set."""
     identities: int = 0
-    """Train on the first so many identities only. 0: on all."""
+    """Train on the first N identities only. 0: all."""
     baselines: bool = True
     """Evaluate the network before the training too, and colour histograms."""
 
@@ -235,8 +235,9 @@ class Evaluation(Scoring):
     work_dir: Path | None = None
     """Folder for metrics.json and model.keras. Default: one below runs/ for these settings."""
     width: float | None = None
-    """Default of `width` and `variant`: as in the weights."""
+    """Width multiplier. Default: as in the weights."""
     variant: str | None = None
+    """Row of keras_osnet.VARIANTS. Default: as in the weights."""
     resolution: float = 1.0
     """Height and width as a fraction of 256 x 128, for weights that do not say their input size."""
     targets: str = ""

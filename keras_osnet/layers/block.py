@@ -66,7 +66,7 @@ class OmniScaleBlock(Composite):
         self.exponents = tuple(count("exponents", t) for t in exponents)
         if not self.exponents or (fusion == "none") != (len(self.exponents) == 1):
             raise ValueError(
-                "`exponents` must be several, or one where `fusion` is 'none'. "
+                "`exponents` must have two or more entries, or exactly one if `fusion` is 'none'. "
                 f"Received: exponents={self.exponents}, fusion={fusion!r}"
             )
         if stream_filters is None and filters % 4:
