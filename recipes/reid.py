@@ -49,7 +49,7 @@ class Settings(app.PersonSettings):
 
     network: Literal["osnet", "mobilenet_v2", "shufflenet"] = "osnet"
     frozen_epochs: int = 0
-    """In this many epochs at the start, train the classifier alone."""
+    """Train only the classifier in the first N epochs. 0: train all layers from the start."""
     epochs: int = 350
     images_per_identity: int = 0
     """Each batch has this many images of each of its identities. 0: all images come in a random order."""
@@ -59,7 +59,7 @@ class Settings(app.PersonSettings):
     triplet: float = 0.0
     """Weight of the batch-hard triplet loss. The classifier's loss has weight 1."""
     margin: float = 0.3
-    """Margin of the triplet loss. A negative number: the soft margin."""
+    """Margin of the triplet loss. A negative value selects the soft margin."""
     circle: float = 0.0
     """Weight of the circle loss."""
     center: float = 0.0
@@ -73,25 +73,25 @@ class Settings(app.PersonSettings):
     identities: int = 0
     """Train on the first N identities only. 0: all."""
     baselines: bool = True
-    """Evaluate the network before the training too, and colour histograms."""
+    """Evaluate two baselines too: the network before the training, and colour histograms."""
 
 
-# Section 4.1. From scratch: 350 epochs with SGD. Fine-tuning: 150 epochs with AMSGrad, 10 of the classifier alone.
+# Section 4.1 trains 350 epochs with SGD from scratch. It fine-tunes 150 with AMSGrad, the first 10 the classifier only.
 FINE_TUNED = dict(
     weights=tyro.MISSING, frozen_epochs=10, epochs=150, optimizer="amsgrad", learning_rate=0.0015,
     schedule="single_step",
 )  # fmt: skip
-LARGE = ("market1501", "cuhk03", "dukemtmcreid", "msmt17")
+LARGE_DATASETS = ("market1501", "cuhk03", "dukemtmcreid", "msmt17")
 # Your own images: few epochs.
 OWN_IMAGES = dict(epochs=60, milestones=(30, 50), warmup_epochs=1, batch_size=32)
 SMALL = dict(width=0.25, resolution=0.5)
 RENDERED = dict(epochs=20, schedule="cosine", warmup_epochs=1, crop=0.5, jitter=0.5)
 ROWS = {
     # Table 3: OSNet from scratch, R1 / mAP on Market-1501 93.6 / 81.0; fine-tuned 94.8 / 84.9.
-    **{name: Settings(dataset=name) for name in LARGE},
-    **{f"{name}_finetune": Settings(dataset=name, **FINE_TUNED) for name in LARGE},
+    **{name: Settings(dataset=name) for name in LARGE_DATASETS},
+    **{f"{name}_finetune": Settings(dataset=name, **FINE_TUNED) for name in LARGE_DATASETS},
     # Table 3: the paper's baselines, on Market-1501 87.0 / 69.5 and 84.8 / 65.0.
-    **{f"{name}_{network}": Settings(dataset=name, network=network) for network, name in product(BASELINES, LARGE)},
+    **{f"{name}_{kind}": Settings(dataset=name, network=kind) for kind, name in product(BASELINES, LARGE_DATASETS)},
     # Table 4: fine-tuned from a network trained on mix4; means over 10 splits.
     "mix4": Settings(dataset="mix4", targets="viper,grid"),
     "mix4_finetune": Settings(dataset="mix4", targets="viper,grid", **FINE_TUNED),
@@ -139,7 +139,7 @@ def plan_of(settings, classes, steps):
 
 
 def order_of(settings, labels, steps):
-    """Returns the function of an epoch that orders its images by P x K sampling. Returns None for a random order."""
+    """Returns a function of the epoch that returns the P x K order of its images, or None for a random order."""
     k = settings.images_per_identity
     if not k:
         if settings.triplet or settings.circle:
@@ -147,7 +147,7 @@ def order_of(settings, labels, steps):
         return None
     short = short_identities(labels, k)
     if short:
-        print(f"{short} identities have fewer than {k} images: some of their images come twice in a batch")
+        print(f"{short} identities have fewer than {k} images: a batch repeats their images")
     options = {"batch_size": settings.batch_size, "images_per_identity": k, "steps": steps, "seed": settings.seed}
     identity_batches(labels, **options, epoch=0)  # raises its errors now, not in the pipeline
     return lambda epoch: identity_batches(labels, **options, epoch=epoch)
@@ -165,9 +165,11 @@ def train(run):
     names = settings.targets.split(",") if settings.targets else [settings.dataset]
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
     targets = [{name: others.get(name, group) for name in names} for group in groups]
-    scored = sorted({r.path for sides in targets for name in names for s in sides[name] for r in s.query + s.gallery})
-    # A new run decodes all images that it scores, so that none of them fails after hours of training.
-    (require_files if any(run.work_dir.glob("**/config.json")) else images.refuse_unreadable)(scored)
+    splits = [split for sides in targets for name in names for split in sides[name]]
+    test_images = sorted({record.path for split in splits for record in split.query + split.gallery})
+    # A new run decodes all test images, so that none of them fails after hours of training.
+    check_files = require_files if any(run.work_dir.glob("**/config.json")) else images.refuse_unreadable
+    check_files(test_images)
     trainings = [training_of(run, group[0].train, sides) for group, sides in zip(groups, targets, strict=True)]
     fit(settings, run, run.work_dir, trainings, summarize=summary)
     return run.work_dir, targets[0][names[0]][0]

@@ -33,20 +33,23 @@ class OmniScaleBlock(Composite):
     Args:
         filters: output channels.
         exponents: depth t of each stream. Default (1, 2, 3, 4).
-        convolution: "lite" (Lite 3x3), "depthwise_first" (the paper's footnote 2), "full" (3x3-BN-ReLU; Table 5, 2).
+        convolution: "lite" (Lite 3x3), "depthwise_first" (the paper's footnote 2), "full" (3x3-BN-ReLU; row 2 of
+            Table 5).
         fusion: a row of `FUSIONS`. Default "unified_gate".
         instance_norm: None, "residual" (after conv3, in place of BN) or "output" (after the addition).
-        stream_filters: channels of conv1 and of the streams. Default: filters / 4, for multiples of 4.
+        stream_filters: channels of conv1 and of the streams. Default: filters / 4; `filters` must then be a multiple
+            of 4.
 
     Input shape: (B, H, W, C). Output shape: (B, H, W, filters).
 
     Raises:
-        ValueError: for an unknown row, exponents below 1, one exponent with a fusion, several with fusion "none", or
-            `filters` that are no multiple of 4.
+        ValueError: for an unknown row, exponents below 1, one exponent with a fusion other than "none", several with
+            "none", or `filters` that is not a multiple of 4 without `stream_filters`.
 
     Reference: paper, Section 3.2 and Figure 4 (b).
     """
 
+    # `Composite` explains `parts`, `make`, `flow` and `operations`.
     parts = ("conv1", "stream_convs", "fusion", "conv3", "downsample", "instance_norm")
 
     def __init__(
@@ -60,7 +63,8 @@ class OmniScaleBlock(Composite):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.filters, self.convolution = count("filters", filters), known("convolution", convolution, CONVOLUTIONS)
+        self.filters = count("filters", filters)
+        self.convolution = known("convolution", convolution, CONVOLUTIONS)
         self.fusion_name = known("fusion", fusion, FUSIONS)
         self.instance_norm_name = known("instance_norm", instance_norm, INSTANCE_NORMS)
         self.exponents = tuple(count("exponents", t) for t in exponents)
@@ -93,7 +97,7 @@ class OmniScaleBlock(Composite):
         return self.conv1.depth + stream + (self.fusion.depth if self.fusion else 0) + self.conv3.depth
 
     def make(self, input_shape):
-        # Gates before the projection: the order in which a seed draws the weights.
+        # The gates are built before the projection: this order decides which weights a seed draws.
         self.residual(symbolic(input_shape, self.compute_dtype), build_part)
         if input_shape[-1] != self.filters:
             self.downsample = ConvNorm(self.filters, activation=False, dtype=self.dtype_policy, name="downsample")
@@ -111,6 +115,7 @@ class OmniScaleBlock(Composite):
         return outputs
 
     def residual(self, inputs, run):
+        """Returns the output of conv3, before the shortcut is added. `run`: see `Composite.flow`."""
         streams = self.streams(inputs, run=run)
         return run(self.conv3, streams[0] if self.fusion is None else run(self.fusion, streams))
 
@@ -119,7 +124,8 @@ class OmniScaleBlock(Composite):
         return ops.relu(x if self.instance_norm is None else run(self.instance_norm, x))
 
     def operations(self, put, name, source):
-        first, streams, convs = self.conv1.operations(put, f"{name}.conv1", source), [], iter(self.stream_convs)
+        first = self.conv1.operations(put, f"{name}.conv1", source)
+        streams, convs = [], iter(self.stream_convs)
         for s, t in enumerate(self.exponents):
             last = first
             for i in range(t):

@@ -52,7 +52,8 @@ class Training:
         score_before: True calls `score` before the training too.
         select: function of (network, strategy) that returns a dict of scores, called after every epoch. The network of
             the epoch with the highest score is saved. Default: the network of the last epoch is saved.
-        best: name of the highest score, in the dict of `select` or `score`, that chooses best.keras.
+        best: key of a score in the dict of `select` or `score`. best.keras holds the network of the epoch in which this
+            score was highest.
         reading: context manager around the training, which turns errors of TensorFlow's readers into errors that name
             the file.
     """
@@ -75,7 +76,8 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
     trial0, trial1 and so on.
 
     Args:
-        settings: `Numerics` with `seed`, `epochs` and `batch_size` too. A run is resumed with the same settings only.
+        settings: `Numerics` with the further fields `seed`, `epochs` and `batch_size`. A run is resumed only with the
+            same settings.
         execution: `Execution`.
         work_dir: folder of the run. It is locked until the run ends.
         trainings: list of `Training`.
@@ -108,10 +110,10 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
                 metrics.append(training.finish(network, before, history, strategy))
         if several:
             save_model(network, work_dir / "model.keras", strategy)
-        found = summarize(metrics)
+        summary = summarize(metrics)
         if is_chief(strategy):
-            write_json(work_dir / "metrics.json", found)
-    return found
+            write_json(work_dir / "metrics.json", summary)
+    return summary
 
 
 def _fit(training, settings, execution, work_dir, strategy):

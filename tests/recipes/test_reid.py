@@ -281,9 +281,7 @@ def test_the_rate_falls_at_the_papers_epochs(recipe, row, epochs, factors):
 def test_identities_with_too_few_images_are_counted_aloud(tmp_path, run_script, capsys):
     (market(tmp_path) / "bounding_box_train" / "0003_c2s1_000151_01.jpg").unlink()
     run_script(*train(tmp_path, "--images-per-identity", "2", "--epochs", "0", "--no-baselines"))
-    assert (
-        "1 identities have fewer than 2 images: some of their images come twice in a batch" in capsys.readouterr().out
-    )
+    assert "1 identities have fewer than 2 images: a batch repeats their images" in capsys.readouterr().out
 
 
 def test_one_training_serves_both_directions_of_viper(tmp_path, recipe):
