@@ -178,8 +178,6 @@ def train(run):
 def training_of(run, records, sides):
     """Returns the training on `records`. `sides` has, for each target, the splits to evaluate on."""
     settings = run.settings
-    if settings.identities < 0:
-        raise ValueError(f"`identities` must be 0 or more. Received: identities={settings.identities}")
     people = sorted({record.identity for record in records})[: settings.identities or None]
     index = {identity: i for i, identity in enumerate(people)}
     records = [record for record in records if record.identity in index]

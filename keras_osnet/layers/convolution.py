@@ -43,7 +43,7 @@ class Pointwise(keras.layers.Conv2D):
 class Depthwise(keras.layers.DepthwiseConv2D):
     """Depthwise 3x3 convolution with padding 1, without bias.
 
-    On CPUs XLA takes 30 to 140 times as long for it as for the sum of nine shifted images. There JAX computes this sum,
+    On CPUs XLA takes many times as long for it as for the sum of nine shifted images. There JAX computes this sum,
     except in training, where the gradients would take long to compile.
     """
 

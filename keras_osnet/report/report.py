@@ -159,9 +159,8 @@ def _check_parts(networks, layer, block):
         map_output(network, layer)
     blocks = gated_blocks(networks[0])
     if block is not None and block not in blocks:
-        raise ValueError(
-            f"`block` must be one of {', '.join(blocks) or 'a network with gates'}. Received: block={block!r}"
-        )
+        known = f"one of {', '.join(blocks)}" if blocks else "None, as the network has no gates"
+        raise ValueError(f"`block` must be {known}. Received: block={block!r}")
 
 
 def _test_set(splits, features, metric):
