@@ -23,9 +23,12 @@ def _report(kind, error, trace):
 sys.excepthook = _report
 
 
+NOTICES = b"I0000 ", b"WARNING: All log messages before absl", b"INFO: Created TensorFlow Lite"
+
+
 @contextmanager
-def _without_notices():
-    """Drops what TensorFlow's C++ code writes while it is imported: lines that no setting switches off."""
+def without_notices():
+    """Drops what the C++ code of TensorFlow and LiteRT writes about itself: lines that no setting switches off."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
         stderr = os.dup(2)
@@ -37,13 +40,10 @@ def _without_notices():
             os.dup2(stderr, 2)
             os.close(stderr)
             file.seek(0)
-            lines = (
-                line for line in file if not line.startswith((b"I0000 ", b"WARNING: All log messages before absl"))
-            )
-            os.write(2, b"".join(lines))
+            os.write(2, b"".join(line for line in file if not line.startswith(NOTICES)))
 
 
-with _without_notices():
+with without_notices():
     import keras  # noqa: F401
 
     if find_spec("tensorflow"):
