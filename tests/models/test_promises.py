@@ -72,6 +72,7 @@ def saved(model, folder, suffix=".keras"):
 
 @BOTH
 def test_frozen_layers_stay_frozen_in_a_file_and_the_optimiser_goes_on(make, tmp_path):
+    keras.utils.set_random_seed(1)  # the ReLU of a small gate may be 0 for every image, and then nothing in it moves
     model = freeze_parts(make())
     model.compile(keras.optimizers.Adam(0.1), LabelSmoothedCrossEntropy())
     model.train_on_batch(IMAGES, LABELS)
