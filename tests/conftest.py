@@ -19,6 +19,13 @@ for number, handler in HANDLERS.items():
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
+
+def pytest_runtest_setup():
+    """Starts every test, with its fixtures, from the same random numbers, whichever tests ran before it."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
+
+
 if os.environ.get("KERAS_BACKEND") == "torch":
     import torch
 
