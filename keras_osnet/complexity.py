@@ -39,6 +39,8 @@ def complexity(model):
 
     Reference: paper, Tables 1 and 6 (width 1.0 at 256 x 128: 2.2M, 978.9M).
     """
+    if not isinstance(model, keras.Model) or not isinstance(getattr(model, "input_shape", None), tuple):
+        raise ValueError(f"`model` must be a functional or sequential model with one input. Received: {model!r}")
     default = (256, 128, 3)
     image = keras.Input([side or default[i] for i, side in enumerate(model.input_shape[1:])], 1)
     params = sum(prod(weight.shape) for weight in model.weights if weight.name not in STATISTICS)

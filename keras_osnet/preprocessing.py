@@ -56,8 +56,12 @@ def preprocess_input(images, preprocessing=IMAGENET):
     """
     if isinstance(images, (list, tuple)):
         images = np.asarray(images)
-    if images.shape[-1] != 3:
-        raise ValueError(f"`images` must be RGB, channels last: (..., 3). Received: shape={tuple(images.shape)}")
+    shape = getattr(images, "shape", None)
+    if shape is None or len(shape) == 0 or shape[-1] != 3:
+        received = type(images).__name__ if shape is None else f"shape={tuple(shape)}"
+        raise ValueError(f"`images` must be RGB, channels last: (..., 3). Received: {received}")
+    if not isinstance(preprocessing, Preprocessing):
+        raise ValueError(f"`preprocessing` must be a Preprocessing. Received: {preprocessing!r}")
     scale = preprocessing.scale
     mean, std = (np.array(values, "float32") for values in (preprocessing.mean, preprocessing.std))
     if isinstance(images, np.ndarray):

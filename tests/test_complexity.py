@@ -142,6 +142,12 @@ def test_a_layer_whose_parts_cannot_be_counted_is_refused():
         complexity(keras.Model(image, Hidden()(image)))
 
 
+@pytest.mark.parametrize("model", [None, "osnet", [], keras.layers.Dense(2), keras.Model()])
+def test_what_is_no_model_with_one_input_is_refused(model):
+    with pytest.raises(ValueError, match=r"`model` must be a functional or sequential model with one input\. Received"):
+        complexity(model)
+
+
 def test_models_inside_a_model_are_counted_with_their_own_input():
     inner = keras.Sequential([keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, padding="same", use_bias=False)])
     image = keras.Input((9, 6, 3))

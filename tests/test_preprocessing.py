@@ -70,6 +70,18 @@ def test_images_that_are_not_rgb_in_the_last_axis_are_refused(shape):
         preprocess_input(levels(shape))
 
 
+@pytest.mark.parametrize("images", [None, 5, "a.jpg", np.float32(2), {}])
+def test_what_is_no_image_is_refused(images):
+    with pytest.raises(ValueError, match=r"`images` must be RGB, channels last.* Received: "):
+        preprocess_input(images)
+
+
+@pytest.mark.parametrize("preprocessing", [None, "imagenet", {"scale": 255}])
+def test_what_is_no_preprocessing_is_refused(preprocessing):
+    with pytest.raises(ValueError, match=r"`preprocessing` must be a Preprocessing\. Received: "):
+        preprocess_input(levels(), preprocessing)
+
+
 def test_other_constants_than_imagenets_are_taken_from_the_network():
     images, rules = levels(), Preprocessing(mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7), scale=100)
     expected = np.zeros(images.shape)

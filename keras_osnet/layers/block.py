@@ -5,7 +5,7 @@ from functools import partial
 import keras
 from keras import ops
 
-from keras_osnet.layers.checks import count, known
+from keras_osnet.layers.checks import count, counts, known
 from keras_osnet.layers.composite import Composite, build_part, call_part, symbolic
 from keras_osnet.layers.convolution import ConvNorm, LiteConv3x3
 from keras_osnet.layers.fusion import FUSIONS
@@ -67,7 +67,7 @@ class OmniScaleBlock(Composite):
         self.convolution = known("convolution", convolution, CONVOLUTIONS)
         self.fusion_name = known("fusion", fusion, FUSIONS)
         self.instance_norm_name = known("instance_norm", instance_norm, INSTANCE_NORMS)
-        self.exponents = tuple(count("exponents", t) for t in exponents)
+        self.exponents = counts("exponents", exponents)
         if not self.exponents or (fusion == "none") != (len(self.exponents) == 1):
             raise ValueError(
                 "`exponents` must have two or more entries, or exactly one if `fusion` is 'none'. "
@@ -181,7 +181,7 @@ class Stage(Composite):
         super().__init__(**kwargs)
         self.settings = {
             "filters": count("filters", filters, 4),
-            "exponents": tuple(exponents),
+            "exponents": counts("exponents", exponents),
             "convolution": convolution,
             "fusion": fusion,
         }

@@ -24,6 +24,13 @@ def count(name, value, least=1):
     return int(value)
 
 
+def counts(name, values):
+    """The argument as a tuple of ints, if it is a list or tuple of positive integers."""
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"`{name}` must be a list of positive integers. Received: {name}={values!r}")
+    return tuple(count(name, value) for value in values)
+
+
 def flag(name, value):
     """The argument, if it is True or False."""
     if not isinstance(value, bool):

@@ -1,13 +1,15 @@
 """Checks of arguments that all metrics share: features, labels, counts and rows of tables."""
 
+import math
 import unicodedata
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
 
 def row_of(name, value, table):
-    if value not in table:
+    if not isinstance(value, str) or value not in table:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, table))}. Received: {name}={value!r}")
     return table[value]
 
@@ -18,6 +20,13 @@ def check_count(name, value, most=None, bound="the gallery's size"):
     if not (integral and 1 <= value <= (value if most is None else most)):
         rule = "of at least 1" if most is None else f"from 1 to {bound}, {most}"
         raise ValueError(f"`{name}` must be an integer {rule}. Received: {name}={value!r}")
+
+
+def check_number(name, value, rule, holds):
+    """Checks that a value is a finite real number for which `holds`, the rule in code, is true."""
+    real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not (real and holds(value)):
+        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
 
 
 def feature_matrices(query_features, gallery_features):

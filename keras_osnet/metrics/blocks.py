@@ -2,9 +2,10 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from numbers import Real
 
 import numpy as np
+
+from keras_osnet.metrics.arguments import check_number
 
 # Queries per block. At 512 features x 15,913 images on 2 cores, 256 queries per multiplication are fastest; with fewer,
 # BLAS packs the gallery too often.
@@ -28,8 +29,7 @@ def rows_within(memory_limit, row, what, kept=0):
     Raises:
         ValueError: if `memory_limit` is not such a number, or too small for one row.
     """
-    if isinstance(memory_limit, bool) or not (isinstance(memory_limit, Real) and 0 < memory_limit < np.inf):
-        raise ValueError(f"`memory_limit` must be positive and finite. Received: memory_limit={memory_limit!r}")
+    check_number("memory_limit", memory_limit, "positive and finite", lambda value: value > 0)
     if memory_limit < kept + row:
         raise ValueError(f"`memory_limit` must hold {what}, {kept + row} bytes. Received: memory_limit={memory_limit}")
     return int(min((memory_limit - kept) // row, BLOCK))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import feature_matrices, row_of
+from keras_osnet.metrics.arguments import check_number, feature_matrices, row_of
 from keras_osnet.metrics.search import gather_slices, nearest
 
 
@@ -61,8 +61,7 @@ def expand_queries(query_features, gallery_features, *, k=10, alpha=3.0, metric=
         (ICCV 2007), the average.
     """
     before, after = row_of("metric", metric, _SPACES)
-    if isinstance(alpha, bool) or not 0 <= alpha < np.inf:
-        raise ValueError(f"`alpha` must be at least 0 and finite. Received: alpha={alpha!r}")
+    check_number("alpha", alpha, "at least 0 and finite", lambda value: value >= 0)
     query_features, gallery_features = feature_matrices(query_features, gallery_features)
     indices = nearest(query_features, gallery_features, k, metric=metric, memory_limit=memory_limit)
     result = np.empty_like(query_features)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import check_count, row_of
+from keras_osnet.metrics.arguments import check_count, check_number, row_of
 from keras_osnet.metrics.distances import METRICS
 
 # Standard deviations of the prior of `refit`: of what is added to the evidence, and of its factor.
@@ -208,8 +208,7 @@ def _pairs(distances, same):
 
 
 def _logit(rate, name="base_rate"):
-    if not 0 < rate < 1:
-        raise ValueError(f"`{name}` must be between 0 and 1. Received: {name}={rate}")
+    check_number(name, rate, "between 0 and 1", lambda value: 0 < value < 1)
     return np.log(rate) - np.log1p(-rate)
 
 

@@ -89,6 +89,7 @@ def known_pairs(query_features, query_ids, query_cameras, gallery_features, gall
         ValueError: if an argument is not as described.
     """
     rng, found = np.random.default_rng(seed), []
+    query_features, gallery_features = feature_matrices(query_features, gallery_features)
     sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
     sizes = ("query_features", len(query_features)), ("gallery_features", len(gallery_features))
     labels = encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, *sizes)

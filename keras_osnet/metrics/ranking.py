@@ -10,6 +10,7 @@ from keras_osnet.metrics.arguments import check_count, row_of
 
 DRAWS = 10  # of one gallery image per identity, protocol "cuhk03"
 SEED = 0
+LONGEST_CURVE = 10**6
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +88,10 @@ def score_blocks(blocks, finish, labels, *, protocol, max_rank):
         protocol, max_rank: as for `evaluate_retrieval`.
 
     Raises:
-        ValueError: if no query has a match, for an unknown protocol, or a `max_rank` below 1.
+        ValueError: if no query has a match, for an unknown protocol, or a `max_rank` out of its range.
     """
     first_hits, draws = row_of("protocol", protocol, PROTOCOLS)
-    check_count("max_rank", max_rank)
+    check_count("max_rank", max_rank, LONGEST_CURVE, "the longest curve")
     candidates, queries = _candidates(*labels), len(labels[0])
     valid = _valid_queries(candidates)
     precision, first_match = np.full(queries, np.nan), np.zeros(queries, np.int64)

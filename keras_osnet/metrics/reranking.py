@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import check_count, feature_matrices, squared_norms
+from keras_osnet.metrics.arguments import check_count, check_number, feature_matrices, squared_norms
 from keras_osnet.metrics.blocks import in_chunks, pool, product_blocks, smallest
 from keras_osnet.metrics.reciprocal import overlaps, reciprocal_vectors
 
@@ -65,8 +65,7 @@ def check_reranking(k1, k2, lambda_value, gallery):
     """Raises a ValueError if a number is out of its range for so many gallery images."""
     check_count("k1", k1, gallery)
     check_count("k2", k2, k1, "k1")
-    if isinstance(lambda_value, bool) or not 0 <= lambda_value <= 1:
-        raise ValueError(f"`lambda_value` must be in 0 .. 1. Received: lambda_value={lambda_value!r}")
+    check_number("lambda_value", lambda_value, "in 0 .. 1", lambda value: 0 <= value <= 1)
 
 
 def _nearest(features, squares, count, queries, threads):

@@ -27,7 +27,7 @@ def evaluate_retrieval(query_features, query_ids, query_cameras, gallery_feature
         query_cameras, gallery_cameras: likewise, with None for an unknown camera, which equals no other; or None for
             all.
         metric: "euclidean" (default) or "cosine", a row of `METRICS`.
-        max_rank: length of the CMC curve, at least 1, default 50. Beyond the gallery's size the curve is 1.
+        max_rank: length of the CMC curve, from 1 to a million, default 50. Beyond the gallery's size the curve is 1.
         protocol: a row of `ranking.PROTOCOLS`. "market1501" (default) is as above. For "cuhk03" the CMC curve is a mean
             over 10 random galleries with one image per identity (one of the matches for the query's identity). Their
             seed is the position of the query. AP and INP are of the whole gallery, as in torchreid.

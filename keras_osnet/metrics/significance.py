@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import check_count
+from keras_osnet.metrics.arguments import check_count, check_number
 from keras_osnet.metrics.pairs import pair_blocks
 
 RESAMPLES = 10_000
@@ -74,8 +74,7 @@ def bootstrap(values, *, groups=None, level=0.95, resamples=RESAMPLES, seed=0):
 
     Reference: Efron & Tibshirani, An Introduction to the Bootstrap (1993), Chapter 13.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must be between 0 and 1. Received: level={level}")
+    check_number("level", level, "between 0 and 1", lambda value: 0 < value < 1)
     sums, counts = _grouped(values, groups)
     means = np.concatenate([(drawn @ sums) / (drawn @ counts) for drawn in _drawn(len(sums), resamples, seed)])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])

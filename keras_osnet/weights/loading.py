@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 
 from keras_osnet.files import reading
+from keras_osnet.layers.checks import number
 from keras_osnet.layers.initial import undrawn
 from keras_osnet.weights.folder import load_folder
 from keras_osnet.weights.formats import STATES
@@ -64,8 +65,7 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, classifie
     """
     from keras_osnet.models import OSNet
 
-    if not 0 < resolution <= 16:
-        raise ValueError(f"`resolution` must be above 0 and at most 16. Received: resolution={resolution}")
+    number("resolution", resolution, "above 0 and at most 16", lambda r: 0 < r <= 16)
     asked = {name: value for name, value in (("width", width), ("variant", variant)) if value is not None}
     source, head = locate(weights, **asked), {} if classifier else {"classes": None}
     height, length, _ = PRESETS[source.preset].input_shape if source.preset else (256, 128, 3)

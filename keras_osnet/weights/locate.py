@@ -53,6 +53,10 @@ def locate(weights, *, width=None, variant=None):
         OSError: if a download fails.
         ImportError: for hf:// where huggingface_hub is not installed.
     """
+    if not isinstance(weights, str | os.PathLike):
+        raise ValueError(
+            f"`weights` must be a preset, a training set, a file, a folder or an address. Received: weights={weights!r}"
+        )
     text = re.sub("^(https?|hf):/(?!/)", r"\1://", os.fspath(weights))  # a `Path` drops a slash
     if not text:
         raise ValueError("`weights` must not be empty.")

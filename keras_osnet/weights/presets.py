@@ -240,12 +240,16 @@ def preset_trained_on(training_set, width, variant):
     """The preset of a width and variant for a training set, "msmt17" standing for "msmt17_all" where only that exists.
 
     Raises:
-        ValueError: if there is none. It names the training sets that this network has.
+        ValueError: if there is none. It names the networks that have this training set, or the training sets that this
+            network has.
     """
     rows = {row.training_set: row for row in ROWS if (row.width, row.variant) == (width, variant)}
     found = rows.get(training_set) or rows.get(f"{training_set}_all")
     if found is None:
+        others = [row.name for row in ROWS if row.training_set == training_set]
+        offered = f" The presets of {training_set} are {', '.join(others)}." if others else ""
         raise ValueError(
-            f"`weights` must be a training set of {variant} x{width:g}: one of {list(rows)}. Received: {training_set!r}"
+            f"`weights` must be a training set of {variant} x{width:g}: one of {list(rows)}. Received: "
+            f"{training_set!r}.{offered}"
         )
     return found

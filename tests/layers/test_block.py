@@ -265,6 +265,7 @@ def test_blocks_come_back_from_their_config_with_the_same_output(layer):
         ({"fusion": ["addition"]}, r"`fusion` must be one of .* Received: fusion=\['addition'\]"),
         ({"fusion": "sum"}, r"`fusion` must be one of .*'unified_gate'.* Received: fusion='sum'"),
         ({"instance_norm": "stem"}, r"`instance_norm` must be one of .*'residual'.* Received: instance_norm='stem'"),
+        ({"exponents": 4}, r"`exponents` must be a list of positive integers. Received: exponents=4"),
         ({"exponents": ()}, r"`exponents` must have two or more.* Received: exponents=\(\)"),
         ({"exponents": (0, 1)}, r"`exponents` must be a positive integer. Received: exponents=0"),
         ({"exponents": (1.5, 2)}, r"`exponents` must be a positive integer. Received: exponents=1.5"),

@@ -130,6 +130,7 @@ def test_arguments_are_left_as_they_were():
         ({"k": 44}, r"`k` must be an integer from 1 to the gallery's size, 43\. Received: k=44"),
         ({"k": 2.0}, r"`k` must be an integer .* Received: k=2\.0"),
         ({"k": True}, r"`k` must be an integer .* Received: k=True"),
+        ({"alpha": None}, r"`alpha` must be at least 0 and finite\. Received: alpha=None"),
         ({"alpha": -1}, r"`alpha` must be at least 0 and finite\. Received: alpha=-1"),
         ({"alpha": math.nan}, r"`alpha` must be at least 0 and finite\. Received: alpha=nan"),
         ({"alpha": math.inf}, r"`alpha` must be at least 0 and finite\. Received: alpha=inf"),

@@ -81,6 +81,11 @@ def test_reliability_equals_plain_loops():
     assert found.brier == pytest.approx(brier)
 
 
+def test_known_pairs_of_what_is_no_matrix_are_refused():
+    with pytest.raises(ValueError, match="`query_features` must be a 2-D array"):
+        known_pairs(None, [0], [0], np.ones((1, 3)), [0], [1])
+
+
 def test_known_pairs_are_all_matches_across_cameras_and_as_many_others():
     rng = np.random.default_rng(11)
     query, gallery = rng.normal(size=(300, 5)), rng.normal(size=(70, 5))

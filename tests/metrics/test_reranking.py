@@ -139,6 +139,7 @@ def test_memory_stays_far_below_the_matrix_of_all_pictures():
         ({"k2": 0}, r"`k2` must be an integer from 1 to k1, 20\. Received: k2=0"),
         ({"k2": 2.5}, r"`k2` must be an integer .* Received: k2=2\.5"),
         ({"lambda_value": -0.1}, r"`lambda_value` must be in 0 \.\. 1\. Received: lambda_value=-0\.1"),
+        ({"lambda_value": "1"}, r"`lambda_value` must be in 0 \.\. 1\. Received: lambda_value='1'"),
         ({"lambda_value": 1.1}, r"`lambda_value` must be in 0 \.\. 1\. Received: lambda_value=1\.1"),
         ({"lambda_value": math.nan}, r"`lambda_value` must be in 0 \.\. 1\. Received: lambda_value=nan"),
     ],

@@ -224,7 +224,9 @@ def test_cuhk03_takes_mean_precision_from_the_whole_gallery():
 ERRORS = {
     "unknown metric": ({"metric": "l2"}, r"`metric` must be one of 'euclidean', 'cosine'. Received: metric='l2'"),
     "unknown protocol": ({"protocol": "x"}, r"`protocol` must be one of 'market1501', 'cuhk03'. Received: protocol"),
-    "max_rank zero": ({"max_rank": 0}, r"`max_rank` must be an integer of at least 1. Received: max_rank=0"),
+    "max_rank zero": ({"max_rank": 0}, r"`max_rank` must be an integer from 1 to .*, 1000000. Received: max_rank=0"),
+    "max_rank beyond memory": ({"max_rank": 10**9}, r"`max_rank` must be .* Received: max_rank=1000000000"),
+    "metric a list": ({"metric": ["cosine"]}, r"`metric` must be one of .* Received: metric=\['cosine'\]"),
     "max_rank fraction": ({"max_rank": 2.5}, r"`max_rank` must be .* Received: max_rank=2.5"),
     "small memory": ({"memory_limit": 271}, r"`memory_limit` must hold one row of 6 .*272 bytes. Received: .*=271"),
     "empty query": (

@@ -10,6 +10,12 @@ from keras_osnet.metrics import evaluate_retrieval
 from keras_osnet.metrics.significance import bootstrap, compare, query_scores
 
 
+@pytest.mark.parametrize("level", [0, 1, None, "0.95", np.nan])
+def test_a_level_that_is_no_fraction_is_refused(level):
+    with pytest.raises(ValueError, match=r"`level` must be between 0 and 1\. Received: level="):
+        bootstrap([0.1, 0.2], level=level)
+
+
 def test_the_means_of_the_queries_are_the_scores_of_retrieval():
     rng = np.random.default_rng(1)
     sides = [(rng.normal(size=(n, 6)), rng.integers(0, 9, n), rng.integers(0, 3, n)) for n in (60, 90)]

@@ -177,7 +177,7 @@ def test_weights_h5_files_tell_their_network(files):
     assert found == {name: config[name] for name in ("width", "depths", "stem", "feature_dim", "classes")}
 
 
-@pytest.mark.parametrize("resolution", [0, -1, float("nan"), float("inf"), 1e30])
+@pytest.mark.parametrize("resolution", [0, -1, float("nan"), float("inf"), 1e30, "2"])
 def test_a_resolution_that_is_no_multiplier_is_refused_by_its_name(resolution):
     with pytest.raises(ValueError, match=r"`resolution` must be above 0 and at most 16. Received: resolution="):
         load_network("none.keras", resolution=resolution)
