@@ -3,7 +3,7 @@
     python benchmarks/calibrations.py MODEL --dataset market1501 --data-dir D [--quantization int8] [--sets 8]
 
 MODEL is anything that OSNet(weights=...) takes. Each of several sets of 200 training images makes a file, which is
-scored on the test side beside Keras. No image is in two sets. One file may pass by chance where the next is refused:
+scored on the test set beside Keras. No image is in two sets. One file may pass by chance where the next is refused:
 with 446 queries, one more or less is .22 points of R1.
 """
 

@@ -1,7 +1,7 @@
 """Time and memory of clustering, beside scikit-learn's DBSCAN on a dense matrix of the same distances where it fits.
 
 python benchmarks/clustering.py                                     100,000 features of 512
-python benchmarks/clustering.py --images 12936 --identities 751 --dense   Market-1501's training side
+python benchmarks/clustering.py --images 12936 --identities 751 --dense   Market-1501's training set
 """
 
 import resource

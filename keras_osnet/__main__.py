@@ -19,7 +19,7 @@ SCRIPTS = {
     "adapt": ("recipes/adapt.py", "a network to your own cameras, without labels"),
     "compare": ("recipes/compare.py", "several networks on several datasets, with intervals"),
     "ablation": ("recipes/ablation.py", "the paper's Tables 5 and 6"),
-    "report": ("recipes/report.py", "a page about a network on a test side"),
+    "report": ("recipes/report.py", "a page about a network on a test set"),
     "demo": ("recipes/demo.py", "a page that ranks a gallery for an image"),
     "convert": ("tflite/convert.py", "a network to TFLite, ONNX or OpenVINO, with a certificate"),
     "run": ("tflite/run.py", "features, galleries and videos with a TFLite file"),

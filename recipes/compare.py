@@ -1,4 +1,4 @@
-"""Compares networks: each on each test side, with intervals, and whether a difference from the first one is real.
+"""Compares networks: each on each test set, with intervals, and whether a difference from the first one is real.
 
     python recipes/compare.py --weights A B C --datasets market1501 --data-dir D
     python recipes/compare.py --weights A B --datasets market1501 msmt17 people --data-dir D      across domains

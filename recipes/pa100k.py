@@ -153,7 +153,7 @@ def report(probabilities, splits, threshold):
 
 
 def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5, work_dir: Path | None = None):
-    """Scores a trained network on the test side of an attribute dataset.
+    """Scores a trained network on the test set of an attribute dataset.
 
     Args:
         weights: work dir or model.keras of this recipe.

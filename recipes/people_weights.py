@@ -139,7 +139,7 @@ def by_group(extractor, splits, people):
 
 
 def card(network, options, rows, groups):
-    titles = {"people": "rendered people", "market1501": "Market-1501 (test side)"}
+    titles = {"people": "rendered people", "market1501": "Market-1501 (test set)"}
     table = ["| test set | distance | R1 | mAP |", "|---|---|---|---|"]
     table += [f"| {titles.get(name, name)} | cosine | {rank1:.1%} | {mAP:.1%} |" for name, rank1, mAP in rows]
     height, width = network.input_shape[1:3]

@@ -1,4 +1,4 @@
-"""A report about a network on a test side: an HTML page, and its figures as PNG files.
+"""A report about a network on a test set: an HTML page, and its figures as PNG files.
 
     python recipes/report.py --weights FILE --dataset ROW --data-dir D
     python recipes/report.py --weights FILE --dataset ROW --data-dir D --compare FILE      activation maps side by side

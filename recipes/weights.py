@@ -78,7 +78,7 @@ def score(
     output: Path | None = None,
     metric: Literal["euclidean", "cosine"] = "euclidean",
 ):
-    """Scores weights on the test side of a dataset, and writes a folder for `OSNet.from_preset` with a model card.
+    """Scores weights on the test set of a dataset, and writes a folder for `OSNet.from_preset` with a model card.
 
     Args:
         name: preset, file, folder or address.

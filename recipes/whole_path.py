@@ -20,7 +20,7 @@ def show(train, run):
     """Trains, scores, exports, compares the exported file, writes a report, ranks a gallery.
 
     Args:
-        train: function of a `Run` that returns its work dir and its test side.
+        train: function of a `Run` that returns its work dir and its test set.
         run: `Run` of a built-in set.
     """
     began = time.perf_counter()

@@ -8,9 +8,9 @@ MODEL is a .keras file, a work dir of a recipe, a torchreid .pth / .pth.tar, or 
 images like those that the file will be used on. A tenth of them, at most 50, are held out and compared with Keras. With
 --pipeline the file takes uint8 images of any size.
 
---certify scores Keras and the file on the test side of a dataset and writes FILE.json and FILE.html. If a main score
+--certify scores Keras and the file on the test set of a dataset and writes FILE.json and FILE.html. If a main score
 loses more than the budget, the certificate says "refused" and the exit status is 1. Without --calibration, an int8 or
-dynamic file is fitted to 200 images of the dataset's training side.
+dynamic file is fitted to 200 images of the dataset's training set.
 """
 
 import atexit

@@ -105,14 +105,14 @@ class CameraNormalizer:
 
 
 def normalize_side(features_of, query, gallery, splits, *, shrinkage=10.0):
-    """Normalises the features of a test side by means of the training images, or of the side itself without these.
+    """Normalises the features of a test set by means of the training images, or of the test set itself without these.
 
     Identities are not read.
 
     Args:
         features_of: function from a list of image files to (N, D) features.
         query, gallery: (Q, D) and (G, D) features.
-        splits: the test side, with `train`, `query` and `gallery` of `Record`.
+        splits: the test set, with `train`, `query` and `gallery` of `Record`.
         shrinkage: as for `CameraNormalizer`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Several test sides of a dataset scored in several ways from the same features."""
+"""Several test sets of a dataset scored in several ways from the same features."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +24,7 @@ class Scoring:
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """Distance between features."""
     camera_normalization: bool = False
-    """Remove the mean feature of each camera, fitted on the training images, or on the test side where there are none.
+    """Remove the mean feature of each camera, fitted on the training images, or on the test set where there are none.
     The distance is the cosine then."""
     flip: bool = False
     """Average the features of each image and its mirror image."""
@@ -66,7 +66,7 @@ class Scoring:
 
 @dataclass(frozen=True, eq=False)
 class PairScores:
-    """What is asked for about the pairs of a test side; None where it is not.
+    """What is asked for about the pairs of a test set; None where it is not.
 
     Attributes:
         verification: `VerificationScores`.
@@ -82,7 +82,7 @@ class PairScores:
         lines = []
         if self.verification:
             found = self.verification
-            lines += [f"{found.genuine:,} genuine pairs, {found.impostors:,} impostors of the first test side"]
+            lines += [f"{found.genuine:,} genuine pairs, {found.impostors:,} impostors of the first test set"]
             lines += [verification_table(found)]
         if self.match:
             lines += [
@@ -121,12 +121,12 @@ def check_scoring(scoring, sides, name):
 
 
 def score_sides(features_of, sides, metric="euclidean", protocol="market1501"):
-    """Returns the mean scores over several test sides, a list of `Splits`."""
+    """Returns the mean scores over several test sets, a list of `Splits`."""
     return mean([score_splits(features_of, side, metric=metric, protocol=protocol) for side in sides])
 
 
 def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normalize=None):
-    """Scores several test sides in several ways.
+    """Scores several test sets in several ways.
 
     Args:
         features_of: as for `features_of_splits`.

@@ -1,4 +1,4 @@
-"""Scores of a network, or of a baseline, on the test side of a dataset, as numbers and as texts."""
+"""Scores of a network, or of a baseline, on the test set of a dataset, as numbers and as texts."""
 
 import time
 
@@ -141,7 +141,7 @@ def table(rows):
 
 
 def describe(splits, protocol="market1501", *, unseen=False):
-    """Describes a test side: its images and identities, its cameras, and Rank-1 by chance.
+    """Describes a test set: its images and identities, its cameras, and Rank-1 by chance.
 
     Args:
         splits: `Splits`.
@@ -194,7 +194,7 @@ def verification_table(scores):
 
 
 def match_probability(query, gallery, splits, *, metric="cosine", fitted_on=""):
-    """Fits the probability of a match on the pairs of a test side across cameras.
+    """Fits the probability of a match on the pairs of a test set across cameras.
 
     Args:
         query, gallery, splits, metric: as for `score_features`.

@@ -1,4 +1,4 @@
-"""The report: an HTML page about a network on a test side."""
+"""The report: an HTML page about a network on a test set."""
 
 from keras_osnet.report.report import write_report
 

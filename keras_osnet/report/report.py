@@ -1,4 +1,4 @@
-"""Writes the report about a network on a test side: an HTML page, and figures."""
+"""Writes the report about a network on a test set: an HTML page, and figures."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

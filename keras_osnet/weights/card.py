@@ -7,7 +7,7 @@ ZOO = "torchreid, docs/MODEL_ZOO.md"
 
 @dataclass(frozen=True)
 class Score:
-    """Retrieval scores on the test side of a dataset, as fractions, and who reports them."""
+    """Retrieval scores on the test set of a dataset, as fractions, and who reports them."""
 
     dataset: str
     rank1: float

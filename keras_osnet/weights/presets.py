@@ -131,7 +131,7 @@ SCORES = {
     "osnet_ain_x1_0_d_m_c": {"msmt17": (40.2, 16.2, "cosine")},
     "osnet_x0_25_people": {
         "people": (95.5, 91.6, "cosine", OURS),
-        "market1501": (64.1, 42.6, "cosine", f"{OURS}; not the official test side: 446 queries of 100 identities"),
+        "market1501": (64.1, 42.6, "cosine", f"{OURS}; not the official test set: 446 queries of 100 identities"),
     },
 }
 CHECKSUMS = {  # SHA-256, bytes

@@ -1,4 +1,4 @@
-"""What `evaluate` asks of the pairs of a test side."""
+"""What `evaluate` asks of the pairs of a test set."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ PEOPLE, CAMERAS = 40, (1, 2)
 
 @pytest.fixture(scope="module")
 def side():
-    """A test side, and the feature of each of its images by path."""
+    """A test set, and the feature of each of its images by path."""
     rng, features, parts = np.random.default_rng(5), {}, []
     for camera in CAMERAS:
         records = [Record(f"{camera}-{i}.jpg", i % PEOPLE, camera) for i in range(2 * PEOPLE)]

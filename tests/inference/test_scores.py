@@ -1,4 +1,4 @@
-"""Scores of test sides and their texts, on numbers small enough to compute by hand."""
+"""Scores of test sets and their texts, on numbers small enough to compute by hand."""
 
 import json
 import tracemalloc

@@ -14,8 +14,8 @@ from keras_osnet import OSNet
 from keras_osnet.export import TARGETS, load_test_set, run_tflite, to_tflite
 from tests.scripts import load
 
-# Market-1501's tree in plain colours: (identity, camera) -> RGB. What is fitted to the training side has seen as strong
-# colours as those of the test side: of a fresh network, int8 ranges that are too narrow can leave a cosine of .88.
+# Market-1501's tree in plain colours: (identity, camera) -> RGB. What is fitted to the training set has seen as strong
+# colours as those of the test set: of a fresh network, int8 ranges that are too narrow can leave a cosine of .88.
 COLOURS = {
     "bounding_box_train": {
         (7, 1): (230, 0, 0),

@@ -33,7 +33,7 @@ def test_a_file_is_the_one_that_its_row_and_its_card_describe(name):
     card = (PACKAGED / f"{name}.md").read_text(encoding="utf-8")
     assert card.startswith(f"# {name}\n")
     for score in row.scores:
-        title = {"people": "rendered people", "market1501": "Market-1501 (test side)"}[score.dataset]
+        title = {"people": "rendered people", "market1501": "Market-1501 (test set)"}[score.dataset]
         assert f"| {title} | {score.metric} | {score.rank1:.1%} | {score.mAP:.1%} |" in card
     assert re.search(rf"recipes/people_weights\.py --output D --variant {row.variant} --width {row.width:g} ", card)
 

@@ -29,7 +29,7 @@ class PeopleSettings:
     images: int = 20
     """Images of each of them."""
     cameras: int = 150
-    """Cameras of the training side, three in each scene."""
+    """Cameras of the training set, three in each scene."""
     validation_identities: int = 150
     """People of the validation side, which has cameras and scenes of its own."""
     validation_cameras: int = 9

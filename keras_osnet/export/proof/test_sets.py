@@ -18,7 +18,7 @@ from keras_osnet.export.proof.tasks import ATTRIBUTES, BATCH, CLASSIFICATION, RE
 from keras_osnet.metrics.arguments import row_of
 from keras_osnet.metrics.distances import METRICS
 
-CALIBRATED = 200  # images of the training side
+CALIBRATED = 200  # images of the training set
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def load_test_set(name, root, *, metric="euclidean", split=0):
 
 
 def training_calibration(test_set, count=CALIBRATED):
-    """Images of the set's training side to calibrate on, spread evenly over it.
+    """Images of the dataset's training set to calibrate on, spread evenly over it.
 
     Raises:
         ValueError: if there are none.
