@@ -70,13 +70,16 @@ def main():
     names = "\n".join(f"  {name:{width}s}  {purpose}" for name, (_, purpose) in SCRIPTS.items())
     parser = argparse.ArgumentParser(
         "keras-osnet",
-        description=f"{__doc__}\n\nscripts:\n{names}\n\nkeras-osnet NAME --help describes the options of a script.",
+        description=f"{__doc__}\n\nscripts:\n{names}\n\nkeras-osnet NAME --help describes the options of a script.\n"
+        "keras-osnet copy NAME copies a script to the current folder, to be edited.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", choices=[*SCRIPTS, "copy"], metavar="NAME", help="a script, or copy")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the script; after copy: the script's name")
     options = parser.parse_args()
     if options.name == "copy":
+        if options.arguments in (["-h"], ["--help"]):
+            return parser.print_help()
         if len(options.arguments) != 1 or options.arguments[0] not in SCRIPTS:
             parser.error(f"copy takes the name of a script: {', '.join(SCRIPTS)}")
         try:

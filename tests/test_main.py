@@ -47,6 +47,11 @@ def test_the_command_prints_what_the_script_prints_and_no_notice_of_tensorflow()
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
 
 
+def test_help_for_copy_says_what_it_takes(monkeypatch, capsys):
+    call(monkeypatch, "copy", "--help")
+    assert "keras-osnet copy NAME copies a script to the current folder" in capsys.readouterr().out
+
+
 def test_a_copy_runs_where_it_lies(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     call(monkeypatch, "copy", "cifar")
