@@ -62,6 +62,8 @@ class Settings(app.PersonSettings):
     """Margin of the triplet loss. A negative value selects the soft margin."""
     circle: float = 0.0
     """Weight of the circle loss."""
+    multi_similarity: float = 0.0
+    """Weight of the multi-similarity loss."""
     center: float = 0.0
     """Weight of the center loss; 5e-4 is usual."""
     erase: float = 0.5
@@ -84,6 +86,7 @@ FINE_TUNED = dict(
 LARGE_DATASETS = ("market1501", "cuhk03", "dukemtmcreid", "msmt17")
 # Your own images: few epochs.
 OWN_IMAGES = dict(epochs=60, milestones=(30, 50), warmup_epochs=1, batch_size=32)
+PAIR_LOSSES = ("triplet", "circle", "multi_similarity")
 SMALL = dict(width=0.25, resolution=0.5)
 RENDERED = dict(epochs=20, schedule="cosine", warmup_epochs=1, crop=0.5, jitter=0.5)
 ROWS = {
@@ -125,12 +128,8 @@ def network_of(settings):
 def plan_of(settings, classes, steps):
     """Returns the network with its heads, the loss and the optimizer."""
     network = network_of(settings)
-    losses = {
-        CLASSIFIERS[settings.classifier]: 1.0,
-        "triplet": settings.triplet,
-        "circle": settings.circle,
-        "center": settings.center,
-    }
+    losses = {CLASSIFIERS[settings.classifier]: 1.0, "center": settings.center}
+    losses |= {name: getattr(settings, name) for name in PAIR_LOSSES}
     margin = settings.margin if settings.margin >= 0 else "soft"
     arguments = {"cross_entropy": {"epsilon": settings.label_smoothing}, "triplet": {"margin": margin}}
     model, loss = with_objective(network, classes, losses, arguments)
@@ -142,8 +141,8 @@ def order_of(settings, labels, steps):
     """Returns a function of the epoch that returns the P x K order of its images, or None for a random order."""
     k = settings.images_per_identity
     if not k:
-        if settings.triplet or settings.circle:
-            print("--triplet and --circle need several images of a person in a batch: set --images-per-identity 4")
+        if any(getattr(settings, name) for name in PAIR_LOSSES):
+            print(f"{', '.join(PAIR_LOSSES)}: a batch needs several images of a person: set --images-per-identity 4")
         return None
     short = short_identities(labels, k)
     if short:

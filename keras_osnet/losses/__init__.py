@@ -2,7 +2,7 @@
 
 from keras_osnet.losses.attributes import FORMS, WeightedBinaryCrossentropy
 from keras_osnet.losses.classification import MARGINS, LabelSmoothedCrossEntropy, MarginSoftmax
-from keras_osnet.losses.metric import CenterLoss, CircleLoss
+from keras_osnet.losses.metric import CenterLoss, CircleLoss, MultiSimilarityLoss
 from keras_osnet.losses.objective import LOSSES, with_objective
 from keras_osnet.losses.triplet import MININGS, BatchHardTriplet
 from keras_osnet.losses.weighted_sum import LabelColumns, WeightedSum
@@ -18,6 +18,7 @@ __all__ = [
     "LabelColumns",
     "LabelSmoothedCrossEntropy",
     "MarginSoftmax",
+    "MultiSimilarityLoss",
     "WeightedBinaryCrossentropy",
     "WeightedSum",
     "with_objective",

@@ -74,3 +74,53 @@ class CircleLoss(ImageLoss):
 
     def get_config(self):
         return {**super().get_config(), "margin": self.margin, "gamma": self.gamma}
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class MultiSimilarityLoss(ImageLoss):
+    """Multi-similarity loss: cosine similarities S of the hard pairs of a batch.
+
+    With P(i) the other images of i's identity and N(i) the images of other identities, an anchor i keeps
+
+        N'(i) = {n in N(i): S_n > min_{p in P(i)} S_p - e},  P'(i) = {p in P(i): S_p < max_{n in N(i)} S_n + e}
+        L_i = log(1 + sum_{p in P'(i)} exp(-a (S_p - l))) / a + log(1 + sum_{n in N'(i)} exp(b (S_n - l))) / b
+
+    The loss of an anchor that keeps no positive or no negative is 0, and counts in the mean.
+
+    Args:
+        alpha: a, positive. Default 2.
+        beta: b, positive. Default 40.
+        threshold: l, a similarity in -1 .. 1. Default .5.
+        margin: e, a number in 0 .. 2. Default .1.
+
+    Input: labels (B,) integers, embeddings (B, features), which need not be normalised. Output of `call`: (B,), float32
+        for half precision.
+
+    Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning (CVPR 2019),
+        Equations 11, 12 and 15. The defaults are those of the authors' program.
+    """
+
+    whole_batch = True
+
+    def __init__(self, alpha=2.0, beta=40.0, threshold=0.5, margin=0.1, name="multi_similarity_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.alpha = number("alpha", alpha, "a positive number", lambda a: a > 0)
+        self.beta = number("beta", beta, "a positive number", lambda b: b > 0)
+        self.threshold = number("threshold", threshold, "a number in -1 .. 1", lambda t: -1 <= t <= 1)
+        self.margin = number("margin", margin, "a number in 0 .. 2", lambda m: 0 <= m <= 2)
+
+    def call(self, y_true, y_pred):
+        same, others = pairs(y_true)
+        unit = unit_vectors(matrix(y_pred))
+        similarities = ops.matmul(unit, ops.transpose(unit))
+        farthest = ops.min(ops.where(same, similarities, 9.0), axis=1, keepdims=True)
+        nearest = ops.max(ops.where(others, similarities, -9.0), axis=1, keepdims=True)
+        others &= similarities > farthest - self.margin
+        same &= similarities < nearest + self.margin
+        near = ops.softplus(_log_sum_exp(-self.alpha * (similarities - self.threshold), same)) / self.alpha
+        away = ops.softplus(_log_sum_exp(self.beta * (similarities - self.threshold), others)) / self.beta
+        return ops.where(ops.any(same, axis=1) & ops.any(others, axis=1), near + away, 0.0)
+
+    def get_config(self):
+        own = {name: getattr(self, name) for name in ("alpha", "beta", "threshold", "margin")}
+        return {**super().get_config(), **own}

@@ -8,7 +8,7 @@ import keras
 
 from keras_osnet.layers.checks import known, number
 from keras_osnet.losses.classification import LabelSmoothedCrossEntropy, MarginSoftmax
-from keras_osnet.losses.metric import CenterLoss, CircleLoss
+from keras_osnet.losses.metric import CenterLoss, CircleLoss, MultiSimilarityLoss
 from keras_osnet.losses.triplet import BatchHardTriplet
 from keras_osnet.losses.weighted_sum import WeightedSum
 from keras_osnet.models.heads import Centers, CosineClassifier, dense_head
@@ -52,6 +52,7 @@ LOSSES = {
     "cosface": Row(partial(MarginSoftmax, "cosface"), "logits", _cosines),
     "triplet": Row(BatchHardTriplet, "features"),
     "circle": Row(CircleLoss, "features"),
+    "multi_similarity": Row(MultiSimilarityLoss, "features"),
     "center": Row(CenterLoss, "centers", _centers),
 }
 # Classifiers of the recipes -> row of their loss.

@@ -16,6 +16,7 @@ from keras_osnet.losses import (
     LabelColumns,
     LabelSmoothedCrossEntropy,
     MarginSoftmax,
+    MultiSimilarityLoss,
     WeightedBinaryCrossentropy,
     WeightedSum,
 )
@@ -137,11 +138,15 @@ def test_the_gradient_of_circle_loss_does_not_pass_through_its_weights(margin, g
     np.testing.assert_allclose(gradient(CircleLoss(margin, gamma), LABELS, points), want, rtol=1e-3, atol=1e-5 * gamma)
 
 
+PAIR_LOSSES = [CircleLoss, MultiSimilarityLoss]
+
+
+@pytest.mark.parametrize("loss", PAIR_LOSSES)
 @pytest.mark.parametrize("labels", [[3] * 8, [*range(8)], [5]], ids=["one identity", "no pair", "one image"])
-def test_circle_loss_of_a_batch_without_pairs_to_compare_is_zero(labels):
+def test_the_loss_of_a_batch_without_pairs_to_compare_is_zero(labels, loss):
     points = embeddings()[: len(labels)]
-    assert values(CircleLoss(), np.array(labels), points).tolist() == [0.0] * len(labels)
-    np.testing.assert_array_equal(gradient(CircleLoss(), np.array(labels), points), 0)
+    assert values(loss(), np.array(labels), points).tolist() == [0.0] * len(labels)
+    np.testing.assert_array_equal(gradient(loss(), np.array(labels), points), 0)
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e25])
@@ -161,9 +166,58 @@ def test_circle_loss_is_finite_where_features_are_zero_equal_or_opposite():
         assert np.isfinite(gradient(CircleLoss(gamma=gamma), LABELS, points)).all()
 
 
-def test_embeddings_that_are_no_matrix_are_refused():
+@pytest.mark.parametrize("loss", PAIR_LOSSES)
+def test_embeddings_that_are_no_matrix_are_refused(loss):
     with pytest.raises(ValueError, match=r"`embeddings` must be \(batch, features\)"):
-        values(CircleLoss(), LABELS, embeddings()[:, None])
+        values(loss(), LABELS, embeddings()[:, None])
+
+
+# Multi-similarity loss
+
+# alpha, beta, threshold, margin: the defaults, and others with which fewer pairs are kept.
+MULTI_SIMILARITY = [(2.0, 40.0, 0.5, 0.1), (3.0, 5.0, -0.2, 0.0), (1.0, 50.0, 1.0, 2.0)]
+
+
+def oracle_multi_similarity(points, alpha, beta, threshold, margin):
+    """One anchor at a time: pairs kept by Equations 11 and 12, weighed by Equation 15."""
+    rows, losses = unit_rows(points), []
+    for i in range(len(rows)):
+        same = [similarity(rows, i, j) for j in range(len(rows)) if j != i and LABELS[j] == LABELS[i]]
+        others = [similarity(rows, i, j) for j in range(len(rows)) if LABELS[j] != LABELS[i]]
+        positives = [s for s in same if others and s < max(others) + margin]
+        negatives = [s for s in others if same and s > min(same) - margin]
+        near = math.log(1 + sum(math.exp(-alpha * (s - threshold)) for s in positives)) / alpha
+        away = math.log(1 + sum(math.exp(beta * (s - threshold)) for s in negatives)) / beta
+        losses.append(near + away if positives and negatives else 0.0)
+    return losses
+
+
+@pytest.mark.parametrize("row", MULTI_SIMILARITY, ids=str)
+def test_multi_similarity_loss_of_each_image_is_that_of_the_equation(row):
+    got = values(MultiSimilarityLoss(*row), LABELS, embeddings())
+    want = oracle_multi_similarity(embeddings(), *row)
+    assert 3 <= sum(value > 0 for value in want) <= 5
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_multi_similarity_loss_left_alone_has_the_values_of_its_authors():
+    want = oracle_multi_similarity(embeddings(), 2, 40, 0.5, 0.1)
+    np.testing.assert_allclose(values(MultiSimilarityLoss(), LABELS, embeddings()), want, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("row", MULTI_SIMILARITY, ids=str)
+def test_the_gradient_of_multi_similarity_loss_is_that_of_the_equation(row):
+    points = embeddings(seed=3)
+    want = differences(lambda moved: oracle_multi_similarity(moved, *row), points)
+    np.testing.assert_allclose(gradient(MultiSimilarityLoss(*row), LABELS, points), want, rtol=1e-3, atol=1e-4)
+
+
+def test_multi_similarity_loss_is_finite_where_features_are_zero_equal_or_opposite():
+    points = embeddings()
+    points[0], points[3], points[4] = 0, -points[7], points[2]
+    for beta in (40, 1e4):
+        assert np.isfinite(values(MultiSimilarityLoss(beta=beta), LABELS, points)).all()
+        assert np.isfinite(gradient(MultiSimilarityLoss(beta=beta), LABELS, points)).all()
 
 
 # Softmax with a margin
@@ -292,6 +346,7 @@ ROWS = {
     "attributes": (WeightedBinaryCrossentropy([0.1] * CLASSES), cosines(), False),
     "center": (CenterLoss(name="centers"), cosines() ** 2, False),
     "circle": (CircleLoss(0.3, 32), embeddings(), True),
+    "multi-similarity": (MultiSimilarityLoss(3, 5, 0, 0.2), embeddings(), True),
     "arcface": (MarginSoftmax("arcface", 0.3, 30, 0.1), cosines(), False),
     "cosface": (MarginSoftmax("cosface"), cosines(), False),
     "sum": (WeightedSum(SUM, name="all"), outputs(), True),
@@ -359,6 +414,10 @@ def test_a_loss_read_back_from_its_config_gives_the_same_values(name):
         (lambda: CircleLoss(math.nan), r"`margin` must be a number in 0 \.\. 1"),
         (lambda: CircleLoss(gamma=0), r"`gamma` must be a positive number\. Received: gamma=0"),
         (lambda: CircleLoss(gamma=math.inf), r"`gamma` must be a positive number"),
+        (lambda: MultiSimilarityLoss(0), r"`alpha` must be a positive number\. Received: alpha=0"),
+        (lambda: MultiSimilarityLoss(beta="40"), r"`beta` must be a positive number\. Received: beta='40'"),
+        (lambda: MultiSimilarityLoss(threshold=2), r"`threshold` must be a number in -1 \.\. 1\. Received: .*=2"),
+        (lambda: MultiSimilarityLoss(margin=-1), r"`margin` must be a number in 0 \.\. 2\. Received: margin=-1"),
         (
             lambda: MarginSoftmax("sphereface"),
             r"`kind` must be one of \['arcface', 'cosface'\]\. Received: kind='sphere",

@@ -76,6 +76,18 @@ def circle(y):
     return found
 
 
+def multi_similarity(y):
+    found, unit = [], y["features"] / np.linalg.norm(y["features"], axis=1, keepdims=True)
+    for i, x in enumerate(unit):
+        same, away = ([x @ unit[j] for j in others(i, kind)] for kind in (True, False))
+        positives = [s for s in same if s - 0.1 < max(away)]
+        negatives = [s for s in away if same and s + 0.1 > min(same)]
+        near = math.log(1 + sum(math.exp(-2 * (s - 0.5)) for s in positives)) / 2
+        far = math.log(1 + sum(math.exp(40 * (s - 0.5)) for s in negatives)) / 40
+        found.append(near + far if positives and negatives else 0.0)
+    return found
+
+
 # Row -> the loss of every image at the loss' default arguments, from the outputs of the network. A row without an
 # oracle fails.
 ORACLES = {
@@ -84,6 +96,7 @@ ORACLES = {
     "cosface": lambda y: [margin_cost(c, k, lambda c: c - 0.35) for c, k in zip(y["logits"], LABELS, strict=True)],
     "triplet": triplet,
     "circle": circle,
+    "multi_similarity": multi_similarity,
     "center": lambda y: [distances[k] for distances, k in zip(y["centers"], LABELS, strict=True)],
 }
 
