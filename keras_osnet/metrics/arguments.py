@@ -9,7 +9,7 @@ import numpy as np
 
 
 def row_of(name, value, table):
-    if not isinstance(value, str) or value not in table:
+    if not isinstance(value, str | None) or value not in table:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, table))}. Received: {name}={value!r}")
     return table[value]
 
