@@ -37,7 +37,7 @@ from keras_osnet.inference.scores import milliseconds
 from keras_osnet.training.signals import SIGNALS, Stopped
 from keras_osnet.training.work_dir import claimed
 
-# The paper's R1 and mAP on Market-1501: Table 5 by model, Table 6 by (width, resolution).
+# The paper's R1 and mAP on Market-1501: Table 5 by number of the model, Table 6 by (width, resolution).
 TABLE_5 = {
     1: (93.6, 81.0), 2: (94.0, 82.7), 3: (91.7, 77.9), 4: (91.4, 77.4), 5: (92.0, 78.2), 6: (92.9, 80.2),
     7: (92.6, 80.0), 8: (91.6, 77.5), 9: (86.5, 67.7), 10: (91.7, 77.0), 11: (92.8, 79.9),
@@ -49,13 +49,13 @@ TABLE_6 = {
     (0.5, 0.25): (85.4, 66.0), (0.25, 0.75): (91.6, 76.1), (0.25, 0.5): (88.7, 71.8), (0.25, 0.25): (79.1, 56.0),
 }  # fmt: skip
 
-PIN = getattr(os, "sched_setaffinity", None)  # macOS has none: there the jobs share all cores
+PIN = getattr(os, "sched_setaffinity", None)  # not on macOS, where the jobs share all cores
 NO_SETTINGS = ("data_dir", "work_dir", "seeds", "jobs")  # fields that do not identify an ablation
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """Options of all networks. All other settings are those of the row."""
+    """Options of all networks. The row determines all other settings."""
 
     data_dir: Path
     """Folder that holds the dataset's official folder."""
@@ -68,18 +68,18 @@ class Ablation:
     weights: str = ""
     """File or preset to start from. {width} is replaced by 1_0, 0_75, 0_5 or 0_25. Default: random weights."""
     epochs: int | None = None
-    """Default of epochs, milestones and learning rate: the row's."""
+    """Epochs, milestones and learning rate have the defaults of the row."""
     milestones: tuple[int, ...] | None = None
     batch_size: int = 64
     learning_rate: float | None = None
     crop: float = 0.0
     """Probability of a random crop."""
     identities: int = 0
-    """Train on this many identities only, the first ones. 0: all."""
+    """Number of training identities, the first ones. 0: all."""
     seeds: int = 1
     """Number of runs of each network."""
     jobs: int = 1
-    """Number of networks trained at a time, each on its own part of the cores."""
+    """Number of networks that are trained at the same time, each on its own part of the cores."""
     work_dir: Path = Path("runs/ablation")
 
 
@@ -94,7 +94,7 @@ def networks(settings):
         files = sorted({options["weights"] for options, _ in found.values()})
         missing = [file for file in files if file not in PRESETS and not Path(file).is_file()]
         if missing:
-            raise ValueError(f"`weights` must name an existing file for every width. There is no {', '.join(missing)}")
+            raise ValueError(f"`weights` must name an existing file for every width. Missing: {', '.join(missing)}")
     return found
 
 
@@ -104,7 +104,7 @@ def _of_table(settings):
         return {
             name: ({"variant": name, **size}, TABLE_5.get(row.table5_model))
             for name, row in VARIANTS.items()
-            if row.stem_norm == "batch"  # osnet_ibn and osnet_ain are later papers'
+            if row.stem_norm == "batch"  # osnet_ibn and osnet_ain are from later papers
         }
     return {
         f"x{width:g} at {256 * resolution:g} x {128 * resolution:g}": (
@@ -139,20 +139,20 @@ def command_of(settings, options, seed, work_dir):
 
 @contextmanager
 def child_processes():
-    """Yields a function that runs a command on some cores, in any thread. An error or a signal stops all commands.
+    """Yields a function that runs a command on given cores, from any thread. An error or a signal stops all commands.
 
-    Stopped trainings write a checkpoint first.
+    A stopped training first writes a checkpoint.
     """
     processes, lock, stopping = set(), Lock(), False
     own = [
         number for number in SIGNALS if signal.getsignal(number) is signal.SIG_DFL
-    ]  # neither Ctrl-C nor ignored ones
+    ]  # without Ctrl-C and ignored signals
 
     def run(command, cores):
         pin = partial(PIN, 0, cores) if PIN else None
         with lock:
             if stopping:
-                raise ValueError("The ablation stops.")
+                raise ValueError("The ablation is being stopped.")
             pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
             process = subprocess.Popen(command, preexec_fn=pin, **pipes)
             processes.add(process)
@@ -177,7 +177,7 @@ def child_processes():
 
 
 def reason_of(errors):
-    """Returns the error of a recipe in its standard error, or the last line."""
+    """Returns the error message in the standard error of a recipe, or its last line."""
     _, found, error = f"\n{errors}".rpartition("\nerror: ")
     return error.strip() if found else error.strip().rpartition("\n")[2]
 
@@ -202,7 +202,7 @@ def train_all(settings, rows):
     cores, free = sorted(os.sched_getaffinity(0)) if PIN else list(range(os.cpu_count())), Queue()
     if not 1 <= settings.jobs <= len(cores):
         raise ValueError(f"`jobs` must be 1 to {len(cores)}, the cores of this machine. Received: jobs={settings.jobs}")
-    # Scores of finished runs are read as they are: the folder must be of a run with the same settings.
+    # Scores of finished runs are read without a check, so the folder must belong to a run with the same settings.
     identity = {name: value for name, value in asdict(settings).items() if name not in NO_SETTINGS}
     for job in range(settings.jobs):
         free.put(set(cores[job :: settings.jobs]))
@@ -215,7 +215,7 @@ def train_all(settings, rows):
         finally:
             free.put(part)
 
-    # Seed by seed: an interrupted table has all networks, with fewer seeds.
+    # Seed by seed: after an interruption all networks have scores, of fewer seeds.
     tasks = [(row, seed) for seed, row in product(range(settings.seeds), rows.items())]
     folder = claimed(settings.work_dir, identity, tf.distribute.get_strategy())
     with folder, ThreadPoolExecutor(settings.jobs) as pool, child_processes() as run:
@@ -224,7 +224,7 @@ def train_all(settings, rows):
 
 
 def cost_of(options):
-    """Returns the milliseconds of an image on this machine, and `Complexity`."""
+    """Returns the milliseconds per image on this machine, and the `Complexity`."""
     size = (round(256 * options["resolution"]), round(128 * options["resolution"]), 3)
     network = OSNet(options["width"], options["variant"], size)
     return milliseconds(network), complexity(network)
@@ -272,7 +272,7 @@ def ablate(settings):
     if settings.sweep != "variant" and not settings.weights:
         print("\nTrained from scratch. The paper's networks of this table are fine-tuned.")
     against = disagreements(rows, scores)
-    print("\nAgainst the paper's order:" if against else "\nIn the paper's order.")
+    print("\nThe order differs from the paper's:" if against else "\nThe order is the paper's.")
     for line in against:
         print(f"- {line}")
 

@@ -6,7 +6,7 @@
     python recipes/cifar.py evaluate --weights FILE --dataset cifar10 --data-dir D
     python recipes/cifar.py check cifar10 --data-dir D       counts images and classes
 
-`--data-dir` is the folder that holds the official folder, of the binary or the python version.
+`--data-dir` is the folder that holds the dataset's official folder, in the binary or the Python version.
 Times and errors: recipes/README.md.
 """
 
@@ -45,16 +45,16 @@ class Settings(Numerics, Optimization):
     optimizer: Literal["sgd", "nesterov", "amsgrad"] = "nesterov"
     epochs: int = 200
     batch_size: int = 128
-    """Over all replicas."""
+    """Images per step, in all replicas together."""
     learning_rate: float = 0.1
     milestones: tuple[int, ...] = (60, 120, 160)
-    """Epochs after which the learning rate falls."""
+    """Epochs after which the learning rate is multiplied by decay."""
     decay: float = 0.2
-    """The factor by which it falls."""
+    """Factor of the learning rate."""
     pad: int = 4
     """Pixels added on each side before a random crop."""
     images: int = 0
-    """Train on this many images only, the first ones. 0: all."""
+    """Number of training images, the first ones. 0: all."""
     seed: int = 0
 
 
@@ -90,7 +90,7 @@ def plan_of(settings, data, steps):
 
 
 def error(model, data, strategy):
-    """Returns the fraction of test images whose largest logit is of another class.
+    """Returns the fraction of test images with a wrong predicted class.
 
     Each worker computes its part, on all of its replicas.
     """
@@ -105,7 +105,7 @@ def error(model, data, strategy):
 
 
 def describe(found, data):
-    """Returns the error as text, beside that of always predicting the largest class."""
+    """Returns the error and the baseline error of the largest class as text."""
     largest = np.bincount(data.train_labels, minlength=len(data.classes)).argmax()
     baseline = 100 * (data.test_labels != largest).mean()
     return (
@@ -144,14 +144,14 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, work_dir: Path | None 
         weights: work dir or model.keras of this recipe.
         dataset: cifar10, cifar100 or shapes.
         data_dir: folder that holds the dataset's official folder.
-        work_dir: folder for metrics.json. Default: one below runs/ for these settings.
+        work_dir: folder for metrics.json. Default: a folder below runs/ for these settings.
     """
     data, model = load_classes(dataset, data_dir), load_network(weights, classifier=True)[0]
     expected = ((None, *data.test.shape[1:]), (None, len(data.classes)))
     if (model.input_shape, model.output_shape) != expected:
         raise ValueError(
-            f"`weights` must be of a network from {expected[0]} to {expected[1]}. "
-            f"Received: one from {model.input_shape} to {model.output_shape}"
+            f"`weights` must have input shape {expected[0]} and output shape {expected[1]}. "
+            f"Received: {model.input_shape} and {model.output_shape}"
         )
     with app.evaluation({"weights": weights, "dataset": dataset, "data_dir": data_dir}, work_dir) as folder:
         found = error(model, data, tf.distribute.get_strategy())

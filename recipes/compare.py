@@ -1,11 +1,12 @@
-"""Compares networks: each on each test set, with intervals, and whether a difference from the first one is real.
+"""Compares networks by their scores on test sets, with confidence intervals and a test of the differences.
 
     python recipes/compare.py --weights A B C --datasets market1501 --data-dir D
     python recipes/compare.py --weights A B --datasets market1501 msmt17 people --data-dir D      across domains
 
-It writes metrics.json and, for each dataset, a plot of mAP over the time of an image and one over the size of the
-network. Intervals hold 95 % and are drawn over people with all their queries; p-values are of a paired permutation
-test. A network that was trained on a dataset's test people compares with nothing.
+Every network is compared with the first one. The script writes metrics.json and, for each dataset, plots of mAP over
+milliseconds per image and over the size of the network. Bootstrap samples draw people with all their queries, and the
+intervals contain 95 % of the samples. A paired permutation test computes the p-values. Do not compare networks that
+were trained on people of the test set.
 """
 
 from dataclasses import asdict, dataclass
@@ -26,12 +27,12 @@ SCORES = ("mAP", "rank1")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What is compared with what."""
+    """Options of the comparison."""
 
     weights: tuple[str, ...]
-    """Two or more: presets, training sets, files, folders or addresses (docs/weights.md)."""
+    """At least two presets, training sets, files, folders or addresses (docs/weights.md)."""
     datasets: tuple[str, ...]
-    """Rows of keras_osnet.DATASETS; the first split of each."""
+    """Rows of keras_osnet.DATASETS, of which the first split is used."""
     data_dir: Path
     """Folder that holds the datasets' official folders."""
     work_dir: Path = Path("runs/compare")
@@ -39,9 +40,9 @@ class Options:
     metric: app.Metric = "cosine"
     """Distance between features."""
     resolution: float = 1.0
-    """Of 256 x 128, for weights without a size."""
+    """Input size as a multiple of 256 x 128, for weights without a size."""
     resamples: int = 10_000
-    """Draws of the intervals and of the tests."""
+    """Number of bootstrap samples and of permutations."""
     seed: int = 0
 
 
@@ -73,7 +74,7 @@ def compared(found, people, options):
 
 
 def table(rows, networks):
-    """Returns the lines of a dataset."""
+    """Returns the table of a dataset as text."""
     lines = [f"  {'%':32s}{'mAP':>22s}{'R1':>22s}{'mAP - first':>24s}{'p':>8s}{'ms':>8s}{'parameters':>13s}"]
     for name, row in rows.items():
         estimates = [f"{100 * e.value:.2f} ({100 * e.low:.1f}..{100 * e.high:.1f})" for e in map(row.get, SCORES)]
@@ -93,10 +94,10 @@ def table(rows, networks):
 def run(options):
     """Scores all networks on all datasets."""
     if len(options.weights) < 2:
-        raise ValueError(f"`weights` must be two or more. Received: {len(options.weights)}")
+        raise ValueError(f"`weights` must name at least 2 networks. Received: {len(options.weights)}")
     require_writable(options.work_dir / "metrics.json")
     sides = {name: load(name, options.data_dir) for name in options.datasets}
-    loaded = {}  # all before the first is scored
+    loaded = {}  # load all weights first, so that a wrong name is found early
     for weights in options.weights:
         loaded[name_of(weights, loaded)] = weights, load_network(weights, resolution=options.resolution)[0]
     found, networks = {name: {} for name in sides}, {}
@@ -124,7 +125,7 @@ def run(options):
 def plot(rows, networks, path):
     from keras_osnet.visual import figures  # Matplotlib takes a second
 
-    costs = {"time": ("milliseconds", 1, "milliseconds an image"), "size": ("parameters", 1e6, "million parameters")}
+    costs = {"time": ("milliseconds", 1, "milliseconds per image"), "size": ("parameters", 1e6, "million parameters")}
     for name, (cost, unit, text) in costs.items():
         points = {network: (networks[network][cost] / unit, row["mAP"]) for network, row in rows.items()}
         figures.comparison_figure(points, x=text).savefig(f"{path}-{name}.png", dpi=160)

@@ -1,4 +1,4 @@
-"""Imports Keras and TensorFlow without what they write while they are imported. Scripts import this module first."""
+"""Imports Keras and TensorFlow without their messages at import. Scripts import this module first."""
 
 import os
 import sys
@@ -6,14 +6,14 @@ import tempfile
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-# TensorFlow's log has nothing for a user. On CPUs without AVX-512 it leaves oneDNN off, and a training step takes 1.6
-# times as long (recipes/README.md).
+# TensorFlow's log is of no use to users. On CPUs without AVX-512 TensorFlow leaves oneDNN off, and a training step then
+# takes 1.6 times as long (recipes/README.md).
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def _report(kind, error, trace):
-    """Ctrl-C while the modules are imported, which takes seconds, is one line too."""
+    """Prints one line for Ctrl-C during the imports, which take seconds."""
     if issubclass(kind, KeyboardInterrupt):
         print("Interrupted.", file=sys.stderr)
     else:
@@ -28,7 +28,7 @@ NOTICES = b"I0000 ", b"WARNING: All log messages before absl", b"INFO: Created T
 
 @contextmanager
 def without_notices():
-    """Drops what the C++ code of TensorFlow and LiteRT writes about itself: lines that no setting switches off."""
+    """Drops log lines of the C++ code of TensorFlow and LiteRT that no setting switches off."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
         stderr = os.dup(2)

@@ -1,4 +1,4 @@
-"""ImageNet classification, from which the paper fine-tunes: training and errors (Section 4.1).
+"""ImageNet classification, the paper's pre-training: training and errors (Section 4.1).
 
     python recipes/imagenet.py train imagenet --data-dir D           D: train/<class>/*.JPEG and val/<class>/*.JPEG
     python recipes/imagenet.py train imagenet --data-dir ~/tensorflow_datasets/imagenet2012/5.1.0    TFRecords instead
@@ -42,7 +42,7 @@ class Settings(Numerics, Optimization):
     """Height and width in pixels. Fine-tuning may use another size."""
     epochs: int = 120
     batch_size: int = 256
-    """Over all replicas."""
+    """Images per step, in all replicas together."""
     learning_rate: float = 0.1
     l2: float = 4e-5
     schedule: Literal["multi_step", "single_step", "cosine"] = "cosine"
@@ -60,7 +60,7 @@ def class_folder_parts(folder):
     return tuple(resized_crops.Files(*zip(*part, strict=True), len(data.classes)) for part in (data.train, data.val))
 
 
-# Content of a folder -> the function that returns its training and its validation part.
+# File or folder in `data_dir` -> function that returns the training part and the validation part.
 SOURCES = {prepared.INFO: prepared.load, "train": class_folder_parts}
 
 
@@ -79,7 +79,7 @@ def plan_of(settings, part, steps):
 
 
 def errors(model, part, strategy):
-    """Returns the fractions of images whose class is not the first, and not among the first five.
+    """Returns the top-1 and the top-5 error, as fractions.
 
     Each worker computes its part, on all of its replicas.
     """
@@ -129,8 +129,8 @@ def evaluate(weights: Path, data_dir: Path, work_dir: Path | None = None):
 
     Args:
         weights: work dir or model.keras of this recipe.
-        data_dir: folder that holds train and val, or one that tensorflow-datasets has prepared.
-        work_dir: folder for metrics.json. Default: one below runs/ for these settings.
+        data_dir: folder that holds train and val, or a folder that tensorflow-datasets has prepared.
+        work_dir: folder for metrics.json. Default: a folder below runs/ for these settings.
     """
     (_, val), model = parts(data_dir), load_network(weights, classifier=True)[0]
     if model.output_shape != (None, val.classes):
@@ -145,7 +145,7 @@ def check(data_dir: Path):
     """Counts images and classes, and opens every image.
 
     Args:
-        data_dir: folder that holds train and val, or one that tensorflow-datasets has prepared.
+        data_dir: folder that holds train and val, or a folder that tensorflow-datasets has prepared.
     """
     for name, part in zip(("train", "validation"), parts(data_dir), strict=True):
         print(f"{name}: {part.count} images of {part.classes} classes", flush=True)

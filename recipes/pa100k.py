@@ -7,8 +7,9 @@
     python recipes/pa100k.py evaluate --weights FILE --dataset pa100k --data-dir D
     python recipes/pa100k.py check pa100k --data-dir D                counts a dataset and opens every image
 
-`--data-dir` is the folder that holds the dataset's official folder. Validation images choose the epoch and, with
-`--own-thresholds`, a threshold per attribute. Without them the last epoch is saved, and the threshold is .5.
+`--data-dir` is the folder that holds the dataset's official folder. Scores on validation images select the epoch and,
+with `--own-thresholds`, a threshold per attribute. Without validation images the last epoch is saved, and the threshold
+is .5.
 Times and scores: recipes/README.md.
 """
 
@@ -41,22 +42,22 @@ class Settings(app.PersonSettings):
     """Settings that identify a run."""
 
     pooling: Literal["max", "avg"] = "max"
-    """Over the last feature map. The paper takes the maximum for attributes."""
+    """Pooling of the last feature map. The paper uses max pooling for attributes."""
     identity: float = 0.0
-    """Weight of the cross entropy of identities, which shares the feature. The attributes' loss has weight 1."""
+    """Weight of an identity loss on the same feature (cross entropy). The attribute loss has weight 1."""
     form: Literal["exp_rate", "exp_posneg"] = "exp_rate"
-    """Of the weights in the binary cross entropy."""
+    """Formula of the weights in the binary cross entropy."""
     epochs: int = 50
     batch_size: int = 32
-    """Global, over all replicas."""
+    """Images per step, in all replicas together."""
     milestones: tuple[int, ...] = (30, 40)
     """Epochs after which the learning rate falls to a tenth."""
     crop: float = 0.5
     """Probability of a random crop."""
     val_identities: int = 0
-    """Number of training identities to validate on, for a dataset without a validation part."""
+    """Number of training identities for validation, for a dataset without validation images."""
     own_thresholds: bool = False
-    """Choose a threshold per attribute on the validation images. Otherwise .5."""
+    """Select a threshold per attribute on the validation images. Default: .5 for all."""
 
 
 ROWS = {
@@ -79,7 +80,7 @@ def correct_attributes(labels, outputs):
 
 
 def plan_of(settings, names, rates, identities, steps):
-    """Returns the network to train, the one to save (attribute logits; if joint, also features), loss and optimizer."""
+    """Returns the `Plan`: the saved network computes attribute logits, and also features if identities are trained."""
     s = settings
     network = OSNet(s.width, s.variant, (*s.size, 3), pooling=s.pooling, weights=s.weights)
     outputs = {"features": network.output, "attributes": AttributeHead(names, name="attributes")(network.output)}
@@ -103,11 +104,11 @@ def labels_with_identities(settings, records):
 
 
 def train(run):
-    """Trains, chooses the epoch on the validation images, scores beside the majority baseline, saves."""
+    """Trains a network, selects the epoch on the validation images, prints scores and a baseline, and saves."""
     settings = run.settings
     splits = load_attributes(settings.dataset, run.data_dir, settings.val_identities)
     if settings.own_thresholds and not splits.val:
-        raise ValueError("`own_thresholds` needs validation images: set `val_identities`.")
+        raise ValueError("`own_thresholds` needs validation images. Set `val_identities`.")
     labels, identities = labels_with_identities(settings, splits.train)
     paths, steps = [record.path for record in splits.train], len(labels) // settings.batch_size
     print(f"{len(splits.names)} attributes; {len(paths)} images; {steps} steps an epoch")
@@ -127,7 +128,7 @@ def train(run):
         tested = [line["mA"] for line in history if "mA" in line]  # with --evaluate-every
         if tested:
             found["mA_test_chosen"] = max(found["mA"], *tested)
-            print(f"  if the epoch were chosen on the test images: mA {100 * found['mA_test_chosen']:.2f}")
+            print(f"  for comparison, mA of the best epoch on the test images: {100 * found['mA_test_chosen']:.2f}")
         if settings.identity:
             extractor, sides = FeatureExtractor(network, strategy=strategy), load(settings.dataset, run.data_dir)
             found |= scores.score_splits(extractor, sides, protocol=DATASETS[settings.dataset].protocol)
@@ -147,7 +148,7 @@ def report(probabilities, splits, threshold):
     """Prints the scores of the test images, and returns them."""
     labels = labels_of(splits.test)
     found = summarize(probabilities, labels, threshold)
-    rows = {"network": found, "majority of training": majority(labels_of(splits.train), labels)}
+    rows = {"network": found, "majority label": majority(labels_of(splits.train), labels)}
     print(f"{details(probabilities, labels, splits.names, threshold)}\n{table(rows, len(labels))}")
     return found
 
@@ -159,8 +160,8 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5
         weights: work dir or model.keras of this recipe.
         dataset: row of keras_osnet.data.ATTRIBUTE_DATASETS.
         data_dir: folder that holds the dataset's official folder.
-        threshold: probability from which an attribute is predicted.
-        work_dir: folder for metrics.json. Default: one below runs/ for these settings.
+        threshold: smallest probability of a predicted attribute.
+        work_dir: folder for metrics.json. Default: a folder below runs/ for these settings.
     """
     splits, recogniser = load_attributes(dataset, data_dir), AttributeRecogniser(weights)
     if recogniser.names != splits.names:
@@ -175,7 +176,7 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5
 
 
 def check(dataset: tyro.conf.Positional[str], data_dir: Path):
-    """Counts images and attributes of a dataset, and opens every image. The exit status is 1 if one cannot be read.
+    """Counts images and attributes of a dataset, and opens every image. Unreadable images cause exit status 1.
 
     Args:
         dataset: row of keras_osnet.data.ATTRIBUTE_DATASETS.

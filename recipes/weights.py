@@ -1,12 +1,12 @@
 """Trained weights by name.
 
-    python recipes/weights.py list [WORD]                     the table of presets, or its rows with a word
+    python recipes/weights.py list [WORD]                     the table of presets, or its rows that contain a word
     python recipes/weights.py info NAME                       all facts about a preset
     python recipes/weights.py download NAME [NAME ...]        into the cache folder, without loading them
     python recipes/weights.py score NAME --dataset market1501 --data-dir D      writes a folder with a model card
 
 NAME may also be a file, a folder, https://... or hf://user/repository[/file]. The environment variable
-KERAS_OSNET_CACHE names the cache folder, KERAS_OSNET_MIRROR an address that is tried before all others.
+KERAS_OSNET_CACHE names the cache folder, and KERAS_OSNET_MIRROR an address that is tried first.
 """
 
 from dataclasses import replace
@@ -84,7 +84,7 @@ def score(
         name: preset, file, folder or address.
         dataset: row of keras_osnet.DATASETS.
         data_dir: folder that holds the dataset's official folder.
-        output: folder to write. Default: runs/NAME.
+        output: folder for the weights and the model card. Default: runs/NAME.
         metric: distance between features.
     """
 
@@ -96,7 +96,7 @@ def score(
     sides, scoring = load_splits(dataset, data_dir), Scoring(metric=metric, verification=True)
     network, report = app.load_network(name)
     rows, pairs = evaluate_sides(FeatureExtractor(network), sides, scoring, DATASETS[dataset].protocol)
-    print(f"{dataset}: trained on {report.training_set or 'a set that is not known'}\n{table(rows)}")
+    print(f"{dataset}: trained on {report.training_set or 'an unknown training set'}\n{table(rows)}")
     print(pairs.text())
     found = Score(dataset, rows[metric]["rank1"], rows[metric]["mAP"], metric, f"measured, keras_osnet {__version__}")
     measured = [
@@ -106,7 +106,7 @@ def score(
     card = replace(report.card, scores=(*report.card.scores, found), thresholds=report.card.thresholds + thresholds)
     folder = output or Path("runs") / Path(name).name.split(".")[0]
     network.save_to_preset(folder, card=card)
-    print(f"{folder}: OSNet.from_preset takes it; README.md is the model card")
+    print(f"{folder}: load it with OSNet.from_preset; README.md is the model card")
 
 
 def parse():

@@ -1,4 +1,4 @@
-"""What `python recipes/reid.py` does without arguments: the whole path from images to a TFLite file."""
+"""`python recipes/reid.py` without arguments: all steps from images to a TFLite file."""
 
 import subprocess
 import sys
@@ -17,10 +17,10 @@ SCRIPT = Path(__file__).resolve().parents[1] / "tflite" / "run.py"
 
 
 def show(train, run):
-    """Trains, scores, exports, compares the exported file, writes a report, ranks a gallery.
+    """Trains and scores a network, exports it, checks the exported file, writes a report and ranks a gallery.
 
     Args:
-        train: function of a `Run` that returns its work dir and its test set.
+        train: function that trains a `Run`, and returns the work dir and the test set.
         run: `Run` of a built-in set.
     """
     began = time.perf_counter()
@@ -57,4 +57,4 @@ def write_page(work_dir, network, splits, features):
 
     began = time.perf_counter()
     page = write_report(work_dir, network, splits, dataset="synthetic", features=features)
-    print(f"a report, made in {time.perf_counter() - began:.0f} s: {page}")
+    print(f"report, written in {time.perf_counter() - began:.0f} s: {page}")

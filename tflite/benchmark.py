@@ -1,14 +1,14 @@
-"""Times TFLite files on this machine: start, latency by number of threads, memory, size.
+"""Measures TFLite files on this machine: start time, latency by number of threads, memory and size.
 
     python tflite/benchmark.py MODEL.tflite [MODEL.tflite ...] [--threads 1 2] [--runs 50] [--json OUT.json]
 
-Every row is measured in a process of its own:
-  start    from opening the file to its first feature, without the import of LiteRT
-  median   and 90th percentile of the runs after the first
-  memory   what the largest resident memory grew by
-A file that takes images of any size gets one of 256 x 128, which it resizes and normalises within the time.
+Each row is measured in its own process:
+  start    time from opening the file to its first feature, without the import of LiteRT
+  median   median time of the runs after the first; p90 is their 90th percentile
+  memory   growth of the largest resident memory
+A file with input of any size receives an image of 256 x 128. Its times include resizing and normalisation.
 
-It needs what run.py needs, and no TensorFlow.
+The script needs ai-edge-litert, NumPy and Pillow, but not TensorFlow.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from accelerators import ACCELERATORS  # beside this file
 from files import MOST_THREADS, refuse_foreign, replacing, whole
 
 SIZE = (128, 256)  # width, height of the image
-TAKES = {"float32": "normalised", "int8": "normalised", "uint8": "levels"}  # of one size, by type
-COLUMNS = {  # of the table: heading, how a value is printed
+INPUTS = {"float32": "normalised", "int8": "normalised", "uint8": "levels"}  # by input type of files of one size
+COLUMNS = {  # key: heading, format
     "start_ms": ("start ms", "{:.1f}"),
     "median_ms": ("median ms", "{:.2f}"),
     "p90_ms": ("p90 ms", "{:.2f}"),
@@ -37,9 +37,9 @@ COLUMNS = {  # of the table: heading, how a value is printed
 
 
 def measure(path, threads, runs, accelerator):
-    """Figures of one file with one number of threads on one accelerator, as a dict.
+    """Returns the row of one file with one number of threads on one accelerator, as a dict.
 
-    They hold for a process that does nothing else.
+    Call it in a process that does nothing else.
     """
     import numpy as np
     from network import Network  # beside this file
@@ -61,7 +61,7 @@ def measure(path, threads, runs, accelerator):
     after = largest_memory()
     return {
         "file": str(path),
-        "takes": "any size" if network.takes_any_size else TAKES[prepared.dtype.name],
+        "takes": "any size" if network.takes_any_size else INPUTS[prepared.dtype.name],
         "threads": threads,
         "accelerator": accelerator,
         "runs": runs,
@@ -74,7 +74,7 @@ def measure(path, threads, runs, accelerator):
 
 
 def largest_memory():
-    """Bytes, or None on a system that does not tell."""
+    """Returns the largest resident memory in bytes, or None on Windows."""
     try:
         import resource
     except ImportError:  # Windows
@@ -83,7 +83,7 @@ def largest_memory():
 
 
 def measured_alone(path, threads, runs, accelerator):
-    """The result of `measure` in a fresh process."""
+    """Returns the result of `measure` in a fresh process."""
     command = [sys.executable, __file__, str(path), "--threads", str(threads), "--runs", str(runs), "--alone"]
     command += ["--accelerator", accelerator]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -95,7 +95,7 @@ def measured_alone(path, threads, runs, accelerator):
 
 
 def table(rows):
-    """Rows as aligned text."""
+    """Returns the rows as aligned text."""
     cells = [[heading for heading, _ in COLUMNS.values()]]
     cells += [
         ["-" if row[key] is None else form.format(row[key]) for key, (_, form) in COLUMNS.items()] for row in rows
@@ -114,11 +114,13 @@ def table(rows):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE.tflite", help="of either kind")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE.tflite", help="files to measure")
     parser.add_argument("--threads", type=whole(MOST_THREADS), nargs="+", default=[1], help="one row each (default 1)")
-    parser.add_argument("--accelerator", choices=ACCELERATORS, nargs="+", default=["cpu"], help="one row each too")
-    parser.add_argument("--runs", type=whole(10**6), default=50, help="after the first (default 50)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too, unrounded")
+    parser.add_argument(
+        "--accelerator", choices=ACCELERATORS, nargs="+", default=["cpu"], help="one row each (default cpu)"
+    )
+    parser.add_argument("--runs", type=whole(10**6), default=50, help="runs after the first (default 50)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the unrounded values to this file")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # the fresh process
     return parser.parse_args()
 

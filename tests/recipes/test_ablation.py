@@ -95,7 +95,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_trained(r
 
 def test_a_sweep_fine_tunes_each_width_from_a_file_of_its_own(recipe, tmp_path):
     settings = recipe.Ablation(tmp_path, sweep="width,resolution", weights=str(tmp_path / "osnet_x{width}.pth"))
-    with pytest.raises(ValueError, match=r"There is no .*osnet_x0_25\.pth, .*osnet_x0_5\.pth, .*osnet_x0_75\.pth, "):
+    with pytest.raises(ValueError, match=r"Missing: .*osnet_x0_25\.pth, .*osnet_x0_5\.pth, .*osnet_x0_75\.pth, "):
         recipe.networks(settings)
     for width in ("0_25", "0_5", "0_75", "1_0"):
         (tmp_path / f"osnet_x{width}.pth").touch()

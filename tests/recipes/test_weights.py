@@ -62,7 +62,7 @@ def test_score_fills_a_card(run_script, capsys, tmp_path):
     model.save(tmp_path / "mine.keras")
     command = ("score", tmp_path / "mine.keras", "--dataset", "market1501", "--data-dir", tmp_path)
     run_script(SCRIPT, *command, "--output", tmp_path / "folder", "--metric", "cosine")
-    assert "trained on a set that is not known" in capsys.readouterr().out
+    assert "trained on an unknown training set" in capsys.readouterr().out
     report = load_network(tmp_path / "folder")[1]
     (score,) = report.card.scores
     assert (score.dataset, score.metric) == ("market1501", "cosine")

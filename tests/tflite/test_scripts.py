@@ -62,7 +62,7 @@ def test_run_ranks_the_folder_by_the_distance_of_keras_features(folder):
     assert rows[0][2] == "4.png"
     np.testing.assert_allclose([float(d) for _, d, _ in rows], np.sort(expected), atol=2e-3)
     assert re.search(r"[\d.]+ ms per image", done.stdout)
-    assert "1 files or folders that are no images are passed over: " in done.stderr
+    assert "1 files or folders that are not images are ignored: " in done.stderr
     assert "notes.txt" in done.stderr
 
 
@@ -246,8 +246,8 @@ def test_a_gallery_is_shared_by_files_of_the_same_weights(folder, people, tmp_pa
     assert ranked[1].split()[-1] == "4"
     assert float(ranked[1].split()[1]) > 0.999
     run(others[1], *gallery, "--add", people / "people")
-    assert "made by model.tflite. " in run(first, *gallery, "--check")
-    assert "made by model.tflite, of the same weights as dynamic.tflite. " in run(others[1], *gallery, "--check")
+    assert "Features of model.tflite. " in run(first, *gallery, "--check")
+    assert "Features of model.tflite (same weights as dynamic.tflite). " in run(others[1], *gallery, "--check")
 
 
 def test_a_file_of_several_outputs_gives_its_features_of_a_normalised_image(people):
