@@ -1,6 +1,5 @@
 """What a converted file says of itself, for programs that have nothing but the file, and what its writer reports."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 import keras_osnet
 from keras_osnet.export.flatbuffer import metadata_entry
+from keras_osnet.identities.gallery import fingerprint_of
 from keras_osnet.inference.attributes import attribute_heads
 
 NAME = "keras_osnet"  # of the metadata entry
@@ -37,9 +37,6 @@ def described(model, quantization=None, *, pipeline=False, float_parts=(), integ
     takes = f"normalised {'int8' if integer_io else 'float32'}"
     if pipeline or input_type == "uint8":
         takes = "uint8 RGB 0..255" + (", any size" if pipeline else "")
-    weights = hashlib.sha256()
-    for array in model.get_weights():
-        weights.update(np.ascontiguousarray(array).tobytes())
     return {
         "network": model.name,
         "version": keras_osnet.__version__,
@@ -51,7 +48,7 @@ def described(model, quantization=None, *, pipeline=False, float_parts=(), integ
         "float_parts": list(float_parts),
         "input": takes,
         "attributes": [name for head in attribute_heads(model) for name in head.names],
-        "weights": weights.hexdigest(),
+        "weights": fingerprint_of(model),
     }
 
 
