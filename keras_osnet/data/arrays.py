@@ -11,8 +11,8 @@ from keras_osnet.preprocessing import preprocess_input
 def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_step=0, shard=(0, 1)):
     """Makes padded, cropped and flipped batches of all epochs, in one dataset that starts at any step.
 
-    Each image is padded on every side by reflection, cropped to its size at a random place, and flipped left to right
-    with probability .5. Order and augmentation depend on (seed, epoch, sample) alone.
+    Each image is padded on every side by reflection, cropped to its size at a random position, and flipped left to
+    right with probability .5. Order and augmentation depend on (seed, epoch, sample) alone.
 
     Args:
         images: (N, H, W, 3) uint8.
@@ -51,16 +51,16 @@ def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_s
         return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder=True)
 
     @tf.function(jit_compile=True)
-    def augment(batch, mirror, places):
+    def augment(batch, mirror, corner_numbers):
         padded = tf.pad(batch, [[0, 0], [pad, pad], [pad, pad], [0, 0]], "REFLECT")
-        corners = tf.minimum(tf.cast(places * (2 * pad + 1), "int32"), 2 * pad)
+        corners = tf.minimum(tf.cast(corner_numbers * (2 * pad + 1), "int32"), 2 * pad)
         cut = tf.gather(padded, corners[:, :1] + tf.range(height), axis=1, batch_dims=1)
         cut = tf.gather(cut, corners[:, 1:] + tf.range(width), axis=2, batch_dims=1)
         return preprocess_input(tf.cast(flip(cut, mirror, 0.5), "float32"))
 
     def load(*batch):
-        order, mirror, places = (rows[own] for rows in batch)
-        return augment(tf.gather(images, order), mirror, places), tf.gather(labels, order)
+        order, mirror, corner_numbers = (rows[own] for rows in batch)
+        return augment(tf.gather(images, order), mirror, corner_numbers), tf.gather(labels, order)
 
     first_epoch, done = divmod(first_step, steps)
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples).skip(done)

@@ -33,7 +33,7 @@ class Augmentation:
 
     Attributes:
         flip: Probability that the image is mirrored left to right.
-        crop: Probability that both sides are enlarged by 1.125, and the image is cropped at a random place.
+        crop: Probability that both sides are enlarged by 1.125, and the image is cropped at a random position.
         erase: Probability that a random rectangle is filled (area .02 to .4 of the image, aspect .3 to 3.33).
         patch: Probability that a random rectangle of another image of the batch is pasted (area .01 to .5, aspect .1 to
             10).
@@ -121,11 +121,11 @@ def patch(images, numbers, probability):
     chance, other, up, left, from_up, from_left, mirror = tf.unstack(numbers[:, :7], axis=1)
     h, w, _, fits = _first_fit(tf.reshape(numbers[:, 7:], (-1, ATTEMPTS, 2)), PATCH_AREA, PATCH_ASPECT, height, width)
     top, left, from_top, from_left = (
-        _place(number, room)[:, None]
+        _position(number, room)[:, None]
         for number, room in ((up, height - h), (left, width - w), (from_up, height - h), (from_left, width - w))
     )
-    # The other image is 1 to count - 1 places later in the batch. 0 would be the image itself.
-    others = (tf.range(count) + 1 + _place(other, tf.fill([count], count - 2.0))) % count
+    # The other image is 1 to count - 1 positions later in the batch. 0 would be the image itself.
+    others = (tf.range(count) + 1 + _position(other, tf.fill([count], count - 2.0))) % count
     h, w = tf.cast(h, "int32")[:, None], tf.cast(w, "int32")[:, None]
     rows, columns = tf.range(height)[None] - top, tf.range(width)[None] - left  # counted from the rectangle's corner
     chosen = ((chance < probability) & fits)[:, None, None]
@@ -136,8 +136,8 @@ def patch(images, numbers, probability):
         return ((image[:, None] * height + row)[:, :, None] * width) + column[:, None, :]
 
     own = pixel(tf.range(count), tf.range(height)[None], tf.range(width)[None])
-    theirs = pixel(others, from_top + rows, columns)
-    return tf.gather(tf.reshape(images, (-1, channels)), tf.where(inside, theirs, own))
+    pasted = pixel(others, from_top + rows, columns)
+    return tf.gather(tf.reshape(images, (-1, channels)), tf.where(inside, pasted, own))
 
 
 def erase(images, numbers, probability, fill):
@@ -154,14 +154,14 @@ def erase(images, numbers, probability, fill):
     chosen = (numbers[:, 0] < probability) & fits
 
     def inside(start, length, side):
-        places = tf.range(side, dtype="float32")[None]
-        return (places >= start[:, None]) & (places < (start + length)[:, None])
+        pixels = tf.range(side, dtype="float32")[None]
+        return (pixels >= start[:, None]) & (pixels < (start + length)[:, None])
 
     rectangle = inside(top, h, height)[:, :, None] & inside(left, w, width)[:, None, :] & chosen[:, None, None]
     return tf.where(rectangle[..., None], tf.constant(fill, images.dtype), images)
 
 
-def _place(number, room):
+def _position(number, room):
     """Returns integers 0 to `room` (B,) for random numbers (B,). The limit is for numbers that round up to 1."""
     return tf.cast(tf.minimum(tf.floor(number * (room + 1)), room), "int32")
 

@@ -35,7 +35,7 @@ class Report:
     Attributes:
         parts: a `Part` each for train, query and gallery.
         problems: lines of text about errors, which have to be corrected.
-        remarks: lines of text about what may be an error.
+        remarks: lines of text about possible errors.
         unreadable: (path, reason) of every image that cannot be read.
         unknown_cameras: a line of text if cameras are unknown, else None.
     """

@@ -6,10 +6,10 @@ import tensorflow as tf
 def jitter(images, numbers, probability, strengths):
     """Changes brightness, then contrast, then saturation of the images whose first number is below the probability.
 
-    Each is a blend p + factor (image - p). For brightness p is black, for contrast the image's mean grey, for
+    Each step is a blend p + factor (image - p). For brightness p is black, for contrast the image's mean grey, for
     saturation the grey image. The factor is uniform in 1 - strength .. 1 + strength. Results are clipped to 0..255 and
-    truncated to whole levels. torchvision draws the order of the three; here it is fixed. There is no change of hue,
-    for which torchreid's strength is 0.
+    truncated to whole levels. torchvision draws the order of the three steps; here it is fixed. Hue is not changed:
+    torchreid's strength for it is 0.
 
     Args:
         images: (B, H, W, 3) uint8 RGB.
@@ -20,7 +20,7 @@ def jitter(images, numbers, probability, strengths):
     Returns:
         uint8 (B, H, W, 3).
 
-    Reference: torchvision's ColorJitter, with which torchreid takes strengths .2, .15 and 0.
+    Reference: torchvision's ColorJitter, which torchreid uses with strengths .2, .15 and 0.
     """
     chosen = numbers[:, 0] < probability
     for i, (without, strength) in enumerate(zip(WITHOUT.values(), strengths, strict=True), 1):
@@ -31,18 +31,21 @@ def jitter(images, numbers, probability, strengths):
 
 
 def grey(images):
-    """RGB levels (..., 3) -> int32 (..., 1): .299 R + .587 G + .114 B (ITU-R 601), halves up."""
+    """Returns the grey levels of RGB (..., 3): int32 (..., 1), .299 R + .587 G + .114 B (ITU-R 601), halves up."""
     red, green, blue = tf.split(tf.cast(images, "int32"), 3, axis=-1)
     return (19595 * red + 38470 * green + 7471 * blue + 2**15) // 2**16  # Pillow's: these add up to 2^16
 
 
 def mean_grey(images):
-    """(B, H, W, 3) -> int32 (B, 1, 1, 1), halves up. Sums of integers do not depend on their order."""
+    """Returns the mean grey of images (B, H, W, 3): int32 (B, 1, 1, 1), halves up.
+
+    Sums of integers do not depend on their order.
+    """
     count = images.shape[1] * images.shape[2]
     return (tf.reduce_sum(grey(images), axis=(1, 2, 3), keepdims=True) + count // 2) // count
 
 
-# The image without its brightness, its contrast, its saturation.
+# Step -> function that returns the image without brightness, contrast or saturation.
 WITHOUT = {"brightness": lambda images: tf.constant(0), "contrast": mean_grey, "saturation": grey}
 
 

@@ -13,13 +13,13 @@ LARGEST = 2**28  # bytes
 CSV_TREE = """\
 (the CSV file itself, or the folder that holds it alone)
     path,identity,camera,split             UTF-8 and commas; camera and split may be left out
-    images/1.jpg,Anna,door,train           paths from the file's folder on, or absolute
+    images/1.jpg,Anna,door,train           paths relative to the file's folder, or absolute
     images/2.jpg,Ben,yard,query            split: train, query or gallery
 """
 
 
 class Entry(NamedTuple):
-    """One image, with the names of identity and camera as in the file. `part` is one of `PARTS` or empty."""
+    """One image, with the names of its identity and camera in the file. `part` is one of `PARTS` or empty."""
 
     path: str
     identity: str
@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
 
 def csv_entries(root):
-    """Returns the entries of all rows, and an empty tuple: no file of a list is passed over."""
+    """Returns the entries of all rows, and an empty tuple, because a list has no files to pass over."""
     file = _csv_file(root)
     header, rows = _csv_rows(file)
     cells = [dict(zip(header, row, strict=True)) for row in rows]
@@ -57,7 +57,7 @@ def _csv_file(root):
     if len(found) != 1:
         raise ValueError(
             f"`root` must be a CSV file, or a folder with exactly one:\n{CSV_TREE}"
-            f"Received: {len(found)} of them{': ' * bool(found)}{first_three([f.name for f in found])}, root={root}"
+            f"Received: {len(found)} CSV files{': ' * bool(found)}{first_three([f.name for f in found])}, root={root}"
         )
     return found[0]
 

@@ -1,4 +1,4 @@
-"""Folders that are generated on first use, complete or not at all, by one of several processes."""
+"""Generates folders on first use. A folder is either complete or absent, and one of several processes writes it."""
 
 import os
 import re
@@ -11,7 +11,7 @@ LONGEST = 3600.0  # seconds to wait for another process that makes the same fold
 
 
 def make_folder(folder, write):
-    """Makes a folder that does not exist. Temporary folders of killed processes are removed.
+    """Makes a folder, unless it exists. Removes the temporary folders of killed processes.
 
     Args:
         folder: `Path`.

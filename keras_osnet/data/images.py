@@ -3,8 +3,8 @@
 No other module of the package reads image files. An image is read as uint8 RGB, upright:
 
 - EXIF or XMP orientation is applied. Metadata that cannot be parsed are ignored.
-- Transparency and colour profiles (ICC) are ignored. Of an animation or a file with several pages, the first is read.
-- Of 16-bit levels, grey or colour, the high byte is read: level / 256, rounded down.
+- Transparency and colour profiles (ICC) are ignored. The first image of an animation or of several pages is read.
+- 16-bit levels, grey or colour, become their high byte: level / 256, rounded down.
 - Images of 32-bit or floating-point levels have no defined range and are refused.
 """
 
@@ -43,8 +43,8 @@ def read(path, *, longest=None, pixels=PIXELS):
 
     Args:
         path: file in one of `FORMATS`, whatever its suffix, within the limits `PIXELS`, `SIDE` and `BYTES`.
-        longest: for display: shrink the image to at most this many pixels along its longer side. A large JPEG is then
-            decoded at a fraction of its size. Default: the image's own size.
+        longest: largest length of the longer side in pixels, for display. Larger images are shrunk, and a large JPEG is
+            decoded at a fraction of its size. Default: no limit.
         pixels: largest height x width. Default `PIXELS`.
 
     Returns:
@@ -151,7 +151,7 @@ def refuse_unreadable(paths, cause=None, read=read):
 
     Args:
         paths: files.
-        cause: error that the raised one follows from.
+        cause: cause of the raised error.
         read: function of a path that raises ValueError as `read` does, the default.
 
     Raises:

@@ -1,7 +1,7 @@
 """MATLAB files of version 5, and of version 7.3, which is HDF5.
 
-Version 5 has a reader here because SciPy's crashes Python on some damaged files. It allocates memory only for content
-that the file holds.
+SciPy's reader of version 5 crashes Python on some damaged files. The reader here allocates memory only for content that
+the file holds.
 """
 
 import math
@@ -111,16 +111,16 @@ def _variable(file, kind, size, order, names):
 
 def _elements(data, order):
     """Yields (type, content) of consecutive elements."""
-    data, place = memoryview(data), 0
-    while place < len(data):
-        kind, size = struct.unpack_from(f"{order}II", data, place)
-        start, following = place + 8, place + 8 + size + -size % 8
-        if kind >> 16:  # a small element: its content is in place of the size
-            kind, size, start, following = kind & 0xFFFF, kind >> 16, place + 4, place + 8
+    data, offset = memoryview(data), 0
+    while offset < len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, offset)
+        start, following = offset + 8, offset + 8 + size + -size % 8
+        if kind >> 16:  # a small element stores its content in the field of the size
+            kind, size, start, following = kind & 0xFFFF, kind >> 16, offset + 4, offset + 8
         if start + size > min(len(data), following):
             raise ValueError(f"cut short, or more than {LARGEST:,} bytes in one variable")
         yield kind, data[start : start + size]
-        place = following
+        offset = following
 
 
 def _head(data, order):

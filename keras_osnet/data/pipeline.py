@@ -10,11 +10,11 @@ from keras_osnet.preprocessing import preprocess_input
 
 
 def resize(image, size):
-    """(h, w, 3) uint8 -> (*size, 3) uint8: bilinear and antialiased, as Pillow resizes.
+    """Resizes (h, w, 3) uint8 to (*size, 3) uint8: bilinear and antialiased, as Pillow.
 
-    Pillow resizes along the width, rounds to whole levels, halves up, and then does the same along the height. With one
-    rounding to even, an image of twice the size is darker by a quarter of a level, enough to change Rank-1. Here that
-    size equals Pillow's. Other sizes differ by single levels, without a bias.
+    Pillow resizes along the width, rounds to whole levels, halves up, and then does the same along the height. With a
+    single rounding to even, an image that is halved becomes darker by a quarter of a level, which changes Rank-1. Here
+    halved images equal Pillow's. Other sizes differ by single levels, without a bias.
     """
     height, width, _ = tf.unstack(tf.shape(image))
     rows, columns = size if isinstance(size, tuple) else tf.unstack(size)
@@ -37,7 +37,7 @@ def resize(image, size):
 
 
 def _enlarged(image, size):
-    """Without antialiasing, which takes five times as long and changes nothing here. An equal size keeps the levels."""
+    """Enlarges without antialiasing, which takes five times as long and has no effect. Equal sizes keep the levels."""
     return _levels(tf.raw_ops.ResizeBilinear(images=image[None], size=size, half_pixel_centers=True)[0])
 
 
@@ -90,7 +90,7 @@ def training_batches(
 
     Args:
         paths: image files.
-        labels: (N,) integers, or (N, L) for several of each image.
+        labels: (N,) integers, or (N, L) for L labels per image.
         size: (height, width) in pixels.
         batch_size: global, over all replicas.
         augmentation: `Augmentation`.

@@ -25,7 +25,7 @@ class Splits:
 
     Identities of `train` never occur in `query` or `gallery`. `gallery` may hold distractors: identities that no query
     has. `attribute_names[i]` is the name of `Record.attributes[i]`. `query` and `gallery` are empty in a dataset that
-    is for training only. `passed_over` lists files and folders below the root that are no images or cannot be read.
+    is for training only. `passed_over` lists files and folders below the root that are not images or cannot be read.
     """
 
     train: tuple[Record, ...]
@@ -44,7 +44,7 @@ class Splits:
 class AttributeSplits:
     """The three parts of an attribute dataset. Every record has a label, 0 or 1, for each of `names`.
 
-    `val`, which chooses the epoch and the thresholds, may be empty.
+    The epoch and the thresholds are selected on `val`, which may be empty.
     """
 
     train: tuple[Record, ...]

@@ -16,7 +16,7 @@ CENTRE = 0.875  # fraction of the shorter side: 224 of 256
 class Part(Protocol):
     """A part of a dataset: `count` encoded images of `classes` classes.
 
-    Samples are ordered and skipped first. Then `read` reads them in parallel.
+    The pipeline orders and skips samples first. Then it calls `read` in parallel.
     """
 
     count: int
@@ -74,9 +74,9 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shar
     """Makes batches of random resized crops of all epochs, in one dataset that starts at any step.
 
     Ten rectangles of .08 to 1 of the image's area and an aspect (width / height) of 3/4 to 4/3 are drawn. The first
-    that fits is resized (bilinear, antialiased) and flipped left to right with probability .5. If none fits, it is the
-    largest central rectangle of an aspect within these bounds. The order depends on (seed, epoch) alone, the
-    augmentation on (seed, epoch, row of the sample).
+    rectangle that fits is used. If none fits, the largest central rectangle of an aspect within these bounds is used.
+    It is resized (bilinear, antialiased) and flipped left to right with probability .5. The order depends on (seed,
+    epoch) alone, the augmentation on (seed, epoch, row of the sample).
 
     Args:
         part: `Files`, or another `Part`.
@@ -105,9 +105,9 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shar
         over = tf.cast(epoch == first_epoch, "int64") * (done * batch_size)
         chosen = part.shuffled(seed, epoch).take(steps * batch_size).skip(over)
         if shard[1] > 1:
-            places = chosen.enumerate()
-            mine = places.filter(lambda i, _: (i % batch_size >= own.start) & (i % batch_size < own.stop))
-            chosen = mine.map(lambda _, found: found)
+            numbered = chosen.enumerate()
+            part_of_shard = numbered.filter(lambda i, _: (i % batch_size >= own.start) & (i % batch_size < own.stop))
+            chosen = part_of_shard.map(lambda _, found: found)
         return chosen.map(lambda row, sample: (sample, numbers[row]))
 
     def load(sample, numbers):
@@ -124,7 +124,7 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shar
 def window(size, numbers):
     """Returns top, left, height, width (int32) of a random rectangle in an image of size (height, width).
 
-    The first two of the uniform `numbers` give its position, the others the areas and aspects of the attempts.
+    The first two of the uniform `numbers` determine its position, the others the areas and aspects of the attempts.
     """
     height, width = (tf.cast(side, "float32") for side in tf.unstack(size))
     areas, aspects = tf.unstack(tf.reshape(numbers[2:], (ATTEMPTS, 2)), axis=1)

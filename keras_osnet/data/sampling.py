@@ -6,9 +6,9 @@ import numpy as np
 def identity_batches(labels, *, batch_size, images_per_identity, steps, seed, epoch):
     """Draws the samples of an epoch: each batch holds P identities with K images each.
 
-    The identities come in rounds. A round holds each identity once, in a random order, except for the last ones, which
-    would not fill a batch. The images of an identity come in a random order, too, and in a new order when fewer than K
-    are left. An identity with fewer than K images repeats them (see `short_identities`).
+    The identities are drawn in rounds. A round holds each identity once, in a random order, without the last ones that
+    do not fill a batch. The images of an identity are used in a random order. If fewer than K are left, a new order is
+    drawn. An identity with fewer than K images repeats them (see `short_identities`).
 
     Args:
         labels: (N,) integers, the identity of each image.

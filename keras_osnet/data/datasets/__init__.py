@@ -1,4 +1,4 @@
-"""Datasets: a file each, which reads the official folder, and a row of `DATASETS`."""
+"""Datasets. Each has a module that reads its official folder, and a row of `DATASETS`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Dataset:
             distractors, all labelled 0, as 775 identities, and both directions of VIPeR together.
         splits: number of official or drawn splits.
         protocol: row of `keras_osnet.metrics.ranking.PROTOCOLS`.
-        tasks: what its labels serve: "retrieval", "attributes", "classes".
+        tasks: tasks for which it has labels: "retrieval", "attributes", "classes".
     """
 
     load: Callable[..., Splits | AttributeSplits | ClassArrays]

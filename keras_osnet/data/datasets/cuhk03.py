@@ -70,7 +70,7 @@ def load_classic(root, split, *, boxes="detected"):
 
     Args:
         root: as in `load`.
-        split: which one, from 0.
+        split: index of the split, from 0.
         boxes: as in `load`.
 
     Returns:

@@ -28,7 +28,7 @@ def load(root, split):
 
     Args:
         root: folder that holds the official folder.
-        split: which one, from 0.
+        split: index of the split, from 0.
 
     Returns:
         `Splits` with the identities and cameras of the names.

@@ -25,7 +25,7 @@ def load(root):
     """Reads the set in `root`/rendered-people.
 
     Returns:
-        `Splits`, with attributes. Query and gallery are the validation side.
+        `Splits`, with attributes. Query and gallery are the validation set.
 
     Raises:
         ValueError: if the folder is missing, incomplete or differently laid out.

@@ -1,4 +1,4 @@
-"""VIPeR, from its official folder: 632 people, each once before camera a and once before camera b."""
+"""VIPeR, from its official folder: 632 people, each with one image under camera a and one under camera b."""
 
 import re
 from collections import Counter
@@ -21,14 +21,14 @@ SEED = 632
 
 
 def load(root, split):
-    """Reads the file names below `root`/VIPeR, and draws the half of the identities that trains.
+    """Reads the file names below `root`/VIPeR, and draws one half of the identities for training.
 
-    Splits 2 k and 2 k + 1 share draw k, so that one training serves both: the first searches camera b for the people of
-    camera a, the second camera a for those of b. The paper's scores are means over 10 draws, which are 20 splits here.
+    Splits 2 k and 2 k + 1 share draw k, so that one training serves both. Queries of the first split are from camera a,
+    queries of the second from camera b. The paper's scores are means over 10 draws, which are 20 splits here.
 
     Args:
         root: folder that holds the official folder.
-        split: which one, from 0. Any number has its own draw; `DATASETS` lists 20.
+        split: index of the split, from 0. Any number has its own draw; `DATASETS` lists 20.
 
     Returns:
         `Splits` with the identities of the names; camera a is 1 and b is 2.

@@ -1,1 +1,1 @@
-"""The built-in set: drawn pedestrians before four cameras."""
+"""The built-in set: drawn pedestrians under four cameras."""

@@ -13,7 +13,7 @@ CANVAS = (128, 256)
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera: its place, its optics and its light.
+    """One camera: its scene, its optics and its light.
 
     `gains` scale R, G, B. `gamma` > 1 darkens middle tones. `contrast` scales about mid-grey. `blur` is a radius in
     pixels, `noise` a standard deviation (0..255), `size` the height of a person as a fraction of the image's. `yaws`

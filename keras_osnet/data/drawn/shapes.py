@@ -1,4 +1,4 @@
-"""A drawn set for classification: shapes and patterns in random colours, places and sizes, on noise."""
+"""A drawn set for classification: shapes and patterns in random colours, positions and sizes, on noise."""
 
 import numpy as np
 from PIL import Image, ImageDraw

@@ -1,8 +1,8 @@
 """The built-in dataset: drawn pedestrians under four cameras, in the layout of Market-1501. It is drawn on first use.
 
-Every image depends on the seed alone. Cameras differ in place, light, colour cast, sharpness and height, so that colour
-is not sufficient. People share a small palette, so that only the combination of garment, pattern, logo and bag
-distinguishes them, at several scales: the case that OSNet is made for (paper, Section 1).
+Every image depends on the seed alone. Cameras differ in scene, light, colour cast, sharpness and height, so that colour
+is not sufficient. People share a small palette. Only the combination of garment, pattern, logo and bag distinguishes
+them, at several scales, which is the case that OSNet is designed for (paper, Section 1).
 """
 
 import csv
@@ -63,7 +63,7 @@ def load(root, settings=None):
     """Reads the synthetic dataset in `root`. If it does not exist, it is drawn there first.
 
     Args:
-        root: folder of the folder `synthetic-pedestrians`.
+        root: folder that holds the folder `synthetic-pedestrians`.
         settings: `SyntheticSettings`. Default: about 2,000 training images.
 
     Returns:

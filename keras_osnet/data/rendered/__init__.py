@@ -1,1 +1,1 @@
-"""Rendered people: a training set made by rule from public-domain parts, in the layout of Market-1501."""
+"""Rendered people: a training set in the layout of Market-1501, generated from public-domain parts."""

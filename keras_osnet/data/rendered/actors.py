@@ -1,4 +1,4 @@
-"""People on the stage: dressed, uploaded, posed and placed."""
+"""People in a scene: dresses, poses and positions their models."""
 
 from dataclasses import dataclass
 
@@ -81,7 +81,7 @@ def dressed(renderer, parts, surface, person):
 
 
 def placed_actor(model, pose, place, heading):
-    """The `Actor` that stands at a place (x, z) and faces a heading (radians from z towards x)."""
+    """Returns the `Actor` that stands at a position (x, z) and faces a heading (radians from z towards x)."""
     matrices = poses.bone_matrices(model.body.parts, model.body.vertices, pose)
     c, s = np.cos(heading), np.sin(heading)
     placed = np.array([[c, 0, s, place[0]], [0, 1, 0, model.sole], [-s, 0, c, place[1]], [0, 0, 0, 1.0]])

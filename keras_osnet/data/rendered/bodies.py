@@ -1,4 +1,4 @@
-"""Bodies: age, sex, build, height and skin, and the body mesh that follows from them."""
+"""Bodies: age, sex, build, height and skin, and the body mesh for them."""
 
 from dataclasses import dataclass
 

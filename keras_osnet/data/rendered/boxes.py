@@ -1,4 +1,4 @@
-"""Boxes of people in a camera's picture: left, top, right, bottom in pixels."""
+"""Boxes of people in a camera's image: left, top, right, bottom in pixels."""
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def detected(camera, body, rng):
 
 
 def part_inside(body, box):
-    """Share of the body's box inside the other box."""
+    """Returns the fraction of the body's box inside the other box."""
     size = np.minimum(body[2:], box[2:]) - np.maximum(body[:2], box[:2])
     return float(np.prod(np.maximum(size, 0)) / np.prod(body[2:] - body[:2]))
 

@@ -1,4 +1,4 @@
-"""Cameras: where they hang and look, their lens and picture, and the light they work in."""
+"""Cameras: position, direction, lens, image and light."""
 
 from dataclasses import dataclass
 
@@ -124,7 +124,7 @@ def rotation(camera):
 
 
 def project(camera, points):
-    """(columns, rows, depth) of points (n, 3) in the camera's picture, in pixels and metres."""
+    """Returns (columns, rows, depth) of points (n, 3) in the camera's image, in pixels and metres."""
     x, y, z = rotation(camera) @ (np.asarray(points) - camera.position).T
     depth = np.maximum(-z, 1e-3)
     return np.stack(
@@ -178,7 +178,7 @@ def rays(camera, box, size):
 
 
 def stand(camera, scene, rng, *, tallest=420, least=60):
-    """A place on the ground (x, z) where a person is seen at a size between `least` and `tallest` pixels."""
+    """Returns a position on the ground (x, z) where a person has a height of `least` to `tallest` pixels."""
     half = np.array(scene.half) + 1.0
     best = None
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""The card of a set of rendered people: what it is, who is in it, how it was made, what it is for."""
+"""The card of a set of rendered people: content, people, generation and purpose."""
 
 from collections import Counter
 from dataclasses import asdict

@@ -75,7 +75,7 @@ SKIRTS = {
     "knee skirt": ((0.35, 0), (-0.5, -0.34), (0.0, 0.5), (6, 16), (0, 0.1), 0.35),
     "long skirt": ((0.2, 0), (-0.76, -0.6), (0.0, 0.35), (5, 14), (0, 0.1), 0.4),
 }
-# Share of women with a skirt and with a dress, by season; share of people with an outer garment.
+# Fraction of women with a skirt and with a dress, by season; fraction of people with an outer garment.
 SKIRT_SHARE = {"warm": 0.22, "mild": 0.14, "cold": 0.06}
 DRESS_SHARE = {"warm": 0.22, "mild": 0.12, "cold": 0.04}
 OUTER_SHARE = {"warm": 0.02, "mild": 0.5, "cold": 0.92}

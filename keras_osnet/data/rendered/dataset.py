@@ -1,7 +1,7 @@
-"""The set of rendered people: its settings, and what is in it, in the layout of Market-1501.
+"""The set of rendered people: its settings and its content, in the layout of Market-1501.
 
-Train and validation side have other people, cameras and scenes. Every image follows from the settings alone, whatever
-the order and the number of processes.
+The training set and the validation set have different people, cameras and scenes. Every image depends on the settings
+alone, not on the order or the number of processes.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ SPLITS = ("bounding_box_train", "query", "bounding_box_test")
 # Raised whenever the same settings would give other images, so that an old folder is not taken for a new one.
 VERSION = 1
 TRAIN, VALIDATION = 0, 1
-FIRST_VALIDATION = 900_000  # identities of the validation side come after this number
+FIRST_VALIDATION = 900_000  # identities of the validation set come after this number
 # Columns of labels.csv before the attributes: the body's box in pixels of the image, the share of the body that is
 # seen, and the variant: 0 as drawn, others without the jacket or what is carried.
 COLUMNS = ("file", "identity", "camera", "left", "top", "right", "bottom", "visible", "variant")
@@ -21,26 +21,27 @@ COLUMNS = ("file", "identity", "camera", "left", "top", "right", "bottom", "visi
 
 @dataclass(frozen=True)
 class PeopleSettings:
-    """What the images follow from. Counts are of images where they do not say otherwise."""
+    """Settings that determine the images."""
 
     seed: int = 1
     identities: int = 2000
-    """People to train on."""
+    """Number of training people."""
     images: int = 20
-    """Images of each of them."""
+    """Number of images of each training person."""
     cameras: int = 150
-    """Cameras of the training set, three in each scene."""
+    """Number of cameras of the training set, three in each scene."""
     validation_identities: int = 150
-    """People of the validation side, which has cameras and scenes of its own."""
+    """Number of people of the validation set, which has its own cameras and scenes."""
     validation_cameras: int = 9
+    """Number of cameras of the validation set."""
     distractors: int = 300
-    """Images of further people in the gallery of the validation side."""
+    """Number of images of further people in the gallery of the validation set."""
     height: int = 128
-    """Of the images, in pixels; their width is half of it."""
+    """Height of the images in pixels. The width is half of it."""
     twins: float = 0.2
-    """Share of pairs of people who differ in one detail only: hard negatives."""
+    """Fraction of pairs of people who differ in one detail only: hard negatives."""
     changes: float = 0.0
-    """Share of images in which people wear no jacket, or carry nothing, who else do."""
+    """Fraction of images in which people lack the jacket or the objects that they have in their other images."""
 
     def __post_init__(self):
         least = {

@@ -1,4 +1,4 @@
-"""Films a sequence: all people in a camera's whole picture, frame by frame."""
+"""Films a sequence: all people in the whole image of a camera, frame by frame."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -17,7 +17,7 @@ LEAST_PIXELS = 12  # in a frame; fewer are not labelled
 
 
 class Film:
-    """What one process needs for the frames of one sequence."""
+    """Data of one process for the frames of one sequence."""
 
     def __init__(self, parts, settings, renderer):
         self.parts, self.settings, self.renderer = parts, settings, renderer

@@ -94,7 +94,7 @@ def read_record(folder, name):
 
 
 def complete(folder, name):
-    """Whether a record is there, and every file with the size that it names."""
+    """Returns whether a record exists, and all files exist with the sizes in it."""
     try:
         sizes = read_record(folder, name)["bytes"]
         return all((Path(folder) / file).stat().st_size == size for file, size in sizes.items())

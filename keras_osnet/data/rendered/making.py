@@ -15,7 +15,7 @@ def silent(done, of, images):
 
 
 def make(settings, root, *, parts=None, cache=None, processes=1, report=silent):
-    """Renders a set or a sequence into a folder in `root`. An interrupted call may be repeated: it goes on.
+    """Renders a set or a sequence into a folder in `root`. A repeated call resumes an interrupted one.
 
     Args:
         settings: `PeopleSettings` or `SequenceSettings`.

@@ -1,4 +1,4 @@
-"""People: a body, what it wears and carries; how people are told apart, and what attributes they have."""
+"""People: body, clothes and carried objects, the differences between people, and their attributes."""
 
 from dataclasses import dataclass, replace
 

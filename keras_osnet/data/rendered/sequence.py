@@ -1,4 +1,4 @@
-"""Short sequences: people who walk through the views of several cameras, and the ground truth of them.
+"""Short sequences of people who walk through the views of several cameras, with their ground truth.
 
 The first half of the cameras look at one place from several sides, so that their views overlap; each of the others
 looks at a place of its own, where people come after they have left the one before.
@@ -17,16 +17,16 @@ CHUNK = 20  # frames that one job renders
 
 @dataclass(frozen=True)
 class SequenceSettings:
-    """What a sequence follows from."""
+    """Settings that determine a sequence."""
 
     seed: int = 1
     people: int = 8
     cameras: int = 4
     seconds: float = 12.0
     rate: int = 10
-    """Frames a second."""
+    """Frames per second."""
     height: int = 360
-    """Of the frames, in pixels; their width is 16 / 9 of it."""
+    """Height of the frames in pixels. The width is 16 / 9 of it."""
 
     def __post_init__(self):
         for name, least in {"seed": 0, "people": 1, "cameras": 2, "rate": 1, "height": 90}.items():
@@ -66,7 +66,7 @@ class Path:
         return self.begins + self.lengths.sum() / self.speed
 
     def at(self, time):
-        """(place, heading in radians, metres walked) at a time, or None outside of the walk."""
+        """Returns (position, heading in radians, walked metres) at a time, or None outside of the walk."""
         walked = (time - self.begins) * self.speed
         if not 0 <= walked <= self.lengths.sum():
             return None
@@ -83,7 +83,7 @@ def scene_of_camera(settings, camera):
 
 
 def paths_of(settings, number, halves):
-    """The walks of one person: through the scenes one after another, forth or back, in a random direction each.
+    """Returns the walks of one person through the scenes, one after another, each in a random direction.
 
     Args:
         number: of the person.
