@@ -270,7 +270,7 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
             for kind, values in found.values().items():
                 pairs.setdefault(kind, {})[name] = values
         save_model(network, work_dir / "model.keras")
-        more = pairs | ({"rows": rows} if len(rows) > 1 or len(options.ways()) > 1 else {})
+        more = pairs | ({"rows": rows} if len(rows) > 1 or len(options.rows()) > 1 else {})
         write_json(work_dir / "metrics.json", rows[options.dataset][options.name] | more)
 
 

@@ -9,17 +9,17 @@ from keras_osnet.data.drawn.synthetic import SyntheticSettings, render
 from keras_osnet.data.listing import list_images
 from keras_osnet.preprocessing import preprocess_input
 
-# Ranges from a single image say nothing of others. 200 are as good as 1000.
+# Ranges of a single image do not hold for others. 200 images are as good as 1000.
 LEAST, MOST = 2, 250
 DRAWN = 32
 
 
 def calibration_images(calibration, shape):
-    """Images as a network takes them in evaluation.
+    """Returns calibration images, preprocessed as in evaluation.
 
     Args:
         calibration: (N, *shape) array of normalised images; a list of image files; or a folder, of which at most 250
-            are taken, evenly spread in the order of their paths.
+            images are used, evenly spread in the order of their paths.
         shape: (height, width, 3) of the network's input.
 
     Returns:
@@ -44,9 +44,9 @@ def calibration_images(calibration, shape):
 
 
 def drawn_images(shape):
-    """People drawn at the size of a network's input, normalised: (32, *shape) float32.
+    """Returns drawn people at the size of a network's input, normalised: (32, *shape) float32.
 
-    They stand in for photographs where only means and covariances of maps count: the rounding of weights.
+    They replace photographs for the rounding of weights, which depends on means and covariances of maps only.
     """
     settings = SyntheticSettings(height=max(shape[0], 16), width=max(shape[1], 16))
     images = [np.asarray(render(i + 1, i % 4 + 1, 1, settings)) for i in range(DRAWN)]
@@ -54,11 +54,11 @@ def drawn_images(shape):
 
 
 def normalised(images, size):
-    """(N, *size, 3) float32 network input of uint8 RGB images of any sizes."""
+    """Returns the network input (N, *size, 3) float32 of uint8 RGB images of any sizes."""
     return preprocess_input(np.stack([image_files.resize(image, size) for image in images]))
 
 
 def evenly_spread(items, count):
-    """At most `count` of some items, evenly spread over them: of an array an array, else a tuple."""
+    """Returns at most `count` evenly spread items, as an array for an array, else as a tuple."""
     chosen = np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)
     return items[chosen] if isinstance(items, np.ndarray) else tuple(items[i] for i in chosen)

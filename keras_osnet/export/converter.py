@@ -11,7 +11,7 @@ import tensorflow as tf
 @contextmanager
 def from_function(function, image):
     """Yields the converter of a function of one tensor, whose spec is `image`."""
-    # Without AutoGraph, which reads every function's source: seconds for nothing.
+    # Without AutoGraph, which would take seconds to read the source of every function.
     function = tf.function(function, autograph=False).get_concrete_function(image)
     yield tf.lite.TFLiteConverter.from_concrete_functions([function])
 
@@ -19,7 +19,7 @@ def from_function(function, image):
 @contextmanager
 def from_module(module, functions, model):
     """Yields the converter of several concrete functions of a module, by the names of their signatures."""
-    # The converter makes several signatures from a SavedModel only, which must know the variables of a model that is
+    # The converter writes several signatures only for a SavedModel, which must hold the variables of a model that is
     # not folded.
     module.kept = [variable.value for variable in model.variables]
     with tempfile.TemporaryDirectory() as folder:
@@ -28,12 +28,12 @@ def from_module(module, functions, model):
 
 
 def converted(source, *, optimized, types, integer_io):
-    """The bytes of a TFLite file of built-in ops.
+    """Returns the bytes of a TFLite file of built-in ops.
 
     Args:
-        source: one of the above.
+        source: result of `from_function` or `from_module`.
         optimized: whether the converter rounds weights.
-        types: of the weights, where not int8.
+        types: types of the weights, if not int8.
         integer_io: whether input and outputs are int8.
 
     Raises:
@@ -53,7 +53,7 @@ def converted(source, *, optimized, types, integer_io):
 
 @contextmanager
 def quiet():
-    """Keeps the hundreds of lines of the converter and the C++ library from standard error. Errors are raised."""
+    """Drops the hundreds of lines that the converter and the C++ library write to standard error. Errors are raised."""
     with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
         warnings.simplefilter("ignore")
         saved = os.dup(2)

@@ -1,4 +1,4 @@
-"""Brings the channels of a folded graph to one size, since a tensor has one int8 scale. The output stays the same."""
+"""Equalises the ranges of the channels of a folded graph, as a tensor has one int8 scale. The output is unchanged."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ MADE = {
 # Axis of the kernel's input channels. Other ops need their input unscaled, except a concatenation, which a convolution
 # follows.
 USED = {"conv": 2, "depthwise": 2, "dense": 0}
-# A channel this much smaller than the largest is dead: to scale it could only overflow.
+# A channel that is smaller than the largest by this factor is dead. Scaling it could only overflow.
 DEAD = 1e-3
 
 
@@ -29,11 +29,11 @@ def equalise(graph, sizes, *, power=0.5, limit=16.0):
     Args:
         graph: dict of `Node` by name, see `fold`.
         sizes: per node (C,), the largest absolute value of each channel over the calibration images.
-        power: across ReLUs. 1 costs 3 dB there.
-        limit: of s.
+        power: power across ReLUs. A power of 1 costs 3 dB there.
+        limit: largest s.
 
     Returns:
-        the graph with other weights, whose output changes by rounding only, and s of each node, (C,).
+        the graph with scaled weights, whose output changes by rounding only, and s of each node, (C,).
 
     Reference: Nagel et al., Data-Free Quantization Through Weight Equalization and Bias Correction (ICCV 2019).
     """
@@ -52,7 +52,7 @@ def equalise(graph, sizes, *, power=0.5, limit=16.0):
 
 
 def _tied(graph):
-    """Per name, the set of names that share its channels."""
+    """Returns, for each name, the set of names that share its channels."""
     groups = {name: {name} for name in graph}
     for name, node in graph.items():
         for i in THROUGH.get(node.op, ()):
@@ -62,7 +62,7 @@ def _tied(graph):
 
 
 def _is_free(graph, group):
-    """Whether all ops that compute the group's channels can scale them, and all ops that use them can undo it."""
+    """Returns whether all ops that compute the group's channels can scale them, and all ops that use them undo it."""
     if any(graph[name].op not in MADE and graph[name].op not in THROUGH for name in group):
         return False
     if next(reversed(graph)) in group:
@@ -76,7 +76,7 @@ def _is_free(graph, group):
 
 
 def _rescaled(node, name, scales):
-    """The node with its outputs multiplied and its inputs divided."""
+    """Returns the node with its outputs multiplied and its inputs divided."""
     arrays = {}
     for weight, axis in MADE.get(node.op, {}).items():
         array = node.weights[weight].astype("float64")

@@ -1,4 +1,4 @@
-"""Reading and editing TFLite files: the one place that knows LiteRT's generated schema."""
+"""Reads and edits TFLite files. No other module uses LiteRT's generated schema."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,12 +9,12 @@ from ai_edge_litert import schema_py_generated as schema
 
 
 def ops_of(path):
-    """How often each op occurs in a TFLite file, in all its signatures, by name. Raises as `read`."""
+    """Returns the count of each op in a TFLite file, in all its signatures, by name. Raises as `read`."""
     return read(path, _count_ops)
 
 
 def metadata_entry(path, name):
-    """The bytes of a metadata entry of a TFLite file, or None where it has no entry of that name. Raises as `read`."""
+    """Returns the bytes of a metadata entry of a TFLite file, or None without such an entry. Raises as `read`."""
 
     def find(model):
         buffers = [entry.buffer for entry in model.metadata or () if entry.name == name.encode()]
@@ -24,10 +24,10 @@ def metadata_entry(path, name):
 
 
 def read(path, function=lambda model: model):
-    """A function of a TFLite file, which it takes as LiteRT's `ModelT`. Default: the `ModelT` itself.
+    """Returns the result of `function` for a TFLite file as LiteRT's `ModelT`. Default: the `ModelT` itself.
 
     Raises:
-        ValueError: if the file is damaged or no TFLite file.
+        ValueError: if the file is damaged or not a TFLite file.
         OSError: if it cannot be read.
     """
     content = Path(path).read_bytes()
@@ -49,15 +49,15 @@ def _count_ops(model):
 
 
 def edited(content, *, entries, signatures, float_kernels=()):
-    """The converter's bytes, completed, and how often each op occurs in them.
+    """Returns the converter's bytes with metadata and signatures, and the count of each op in them.
 
-    Tensors other than inputs and outputs get short names: the converter's are long and name no layer.
+    Tensors other than inputs and outputs get short names. The converter's names are long and do not contain layers.
 
     Args:
         content: bytes of a TFLite file with one subgraph, or with the converter's own signatures.
         entries: metadata, bytes by name.
-        signatures: key -> names of the outputs that the signature returns, of a file without signatures. The outputs
-            of the subgraph are all of these, in sorted order.
+        signatures: for a file without signatures, dict of key to the names of the outputs that the signature returns.
+            The outputs of the subgraph are all of these, in sorted order.
         float_kernels: see `_restore_float_kernels`.
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
@@ -108,14 +108,14 @@ def _add_buffer(model, content):
 
 
 def _restore_float_kernels(model, kernels):
-    """Puts kernels that the converter rounded to int8 back in float32, so that LiteRT computes there in float.
+    """Restores kernels in float32 that the converter rounded to int8, so that LiteRT computes their layers in float.
 
-    A kernel is recognised by its values: rounded, they are those of the file.
+    A kernel is identified by its values, which are equal to those of the file after rounding.
 
     Args:
         model: `ModelT` of a file with dynamic range.
-        kernels: (height, width, in, out), depthwise (height, width, channels, 1) or dense (in, out) float32 arrays as
-            they were before the converter rounded them. Those that it left in float may be among them.
+        kernels: (height, width, in, out), depthwise (height, width, channels, 1) or dense (in, out) float32 arrays from
+            before the rounding. They may include kernels that the converter left in float.
     """
     kernels = [np.moveaxis(kernel, -1, 0) for kernel in kernels]
     tensors, added, replaced = [tensor for graph in model.subgraphs for tensor in graph.tensors], {}, set()
@@ -137,7 +137,7 @@ def _restore_float_kernels(model, kernels):
 
 
 def _steps(tensor):
-    """The scales of an int8 tensor, in the shape that multiplies its values."""
+    """Returns the scales of an int8 tensor, in a shape that can be multiplied with its values."""
     scales, shape = tensor.quantization.scale, [1] * len(tensor.shape)
     shape[tensor.quantization.quantizedDimension] = -1
     return scales.reshape(shape) if len(scales) > 1 else scales

@@ -17,13 +17,13 @@ BODY = {
 
 
 def fold(model):
-    """The graph of an OSNet, or of one with dense heads, in evaluation: equal to it except for rounding.
+    """Returns the graph of an OSNet, with or without dense heads, in evaluation. It is equal except for rounding.
 
-    Each layer adds its own operations (`Composite.operations`). Instance norms depend on the image and stay.
+    Each layer adds its own operations (`Composite.operations`). Instance norms depend on the image and are kept.
 
     Args:
-        model: built `OSNet` of any settings, or a model of the layers of one with dense layers after its feature and
-            one output or a dict of them.
+        model: built `OSNet` of any settings, or a model of its layers with dense layers after the feature, and one
+            output or a dict of them.
 
     Returns:
         dict of `Node` by name.
@@ -53,7 +53,7 @@ def fold(model):
 
 
 def is_foldable(model):
-    """Whether `fold` knows all of a model's layers."""
+    """Returns whether `fold` supports all layers of a model."""
     layers = {layer.name: layer for layer in getattr(model, "layers", ())}
     others = [layer for name, layer in layers.items() if name not in BODY]
     dense = [layer for layer in others if isinstance(layer, keras.layers.Dense)]
@@ -68,7 +68,7 @@ def is_foldable(model):
 
 
 def _heads(model):
-    """Dense layers after the embedding, and the names of several outputs."""
+    """Returns the dense layers after the embedding, and the names of several outputs."""
     nodes, made = {id(model.get_layer("embedding").output): "embedding"}, {}
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dense):

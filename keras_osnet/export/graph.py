@@ -1,4 +1,4 @@
-"""A network as a flat graph of plain operations, and how TensorFlow runs it."""
+"""A network as a flat graph of plain operations, and its computation in TensorFlow."""
 
 from dataclasses import dataclass, field, replace
 
@@ -16,13 +16,13 @@ class Node:
 
     Args:
         op: row of `OPS`.
-        inputs: names of the nodes it takes.
-        weights: arrays, by the names that the op knows: kernel, bias; gamma, beta, epsilon.
-        strides: of a convolution or pooling.
+        inputs: names of the input nodes.
+        weights: arrays by the names of the op's arguments: kernel, bias; gamma, beta, epsilon.
+        strides: strides of a convolution or pooling.
         size: window of a pooling, or block of space_to_depth.
         padding: zeros on each side: (top, bottom, left, right).
         relu: whether a ReLU follows.
-        keepdims: whether a mean over all pixels stays a map, of one pixel.
+        keepdims: whether a mean over all pixels remains a map, of one pixel.
     """
 
     op: str
@@ -35,18 +35,18 @@ class Node:
     keepdims: bool = False
 
     def with_weights(self, **arrays):
-        """A copy with some weights replaced, in float32."""
+        """Returns a copy with some weights replaced, in float32."""
         changed = {name: np.asarray(array, "float32") for name, array in arrays.items()}
         return replace(self, weights={**self.weights, **changed})
 
 
 def run(graph, images, change=lambda name, value: value):
-    """The output of a graph, or the dict of its several outputs.
+    """Returns the output of a graph, or a dict of several outputs.
 
     Args:
         graph: dict of `Node` by name.
         images: (B, H, W, 3) float32 tensor or array.
-        change: function (name, value of the node) -> the value that is used in its place.
+        change: function (name, value of the node) that returns the value to use instead.
     """
     values = {}
     for name, node in graph.items():
@@ -57,7 +57,7 @@ def run(graph, images, change=lambda name, value: value):
 
 
 def apply(node, *inputs):
-    """The value of one node from those of its inputs."""
+    """Computes the value of a node from the values of its inputs."""
     value = OPS[node.op](node, *inputs)
     return tf.nn.relu(value) if node.relu else value
 

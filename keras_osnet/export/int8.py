@@ -1,4 +1,4 @@
-"""Folded graph -> the same with activations rounded as int8, from which the converter makes int8 operations."""
+"""Rounds the activations of a folded graph as int8. The converter turns the result into int8 operations."""
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +12,13 @@ from keras_osnet.export.rounding import Rounded, round_weights
 SAME_SCALE = ("max_pool", "average_pool", "maximum", "space_to_depth", "output")
 # Bounds of XNNPACK on the ratio of two scales, with some room: beyond them a file does not load.
 LARGEST_RATIO, SMALLEST_SUMMAND, SMALLEST_MEAN = 128.0, 2.0**-9, 2.0**-7
-# Of the calibrated ranges. Images unlike the calibration's lose more by clipping than others lose by longer steps.
+# Margin of the calibrated ranges. Other images lose more by clipping than calibration images lose by longer steps.
 MARGIN = 1.1
 BATCH = 16
 
 
 def channel_ranges(graph, images):
-    """Per node, the smallest and the largest value of each channel over images: (C,), (C,).
+    """Returns, for each node, the smallest and the largest value of each channel over images: (C,), (C,).
 
     The smallest value after a ReLU counts as 0.
 
@@ -42,16 +42,16 @@ def channel_ranges(graph, images):
 
 
 def quantize(graph, images, float_parts=()):
-    """The best known int8 form of a folded graph.
+    """Returns the most accurate known int8 form of a folded graph.
 
     Args:
         graph: dict of `Node` by name.
         images: (N, H, W, 3) calibration images.
-        float_parts: names of parts that compute in float, see `nodes_of`; what other parts take from them is rounded.
+        float_parts: names of parts that compute in float, see `nodes_of`. Their outputs are rounded for other parts.
 
     Returns:
-        `Rounded`: the graph in operations that int8 is fast in and with channels that suit it, first as exact as it
-        was, then with rounded weights, and the range (low, high) of every node that is rounded.
+        `Rounded`: the graph with operations that are fast in int8 and with equalised channels, in float and with
+        rounded weights, and the range (low, high) of every rounded node.
 
     Raises:
         ValueError: as `check_float_parts`.
@@ -71,7 +71,7 @@ def quantize(graph, images, float_parts=()):
 
 
 def nodes_of(graph, parts):
-    """The names of all nodes of some parts, which are nodes, or what node names begin with: conv2.0 has conv2.0.conv1.
+    """Returns the names of all nodes of some parts: nodes, or beginnings of node names (conv2.0 has conv2.0.conv1).
 
     Raises:
         ValueError: for a part that is not in the graph.
@@ -92,7 +92,7 @@ def check_float_parts(graph, parts, *, single):
     Args:
         graph: dict of `Node` by name.
         parts: see `nodes_of`.
-        single: whether a single layer may be in float among rounded ones.
+        single: whether a single layer may compute in float between rounded layers.
 
     Raises:
         ValueError: for a part that is not in the graph, or a single layer where that is not possible.
@@ -107,13 +107,13 @@ def check_float_parts(graph, parts, *, single):
 
 
 def _free(graph, kept):
-    """Names of nodes whose values only float parts take."""
+    """Returns the names of nodes whose values only float parts use."""
     users = {name: [user for user, node in graph.items() if name in node.inputs] for name in graph}
     return {name for name in kept | {"picture"} if users[name] and kept.issuperset(users[name])}
 
 
 def _rounded_only(graph, ranges, kept):
-    """The ranges without those of values that only float parts take."""
+    """Returns the ranges without those of values that only float parts use."""
     free = _free(graph, kept)
     return {
         name: ranges[_source(graph, name)]
@@ -123,10 +123,10 @@ def _rounded_only(graph, ranges, kept):
 
 
 def tensor_ranges(graph, found):
-    """The range (low, high) of every node that gets a scale of its own, from those of its channels.
+    """Returns the range (low, high) of every node with its own scale, from the ranges of its channels.
 
-    0 lies within, and a tenth is added at both ends. Empty ranges, of a dead part of the network, are widened
-    until the ratios of scales suit XNNPACK.
+    A range includes 0, and a tenth is added at both ends. Empty ranges, of a dead part of the network, are widened
+    until the ratios of scales are within the bounds of XNNPACK.
 
     Args:
         graph: dict of `Node` by name.
@@ -149,10 +149,10 @@ def tensor_ranges(graph, found):
 
 
 def fit_biases(graph, ranges, kept=frozenset()):
-    """Makes every bias fit in 32 bits, at the scale that the kernel sets.
+    """Makes every bias fit in 32 bits, at the scale of the kernel.
 
-    A channel whose kernel is almost zero gets an entry that is large enough for that, and too small to change the
-    output.
+    A channel whose kernel is almost zero gets one kernel entry that is large enough for its bias, and too small to
+    change the output.
     """
     changed = {}
     for name, node in graph.items():
@@ -169,12 +169,12 @@ def fit_biases(graph, ranges, kept=frozenset()):
 
 
 def rounder(ranges):
-    """Function (name, tensor) -> the tensor, quantized to int8 and dequantized."""
+    """Returns a function (name, tensor) that returns the tensor, quantized to int8 and dequantized."""
     return lambda name, x: tf.quantization.fake_quant_with_min_max_vars(x, *ranges[name]) if name in ranges else x
 
 
 def _source(graph, name):
-    """The node whose scale a node shares, which may be itself."""
+    """Returns the node whose scale a node shares, which may be the node itself."""
     while graph[name].op in (*SAME_SCALE, "concat"):
         name = graph[name].inputs[0]
     return name
@@ -193,7 +193,7 @@ def _loadable(graph, ranges, source):
 
 
 def _smallest_scales(graph, name, node, width, source):
-    """(node, the smallest scale it may have) for the nodes on both sides of one."""
+    """Returns (node, smallest allowed scale) for the nodes on both sides of a node."""
     if node.op in ("conv", "depthwise", "dense"):
         yield name, width[source[node.inputs[0]]] * np.abs(node.weights["kernel"]).max() / 127 / LARGEST_RATIO
     elif node.op == "scale":

@@ -1,4 +1,4 @@
-"""The same graph in operations that run faster in int8."""
+"""Replaces operations of a graph by equal ones that run faster in int8."""
 
 from dataclasses import replace
 
@@ -8,13 +8,13 @@ from keras_osnet.export.graph import Node
 
 
 def pooling_as_depthwise(graph, sizes):
-    """Average pooling as a depthwise convolution of equal weights, which XNNPACK has in int8 too.
+    """Replaces average pooling by a depthwise convolution of equal weights, which XNNPACK supports in int8.
 
     An average pooling would split the network between two runtimes.
 
     Args:
         graph: dict of `Node` by name.
-        sizes: per node an array with one entry per channel, see `equalise`.
+        sizes: array with one entry per channel for each node, see `equalise`.
     """
     changed = {}
     for name, node in graph.items():
@@ -29,14 +29,14 @@ def pooling_as_depthwise(graph, sizes):
 
 
 def stem_on_blocks(graph, shape):
-    """A strided convolution of the image as one of stride 1 on its s x s blocks, where s is the stride.
+    """Replaces a convolution of the image with stride s by a convolution of its s x s blocks with stride 1.
 
-    7x7 stride 2 on 3 channels becomes 4x4 on 12: int8 kernels fill their registers along the channels. The kernel is
-    padded with zeros so that it starts at a block's first pixel and ends at a block's last.
+    7x7 with stride 2 on 3 channels becomes 4x4 on 12, because int8 kernels fill their registers along the channels. The
+    kernel is padded with zeros so that it starts at the first pixel of a block and ends at the last pixel of a block.
 
     Args:
         graph: dict of `Node` by name.
-        shape: (height, width, 3) of the image. If a side is no multiple of the stride, the graph stays as it is.
+        shape: (height, width, 3) of the image. If a side is not a multiple of the stride, the graph is not changed.
     """
     image, stem = list(graph)[:2]
     node = graph[stem]

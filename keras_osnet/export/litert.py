@@ -1,4 +1,4 @@
-"""Running TFLite files in LiteRT."""
+"""Runs TFLite files in LiteRT."""
 
 import numpy as np
 from ai_edge_litert.compiled_model import CompiledModel, HardwareAccelerator
@@ -16,18 +16,18 @@ MOST_THREADS = 256  # from some thousands on, LiteRT ends the process
 
 
 class TFLiteNetwork:
-    """A TFLite file of batch size 1, opened.
+    """An open TFLite file of batch size 1.
 
     Args:
         path: the file.
-        threads: of LiteRT, 1 to 256. Default: LiteRT's own choice.
+        threads: number of LiteRT's threads, 1 to 256. Default: LiteRT's own choice.
 
     Attributes:
-        size: (height, width) of the images that the file takes; None where it takes uint8 images of any size.
+        size: (height, width) of the input images; None if the input is a uint8 image of any size.
         takes_levels: whether the images are RGB levels 0..255, uint8; else they are normalised.
 
     Raises:
-        ValueError: if LiteRT cannot run the file, or it takes something else than one image.
+        ValueError: if LiteRT cannot run the file, or the input is not one image.
     """
 
     def __init__(self, path, threads=None):
@@ -51,15 +51,15 @@ class TFLiteNetwork:
             self._plain()
 
     def _signatures(self):
-        """Details of the inputs and of the outputs by name, of each signature. A runner that is kept would forbid to
-        allocate and set tensors."""
+        """Returns the details of inputs and outputs by name, for each signature. A runner is not kept, because LiteRT
+        could then not allocate and set tensors."""
         names = self._interpreter.get_signature_list()
         runners = {name: self._interpreter.get_signature_runner(name) for name in names}
         inputs = {name: runner.get_input_details() for name, runner in runners.items()}
         return inputs, {name: runner.get_output_details() for name, runner in runners.items()}
 
     def _plain(self):
-        """LiteRT's details of the only input, and of each output by name."""
+        """Sets LiteRT's details of the only input, and of each output by name."""
         inputs = self._interpreter.get_input_details()
         shapes = [tuple(map(int, one["shape"])) for one in inputs]
         if [(len(shape), *shape[::3]) for shape in shapes] != [(4, 1, 3)]:
@@ -71,17 +71,17 @@ class TFLiteNetwork:
 
     @property
     def details(self):
-        """LiteRT's details of the input and of the outputs by name; None and {} of a file for images of any size."""
+        """LiteRT's details of the input and of the outputs by name; None and {} for a file with input of any size."""
         return (None, {}) if self.size is None else (self._input, self._outputs)
 
     def __call__(self, image):
-        """Outputs for one image.
+        """Computes the outputs for one image.
 
         Args:
-            image: (height, width, 3) as the file takes it; float also where it takes int8.
+            image: (height, width, 3), preprocessed for the file. It is float for a file with int8 input too.
 
         Returns:
-            dict of arrays by name, float also where the file returns int8.
+            dict of arrays by name. They are float for a file with int8 outputs too.
 
         Raises:
             ValueError: if LiteRT cannot run the file, or an output is not finite, or a feature is all zero.
@@ -111,15 +111,15 @@ class TFLiteNetwork:
 
 
 def run_tflite(path, images):
-    """Outputs of a TFLite file of batch size 1 for each of several inputs.
+    """Computes the outputs of a TFLite file of batch size 1 for each of several images.
 
     Args:
         path: the file.
-        images: (N, H, W, 3), as the file takes them, but in float where it takes int8; of a file with the pipeline in
-            it, (H, W, 3) uint8 of any sizes.
+        images: (N, H, W, 3), preprocessed for the file, but float for a file with int8 input; for a file with the
+            pipeline, (H, W, 3) uint8 of any sizes.
 
     Returns:
-        (N, ...) array, float also where the file returns int8; a dict of them by name where it has several outputs.
+        (N, ...) array, float for a file with int8 outputs too; a dict of arrays by name if there are several outputs.
 
     Raises:
         ValueError: if LiteRT cannot run the file, or an output is not finite, or a feature is all zero.
@@ -197,6 +197,6 @@ def dequantized(values, details):
 
 
 def scale_of(details):
-    """Scale and zero point of an int8 tensor."""
+    """Returns scale and zero point of an int8 tensor."""
     found = details["quantization_parameters"]
     return found["scales"][0], found["zero_points"][0]

@@ -1,4 +1,4 @@
-"""Keras model -> ONNX file."""
+"""Writes Keras models as ONNX files."""
 
 import json
 import tempfile
@@ -77,8 +77,9 @@ def to_onnx(model, path, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
         model: built `keras.Model` with one input. An `OSNet`, or one with dense heads, is written op by op. Another
             network is written by Keras' own export, which needs tf2onnx.
         path: the file to write, in place of an older one.
-        layout: of the input. "NHWC" as in Keras, (B, H, W, 3), transposed once; "NCHW" for (B, 3, H, W).
-        batch_size: fixed in the file. Default None: of any size.
+        layout: layout of the input. "NHWC" is (B, H, W, 3), as in Keras, which the file transposes; "NCHW" is (B, 3, H,
+            W).
+        batch_size: fixed batch size. Default None: any size.
         opset: version of ONNX's ops, 17 or more; 17 or 18 for another network.
 
     Returns:
@@ -88,7 +89,7 @@ def to_onnx(model, path, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
         ValueError: for an unknown layout or opset, several inputs, outputs in a list, weights that are not finite, or a
             network that Keras cannot export.
         OSError: if the file cannot be written.
-        ImportError: where onnx, or tf2onnx for another network, is not installed.
+        ImportError: if onnx, or tf2onnx for another network, is not installed.
     """
     proto = as_onnx(model, layout=layout, batch_size=batch_size, opset=opset)
     path = Path(path)
@@ -98,10 +99,10 @@ def to_onnx(model, path, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
 
 
 def run_onnx(path, images):
-    """Outputs of an ONNX file for a batch of images: an array, or a dict by name where it has several outputs.
+    """Returns the outputs of an ONNX file for a batch of images: an array, or a dict by name if there are several.
 
     Raises:
-        ImportError: where onnxruntime is not installed.
+        ImportError: if onnxruntime is not installed.
     """
     session = needed("onnxruntime", "onnx").InferenceSession(path, providers=["CPUExecutionProvider"])
     found = session.run(None, {session.get_inputs()[0].name: images})
@@ -109,7 +110,7 @@ def run_onnx(path, images):
 
 
 def as_onnx(model, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
-    """The `onnx.ModelProto` that `to_onnx` writes, checked by ONNX's own checker."""
+    """Returns the `onnx.ModelProto` that `to_onnx` writes, checked by ONNX's checker."""
     onnx, written = needed("onnx", "onnx"), is_foldable(model)
     if layout not in LAYOUTS:
         raise ValueError(f"`layout` must be one of {list(LAYOUTS)}. Received: layout={layout!r}")
@@ -129,7 +130,7 @@ def as_onnx(model, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
 
 
 def needed(package, extra):
-    """An optional package, or an ImportError that names the extra."""
+    """Imports an optional package. Raises an ImportError that names the extra."""
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
@@ -138,14 +139,14 @@ def needed(package, extra):
 
 
 def _metadata(model, layout):
-    """Name -> text; values other than text as JSON."""
+    """Returns the metadata, dict of name to text. Values other than text are JSON."""
     mean, std = ([round(float(value), 6) for value in values] for values in (MEAN, STD))
     facts = described(model) | {"layout": layout, "mean": mean, "std": std}
     return {name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts.items()}
 
 
 def _assembled(model, layout, batch_size, opset):
-    """The model's folded graph, node by node."""
+    """Returns the ONNX graph of the model's folded graph, node by node."""
     from onnx import TensorProto, helper
 
     graph, picture, sizes = fold(model), "picture", output_shapes(model)
@@ -176,7 +177,7 @@ def _assembled(model, layout, batch_size, opset):
 
 
 def _ops(name, node, values):
-    """The ONNX ops of a folded node, and their weights; `values` names the value of every node."""
+    """Returns the ONNX ops of a folded node, and their weights. `values` holds the name of every node's value."""
     from onnx import helper, numpy_helper
 
     row = ONNX_OPS[node.op]
@@ -193,7 +194,7 @@ def _ops(name, node, values):
 
 
 def _by_keras(model, layout, batch_size, opset):
-    """The model as Keras exports it, with named inputs and outputs."""
+    """Returns the model as Keras exports it, with named inputs and outputs."""
     onnx, _ = needed("onnx", "onnx"), needed("tf2onnx", "onnx")
     shape = [model.inputs[0].shape[axis] for axis in LAYOUTS[layout]][1:]
     picture = keras.Input(shape, batch_size, model.inputs[0].dtype, name="picture")

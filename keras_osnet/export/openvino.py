@@ -1,4 +1,4 @@
-"""Keras model -> OpenVINO file."""
+"""Writes Keras models as OpenVINO files."""
 
 import tempfile
 from collections import Counter
@@ -15,17 +15,17 @@ def to_openvino(model, path, *, layout="NHWC", batch_size=None):
     The model is converted through ONNX: inputs, outputs and values have the same names.
 
     Args:
-        model: as `to_onnx` takes it.
+        model: as for `to_onnx`.
         path: the file to write, ending in .xml, in place of an older one.
-        layout: of the input, see `to_onnx`.
-        batch_size: fixed in the file, which makes a narrow network faster. Default None: of any size.
+        layout: layout of the input, see `to_onnx`.
+        batch_size: fixed batch size, which makes a narrow network faster. Default None: any size.
 
     Returns:
         `ExportReport`.
 
     Raises:
         ValueError: for a path that does not end in .xml, a .bin file there without its .xml, and as `to_onnx`.
-        ImportError: where openvino is not installed, and as `to_onnx`.
+        ImportError: if openvino is not installed, and as `to_onnx`.
     """
     openvino = needed("openvino", "openvino")
     path = Path(path)
@@ -48,10 +48,10 @@ def to_openvino(model, path, *, layout="NHWC", batch_size=None):
 
 
 def run_openvino(path, images):
-    """Outputs of an OpenVINO file for a batch of images, in float32: an array, or a dict where it has several.
+    """Returns the float32 outputs of an OpenVINO file for a batch of images: an array, or a dict if there are several.
 
     Raises:
-        ImportError: where openvino is not installed.
+        ImportError: if openvino is not installed.
     """
     # Without the hint it computes in bfloat16 on processors that have it.
     network = needed("openvino", "openvino").compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -48,7 +48,7 @@ def signatures(network, size, outputs):
         )
     found = {}
     for name, (function, specification) in functions.items():
-        # Without AutoGraph, which reads every function's source: seconds for nothing.
+        # Without AutoGraph, which would take seconds to read the source of every function.
         function = tf.function(function, input_signature=specification, autograph=False)
         setattr(module, name, function)
         found[name] = function.get_concrete_function()
@@ -56,14 +56,14 @@ def signatures(network, size, outputs):
 
 
 def resized(maps, sizes, size):
-    """Bilinear with antialiasing, as Pillow's `resize(..., BILINEAR)`: columns, then rows, rounded after each.
+    """Resizes bilinearly with antialiasing, as Pillow's `resize(..., BILINEAR)`: columns, rounding, rows, rounding.
 
-    From version 13 on, Pillow begins with the rows where they shrink by more than twice as many pixels as the columns.
+    From version 13 on, Pillow begins with the rows if they shrink by more than twice as many pixels as the columns.
     Many levels then differ by one.
 
     Args:
         maps: (N, H, W, 3) levels.
-        sizes: (N, 2) int32, how many rows and columns of each are used.
+        sizes: (N, 2) int32, numbers of used rows and columns of each map.
         size: (height, width) of the result.
 
     Returns:
@@ -80,7 +80,7 @@ def resized(maps, sizes, size):
 
 
 def _triangles(counts, length, size):
-    """(N, size, length) weights of the first `count` pixels for each of `size` resized pixels."""
+    """Returns (N, size, length) weights of the first `count` pixels for each of `size` resized pixels."""
     scale = (tf.cast(counts, tf.float32) / size)[:, None, None]
     centres = (tf.range(size, dtype=tf.float32)[:, None] + 0.5) * scale
     places = tf.cast(tf.range(length), tf.float32) + 0.5
@@ -90,7 +90,7 @@ def _triangles(counts, length, size):
 
 
 def crops(frame, boxes, size):
-    """(N, height, width, 3) resized boxes of a frame."""
+    """Returns the resized boxes of a frame: (N, height, width, 3)."""
     limits = tf.cast(tf.shape(frame)[1::-1], tf.float32)
     first = tf.cast(tf.clip_by_value(tf.round(boxes[:, :2]), 0.0, limits - 1), tf.int32)
     last = tf.cast(tf.clip_by_value(tf.round(boxes[:, 2:]), 1.0, limits), tf.int32)
@@ -104,10 +104,10 @@ def crops(frame, boxes, size):
 
 
 def normalised(levels):
-    """Normalised levels 0..255."""
+    """Normalises levels 0..255."""
     return (levels - 255 * MEAN) * (1 / (255 * STD))
 
 
 def unit(features):
-    """Rows of length 1; zeros stay."""
+    """Scales rows to length 1, except rows of zeros."""
     return features / tf.sqrt(tf.maximum(tf.reduce_sum(features * features, -1, keepdims=True), 1e-24))

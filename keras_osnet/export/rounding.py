@@ -1,4 +1,4 @@
-"""Rounds the weights of a folded graph to int8 so that the layers' outputs, not the weights, change least."""
+"""Rounds the weights of a folded graph to int8 with the smallest change of the layers' outputs."""
 
 from dataclasses import dataclass, field, replace
 
@@ -36,18 +36,18 @@ class Rounded:
 def round_weights(graph, images, quantize=lambda name, value: value, kept=frozenset()):
     """Rounds all kernels and corrects all biases, layer by layer in order.
 
-    Every layer sees two inputs: X of the float graph and Y of the rounded one. Its kernel W is first moved towards the
-    least squares fit of Y W' to X W, then rounded input by input, the rest of the column taking over each rounding
-    error (GPTQ). At last the bias takes over the remaining difference of mean outputs.
+    Every layer has two inputs: X in the float graph and Y in the rounded graph. Its kernel W is first moved towards the
+    least squares fit of Y W' to X W. Then W is rounded input by input, and the rest of the column compensates each
+    rounding error (GPTQ). Finally the bias compensates the remaining difference of mean outputs.
 
     Args:
         graph: dict of `Node` by name.
-        images: (N, H, W, 3) calibration images, of which at most 128 are used, and as many as memory allows.
-        quantize: function (name, tensor) -> the tensor rounded as int8 activations will be. Default: they stay float.
+        images: (N, H, W, 3) calibration images, of which at most 128 are used, fewer if memory is small.
+        quantize: function (name, tensor) that rounds the tensor as an int8 activation. Default: activations stay float.
         kept: names of nodes that keep their weights.
 
     Returns:
-        the graph with kernels that are whole multiples, -127 .. 127, of the largest entry / 127 of their column.
+        the graph with kernels that are integer multiples, -127 .. 127, of the largest entry / 127 of their column.
 
     Reference: Frantar et al., GPTQ (ICLR 2023); Nagel et al., Data-Free Quantization Through Weight Equalization and
         Bias Correction (ICCV 2019), Section 4.2.
@@ -76,10 +76,10 @@ def round_weights(graph, images, quantize=lambda name, value: value, kept=frozen
 
 
 def _rounded(node, x, y):
-    """The rounded node, its output for x before rounding, and its output for y after rounding."""
+    """Returns the rounded node, its output for x before rounding, and its output for y after rounding."""
     columns, restore = _as_columns(node)
-    places = _places(node, x.shape)
-    a, b = (_patches(node, values, *places) for values in (x, y))
+    pixels = _pixels(node, x.shape)
+    a, b = (_patches(node, values, *pixels) for values in (x, y))
     a, b = (rows - rows.mean(1, keepdims=True) for rows in (a, b))
     transposed = b.transpose(0, 2, 1)
     hessian = transposed @ b
@@ -101,7 +101,7 @@ def _rounded(node, x, y):
 
 
 def _as_columns(node):
-    """The kernel as (G, inputs, outputs), one matrix for each of G groups of channels, and the inverse function."""
+    """Returns the kernel as (G, inputs, outputs), one matrix per group of channels, and the inverse function."""
     kernel = node.weights["kernel"].astype("float64")
     if node.op == "depthwise":
         high, wide, channels, _ = kernel.shape
@@ -110,8 +110,8 @@ def _as_columns(node):
     return kernel.reshape(1, -1, kernel.shape[-1]), lambda columns: columns.reshape(kernel.shape)
 
 
-def _places(node, shape):
-    """(R,) indices of image, row and column of the output pixels that the rounding is fitted on, from a fixed seed."""
+def _pixels(node, shape):
+    """Returns (R,) indices of image, row and column of output pixels to fit the rounding on, from a fixed seed."""
     if node.op == "dense":
         return ()
     window = node.weights["kernel"].shape[:2]
@@ -122,11 +122,11 @@ def _places(node, shape):
     return np.unravel_index(drawn, (shape[0], *sides))
 
 
-def _patches(node, x, *places):
-    """(G, R, inputs) input values of the output pixels at some places, float64."""
+def _patches(node, x, *pixels):
+    """Returns the (G, R, inputs) input values of the output pixels, float64."""
     if node.op == "dense":
         return np.asarray(x, "float64")[None]
-    image, row, column = (place[:, None] for place in places)
+    image, row, column = (index[:, None] for index in pixels)
     high, wide = node.weights["kernel"].shape[:2]
     down, right = (offsets.ravel() for offsets in np.mgrid[:high, :wide])
     row, column = row * node.strides + down - node.padding[0], column * node.strides + right - node.padding[2]
@@ -139,9 +139,9 @@ def _patches(node, x, *places):
 
 
 def _gptq(columns, hessian):
-    """(G, I, O) columns rounded to multiples of their largest entry / 127.
+    """Rounds columns (G, I, O) to multiples of their largest entry / 127.
 
-    The largest entry stays at +-127, so that a converter that looks only at the result finds the same grid.
+    The largest entry stays at +-127, so that a converter finds the same grid from the result alone.
     """
     groups, inputs, _ = columns.shape
     largest = np.abs(columns).argmax(1)

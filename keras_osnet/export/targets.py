@@ -1,4 +1,4 @@
-"""The kinds of files that a model is exported to."""
+"""Table of the file formats for export."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from keras_osnet.export.tflite import to_tflite
 
 
 class Target(NamedTuple):
-    """A kind of file.
+    """A file format.
 
     Args:
-        write: function (model, path) -> `ExportReport`.
-        run: function (path, (N, H, W, 3) normalised images) -> outputs, an array or a dict of them by name.
-        packages: that it needs beside the package's own dependencies.
+        write: function (model, path) that returns an `ExportReport`.
+        run: function (path, (N, H, W, 3) normalised images) that returns the outputs, an array or a dict by name.
+        packages: required packages that are not dependencies of keras_osnet.
     """
 
     write: Callable
@@ -23,7 +23,7 @@ class Target(NamedTuple):
     packages: tuple[str, ...] = ()
 
 
-# Ending of the file -> its kind.
+# Suffix of the file -> its format.
 TARGETS = {
     ".tflite": Target(to_tflite, run_tflite),
     ".onnx": Target(to_onnx, run_onnx, ("onnx", "onnxruntime")),

@@ -1,4 +1,4 @@
-"""Keras model -> TFLite file."""
+"""Writes Keras models as TFLite files."""
 
 import json
 from collections.abc import Callable
@@ -24,11 +24,11 @@ from keras_osnet.preprocessing import IMAGENET, preprocess_input
 
 @dataclass(frozen=True)
 class TFLiteReport(ExportReport):
-    """What was written.
+    """Report about a written TFLite file.
 
     Args:
-        quantization: that of `to_tflite`.
-        calibration_images: the number of images that scales and rounding were fitted on.
+        quantization: argument of `to_tflite`.
+        calibration_images: number of images that scales and rounding were fitted on.
         rounded: `Rounded` graph of a dynamic or int8 file, with which `certify` simulates the file.
     """
 
@@ -43,13 +43,13 @@ def _dynamic(graph, images, float_parts):
 
 @dataclass(frozen=True)
 class _Quantization:
-    """How a kind of file is made.
+    """A form of quantization.
 
     Args:
-        rounded: function (folded graph, images, float parts) -> `Rounded`; None where the graph stays as it is.
-        takes_images, needs_images: whether there may be, and must be, calibration images.
+        rounded: function (folded graph, images, float parts) that returns `Rounded`; None if the graph is unchanged.
+        takes_images, needs_images: whether calibration images are allowed, and whether they are required.
         optimized: whether the converter rounds weights.
-        types: of the weights, where not int8.
+        types: types of the weights, if not int8.
     """
 
     rounded: Callable | None = None
@@ -59,7 +59,7 @@ class _Quantization:
     types: tuple = ()
 
 
-INPUTS = ("float32", "uint8")  # what a plain file takes: normalised images, or levels 0..255
+INPUTS = ("float32", "uint8")  # inputs of a file without pipeline: normalised images, or levels 0..255
 
 QUANTIZATIONS = {
     None: _Quantization(optimized=False),
@@ -70,10 +70,10 @@ QUANTIZATIONS = {
 
 
 def recommended_float_parts(model, quantization="int8"):
-    """The `float_parts` that suit a quantized OSNet best: the narrower it is, the more of its first stages.
+    """Returns the best `float_parts` of a quantized OSNet: the narrower it is, the more of its first stages.
 
-    There narrow networks lose most in int8, and without dot products of bytes they save no time. Wide networks lose
-    little and save time: see the tables of tflite/README.md.
+    In the first stages, narrow networks lose most in int8, and they save no time without dot products of bytes. Wide
+    networks lose little and save time: see the tables of tflite/README.md.
 
     Args:
         model: any `keras.Model`; nothing is recommended for a network that is not an OSNet.
@@ -101,43 +101,44 @@ def to_tflite(
 ):
     """Writes a model as a TFLite file of built-in ops.
 
-    Input and outputs are the model's own, whatever the quantization: (batch_size, H, W, 3) normalised float32 ->
-    float32; with `integer_io` they are int8, with `input_type` "uint8" the input is RGB levels. The file has a
-    signature for each output, with the input `picture`: `embed` returns `features`, `attributes` the logits of an
+    For every quantization, the input is (batch_size, H, W, 3) normalised float32 and the outputs are float32, as in the
+    model. With `integer_io` they are int8; with `input_type` "uint8" the input is RGB levels. The file has a signature
+    for each output, with the input `picture`: `embed` returns `features`, `attributes` the logits of an
     `AttributeHead`, `classify` the `logits` of an OSNet with classes; another output has a signature of its own name.
-    With `pipeline` the preprocessing is in the file too, which then has other signatures: see
-    `keras_osnet.export.pipeline.signatures`. Norms are folded into the convolutions. `metadata_of` reads what the file
-    says of itself.
+    With `pipeline` the file contains the preprocessing and has other signatures: see
+    `keras_osnet.export.pipeline.signatures`. Norms are folded into the convolutions. `metadata_of` reads the metadata
+    of the file.
 
     Args:
-        model: built `keras.Model` with one input of known height and width, and one output or a dict of them; an
-            `OSNet`, or one with dense heads, where images are given.
+        model: built `keras.Model` with one input of known height and width, and one output or a dict of outputs. With
+            calibration images it must be an `OSNet`, with or without dense heads.
         path: the file to write, in place of an older one.
         quantization: None for float32; "float16" for weights of half precision; "dynamic" for int8 weights and
             activations that are rounded anew for each image; "int8" for int8 weights and activations.
-        calibration: images like those the file will be used on, 200 are enough: an (N, H, W, 3) array of normalised
-            ones, a folder, or a list of files. "int8" needs them. "dynamic" fits the rounding of an OSNet's weights to
-            them, or to drawn people where there are none. The others must have None.
-        batch_size: fixed in the file; None: of any size. Default 1; without effect where `pipeline` is set.
-        pipeline: whether the file takes uint8 images of any size. Default: normalised ones of the network's size.
-        float_parts: parts of an int8 or dynamic OSNet that compute in float32, where they lose most or save no time:
-            conv1, pool1, conv2 .. conv4, or a block of these, as conv2.0; not a single layer among int8 ones.
-        integer_io: whether the input and outputs of an int8 file are int8 too, for processors that have nothing else:
+        calibration: images like those of the later use, about 200: an (N, H, W, 3) array of normalised images, a
+            folder, or a list of files. "int8" needs them. "dynamic" fits the rounding of an OSNet's weights to them, or
+            to drawn people without them. Other files must have None.
+        batch_size: fixed batch size; None: any size. Default 1; without effect if `pipeline` is set.
+        pipeline: whether the input is a uint8 image of any size. Default: normalised images of the network's size.
+        float_parts: parts of an int8 or dynamic OSNet that compute in float32, because they lose most or save no time
+            in int8: conv1, pool1, conv2 .. conv4, or a block of these, as conv2.0; not a single layer between int8
+            layers.
+        integer_io: whether the input and outputs of an int8 file are int8 too, for processors without float32:
             value = scale * (int8 - zero point), both in the file. Default: float32.
         input_type: "float32" for normalised images, or "uint8" for RGB images 0..255 of the network's size, which the
-            file normalises as the network's `preprocessing` says. Such a file runs unprepared on CPUs, on GPUs and in
-            browsers. Default "float32".
+            file normalises with the network's `preprocessing`. Such a file runs on CPUs, on GPUs and in browsers.
+            Default "float32".
 
     Returns:
         `TFLiteReport`.
 
     Raises:
-        ValueError: for an unknown quantization, an input of unknown size, weights that are not finite, an op that is
-            not built in, calibration that is missing, not wanted, fewer than 2 images, or no images, outputs in a list,
-            a pipeline around other outputs than features and attributes, unknown parts, single ones of an int8 network,
-            `integer_io` of a file that is not int8, has a pipeline, or keeps parts in float, or an `input_type` that is
-            unknown or, where it is "uint8", meets one of these two. Of these, only the calibration and the op are found
-            after work has begun.
+        ValueError: for an unknown quantization, an input of unknown size, weights that are not finite, or outputs in a
+            list; for calibration images that are missing, not allowed, or fewer than 2; for an op that is not built in;
+            for a pipeline with other outputs than features and attributes; for unknown parts, or a single layer of an
+            int8 network; for `integer_io` without int8, with a pipeline, or with float parts; for an unknown
+            `input_type`, or "uint8" with `integer_io` or a pipeline. Only faults of the calibration images and of ops
+            are found after the conversion has begun.
         OSError: if the file cannot be written.
     """
     row, names = check_arguments(

@@ -1,4 +1,4 @@
-"""A trained network in use: features and attributes of images, and scores on a test set."""
+"""Inference: features and attributes of images, and scores on a test set."""
 
 from keras_osnet.inference.attributes import AttributeRecogniser
 from keras_osnet.inference.features import FeatureExtractor

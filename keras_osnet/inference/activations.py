@@ -1,4 +1,4 @@
-"""What goes on inside a network: its activation maps, and what its gates let through."""
+"""Activation maps and gates of a network."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ BATCH = 128
 
 
 def activation_maps(model, images, *, layer="conv5"):
-    """Computes where a network looks (paper, Figure 6).
+    """Computes activation maps, which are high at the pixels that a network uses most (paper, Figure 6).
 
     A(i, j) = sum_c |a(i, j, c)|, divided by its l2 norm over all (i, j). A map of zeros stays zeros.
 
@@ -24,7 +24,7 @@ def activation_maps(model, images, *, layer="conv5"):
         (N, h, w) float32, each of l2 norm 1.
 
     Raises:
-        ValueError: if there is no such layer (the error names those there are), or the images do not fit.
+        ValueError: if there is no such layer (the error lists all layers), or the images do not fit.
 
     Reference: paper, Section 4.1, "Visualisation of learned features"; Zagoruyko & Komodakis, Paying More Attention to
         Attention (ICLR 2017).
@@ -34,9 +34,9 @@ def activation_maps(model, images, *, layer="conv5"):
 
 
 def gate_vectors(model, images):
-    """Computes what the aggregation gates of a network let through of each stream, for each image.
+    """Computes the aggregation gates of a network for each image.
 
-    G(x^t) of Equation 3 for the streams t = 1 .. T of every omni-scale block.
+    These are G(x^t) of Equation 3 for the streams t = 1 .. T of every omni-scale block.
 
     Args:
         model: an OSNet whose gates depend on the image.
@@ -84,7 +84,7 @@ def compute_inside(model, images, *, layer=None, gates=False):
     network, batches = keras.Model(model.inputs[0], outputs), []
     readers = {stage.name: _StageGates(stage, name=f"{stage.name}_gates") for stage in stages}
     for start in range(0, len(images), BATCH):
-        # Called eagerly: to trace the network takes longer than some batches.
+        # Called eagerly: tracing the network takes longer than some batches.
         found = network(images[start : start + BATCH], training=False)
         maps = [found["maps"]] if layer else []
         batches.append([*maps, *(gate for name, reader in readers.items() for gate in reader(found[name]))])
@@ -95,21 +95,21 @@ def compute_inside(model, images, *, layer=None, gates=False):
 
 
 def normalise_maps(activations):
-    """The activation maps of a layer's output: (N, h, w, C) -> (N, h, w) float32, as `activation_maps` returns them."""
+    """Returns the activation maps of a layer's output (N, h, w, C): (N, h, w) float32, as `activation_maps`."""
     sums = np.abs(activations.astype(np.float64)).sum(axis=-1)
     norms = np.sqrt(np.square(sums).sum(axis=(1, 2), keepdims=True))
     return (sums / np.where(norms > 0, norms, 1)).astype(np.float32)
 
 
 def map_output(model, layer=None):
-    """The output of a layer, (B, h, w, C), as part of the model's graph.
+    """Returns the output of a layer, (B, h, w, C), as part of the model's graph.
 
     Args:
         model: keras.Model.
-        layer: its name. Default: the last layer whose output is maps.
+        layer: name of the layer. Default: the last layer whose output is maps.
 
     Raises:
-        ValueError: if there is no such layer; the error names those there are.
+        ValueError: if there is no such layer. The error lists all layers.
     """
     outputs = {each.name: each.output for each in model.layers if isinstance(each.output, keras.KerasTensor)}
     outputs = {name: output for name, output in outputs.items() if output.ndim == 4}
@@ -120,13 +120,13 @@ def map_output(model, layer=None):
 
 
 def gated_blocks(model):
-    """The blocks whose gates depend on the image: dict of "conv2_1", ... -> exponents of the streams."""
+    """Returns the blocks whose gates depend on the image: dict of "conv2_1", ... to the exponents of the streams."""
     return {f"{stage.name}_{n}": tuple(block.exponents) for stage in _gated_stages(model)
             for n, block in enumerate(stage.blocks, 1)}  # fmt: skip
 
 
 def gate_outputs(model):
-    """The gates of every block in `gated_blocks`, (B, T, C), as part of the model's graph: a dict by block."""
+    """Returns the gates of every block of `gated_blocks`, (B, T, C), as part of the model's graph: a dict by block."""
     readers = ((stage, _StageGates(stage, name=f"{stage.name}_gates")) for stage in _gated_stages(model))
     found = [gate for stage, reader in readers for gate in reader(stage.input)]
     return dict(zip(gated_blocks(model), found, strict=True))
@@ -140,7 +140,7 @@ def _gated_stages(model):
 
 
 class _StageGates(keras.layers.Layer):
-    """The gates of a stage's blocks, a list of (B, T, C). It has no weights of its own."""
+    """Computes the gates of a stage's blocks, a list of (B, T, C). The layer has no weights."""
 
     def __init__(self, stage, **kwargs):
         super().__init__(dtype=stage.dtype_policy, **kwargs)

@@ -16,8 +16,8 @@ def labels_of(records):
 def summarize(probabilities, labels, threshold=0.5):
     """Returns a dict of fractions, and `empty_predictions`: the number of images without a predicted attribute.
 
-    `mA_common` is the mean accuracy over the attributes that at least `FEWEST` images have and as many lack; None if
-    there is no such attribute.
+    `mA_common` is the mean accuracy over the attributes that at least `FEWEST` images have and at least `FEWEST` lack.
+    It is None if there is no such attribute.
     """
     scores = attribute_scores(probabilities, labels, threshold)
     common = (labels.sum(axis=0) >= FEWEST) & ((1 - labels).sum(axis=0) >= FEWEST)
@@ -27,7 +27,7 @@ def summarize(probabilities, labels, threshold=0.5):
 
 
 def majority(train_labels, test_labels):
-    """Returns the scores of the baseline that predicts for every image what most training images have."""
+    """Returns the scores of a baseline: for each attribute, it predicts the label of most training images."""
     predicted = np.broadcast_to(train_labels.mean(axis=0) >= 0.5, test_labels.shape)
     return summarize(predicted.astype("float32"), test_labels)
 

@@ -12,8 +12,8 @@ class AttributeRecogniser:
     """Computes the probability of every attribute of the people in images.
 
     Args:
-        model: a network with an `AttributeHead`, as recipes/pa100k.py trains it, alone or beside features; or anything
-            that `load_network` takes, such as the path of its .keras file.
+        model: a network with an `AttributeHead`, as recipes/pa100k.py trains it, with or without features as a second
+            output; or any weights that `load_network` accepts, such as the path of its .keras file.
         batch_size: images per forward pass. Default 64.
         strategy: as for a `FeatureExtractor`. Default: one device.
 
@@ -46,7 +46,7 @@ class AttributeRecogniser:
             images, color, progress: as for a `FeatureExtractor`.
 
         Returns:
-            list of a dict per image, name -> probability 0..1, all attributes in the order of `names`.
+            list of one dict per image: name to probability 0..1, all attributes in the order of `names`.
 
         Raises:
             ValueError: as a `FeatureExtractor`.
@@ -55,7 +55,7 @@ class AttributeRecogniser:
         return [dict(zip(self.names, map(float, row), strict=True)) for row in rows]
 
     def probabilities(self, images, *, color="rgb", progress=None):
-        """The same as an (N, attributes) float32 array, in the order of `names`."""
+        """Returns the probabilities as an (N, attributes) float32 array, in the order of `names`."""
         logits = self._logits(images, color=color, progress=progress)
         with np.errstate(over="ignore"):  # exp overflows to infinity, of which the probability 0 follows
             return 1 / (1 + np.exp(-logits))

@@ -1,4 +1,4 @@
-"""Several test sets of a dataset scored in several ways from the same features."""
+"""Scores several test sets of a dataset by several methods, from the same features."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,37 +24,38 @@ class Scoring:
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """Distance between features."""
     camera_normalization: bool = False
-    """Remove the mean feature of each camera, fitted on the training images, or on the test set where there are none.
-    The distance is the cosine then."""
+    """Subtract the mean feature of each camera. The means are fitted on the training images, or on the test set if
+    there are none. The distance is then the cosine."""
     flip: bool = False
     """Average the features of each image and its mirror image."""
     expand: int = 0
-    """Average each query with this many neighbours, as one more row."""
+    """Number of nearest gallery images that each query is averaged with, in a further row. 0: no such row."""
     rerank: bool = False
-    """Re-rank by k-reciprocal neighbours, as one more row."""
+    """Re-rank by k-reciprocal neighbours, in a further row."""
     k1: int = 20
-    """Of re-ranking, neighbours that may be reciprocal."""
+    """Re-ranking: number of neighbours that may be reciprocal."""
     k2: int = 6
-    """Of re-ranking, images that are averaged."""
+    """Re-ranking: number of images that are averaged."""
     lambda_value: float = 0.3
-    """Of re-ranking, weight of the original distance."""
+    """Re-ranking: weight of the original distance."""
     verification: bool = False
-    """True accept rates at given false accept rates, with their thresholds."""
+    """Print true accept rates and thresholds at several false accept rates."""
     match_probability: bool = False
-    """Fit the probability that two images show one person, and measure it on people it is not fitted on."""
+    """Fit the probability that two images show one person. The errors are those of a fit on half of the people, on the
+    other half."""
 
     @property
     def distance(self):
-        """The metric that is used."""
+        """Metric of the distances."""
         return "cosine" if self.camera_normalization else self.metric
 
     @property
     def name(self):
-        """The name of the plain row."""
+        """Name of the row without expansion and re-ranking."""
         return self.distance + ", camera means removed" * self.camera_normalization
 
-    def ways(self):
-        """Returns the rows of the table: name -> options of `score_features`."""
+    def rows(self):
+        """Returns the rows of the table: dict of name to options of `score_features`."""
         rows = {self.name: {}}
         if self.expand:
             rows[f"{self.name}, {self.expand} neighbours"] = {"expand": self.expand}
@@ -66,7 +67,7 @@ class Scoring:
 
 @dataclass(frozen=True, eq=False)
 class PairScores:
-    """What is asked for about the pairs of a test set; None where it is not.
+    """Scores of the pairs of a test set. A score is None if it was not requested.
 
     Attributes:
         verification: `VerificationScores`.
@@ -78,7 +79,7 @@ class PairScores:
     reliability: Reliability | None = None
 
     def text(self):
-        """Returns lines to print; "" if nothing was asked for."""
+        """Returns the lines to print, or "" if no score was requested."""
         lines = []
         if self.verification:
             found = self.verification
@@ -107,7 +108,7 @@ def check_scoring(scoring, sides, name):
     Args:
         scoring: `Scoring`.
         sides: list of `Splits`.
-        name: of the dataset, for the error.
+        name: name of the dataset, for the error.
 
     Raises:
         ValueError: if `expand` or `k1` exceeds the smallest gallery, or `k2` or `lambda_value` is out of range.
@@ -126,7 +127,7 @@ def score_sides(features_of, sides, metric="euclidean", protocol="market1501"):
 
 
 def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normalize=None):
-    """Scores several test sets in several ways.
+    """Scores several test sets by several methods.
 
     Args:
         features_of: as for `features_of_splits`.
@@ -137,14 +138,14 @@ def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normal
             `camera_normalization`.
 
     Returns:
-        name of a way -> mean scores, and the `PairScores` of the first side.
+        dict of row name to mean scores, and the `PairScores` of the first test set.
     """
     found = [(*features_of_splits(features_of, side), side) for side in sides]
     if scoring.camera_normalization:
         found = [(*normalize(*part), part[2]) for part in found]
     rows = {
         name: mean([score_features(*f, metric=scoring.distance, protocol=protocol, **options) for f in found])
-        for name, options in scoring.ways().items()
+        for name, options in scoring.rows().items()
     }
     verified = verify(*found[0], scoring.distance) if scoring.verification else None
     match = match_probability(*found[0], metric=scoring.distance) if scoring.match_probability else ()

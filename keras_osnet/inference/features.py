@@ -20,14 +20,14 @@ class FeatureExtractor:
 
     Args:
         model: an `OSNet`, whose classifier is ignored; another network that returns (B, D) features, alone or as
-            "features" among several outputs; anything that `load_network` takes, such as the path of a .keras or .pth
-            file; or the path of a .tflite or .onnx file, which LiteRT or ONNX Runtime runs without Keras.
+            "features" among several outputs; any weights that `load_network` accepts, such as the path of a .keras or
+            .pth file; or the path of a .tflite or .onnx file, which LiteRT or ONNX Runtime runs without Keras.
         batch_size: images per forward pass. Default 64.
         flip: average the features of an image and its mirror image, which takes twice the time. Default False.
-        strategy: `tf.distribute.Strategy` in whose scope the model was made: each batch is spread over its replicas,
-            files over its workers. Every worker then has to call it. Default: one device.
-        normalizer: `keras_osnet.adaptation.CameraNormalizer` that removes the mean feature of each camera; features are
-            L2-normalised then, and to be compared by the cosine. Default none.
+        strategy: `tf.distribute.Strategy` in whose scope the model was made. Each batch is divided among its replicas,
+            and files among its workers. All workers must then call the extractor. Default: one device.
+        normalizer: `keras_osnet.adaptation.CameraNormalizer` that subtracts the mean feature of each camera. Features
+            are then L2-normalised; compare them by the cosine. Default none.
 
     Attributes:
         size: (height, width) of the network's input.
@@ -55,7 +55,7 @@ class FeatureExtractor:
 
     @cached_property
     def network(self):
-        """The Keras network from normalised images to features."""
+        """The Keras network that computes features of normalised images."""
         return self.predictor.network_of(self.output)
 
     def __call__(self, images, *, color="rgb", cameras=None, progress=None):
@@ -64,7 +64,7 @@ class FeatureExtractor:
         Args:
             images: list of paths or arrays, or the path of a folder: all images below it, in the order of
                 `keras_osnet.data.listing.list_images`. Arrays are (h, w, 3) uint8 of any sizes; grey (h, w) and
-                (h, w, 1) are taken as RGB, the fourth channel of (h, w, 4) is ignored. Files are read upright.
+                (h, w, 1) are converted to RGB, the fourth channel of (h, w, 4) is ignored. Files are read upright.
             color: order of the channels of arrays, "rgb" (default) or "bgr", as OpenCV reads them.
             cameras: with a `normalizer`, the camera of each image, None for an unknown one. Default: all unknown.
             progress: function of (images done, images in all), called after every batch. Default none.
@@ -101,16 +101,16 @@ class FeatureExtractor:
 
         Args:
             frames: iterable of arrays as above, of any sizes. One batch of boxes is read ahead.
-            boxes: of each frame (n, 4) numbers x0, y0, x1, y1 in pixels, x1 and y1 exclusive; n may be 0. They are
+            boxes: for each frame (n, 4) numbers x0, y0, x1, y1 in pixels, x1 and y1 exclusive; n may be 0. They are
                 rounded to whole pixels and clipped to the frame.
             color: order of the frames' channels, "rgb" (default) or "bgr".
-            outside: what to do with a box that does not overlap its frame: "error" (default) or "skip".
+            outside: treatment of a box that does not overlap its frame: "error" (default) or "skip".
             camera: with a `normalizer`, the camera of the video. Default: unknown.
             progress: function of (boxes done, boxes in all), called after every batch. Default none.
 
         Returns:
             (boxes of all frames, feature_dim) float32, frame by frame, in the order of the boxes. With outside="skip",
-            the features of the boxes that are left, and a (boxes of all frames,) boolean array that says which.
+            the features of the remaining boxes, and a (boxes of all frames,) boolean array that is true for them.
 
         Raises:
             ValueError: if there are more or fewer frames than lists of boxes, a box is no box, or one does not overlap

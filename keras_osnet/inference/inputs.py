@@ -1,4 +1,4 @@
-"""Images in files, in arrays and in boxes of frames -> batches of a network's size."""
+"""Makes batches of a network's size from image files, arrays and boxes of frames."""
 
 import os
 from collections import deque
@@ -15,7 +15,7 @@ OUTSIDE = {"error": False, "skip": True}  # whether boxes that do not overlap th
 
 
 def load_batches(items, load, batch_size):
-    """Yields batches of load(item), arrays (1, ...), in order. The next batch is loaded in threads meanwhile."""
+    """Yields batches of load(item), arrays (1, ...), in order. Threads load the next batch in the meantime."""
     items, pending = iter(items), deque()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while chunk := list(islice(items, batch_size)):
@@ -31,7 +31,7 @@ class UnreadableFile(ValueError):
 
 
 def read_resized(path, size):
-    """An image file as (1, *size, 3) uint8 RGB."""
+    """Returns an image file as (1, *size, 3) uint8 RGB."""
     try:
         return images.resize(images.read(path), size)[None]
     except ValueError as error:
@@ -55,14 +55,14 @@ def name_unreadable(paths):
 
 
 def array_resized(array, size, color):
-    """An array that `check_array` accepts as (1, *size, 3) uint8 RGB."""
+    """Returns an array that `check_array` accepts, resized to (1, *size, 3) uint8 RGB."""
     array = array.reshape(*array.shape[:2], -1)
     array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3][..., COLORS[color]]
     return images.resize(array, size)[None]
 
 
 def check_array(array, name, number):
-    """The array of image or frame `number` of the argument `name`: (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) uint8.
+    """Returns the array of image or frame `number` of argument `name`: (h, w) or (h, w, 1, 3 or 4) uint8.
 
     Raises:
         ValueError: if it is none of these.
@@ -78,7 +78,7 @@ def check_array(array, name, number):
 
 
 class Crops:
-    """The boxes of a video's frames, one after the other: iterating yields arrays.
+    """Iterates over the boxes of a video's frames. Yields an array for each box.
 
     Args:
         frames, boxes, outside: as for `FeatureExtractor.crops`.

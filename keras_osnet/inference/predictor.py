@@ -1,4 +1,4 @@
-"""A network in inference: batches in, outputs by name out. All predictors of a network share one compiled function."""
+"""Computes the outputs of a network for batches. All predictors of a network share one compiled function."""
 
 from os import PathLike
 from pathlib import Path
@@ -14,10 +14,10 @@ _COMPILED = WeakKeyDictionary()
 
 
 def predictor_of(model, *, strategy=None):
-    """The predictor of a network, or of a file that another runtime runs.
+    """Returns the predictor of a network, or of a file that another runtime runs.
 
     Args:
-        model: `keras.Model`; a .tflite or .onnx file; or anything else that `load_network` takes.
+        model: `keras.Model`; a .tflite or .onnx file; or any weights that `load_network` accepts.
         strategy: as for `Predictor`.
 
     Returns:
@@ -46,21 +46,22 @@ def predictor_of(model, *, strategy=None):
 class Predictor:
     """Computes the outputs of a Keras network for batches of images.
 
-    Outputs have names: those of the model's dict of outputs. A single output is called "attributes" of a network with
-    an `AttributeHead`, "logits" of an `OSNet` with classes, else "features". If it is not "features", the output of a
-    layer `embedding` is. The weights may change between calls: the current values are used.
+    The names of the outputs are those of the model's dict of outputs. A single output is called "attributes" if the
+    network has an `AttributeHead`, "logits" if it is an `OSNet` with classes, else "features". If no output is called
+    "features", the output of the layer `embedding` is added under this name, if there is such a layer. The weights may
+    change between calls: the current values are used.
 
     Args:
         model: built `keras.Model` with one input (B, height, width, 3) and one output or a dict of them.
-        strategy: `tf.distribute.Strategy` in whose scope the model was made. Each batch is spread over its replicas.
-            Every worker then has to call the same methods. Default: one device.
+        strategy: `tf.distribute.Strategy` in whose scope the model was made. Each batch is divided among its replicas.
+            All workers must then call the same methods. Default: one device.
 
     Attributes:
         size: (height, width) of the images.
-        outputs: name -> length of each output (B, length).
+        outputs: dict of name to length of each output (B, length).
 
     Raises:
-        ValueError: if the model is none as described.
+        ValueError: if the model is not as described.
     """
 
     def __init__(self, model, *, strategy=None):
@@ -78,7 +79,7 @@ class Predictor:
         self._network, self._compute = functions[self.strategy]
 
     def normalise(self, images):
-        """(n, height, width, 3) uint8 RGB -> the float32 that the network takes."""
+        """Normalises (n, height, width, 3) uint8 RGB: the float32 input of the network."""
         return preprocess_input(images, self._preprocessing)
 
     def predict(self, batch):
@@ -93,7 +94,7 @@ class Predictor:
         return self._compute(np.asarray(batch, "float32"))
 
     def network_of(self, output):
-        """A `keras.Model` from normalised images to one output, with the preprocessing of the network."""
+        """Returns a `keras.Model` that computes one output of normalised images, with the network's preprocessing."""
         import keras
 
         network = keras.Model(self._network.inputs[0], self._network.output[output], name=self._network.name)
@@ -101,15 +102,15 @@ class Predictor:
         return network
 
     def synchronize(self):
-        """Averages the running statistics of all replicas, as a saved network has them. To be called once before the
-        batches of an evaluation, by every worker: workers differ in their number of batches."""
+        """Averages the running statistics of all replicas, as in a saved network. All workers must call it once before
+        the batches of an evaluation, because workers differ in their number of batches."""
         if self.strategy is not None:
             from keras_osnet.training.replicas import average_statistics
 
             average_statistics(self._network)
 
     def own_part(self, count):
-        """The slice of `count` images that this worker computes. The slices of all workers in order are all images."""
+        """Returns the slice of `count` images that this worker computes. Together the workers compute all images."""
         if self.strategy is None:
             return slice(0, count)
         from keras_osnet.training.replicas import own_slice
@@ -117,7 +118,7 @@ class Predictor:
         return own_slice(self.strategy, count)
 
     def gather(self, rows):
-        """The rows (n, ...) of all workers in order, from each worker's own. To be called by every worker."""
+        """Returns the rows (n, ...) of all workers in order. All workers must call it, each with its own rows."""
         if self.strategy is None:
             return rows
         from keras_osnet.training.replicas import gathered
@@ -126,7 +127,7 @@ class Predictor:
 
 
 def named_outputs(model):
-    """The outputs of a network as tensors by name, as `Predictor` describes them."""
+    """Returns the outputs of a network as tensors by name, as described for `Predictor`."""
     import keras
 
     inputs = getattr(model, "inputs", None) or ()
@@ -153,14 +154,14 @@ def named_outputs(model):
 
 
 def attribute_heads(model):
-    """The `AttributeHead` layers of a model."""
+    """Returns the `AttributeHead` layers of a model."""
     from keras_osnet.models.attribute_head import AttributeHead
 
     return [layer for layer in getattr(model, "layers", ()) if isinstance(layer, AttributeHead)]
 
 
 def _compiled(network, strategy):
-    """The network, and a function of a batch that computes its outputs."""
+    """Returns the network, and a function that computes its outputs for a batch."""
     import keras
 
     if strategy is not None:
@@ -171,7 +172,7 @@ def _compiled(network, strategy):
 
 
 def _by_tensorflow(network):
-    """Two functions, traced when first used: one for a single image, which layers may compute in another way."""
+    """Returns a function that is traced twice, for one image and for several: layers may compute them differently."""
     import tensorflow as tf
 
     def compute(images):
@@ -185,7 +186,7 @@ def _by_tensorflow(network):
 
 
 def _by_jax(network):
-    """Every batch size is compiled anew, for seconds: batches are padded to powers of two."""
+    """Pads batches to powers of two, because JAX compiles each batch size anew, for seconds."""
     import jax
 
     def compute(trainable, others, images):

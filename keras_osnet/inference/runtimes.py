@@ -19,7 +19,7 @@ TYPES = {"float32", "int8", "uint8"}  # that a .tflite file may take
 
 
 class _File:
-    """What a `Predictor` with one device does."""
+    """The methods of a `Predictor` that are trivial on one device."""
 
     strategy = None
 
@@ -37,9 +37,9 @@ class _File:
 
 
 class LiteRTFile(_File):
-    """A .tflite file that takes an image (1, height, width, 3), normalised (float32 or int8) or uint8, or of any size.
+    """A .tflite file with one image (1, height, width, 3) as input: normalised (float32 or int8), uint8, or any size.
 
-    A file of the last kind returns features of length 1. It is given images of the network's size.
+    A file with input of any size returns features of length 1. It receives images of the network's size.
     """
 
     def __init__(self, path):
@@ -66,7 +66,7 @@ class LiteRTFile(_File):
         self.outputs = {"features": int(self._output["shape"][-1])}
 
     def _details(self):
-        """LiteRT's details of the inputs, and of the outputs that hold features, by name. Old files name none."""
+        """Returns LiteRT's details of inputs and of feature outputs, by name. Old files have no names."""
         for name, named in self._interpreter.get_signature_list().items():
             if {"features", "feature"} & set(named["outputs"]):
                 runner = self._interpreter.get_signature_runner(name)  # kept, it would forbid to set tensors
@@ -150,7 +150,7 @@ RUNTIMES = {".tflite": LiteRTFile, ".onnx": OnnxFile}
 
 
 def _normalisation(facts):
-    """A function that normalises images as the metadata say: names -> values, or text in JSON. Default: ImageNet's."""
+    """Returns the function that normalises images as in the metadata, a dict of values or JSON. Default: ImageNet's."""
     names = {field.name for field in fields(Preprocessing)} & set(facts)
     values = {name: facts[name] for name in names}
     for name in names - {"resizing"}:
@@ -160,7 +160,7 @@ def _normalisation(facts):
 
 
 def _tflite_metadata(path):
-    """The metadata of a file that `keras_osnet.export.to_tflite` wrote, {} of another file."""
+    """Returns the metadata of a file that `keras_osnet.export.to_tflite` wrote, {} for another file."""
     from ai_edge_litert import schema_py_generated as schema
 
     with open(path, "rb") as file:
@@ -175,7 +175,7 @@ def _tflite_metadata(path):
 
 
 def _scale_of(details):
-    """Scale and zero point of an int8 tensor."""
+    """Returns scale and zero point of an int8 tensor."""
     found = details["quantization_parameters"]
     return found["scales"][0], found["zero_points"][0]
 
@@ -188,7 +188,7 @@ def _needed(module, package, path):
 
 
 def _reading(path, function, *arguments, **options):
-    """Calls a function that reads a file. What it raises on a damaged file becomes a ValueError that names the file."""
+    """Calls a function that reads a file. Turns its errors on a damaged file into a ValueError that names the file."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file {path}")
     try:

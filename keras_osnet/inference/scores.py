@@ -1,4 +1,4 @@
-"""Scores of a network, or of a baseline, on the test set of a dataset, as numbers and as texts."""
+"""Scores of a network, or of a baseline, on the test set of a dataset, as values and as text."""
 
 import time
 
@@ -46,9 +46,9 @@ def score_features(query, gallery, splits, *, metric="euclidean", protocol="mark
         splits: `Splits` that they belong to.
         metric: "euclidean" or "cosine".
         protocol: row of `keras_osnet.metrics.ranking.PROTOCOLS`.
-        expand: number of neighbours that each query is averaged with first (`expand_queries`). 0: none.
-        reranked: None, or a dict of options of `rerank`, by whose distances is ranked then; of normalised features with
-            "cosine".
+        expand: number of neighbours that each query is first averaged with (`expand_queries`). 0: none.
+        reranked: options of `rerank` to rank by its distances, which are those of normalised features with "cosine".
+            None: no re-ranking.
 
     Returns:
         dict of fractions: rank1, rank5, rank10, mAP, mINP.
@@ -75,19 +75,20 @@ def score_splits(features_of, splits, **options):
 
 
 def identities_and_cameras(records):
-    """The labels of records as the metrics take them: two lists. A camera is None where it is unknown."""
+    """Returns identities and cameras of records, two lists for the metrics. An unknown camera is None."""
     return [record.identity for record in records], [record.camera for record in records]
 
 
 def labels_of(splits):
-    """Query identities and cameras, gallery identities and cameras."""
+    """Returns query identities and cameras, gallery identities and cameras."""
     return *identities_and_cameras(splits.query), *identities_and_cameras(splits.gallery)
 
 
 def chance_of_rank1(splits, protocol="market1501"):
-    """Rank-1 of a random order: mean over queries of matches / gallery images, without those of the query's camera.
+    """Returns Rank-1 of a random order: the mean over queries of the fraction of matches in the gallery.
 
-    With the protocol "cuhk03", which draws an image of each gallery identity, it is 1 / gallery identities.
+    Gallery images with the identity and camera of the query are excluded. With the protocol "cuhk03", which draws an
+    image of each gallery identity, it is 1 / gallery identities.
 
     Raises:
         ValueError: if query or gallery is empty, or no query has a match under another camera.
@@ -116,7 +117,7 @@ def _refuse_empty(splits):
 
 
 def colour_histograms(paths):
-    """Fractions of each image's pixels in 8 x 8 x 8 cells of RGB: (N, 512) float32. A baseline that knows no shapes."""
+    """Returns the fractions of pixels in 8 x 8 x 8 cells of RGB: (N, 512) float32. A baseline without shapes."""
 
     def histogram(path):
         pixels, counts = images.read(path).reshape(-1, 3), np.zeros(512, np.int64)
@@ -129,12 +130,12 @@ def colour_histograms(paths):
 
 
 def mean(rows):
-    """The mean of several dicts of scores, score by score."""
+    """Returns the mean of several dicts of scores, score by score."""
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 def table(rows):
-    """A table of scores in per cent: a line for each name in a dict of scores."""
+    """Returns a table of scores in per cent: a line for each name in a dict of scores."""
     lines = [f"  {'%':24s}{'R1':>8s}{'R5':>8s}{'R10':>8s}{'mAP':>8s}{'mINP':>8s}"]
     lines += [f"  {name:24s}" + "".join(f"{100 * value:8.2f}" for value in row.values()) for name, row in rows.items()]
     return "\n".join(lines)
@@ -164,13 +165,13 @@ def describe(splits, protocol="market1501", *, unseen=False):
 
 
 def verify(query, gallery, splits, metric):
-    """`verification_scores` at false accept rates of 1e-4 .. .1."""
+    """Returns `verification_scores` at false accept rates of 1e-4 .. .1."""
     query_labels, gallery_labels = labels_of(splits)[:2], labels_of(splits)[2:]
     return verification_scores(query, *query_labels, gallery, *gallery_labels, metric=metric)
 
 
 def verification_rows(scores):
-    """A dict for JSON for each false accept rate. The distance is None if no pair may be accepted."""
+    """Returns a dict for JSON for each false accept rate. The distance is None if no pair may be accepted."""
     columns = scores.far, scores.tar, scores.threshold, scores.below_one_impostor
     return [
         {
@@ -184,7 +185,7 @@ def verification_rows(scores):
 
 
 def verification_table(scores):
-    """A table of true accept rates at false accept rates, and of the distances to accept at."""
+    """Returns a table of true accept rates and distance thresholds at false accept rates."""
     lines = [f"  {'false accept rate':>20s}{'true accept rate':>20s}{'at distance':>16s}"]
     for row in verification_rows(scores):
         distance = "none" if row["distance"] is None else f"{row['distance']:.4f}"
@@ -198,15 +199,15 @@ def match_probability(query, gallery, splits, *, metric="cosine", fitted_on=""):
 
     Args:
         query, gallery, splits, metric: as for `score_features`.
-        fitted_on: whose images they are, in words.
+        fitted_on: description of the images.
 
     Returns:
-        `MatchProbability` of all pairs, and the `Reliability` on one half of the identities of one that was fitted on
+        `MatchProbability` fitted on all pairs; and the `Reliability`, on one half of the identities, of a second fit on
         the other half.
 
     Raises:
         ValueError: if there are too few pairs.
-        ImportError: without SciPy, which `keras-osnet[report]` brings.
+        ImportError: if SciPy is not installed (`keras-osnet[report]`).
     """
     labels = labels_of(splits)
     distances, same, queries = known_pairs(query, *labels[:2], gallery, *labels[2:], metric=metric)
@@ -219,7 +220,7 @@ def match_probability(query, gallery, splits, *, metric="cosine", fitted_on=""):
 
 
 def milliseconds(network, repeats=20):
-    """Median time of one image through a network on this machine, as a `Predictor` runs it."""
+    """Returns the median time of one image in milliseconds, with a `Predictor` of the network on this machine."""
     predictor, image = Predictor(network), np.zeros((1, *network.input_shape[1:]), "float32")
     predictor.predict(image)
     times = []

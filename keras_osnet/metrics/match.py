@@ -7,7 +7,7 @@ import numpy as np
 from keras_osnet.metrics.arguments import check_count, check_number, row_of
 from keras_osnet.metrics.distances import METRICS
 
-# Standard deviations of the prior of `refit`: of what is added to the evidence, and of its factor.
+# Standard deviations of the prior of `refit`: of the term that is added to the evidence, and of its factor.
 SHIFT, STRETCH = 1.0, 0.25
 
 
@@ -18,13 +18,13 @@ class MatchProbability:
         evidence(d) = offset - slope d = log P(d | same person) - log P(d | two people)
         P(same person | d) = sigmoid(evidence(d) + log(base_rate / (1 - base_rate)))
 
-    `fit` makes it from pairs that are known. It holds for pairs like those: across cameras or within one, as the pairs
-    were, and of the same network.
+    `fit` fits it on known pairs. It is valid for pairs of the same network and the same kind: across cameras, or under
+    one camera.
 
     Args:
-        offset, slope: of the evidence, in natural logarithms.
-        metric: "cosine" (1 - cosine) or "euclidean": the distance that it takes.
-        fitted_on: whose images the pairs were, in words.
+        offset, slope: coefficients of the evidence, in natural logarithms.
+        metric: metric of the distances, "cosine" (1 - cosine) or "euclidean".
+        fitted_on: description of the images of the pairs.
         same, different: number of pairs of each kind.
 
     Raises:
@@ -51,18 +51,18 @@ class MatchProbability:
 
     @classmethod
     def fit(cls, distances, same, *, metric="cosine", fitted_on=""):
-        """Fits it on pairs that are known.
+        """Fits the probability on known pairs.
 
         Args:
             distances: (pairs,) distances of features.
             same: (pairs,) bool, whether a pair shows one person. There must be some of both kinds; their ratio does not
                 matter.
-            metric: of the distances.
-            fitted_on: whose images they are, in words.
+            metric: metric of the distances.
+            fitted_on: description of the images.
 
         Raises:
             ValueError: if an argument is not as described, or the same person is not nearer than others.
-            ImportError: without SciPy, which `keras-osnet[report]` brings.
+            ImportError: if SciPy is not installed (`keras-osnet[report]`).
         """
         distances, same = _pairs(distances, same)
         middle, spread = distances.mean(), distances.std()
@@ -76,17 +76,17 @@ class MatchProbability:
         return cls(float(shift + slope * middle), float(slope), metric, fitted_on, *counts)
 
     def refit(self, distances, same, *, fitted_on=""):
-        """Corrects it with a few pairs of other cameras, such as 50 pairs of one's own.
+        """Adjusts the fit to other cameras with a few pairs from there, such as 50.
 
-        The new evidence is shift + factor * evidence, the most probable one where shift is 0 ± 1 and factor 1 ± .25
-        before the pairs are seen.
+        The new evidence is the most probable shift + factor * evidence. The prior of shift is 0 ± 1, and that of factor
+        is 1 ± .25.
 
         Args:
             distances, same, fitted_on: as for `fit`.
 
         Raises:
             ValueError: if an argument is not as described.
-            ImportError: without SciPy, which `keras-osnet[report]` brings.
+            ImportError: if SciPy is not installed (`keras-osnet[report]`).
         """
         distances, same = _pairs(distances, same)
         shift, factor = _fitted(self.evidence(distances), same, prior=((0, SHIFT), (1, STRETCH)))
@@ -95,19 +95,19 @@ class MatchProbability:
         return type(self)(shift + factor * self.offset, factor * self.slope, self.metric, fitted_on, *counts)
 
     def evidence(self, distances):
-        """Log-likelihood ratio of one person against two, of the shape of `distances`."""
+        """Returns the log-likelihood ratio of one person against two, in the shape of `distances`."""
         distances = np.asarray(distances, float)
         if not np.isfinite(distances).all():
             raise ValueError("`distances` must be finite. Received: NaN or infinity")
         return self.offset - self.slope * distances
 
     def __call__(self, distances, *, base_rate=0.5):
-        """Probabilities, 0..1, of the shape of `distances`.
+        """Returns probabilities, 0..1, in the shape of `distances`.
 
         Args:
-            distances: of features, by `metric`.
-            base_rate: fraction of pairs, before they are looked at, that show one person: .5 where one of two is
-                asked, 1 / people where one of many strangers passes.
+            distances: distances of features, by `metric`.
+            base_rate: fraction of all compared pairs that show one person: .5 for a choice between two people,
+                1 / people for one person among many strangers.
 
         Raises:
             ValueError: if `base_rate` is not between 0 and 1, or a distance is not finite.
@@ -115,7 +115,7 @@ class MatchProbability:
         return 1 / (1 + np.exp(-np.clip(self.evidence(distances) + _logit(base_rate), -500, 500)))
 
     def distance_at(self, probability, *, base_rate=0.5):
-        """The distance at which the probability is this one: a threshold. Negative where no distance reaches it.
+        """Returns the distance with this probability, a threshold. It is negative if no distance has it.
 
         Raises:
             ValueError: if `probability` or `base_rate` is not between 0 and 1, or `slope` is 0.
@@ -125,15 +125,15 @@ class MatchProbability:
         return (self.offset + _logit(base_rate) - _logit(probability, "probability")) / self.slope
 
     def to_dict(self):
-        """Plain values, for JSON."""
+        """Returns plain values, for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values):
-        """The inverse of `to_dict`.
+        """Returns the object of which `to_dict` returned `values`.
 
         Raises:
-            ValueError: if `values` are not those of `to_dict`.
+            ValueError: if `values` are not a result of `to_dict`.
         """
         if not isinstance(values, dict) or not set(values) <= set(cls.__dataclass_fields__):
             raise ValueError(f"`values` must be those of `MatchProbability.to_dict`. Received: {values!r:.200}")
@@ -145,12 +145,12 @@ class MatchProbability:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How far probabilities are from what happened.
+    """Differences between probabilities and the labels of known pairs.
 
     Attributes:
         bins: (used bins, 3) float64: mean probability, fraction of pairs that show one person, number of pairs.
         calibration_error: mean of |mean probability - fraction| over all pairs, 0..1 (expected calibration error).
-        brier: mean of (probability - label)^2, 0..1. A constant .5 gets .25.
+        brier: mean of (probability - label)^2, 0..1. It is .25 for a constant probability of .5.
     """
 
     bins: np.ndarray
@@ -159,7 +159,7 @@ class Reliability:
 
 
 def reliability(probabilities, same, *, bins=15):
-    """Compares probabilities with what is known, in bins of equal width.
+    """Compares probabilities with the labels of known pairs, in bins of equal width.
 
     Args:
         probabilities: (pairs,) 0..1.
@@ -213,7 +213,7 @@ def _logit(rate, name="base_rate"):
 
 
 def _fitted(x, same, prior=None):
-    """(shift, factor) for which shift + factor x are the log-likelihood ratios of the pairs."""
+    """Returns (shift, factor) so that shift + factor x are the log-likelihood ratios of the pairs."""
     try:
         from scipy.optimize import minimize
     except ImportError as error:

@@ -75,12 +75,12 @@ def pair_blocks(query_features, query_ids, query_cameras, gallery_features, gall
 
 def known_pairs(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
                 metric="cosine", seed=0):  # fmt: skip
-    """Pairs across cameras to fit `MatchProbability` on: all that show one person, and as many that show two.
+    """Returns pairs across cameras for `MatchProbability.fit`: all pairs of one person, and as many of two people.
 
     Args:
         query_features, ...: as for `evaluate_retrieval`.
-        metric: of the distances.
-        seed: of the draw of pairs that show two people.
+        metric: metric of the distances.
+        seed: seed of the draw of pairs of two people.
 
     Returns:
         distances, same, queries: (pairs,) float64, bool, and int64, the query of each pair.

@@ -1,4 +1,4 @@
-"""Ranks of the matches of queries, and the scores that follow from them."""
+"""Ranks of the matches of queries, and the scores of these ranks."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

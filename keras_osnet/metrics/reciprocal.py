@@ -25,8 +25,8 @@ def reciprocal_vectors(features, squares, nearest, k2, power, threads):
     Args:
         features: (N, D) floating-point numbers.
         squares: (N,) squared lengths of the features.
-        nearest: (N, k1 + 1) indices of each image's nearest ones, itself first.
-        k2: images in the mean V', 1 up to k1. 1 leaves V as it is.
+        nearest: (N, k1 + 1) indices of the nearest images of each image, starting with the image itself.
+        k2: images in the mean V', 1 up to k1. With 1, V' is V.
         power: function of (image indices, squared distances) that returns d, so that V = exp(-d).
         threads: pool that computes the blocks.
 
@@ -61,7 +61,7 @@ def overlaps(vectors, first=0):
 
 
 def _encode(nearest, half, weigh, threads):
-    """V of every image, sparse. `weigh` computes the values from their places."""
+    """Returns V of every image, sparse. `weigh` computes the values from their rows and columns."""
     cuts = slices(len(nearest), CHUNK)
     lists = [np.ascontiguousarray(nearest[:, : k + 1]) for k in (nearest.shape[1] - 1, half)]
     mutual, mutual_half = (np.concatenate(list(threads.map(partial(_mutual, near), cuts))) for near in lists)
@@ -83,12 +83,12 @@ def _encode(nearest, half, weigh, threads):
 
 
 def _mutual(nearest, rows):
-    """Whether each image in the list of a row has the row's image in its own list."""
+    """Returns, for each image in the list of a row, whether the row's image is in its list."""
     return (nearest[nearest[rows]] == np.arange(rows.start, rows.stop)[:, None, None]).any(axis=2)
 
 
 def _weights(features, squares, power, rows, sizes, columns):
-    """exp(-d), each row divided by its sum. No row is empty: an image is its own reciprocal neighbour."""
+    """Returns exp(-d), each row divided by its sum. No row is empty: an image is its own reciprocal neighbour."""
     starts = np.cumsum(sizes) - sizes
     images = np.repeat(np.arange(rows.start, rows.stop), sizes)
     products = np.empty(len(columns), features.dtype)
@@ -101,7 +101,7 @@ def _weights(features, squares, power, rows, sizes, columns):
 
 
 def _mean_rows(sparse, members, rows):
-    """One block of rows, each the mean of the rows of `sparse` whose indices are in `members`."""
+    """Returns a block of rows, each the mean of the rows of `sparse` whose indices are in `members`."""
     which, columns, values = _gather(sparse, members[rows].ravel())
     cells = which // members.shape[1] * len(members) + columns
     cells, places = np.unique(cells, return_inverse=True)
@@ -111,7 +111,7 @@ def _mean_rows(sparse, members, rows):
 
 
 def _gather(sparse, rows):
-    """The entries of some rows, one after the other: (position in `rows`, column, value)."""
+    """Returns the entries of some rows, one after the other: (position in `rows`, column, value)."""
     starts = sparse.starts[rows]
     sizes = sparse.starts[rows + 1] - starts
     places = np.arange(sizes.sum()) + np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
@@ -119,7 +119,7 @@ def _gather(sparse, rows):
 
 
 def _stack(blocks):
-    """Blocks of rows, (sizes of the rows, columns, values) each, as one sparse matrix."""
+    """Returns blocks of rows, (sizes of the rows, columns, values) each, as one sparse matrix."""
     sizes, columns, values = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return Sparse(_starts(sizes), columns, values)
 

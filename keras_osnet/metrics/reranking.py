@@ -33,7 +33,7 @@ def rerank(query_features, gallery_features, *, k1=20, k2=6, lambda_value=0.3):
         lambda_value: weight of the original distance d, 0 to 1, default .3.
 
     Returns:
-        (queries, gallery) float32, 0..1 up to rounding. Only their order within a row has a meaning.
+        (queries, gallery) float32, 0..1 up to rounding. The values are comparable within a row only.
 
     Raises:
         ValueError: if an argument is not as described.

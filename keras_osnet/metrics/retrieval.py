@@ -72,7 +72,7 @@ def evaluate_distances(distances, query_ids, query_cameras, gallery_ids, gallery
         max_rank, protocol: as for `evaluate_retrieval`.
 
     Returns:
-        `RetrievalScores`, as `evaluate_retrieval` computes them.
+        `RetrievalScores`, as for `evaluate_retrieval`.
 
     Raises:
         ValueError: if an argument is not as described, or no query has a match.

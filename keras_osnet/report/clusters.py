@@ -1,4 +1,4 @@
-"""The page about clusters of unlabelled images: the rounds, and clusters to look at."""
+"""The page about clusters of unlabelled images: curves over the rounds, and images of clusters."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ GROUPS = {
 
 
 def require_clusters_page(work_dir):
-    """Raises an error if `write_clusters` cannot write its page: OSError, or ValueError for a file of somebody else."""
+    """Raises an error if `write_clusters` cannot write its page: OSError, or ValueError for a foreign file."""
     require_writable(Path(work_dir) / PAGE)
     refuse_foreign(Path(work_dir) / PAGE, MARK)
 
@@ -31,18 +31,18 @@ def write_clusters(work_dir, states, best, labels, silhouettes, paths, cameras, 
     Args:
         work_dir: folder of the page.
         states: list of `keras_osnet.adaptation.settings.State`.
-        best: the state that the clusters are of.
+        best: the state of the clusters.
         labels: (N,) integers, the cluster of each image, -1 for an outlier.
-        silhouettes: (N,) numbers, -1 to 1, of each image.
+        silhouettes: (N,) numbers, -1 to 1, one per image.
         paths: N image files.
-        cameras: camera of each image, None where it is unknown.
-        ended: why the rounds ended early. Default: they did not.
+        cameras: camera of each image, None if unknown.
+        ended: reason why the rounds ended early. Default: they did not.
 
     Returns:
         path of the page.
 
     Raises:
-        ValueError: if clusters.html is somebody else's file, or the arguments are not of as many images.
+        ValueError: if clusters.html is a foreign file, or the arguments have different numbers of images.
         OSError: if the page cannot be written.
     """
     labels, silhouettes = np.asarray(labels), np.asarray(silhouettes)
@@ -63,7 +63,7 @@ def write_clusters(work_dir, states, best, labels, silhouettes, paths, cameras, 
         tiles=_tiles(best, len(paths)),
         best=best,
         ended=ended,
-        curves=[Markup(rounds_figure(states).svg("What is seen without labels after each round"))],
+        curves=[Markup(rounds_figure(states).svg("Measures without labels after each round"))],
         groups=[(name, *GROUPS[name], group) for name, group in groups.items() if group],
         outside=outside,
         encoded=encoded,
@@ -86,7 +86,7 @@ def _tiles(best, total):
 
 
 def _chosen(members, silhouettes):
-    """The clusters of each group. None is in two groups."""
+    """Returns the clusters of each group. No cluster is in two groups."""
     left = np.argsort([-silhouettes[rows].mean() for rows in members], kind="stable").tolist()
     found = {"uncertain": left[::-1][:CLUSTERS]}
     left = [label for label in left if label not in found["uncertain"]]
@@ -97,6 +97,6 @@ def _chosen(members, silhouettes):
 
 
 def _shown(rows, silhouettes):
-    """(number of images, the images that are shown, the least certain first, their mean silhouette)."""
+    """Returns (number of images, shown images from the least certain on, their mean silhouette)."""
     order = rows[np.argsort(silhouettes[rows], kind="stable")]
     return len(rows), order[:IMAGES].tolist(), float(silhouettes[rows].mean())

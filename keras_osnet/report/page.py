@@ -121,7 +121,7 @@ def _limited(shown, queries):
 
 
 def _triplets(found, queries):
-    """Returns [(query, match, impostor, distance of the match, distance of the impostor), ...]; images are rows."""
+    """Returns [(query, match, impostor, distance of the match, distance of the impostor), ...]. Images are rows."""
     rows = found.query, found.match + queries, found.impostor + queries
     columns = (*rows, found.match_distance, found.impostor_distance)
     return list(zip(*(column.tolist() for column in columns), strict=True))

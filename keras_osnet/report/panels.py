@@ -73,11 +73,11 @@ class Panels:
 
     Attributes:
         ranking: `Ranking`.
-        listed: the queries on the page, as the function `listed` returns them.
+        listed: queries on the page, the result of the function `listed`.
         triplets: `HardTriplets`.
         activations: [(group, row, image, maps), ...]: (h, w, 3) uint8 and a map per network.
-        gates: `Gates`, or a text why there are none.
-        attributes: as `recognised` returns them, or a text why there are none.
+        gates: `Gates`, or a text with the reason why there are none.
+        attributes: result of `recognised`, or a text with the reason why there are none.
     """
 
     ranking: Ranking
@@ -189,8 +189,8 @@ def exponent_names(exponents):
 def mapped(tests, limit=MAPPED):
     """Returns rows and (rows, 2) points of a map of the features.
 
-    If there are more than `limit` images, it shows all images of random people. Of random images hardly two would be of
-    one person.
+    If there are more than `limit` images, the map shows all images of random people. Among random images, hardly two
+    would show the same person.
     """
     rows = np.arange(len(tests.records))
     if len(rows) > limit:
@@ -214,7 +214,7 @@ def mapped(tests, limit=MAPPED):
 def recognised(attributes):
     """Returns attributes of some queries: [(row, [(name, probability, whether correct), ...]), ...], as in Figure 7.
 
-    They are the true ones, and the wrongly predicted ones, whose probability is at least .5.
+    They are the labelled attributes, and the wrongly predicted ones, whose probability is at least .5.
 
     Args:
         attributes: names (A), probabilities (queries, A) and labels (queries, A).

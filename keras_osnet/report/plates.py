@@ -14,11 +14,11 @@ PNG = {"dpi": 120, "pil_kwargs": {"compress_level": 3}}  # the usual level 6 tak
 
 
 def save_figures(folder, drawn):
-    """Writes figures as PNG files, and removes those of an earlier report.
+    """Writes figures as PNG files, and removes the figures of an earlier report.
 
     Args:
-        folder: made if it does not exist.
-        drawn: iterable of (one of `NAMES`, figure), of which one at a time is in memory.
+        folder: folder to write to, created if it does not exist.
+        drawn: iterable of (one of `NAMES`, figure). One figure at a time is in memory.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
@@ -28,7 +28,7 @@ def save_figures(folder, drawn):
 
 
 def save_map(folder, mapped, tests):
-    """Writes the map of the features, rows and points, without distractors, which are not one person."""
+    """Writes the map of the features, rows and points. It leaves out distractors, which are not one person."""
     rows, points = mapped
     people = tests.identities[rows] != 0
     if people.any():
@@ -44,7 +44,7 @@ def figures_of(panels, tests, attributes, names, history):
         panels: `Panels`.
         tests: `TestSet` of the panels.
         attributes: as for `write_report`.
-        names: names of the network and of the one that it is compared with.
+        names: names of the network and of the second network.
         history: lines of metrics.jsonl.
     """
 

@@ -47,15 +47,15 @@ def write_report(
     """Writes report.html, a page without external files, and its figures as PNG files in the folder report.
 
     The page shows hard triplets, rankings, activation maps, gates, a map of the features, attributes, curves and
-    numbers. It has at most some thousand images, and says which are left out. Frames with the names of the files
-    replace images that cannot be read; the page counts them.
+    scores. It has at most some thousand images, and describes the images that it leaves out. Frames with the names of
+    the files replace images that cannot be read; the page counts them.
 
     Args:
         work_dir: folder to write to. It need not exist.
         network: network that returns features, as for `FeatureExtractor`.
         splits: `Splits`, with images in query and gallery.
         dataset: name of the dataset, for the title.
-        features: features of query and gallery, (Q, D) and (G, D), as `features_of_splits` returns them. Default: they
+        features: features of query and gallery, (Q, D) and (G, D), the result of `features_of_splits`. Default: they
             are computed here.
         compare: second network, for its activation maps. Default: none.
         names: names of the networks. Default: those of the models.
@@ -71,7 +71,7 @@ def write_report(
         path of the page.
 
     Raises:
-        ValueError: if an argument is not as described, or report.html is somebody else's; before anything is computed.
+        ValueError: if an argument is not as described, or report.html is a foreign file, before anything is computed.
         OSError: if the folder cannot be written, before anything is computed.
 
     Reference: paper, Figures 1, 5, 6 and 7.

@@ -8,10 +8,10 @@ from keras_osnet.visual import figures
 
 
 def texts_of(names, dataset, splits, comparison, metric, cost, latency, layer):
-    """Returns a dict of the texts of the template beside panels and curves.
+    """Returns a dict of the template's texts besides panels and curves.
 
     Args:
-        names: names of the network and of the one that it is compared with.
+        names: names of the network and of the second network.
         dataset: name of the dataset, or "".
         splits: `Splits`.
         comparison: `Comparison`.

@@ -15,7 +15,7 @@ def read_image(path, size=None):
 
     Args:
         path: the file.
-        size: (height, width) after resizing, as for the network. Default: no resizing.
+        size: (height, width) to resize to, with the resizing of the network. Default: no resizing.
     """
     try:
         image = images.read(path)
@@ -43,7 +43,7 @@ def thumbnails(paths, side=96):
 
 
 def as_jpeg(image, quality=70):
-    """(height, width, 3) uint8 -> JPEG file as base64 text. `optimize` saves a third at this size, in the same time."""
+    """Returns the JPEG file of (height, width, 3) uint8 as base64 text. `optimize` saves a third of the bytes."""
     content = BytesIO()
     Image.fromarray(image).save(content, "JPEG", quality=quality, optimize=True)
     return base64.b64encode(content.getvalue()).decode("ascii")

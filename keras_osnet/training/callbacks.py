@@ -63,7 +63,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Saves the network of the epoch with the highest score. A resumed run knows the highest score before.
+    """Saves the network of the epoch with the highest score. A resumed run reads the highest score so far.
 
     Args:
         path: .keras file. A .json file beside it holds epoch and score.
@@ -110,7 +110,7 @@ class KeepBest(keras.callbacks.Callback):
 
 
 def progress_callbacks(execution, work_dir, batches, strategy):
-    """Returns the callbacks that show the progress of a training, and those of TensorBoard if it is asked for.
+    """Returns the callbacks that show the progress of a training, and those of TensorBoard if it is requested.
 
     Args:
         execution: `Execution`; its `tensorboard` and `profile` are used.
@@ -119,7 +119,7 @@ def progress_callbacks(execution, work_dir, batches, strategy):
         strategy: `tf.distribute.Strategy` of the training; workers other than the chief write nothing.
 
     Raises:
-        ImportError: if TensorBoard is asked for and not installed.
+        ImportError: if TensorBoard is requested and not installed.
     """
     if not (execution.tensorboard or execution.profile):
         return [Progress()]

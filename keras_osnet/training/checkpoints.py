@@ -34,11 +34,11 @@ class Checkpoint:
     """The checkpoint of a training: an .npz file with a `Position` and all variables of a model and its optimizer.
 
     All workers call its methods; the chief writes. Running statistics of batch norms differ between replicas. They are
-    stored for each replica, so that a resumed training equals one that was never stopped.
+    stored for each replica, so that a resumed training equals an uninterrupted one.
 
     Args:
         path: the file.
-        model, optimizer: made in the scope of `strategy`; the optimizer is built.
+        model, optimizer: created in the scope of `strategy`; the optimizer is built.
         strategy: `tf.distribute.Strategy`.
         steps_per_epoch: batches per epoch.
     """
@@ -118,7 +118,7 @@ class Checkpoint:
         return position
 
     def _read_of_replicas(self):
-        """Returns (replicas, values of all their own variables), in one exchange."""
+        """Returns (replicas, values) of all variables that differ between replicas, in one exchange."""
 
         def row():
             values = [tf.reshape(variable.value, (1, -1)) for variable in self.of_replicas.values()]
@@ -127,7 +127,7 @@ class Checkpoint:
         return self.strategy.run(row)
 
     def _arrays(self, epochs):
-        """Returns the checked arrays of the file, `steps_per_epoch` left out."""
+        """Returns the checked arrays of the file, without `steps_per_epoch`."""
         shapes = {name: (keras.backend.standardize_dtype(v.dtype), tuple(v.shape)) for name, v in self.state.items()}
         arrays = _read(self.path, shapes | POSITION, self.of_replicas)
         steps = int(arrays.pop("steps_per_epoch", self.steps_per_epoch))

@@ -44,16 +44,16 @@ def train(
 ):
     """Trains a network. Writes checkpoints, and a line of metrics.jsonl after each epoch.
 
-    A call with the same `work_dir` resumes from the last checkpoint. Where operations are deterministic, the weights
-    equal those of a run that was never stopped. Replicas share each global batch; the gradient is that of the mean
+    A call with the same `work_dir` resumes from the last checkpoint. With deterministic operations, the weights equal
+    those of an uninterrupted run. Each global batch is divided among the replicas; the gradient is that of the mean
     loss over the global batch. All workers of a cluster call this function with one `work_dir`; the chief writes.
 
     Args:
-        model: network that returns logits, or a dict of outputs with "logits", or what `accuracy` takes. It is made in
-            the scope of `strategy`, as is `optimizer`.
+        model: network that returns logits, a dict of outputs with "logits", or other outputs for `accuracy`. Model and
+            optimizer are created in the scope of `strategy`.
         batches: function of the keyword `first_step` that returns a tf.data.Dataset of the global batches (images,
             labels) from that step on. With several workers it also receives `shard`, (index, count), and returns part
-            `index` of each batch's `count` equal parts. `functools.partial` makes it of
+            `index` of each batch's `count` equal parts. It may be a `functools.partial` of
             `keras_osnet.data.pipeline.training_batches`.
         loss: `keras.losses.Loss` whose `call` returns one value per image, from labels and the model's outputs. If it
             has a true attribute `whole_batch`, it receives the global batch, gathered over the replicas.
@@ -70,21 +70,22 @@ def train(
         accuracy: function of labels and outputs that returns one value per image. Default: 1 where the label has the
             largest logit, else 0.
         evaluate: function without arguments that returns a dict of scores. It is called after every
-            `execution.evaluate_every` epochs and after the last epoch; never if that is 0.
-        callbacks: Keras callbacks, called as `fit` calls them. The logs hold loss, accuracy, learning_rate,
+            `execution.evaluate_every` epochs and after the last epoch; never if that number is 0.
+        callbacks: Keras callbacks, called as in Keras' `fit`. The logs hold loss, accuracy, learning_rate,
             images_per_second, and waiting: the fraction of the time in which steps waited for their batch.
 
     Returns:
         list of dicts, one per epoch of all calls: the lines of metrics.jsonl.
 
     Raises:
-        ValueError: if the checkpoint in `work_dir` is of another network, optimizer or number of steps per epoch, of
-            more epochs, or not every worker sees it; or if a norm of several replicas is Keras' own and not
-            synchronized.
+        ValueError: if the checkpoint in `work_dir` is of another network, optimizer or number of steps per epoch, or of
+            more epochs; if not every worker sees it; or if the model has a Keras norm that is not synchronized, and
+            there are several replicas.
         FloatingPointError: if the loss or a weight is not finite. The previous checkpoint is kept.
         OSError: if the checkpoint cannot be written, for example on a full disk. The previous one is kept.
-        ConnectionError: if another worker is gone. The checkpoint is kept.
-        Stopped: after SIGTERM, SIGINT (Ctrl-C) or SIGHUP, and a checkpoint. A second Ctrl-C stops without one.
+        ConnectionError: if another worker has ended. The checkpoint is kept.
+        Stopped: after SIGTERM, SIGINT (Ctrl-C) or SIGHUP, when the checkpoint is written. A second Ctrl-C stops without
+            a checkpoint.
 
     Reference: paper, Section 4.1; torchreid's "two-stepped transfer learning" for `frozen_epochs`.
     """
@@ -173,7 +174,7 @@ def _distributed(strategy, batches, first_step):
 
 @contextmanager
 def _averages(model, optimizer, ema):
-    """Within the block the model has the averages of its weights, if the optimizer keeps them."""
+    """Assigns the averages of the weights to the model within the block, if the optimizer keeps averages."""
     if not ema:
         yield
         return
@@ -227,7 +228,7 @@ def _logs(sums, steps):
 
 
 def _finished(lines, epochs):
-    """Returns the lines of the finished epochs, in order. Later lines have no checkpoint."""
+    """Returns the lines of the finished epochs, in order, without later lines, which have no checkpoint."""
     history = []
     for line in lines:
         if (history[-1]["epoch"] if history else 0) < line["epoch"] <= epochs:

@@ -49,7 +49,7 @@ def write_run_report(work_dir, history, strategy):
 
 
 def peak_memory():
-    """Returns the peak memory in bytes: a dict of the GPUs', or, without a GPU, that of this process."""
+    """Returns the peak memory in bytes: a dict of GPUs, or without a GPU the peak memory of this process."""
     gpus = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
     if gpus:
         return {name: tf.config.experimental.get_memory_info(name)["peak"] for name in gpus}

@@ -11,10 +11,10 @@ class Numerics:
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     """Type of the computation. Weights stay float32."""
     accumulate: int = 1
-    """Split each replica's part of a batch into this many pieces, computed one after the other, to save memory. The
+    """Number of pieces of each replica's part of a batch. They are computed one after the other, to save memory. The
     gradient is the same, except that batch norms compute their moments per piece."""
     clip_norm: float = 0.0
-    """Largest norm of the gradient, which is scaled down beyond it. 0: no limit."""
+    """Largest norm of the gradient. A larger gradient is scaled down to it. 0: no limit."""
     ema: float = 0.0
     """Momentum of exponential moving averages of the weights, which are scored and saved. 0: no averages."""
     synchronize_norms: bool = False
@@ -31,11 +31,11 @@ class Optimization:
     """Weight decay of all weights: gradient + l2 x weight."""
     schedule: Literal["multi_step", "single_step", "cosine"] = "multi_step"
     milestones: tuple[int, ...] = (150, 225, 300)
-    """Of multi_step: epochs after which the learning rate falls."""
+    """Schedule multi_step: epochs after which the learning rate is multiplied by decay."""
     step_epochs: int = 60
-    """Of single_step: number of epochs between two falls of the learning rate."""
+    """Schedule single_step: the learning rate is multiplied by decay each time after this number of epochs."""
     decay: float = 0.1
-    """Factor of the learning rate at each fall."""
+    """Factor of the learning rate in both schedules."""
     warmup_epochs: float = 0.0
 
 
@@ -47,11 +47,11 @@ class Execution:
     """one: one device; mirrored: all GPUs of this machine; multiworker: all GPUs of the machines in TF_CONFIG or of
     SLURM; tpu: a TPU; auto: mirrored if `replicas` exceeds 1, else one."""
     replicas: int = 0
-    """Number of GPUs of each machine; on a machine without one, logical CPUs. 0: all GPUs."""
+    """Number of GPUs of each machine, or of logical CPUs on a machine without GPUs. 0: all GPUs."""
     jit: bool = False
     """Compile forward and backward pass with XLA."""
     checkpoint_minutes: float = 10.0
-    """Minutes between two checkpoints within an epoch. There is always one at its end."""
+    """Minutes between two checkpoints within an epoch. A checkpoint is always written at its end."""
     cache: bool = False
     """Keep the decoded images in memory."""
     evaluate_every: int = 0

@@ -23,7 +23,7 @@ class Stopped(Exception):
 
 
 class _Requests:
-    """Whether this worker requests [a checkpoint, a stop]. Checkpoints follow the chief's clock, a stop a signal."""
+    """Returns whether this worker requests [a checkpoint, a stop]. The chief's clock requests checkpoints."""
 
     def __init__(self, minutes, chief):
         self.minutes, self.chief, self.saved, self.signal = minutes, chief, time.monotonic(), 0
@@ -45,7 +45,7 @@ def stop_requests(minutes, chief):
 
     Args:
         minutes: time between checkpoints within an epoch.
-        chief: whether this worker is the chief. Others request no checkpoints.
+        chief: whether this worker is the chief. Other workers do not request checkpoints.
     """
     requests, before = _Requests(minutes, chief), {}
 

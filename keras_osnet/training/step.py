@@ -43,7 +43,7 @@ def train_step_function(
         model: network that returns logits, or a dict of outputs with "logits" among them.
         loss: `keras.losses.Loss` whose `call` returns one value per image.
         optimizer: Keras optimizer, built.
-        strategy: `tf.distribute.Strategy` in whose scope model and optimizer were made.
+        strategy: `tf.distribute.Strategy` in whose scope model and optimizer were created.
         head: names of the layers to train. The network then runs in inference mode. Default: all layers.
         accuracy: function of labels and outputs that returns one value per image.
         numerics: `Numerics`; its `accumulate` and `clip_norm` are used.

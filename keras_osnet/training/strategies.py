@@ -19,8 +19,9 @@ def make_strategy(name="auto", replicas=0, *, wait=600.0):
 
     Args:
         name: row of `STRATEGIES`. "one": one device, without `tf.distribute`'s overhead. "mirrored": the GPUs of this
-            machine. "multiworker": the GPUs of all machines in the environment variable TF_CONFIG or in SLURM's.
-            "tpu": the TPU in TPU_NAME, or this machine's. "auto": "mirrored" for several replicas, else "one".
+            machine. "multiworker": the GPUs of all machines in the environment variable TF_CONFIG, or in SLURM's
+            variables. "tpu": the TPU in TPU_NAME, or that of this machine. "auto": "mirrored" for several replicas,
+            else "one".
         replicas: number of GPUs of each machine. Without a GPU "mirrored" makes logical CPUs, for tests. 0: all GPUs,
             or, without a GPU, 2 logical CPUs ("mirrored") or the CPU ("multiworker").
         wait: seconds that "multiworker" waits for the other workers. Default 600.
@@ -42,7 +43,7 @@ def make_strategy(name="auto", replicas=0, *, wait=600.0):
 
 @contextmanager
 def missing_workers_named():
-    """Turns TensorFlow's errors about a worker that is gone into a ConnectionError that names it."""
+    """Turns TensorFlow's errors about a worker that has ended into a ConnectionError that names it."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError) as error:
@@ -109,7 +110,7 @@ def _devices(replicas, without_gpu):
 
 
 def cluster(environment):
-    """Returns the workers and this process's place among them, as a dict in the form of TF_CONFIG.
+    """Returns the workers and the index of this process, as a dict in the form of TF_CONFIG.
 
     Args:
         environment: mapping with TF_CONFIG, or with the variables of a SLURM step of one task per machine.

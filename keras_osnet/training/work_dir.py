@@ -21,7 +21,7 @@ from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.settings import Execution
 
 CONFIG, HOLDER, LOCK = "config.json", ".running.json", ".running.lock"
-# What a run writes after its config.json.
+# Files that a run writes after its config.json.
 RESULTS = ("checkpoint.npz", "metrics.jsonl", "model.keras", "metrics.json", "best.keras", "best.json", "report.json",
            "training.png")  # fmt: skip
 # The fields of `Execution` do not identify a run. Old files of config.json hold them among the settings.
@@ -44,8 +44,8 @@ def check_settings(work_dir, settings):
         settings: dict of plain values that identify the run.
 
     Raises:
-        ValueError: if config.json in the folder has other settings, or is not the config.json of a run; if there is
-            none but files of the names that a run writes; or if a setting is NaN or infinite.
+        ValueError: if config.json in the folder has other settings, or is not the config.json of a run; if the folder
+            has no config.json, but files with names of `RESULTS`; or if a setting is NaN or infinite.
     """
     for name, value in settings.items():
         if isinstance(value, float) and not math.isfinite(value):

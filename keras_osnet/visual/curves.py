@@ -222,7 +222,7 @@ def training_figure(lines, panel=None):
 
 
 def rounds_figure(states):
-    """Draws what is seen without labels after each round of an adaptation.
+    """Draws the measures without labels after each round of an adaptation.
 
     Args:
         states: one or more `keras_osnet.adaptation.settings.State`.

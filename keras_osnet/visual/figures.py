@@ -1,4 +1,4 @@
-"""All figures. Figures of images alone are made here: triplets, rankings and activation maps.
+"""All figures. This module draws the figures of images: triplets, rankings and activation maps.
 
 Functions of arrays return a `matplotlib.figure.Figure`, without pyplot and its global state. Sizes are in inches.
 """
@@ -132,12 +132,12 @@ def ranking_figure(queries, gallery, kinds, distances=None, titles=None):
 
 
 def activations_figure(images, maps, other=None, names=("this network", "other")):
-    """Draws activation maps of a network, and of another one beside it (paper, Figure 6).
+    """Draws activation maps of a network, and of a second network beside them (paper, Figure 6).
 
     Args:
         images: N images, (H, W, 3) uint8.
-        maps: (N, h, w), as `keras_osnet.inference.activation_maps` returns them.
-        other: (N, h2, w2), of another network. Default: none.
+        maps: (N, h, w), the result of `keras_osnet.inference.activations.activation_maps`.
+        other: (N, h2, w2), maps of the second network. Default: none.
         names: names of the two networks.
 
     Returns:

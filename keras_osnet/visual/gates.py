@@ -43,7 +43,7 @@ def cluster_gates(gates, *, clusters=4, nearest=15, seed=0):
     """Groups images by the gates of a block (paper, Figure 5): k-means on the T gate vectors, concatenated.
 
     Args:
-        gates: (N, T, C) numbers, finite: the entry of a block in the result of `keras_osnet.inference.gate_vectors`.
+        gates: (N, T, C) numbers, finite: one block of the result of `keras_osnet.inference.activations.gate_vectors`.
         clusters: K, 1 to N. Default 4.
         nearest: number of images to list per cluster, at least 1. Default 15.
         seed: seed of the initial centres. Default 0.

@@ -14,11 +14,12 @@ class Ranking:
     """The `top` nearest gallery images of every query, and scores over the whole gallery.
 
     Attributes:
-        indices: (queries, top) int64, gallery images, nearest first, with those of the same identity and camera.
+        indices: (queries, top) int64, gallery images, nearest first, including those with the same identity and camera.
         distances: (queries, top) float32, Euclidean (not squared) or 1 - cosine.
         kinds: (queries, top) int8, each an index into `keras_osnet.metrics.pairs.PAIR_KINDS`.
         average_precision: (queries,) float64, NaN for a query without a match under another camera.
-        first_match: (queries,) int64, rank of the first match from 1, without "same camera" images; 0 without a match.
+        first_match: (queries,) int64, rank of the first match, from 1, not counting images with the same identity and
+            camera; 0 without a match.
     """
 
     indices: np.ndarray
@@ -88,8 +89,8 @@ def hard_triplets(query_features, query_ids, query_cameras, gallery_features, ga
                   metric="euclidean", count=12):  # fmt: skip
     """Finds the hardest triplets of queries, farthest true matches and nearest impostors (paper, Figure 1).
 
-    They are sorted by distance of the match - distance of the impostor, the largest first, equal ones by query. A query
-    without a match under another camera, or without an impostor, has no triplet.
+    They are sorted by distance of the match minus distance of the impostor, the largest first; equal triplets are in
+    the order of the queries. A query without a match under another camera, or without an impostor, has no triplet.
 
     Args:
         query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, metric: as for

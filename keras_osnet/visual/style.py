@@ -68,9 +68,9 @@ class Sheet(Figure):
         return self.text(left / wide, 1 - top / high, text, **options)
 
     def image(self, image, left, top, width, height, *, mark=None, below=""):
-        """Adds an image in a box in inches, which it fills with a `Mark` as its frame, and fits into without one.
+        """Adds an image in a box in inches. With a `Mark` as its frame it fills the box, otherwise it fits into it.
 
-        It is added without axes, a hundred of which take seconds. `below` is a text below the image.
+        It has no axes, because a hundred axes take seconds. `below` is a text below the image.
         """
         wide, high = self.get_size_inches()
         ratio = image.shape[1] / image.shape[0]
@@ -120,10 +120,10 @@ def checked_images(name, images, count=None):
 
 
 def checked_array(name, values, shape):
-    """Returns the values as an array of a shape, in which None is any length.
+    """Returns the values as an array of a shape. None in the shape is any length.
 
     Raises:
-        ValueError: if the array has another shape, or values that are no real numbers.
+        ValueError: if the array has another shape, or values that are not real numbers.
     """
     values = np.asarray(values)
     fits = values.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, values.shape, strict=True))

@@ -1,4 +1,4 @@
-"""Weights by name, and from files of any known format. Only what puts them into a network imports Keras."""
+"""Weights by name, and from files of any known format. Only functions that fill a network import Keras."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What a file may ask for, judged before anything is built, and which values weights may have."""
+"""Limits of the network in a file, checked before it is built, and of the values of weights."""
 
 import numpy as np
 
@@ -10,12 +10,12 @@ SIZES = ("units", "filters", "classes", "feature_dim", "input_dim", "output_dim"
 
 
 def room(size):
-    """Bytes that the arrays of a file of `size` bytes may take: in some formats a small file can ask for any amount."""
+    """Returns the bytes that the arrays of a file of `size` bytes may take: a small file can request any amount."""
     return min(MOST_BYTES, 2**26 + 4 * size)
 
 
 def least_parameters(width, depths, feature_dim, classes):
-    """A lower bound of the parameters of an OSNet, without norms, gates and streams."""
+    """Returns a lower bound of the number of parameters of an OSNet, without norms, gates and streams."""
     conv1, *stages, conv5 = (int(width * channels) for channels in (64, 256, 384, 512, 512))
     blocks = sum(depth * channels * (channels // 4) for depth, channels in zip(depths, stages, strict=True))
     return 27 * conv1 + blocks + stages[-1] * conv5 + conv5 * feature_dim + feature_dim * (classes or 0)
@@ -25,8 +25,8 @@ def check_size(settings, most):
     """Raises ValueError if a network of these settings has more than 64 blocks, or more than `most` parameters.
 
     Args:
-        settings: mapping with width, depths, feature_dim, classes. One with `weights` is an error too.
-        most: parameters that the file has room for.
+        settings: mapping with width, depths, feature_dim, classes. An entry `weights` is an error too.
+        most: largest number of parameters that the file can hold.
     """
     width, depths, feature_dim, classes = (settings.get(k) for k in ("width", "depths", "feature_dim", "classes"))
     sizes = (width, *depths, feature_dim, classes or 0)

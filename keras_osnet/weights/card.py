@@ -1,4 +1,4 @@
-"""What is known about weights: their training set, scores, thresholds and licences."""
+"""Facts about weights: their training set, scores, thresholds and licences."""
 
 from dataclasses import dataclass
 
@@ -28,12 +28,12 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Card:
-    """What is known about weights; None and () where nothing is.
+    """Facts about weights. Unknown facts are None or ().
 
     Args:
         training_set: name of the dataset.
-        scores, thresholds: that were reported or measured.
-        weights_licence, images_licence: of the weights, and of the images that they were trained on.
+        scores, thresholds: reported or measured scores and thresholds.
+        weights_licence, images_licence: licences of the weights and of the training images.
     """
 
     training_set: str | None = None

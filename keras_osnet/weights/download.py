@@ -24,36 +24,36 @@ BLOCK = 2**18
 
 
 class _AddressError(Exception):
-    """An address did not deliver the file. Not an OSError: those are of the disk."""
+    """An address did not deliver the file. It is not an OSError, which is an error of the disk."""
 
 
 def cache_folder():
-    """The folder of downloaded files: $KERAS_OSNET_CACHE, or ~/.cache/keras_osnet."""
+    """Returns the folder of downloaded files: $KERAS_OSNET_CACHE, or ~/.cache/keras_osnet."""
     return Path(os.environ.get("KERAS_OSNET_CACHE") or "~/.cache/keras_osnet").expanduser()
 
 
 def mirrored(addresses, *names):
-    """Addresses with those of the mirror $KERAS_OSNET_MIRROR first, if it is set: MIRROR/NAME for each name."""
+    """Returns the addresses, after those of the mirror $KERAS_OSNET_MIRROR if it is set: MIRROR/NAME for each name."""
     mirror = os.environ.get("KERAS_OSNET_MIRROR", "").rstrip("/")
     first = [f"{mirror}/{quote(name)}" for name in dict.fromkeys(names)] if mirror else []
     return [*first, *addresses]
 
 
 def fetch(name, addresses, *, sha256=None, size=None, check=None, timeout=TIMEOUT):
-    """Returns the path of a file in the cache folder, after a download where it is absent or damaged.
+    """Returns the path of a file in the cache folder. Downloads the file if it is absent or damaged.
 
-    A file of unknown SHA-256 gets the one it had after its download written beside it, as NAME.sha256.
+    If its SHA-256 is unknown, the SHA-256 of the downloaded file is written beside it, as NAME.sha256.
 
     Args:
-        name: of the file in the cache folder.
+        name: name of the file in the cache folder.
         addresses: http(s) or file addresses, tried in order.
-        sha256, size: of the file, size in bytes; None where unknown.
-        check: function of a path that raises ValueError where the file cannot be the right one.
+        sha256, size: SHA-256, and size in bytes, of the file; None if unknown.
+        check: function of a path that raises ValueError if the file cannot be the right one.
         timeout: seconds that an address may be silent, or slower than 1 kB/s.
 
     Raises:
-        OSError: if no address delivers the file. It names the addresses, the size, and where to put the file by hand.
-            Also if the cache folder cannot be written.
+        OSError: if no address delivers the file, or the cache folder cannot be written. The error names the addresses,
+            the size, and the path for a file that is copied by hand.
     """
     path, failures = cache_folder() / name, {}
     if _is_there(path, sha256, check):
@@ -81,19 +81,19 @@ def fetch(name, addresses, *, sha256=None, size=None, check=None, timeout=TIMEOU
 
 
 def fetch_url(url, *, check=None, timeout=TIMEOUT):
-    """`fetch` for any address. Files of the same name at other addresses do not meet in the cache folder."""
+    """Fetches any address. Files with the same name at different addresses have different paths in the cache folder."""
     name = Path(urlsplit(url).path).name or "file"
     return fetch(f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}", [url], check=check, timeout=timeout)
 
 
 def file_sha256(path):
-    """Hexadecimal SHA-256 of a file."""
+    """Returns the hexadecimal SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(address, path, sha256, size, check, timeout):
-    """Writes what an address delivers to `path`, once it is complete and right. Returns its SHA-256."""
+    """Downloads an address to `path`, which is written if the file is complete and correct. Returns its SHA-256."""
     with writing_atomically(path) as file:
         for block in _blocks(address, path.name, size, timeout):
             file.write(block)
@@ -110,7 +110,7 @@ def _download(address, path, sha256, size, check, timeout):
 
 
 def _blocks(address, name, size, timeout):
-    """The content of an address, piece by piece."""
+    """Yields the content of an address, piece by piece."""
     try:
         request = urllib.request.Request(address, headers={"User-Agent": "keras_osnet"})
         with urllib.request.urlopen(request, timeout=timeout) as response:
@@ -147,7 +147,7 @@ def _show_progress(name, done, total):
 
 
 def _is_there(path, sha256, check):
-    """Whether the cache has the file, undamaged. One without a known hash was put there by hand: it gets a note."""
+    """Returns whether the cache has the undamaged file. A file of unknown hash was copied there: it gets a note."""
     known = sha256 or _noted(path)
     if known is not None:
         return path.is_file() and file_sha256(path) == known
@@ -172,7 +172,7 @@ def _write_note(path, sha256):
 
 
 def _noted(path):
-    """The hash that was written beside a file, or None."""
+    """Returns the hash that was written beside a file, or None."""
     try:
         return _note(path).read_text().split()[0]
     except (OSError, UnicodeDecodeError, IndexError):

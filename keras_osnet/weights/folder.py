@@ -1,4 +1,4 @@
-"""Folders of one network, as keras-hub writes them: settings, weights and a model card."""
+"""Folders with settings, weights and model card of one network, as in keras-hub."""
 
 import tempfile
 from dataclasses import asdict, fields
@@ -24,9 +24,8 @@ def save_to_preset(model, folder, *, card=None):
 
     Args:
         model: `OSNet`.
-        folder: is made where it is absent; files of another kind of config.json are not replaced.
-        card: what is known about the weights. Default: what was known when they were loaded, unless they were trained
-            since.
+        folder: folder to write, created if it is absent. A folder with another kind of config.json is refused.
+        card: facts about the weights. Default: the facts at loading, unless the weights were trained since.
 
     Raises:
         ValueError: if the folder holds a config.json of another program.
@@ -58,7 +57,7 @@ def save_to_preset(model, folder, *, card=None):
 
 
 def load_folder(folder):
-    """The network of a folder that `save_to_preset` wrote, and its card.
+    """Returns the network of a folder that `save_to_preset` wrote, and its card.
 
     Raises:
         ValueError: if a file is damaged, or of a newer version.
@@ -100,7 +99,7 @@ def _version():
 
 
 def _markdown(model, card):
-    """The model card, with the metadata that the Hugging Face Hub reads."""
+    """Returns the model card, with the metadata for the Hugging Face Hub."""
     height, width = model.input_shape[1:3]
     rules = model.preprocessing
     title = TRAINING_SETS.get(card.training_set, (card.training_set or "not stated",))[0]

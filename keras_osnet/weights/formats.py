@@ -1,4 +1,4 @@
-"""Formats of weights files, recognised by their content and never by their name."""
+"""Formats of weights files. The content of a file determines its format, not its name."""
 
 import os
 
@@ -17,13 +17,13 @@ SAFETENSORS_TYPES = {
 
 
 def format_of(path):
-    """The format of a weights file.
+    """Returns the format of a weights file.
 
     Returns:
         "torch", "safetensors", "onnx", "keras" or "h5".
 
     Raises:
-        ValueError: for any other content. It says what the file is, where that is known.
+        ValueError: for any other content. The error names the kind of the file if it is known.
         OSError: if the file cannot be read.
     """
     formats = ", ".join((*STATES, ".keras", ".weights.h5"))
@@ -52,7 +52,7 @@ def _format_of_zip(file):
 
 
 def _foreign(start, size):
-    """What a file is that is none of weights."""
+    """Returns a description of a file that does not hold weights."""
     if not size:
         return "it is empty"
     if start[4:8] == b"TFL3":
@@ -65,7 +65,7 @@ def _foreign(start, size):
 
 
 def _read_safetensors(path):
-    # Imported here: packages that read other formats need not have it.
+    # Imported here: it is not needed for other formats.
     from safetensors import deserialize
 
     with reading(path, "a safetensors file"), open(path, "rb") as file:
@@ -90,7 +90,7 @@ STATES = {"torch": read_torch_state, "safetensors": _read_safetensors, "onnx": r
 
 
 def read_state(path):
-    """Arrays by torchreid's plain names, and what was stripped off the names.
+    """Returns the arrays by torchreid's plain names, and the parts that were removed from the names.
 
     Raises:
         ValueError: if the file is not a PyTorch, safetensors or ONNX file, or holds no OSNet.

@@ -1,4 +1,4 @@
-"""Keras' own files, .keras and .weights.h5: their sizes are judged before anything is built."""
+"""Keras' files, .keras and .weights.h5. Their sizes are checked before a network is built."""
 
 import io
 import json
@@ -23,7 +23,7 @@ WEIGHTS_NAMES = ("model.weights.h5", "model.weights.npz")
 
 
 def load_keras(path):
-    """The network of a .keras file, whatever the file's name.
+    """Returns the network of a .keras file, whatever the file's name.
 
     Raises:
         ValueError: for any content that is not a network that Keras and this package can build and fill.
@@ -41,10 +41,10 @@ def load_keras(path):
 
 
 def fill_from_h5(model, path):
-    """Fills a network from a .weights.h5 file. Keras leaves out, without an error, what is missing or too much.
+    """Fills a network from a .weights.h5 file, and checks its arrays: Keras ignores missing and additional arrays.
 
     Raises:
-        ValueError: if the file is of another network, or damaged. The model is left as it was.
+        ValueError: if the file is of another network, or damaged. The model is not changed.
         OSError: if the file cannot be read.
     """
     before = model.get_weights()
@@ -61,7 +61,7 @@ def fill_from_h5(model, path):
 
 
 def settings_of_h5(path):
-    """The settings of `OSNet` that the names and shapes of a .weights.h5 file tell: all but the pooling and input size.
+    """Returns the settings of `OSNet` from the names and shapes of a .weights.h5 file: all but pooling and input size.
 
     Raises:
         ValueError: if the file is damaged, or of another network.
@@ -75,10 +75,10 @@ def settings_of_h5(path):
 
 
 def shapes_of(file, most):
-    """Shape of each array of an open HDF5 file, by path.
+    """Returns the shape of each array of an open HDF5 file, by path.
 
     Raises:
-        ValueError: if the arrays take more than `most` bytes, or lie in another file.
+        ValueError: if the arrays take more than `most` bytes, or are in another file.
     """
     shapes, left = {}, most
 
@@ -98,7 +98,7 @@ def shapes_of(file, most):
 
 @contextmanager
 def _with_suffix(path, suffix):
-    """The path of a file, or of a copy with the suffix that Keras insists on."""
+    """Yields the path of a file, or of a copy with the suffix that Keras requires."""
     if str(path).endswith(suffix):
         yield path
         return
@@ -157,7 +157,7 @@ def _named_weights(model):
 
 
 def _check_arrays(model, shapes):
-    """Raises ValueError if a network has not the very arrays of a file."""
+    """Raises ValueError if the arrays of a network and of a file differ in names or shapes."""
     wanted, found = Counter(tuple(weight.shape) for weight in model.weights), Counter(shapes.values())
     if wanted == found:
         return
@@ -175,7 +175,7 @@ def _check_arrays(model, shapes):
 
 
 def _settings(shapes):
-    """Settings of `OSNet` from the paths and shapes of its arrays."""
+    """Returns the settings of `OSNet` from the paths and shapes of its arrays."""
 
     def shape(pattern):
         return next((shape for name, shape in shapes.items() if re.fullmatch(pattern, name)), None)

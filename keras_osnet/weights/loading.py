@@ -1,4 +1,4 @@
-"""Weights from any source into our networks."""
+"""Loads weights from any source into networks."""
 
 from dataclasses import asdict, replace
 
@@ -12,17 +12,17 @@ from keras_osnet.weights.locate import locate
 from keras_osnet.weights.presets import PRESETS
 from keras_osnet.weights.torchreid import LoadReport, assign, digest_of, settings_of
 
-# What two networks must have in common to take each other's weights.
+# Settings that must be equal for two networks to have the same weights.
 ARCHITECTURE = ("width", "variant", "depths", "stem", "feature_dim", "pooling")
 
 
 def load_weights(model, weights):
-    """Copies weights into an `OSNet`; all of them, or none and an error.
+    """Copies weights into an `OSNet`. After an error, the model has its previous weights.
 
     Args:
         model: the OSNet.
-        weights: anything that `locate` knows: a preset, a training set, a file, a folder, an address. A .weights.h5
-            file must be of the very same network; in other formats the classifier may differ or be absent.
+        weights: argument of `locate`: a preset, a training set, a file, a folder, an address. A .weights.h5 file must
+            be of exactly the same network; in other formats the classifier may differ or be absent.
 
     Returns:
         `LoadReport`, which `model.load_report` keeps.
@@ -45,16 +45,15 @@ def load_weights(model, weights):
 
 
 def load_network(weights, *, width=None, variant=None, resolution=1.0, classifier=False, **changes):
-    """The network of weights, by default the one that returns features, without a classifier.
+    """Returns the network of weights, by default without its classifier, so that it returns features.
 
     Args:
-        weights: anything that `locate` knows. A .keras file may hold another network than an OSNet, which is returned
-            as it is.
-        width, variant: an error where the weights have others. Default: as the weights say. Only a .weights.h5 does not
-            say which row of the paper's Table 5 it is.
-        resolution: multiplier of the input size, where the weights do not say it.
-        classifier: keep the one of the weights.
-        changes: arguments of `OSNet` that are not as in the weights: classes, input_shape, name.
+        weights: argument of `locate`. A network in a .keras file that is not an OSNet is returned unchanged.
+        width, variant: expected width and variant; an error if the weights have others. Default: those of the weights.
+            Only a .weights.h5 file does not determine the row of the paper's Table 5.
+        resolution: multiplier of the input size, for weights without an input size.
+        classifier: whether to keep the classifier of the weights.
+        changes: arguments of `OSNet` that replace those of the weights: classes, input_shape, name.
 
     Returns:
         the network and a `LoadReport`.
@@ -99,7 +98,7 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, classifie
 
 
 def network_of(weights):
-    """The arguments of `OSNet` that weights fit: variant, width, depths, feature_dim, classes, and what they say else.
+    """Returns the arguments of `OSNet` for weights: variant, width, depths, feature_dim, classes, and others if known.
 
     Raises:
         ValueError: if they are not of an OSNet.
@@ -129,7 +128,7 @@ def _assign(model, source, state, stripped):
 
 
 def _with_changes(network, changes, source):
-    """The network as the changes say, and the report."""
+    """Returns the network with the changes, and the report."""
     if all(network.settings[name] == value for name, value in changes.items()):
         return network, _kept(network, LoadReport(len(network.weights)), source)
     with undrawn():

@@ -1,4 +1,4 @@
-"""What a user may name as weights, and the file on this machine that it stands for."""
+"""Finds the file on this machine for a name, path or address of weights."""
 
 import os
 import re
@@ -24,8 +24,8 @@ class Source:
     Args:
         path: the file, or the folder that `save_to_preset` wrote.
         format: "torch", "safetensors", "onnx", "keras", "h5" or "folder".
-        preset: name of the preset that it is, or None.
-        card: what is known about the weights.
+        preset: name of the preset, or None.
+        card: facts about the weights.
     """
 
     path: Path
@@ -35,23 +35,23 @@ class Source:
 
 
 def locate(weights, *, width=None, variant=None):
-    """Finds weights, and downloads them where they are not on this machine.
+    """Finds weights, and downloads them if they are not on this machine.
 
     Args:
-        weights: name of a preset; name of a training set, which stands for the preset of `width` and `variant`; path of
-            a file of any known format; folder written by `save_to_preset`, or work dir of a training;
-            "https://..."; "hf://user/repository[/file]".
-        width, variant: of the network that takes the weights. A preset of others is an error, before its download; for
-            the name of a training set they default to 1.0 and "osnet".
+        weights: name of a preset; name of a training set, for its preset of `width` and `variant`; path of a file of
+            any known format; folder written by `save_to_preset`, or work dir of a training; "https://...";
+            "hf://user/repository[/file]".
+        width, variant: expected width and variant. A preset of others is an error, before its download. With the name
+            of a training set they default to 1.0 and "osnet".
 
     Returns:
         `Source`.
 
     Raises:
-        ValueError: if it is none of these. Names that look alike are offered.
+        ValueError: if `weights` has none of these forms. The error suggests similar names.
         FileNotFoundError: if a path does not exist.
         OSError: if a download fails.
-        ImportError: for hf:// where huggingface_hub is not installed.
+        ImportError: for hf:// if huggingface_hub is not installed.
     """
     if not isinstance(weights, str | os.PathLike):
         raise ValueError(
@@ -83,7 +83,7 @@ def _check_network(preset, width, variant):
 
 
 def preset_source(preset):
-    """The file of a preset, downloaded where it is not in the cache folder."""
+    """Returns the file of a preset. Downloads it if it is not in the cache folder."""
     path = PACKAGED / preset.file
     if preset.addresses:
         names = (preset.file, preset.name + Path(preset.file).suffix, preset.name)
@@ -97,7 +97,7 @@ def preset_source(preset):
 
 
 def _check_file(path, preset):
-    """Raises ValueError if a file cannot be a preset's: its hash is not known."""
+    """Raises ValueError if the network of a file is not that of a preset, whose hash is unknown."""
     format = format_of(path)
     if format not in STATES:
         raise ValueError(f"a {format} file")
@@ -121,7 +121,7 @@ def _local(path):
 
 
 def _folder(path):
-    """A folder that `save_to_preset` wrote, or the work dir of a training."""
+    """Returns the weights of a folder that `save_to_preset` wrote, or of the work dir of a training."""
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
     if isinstance(config, dict) and "network" in config:
         return Source(path, "folder")
@@ -136,7 +136,7 @@ def _folder(path):
 
 
 def _not_found(path):
-    """The error for a name that is none, with names that look alike."""
+    """Returns the error for an unknown name, with similar names."""
     close = nearest(path.stem if path.suffix else path.name)
     offered = f" Did you mean the preset {' or '.join(close)}?" if close else ""
     if path.suffix or len(path.parts) > 1:
@@ -148,7 +148,7 @@ def _not_found(path):
 
 
 def _from_hugging_face(address):
-    """A file of a repository, or the folder of its files that `save_to_preset` writes."""
+    """Returns a file of a repository, or the folder of its files that `save_to_preset` writes."""
     user, _, rest = address.removeprefix("hf://").partition("/")
     name, _, file = rest.partition("/")
     if not (user and name):

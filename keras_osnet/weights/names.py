@@ -1,4 +1,4 @@
-"""What training programs put around the names of a network: dictionaries, prefixes, counters."""
+"""Removes what training programs add to the arrays of a network: dictionaries, prefixes, counters."""
 
 import re
 
@@ -14,13 +14,13 @@ _PREFIX = re.compile(f"(?:{'|'.join(map(re.escape, PREFIXES))})+")
 
 
 def unwrap(value):
-    """The innermost dictionary below the keys of `WRAPPERS`.
+    """Returns the innermost dictionary below the keys of `WRAPPERS`.
 
     Returns:
-        that dictionary, and the keys that led to it, with those of other candidates: ("model", "not ema").
+        the dictionary, and the keys on the path to it, with those of other candidates: ("model", "not ema").
 
     Raises:
-        ValueError: if the dictionaries do not end, as one that holds itself.
+        ValueError: if the dictionaries are nested too deeply, for example in a dictionary that holds itself.
     """
     keys = []
     for _ in range(DEEPEST):
@@ -33,16 +33,16 @@ def unwrap(value):
 
 
 def strip(arrays):
-    """Takes the prefixes off the names, and the counters out.
+    """Removes the prefixes of names, and the counters.
 
     Args:
         arrays: mapping from name to array.
 
     Returns:
-        the mapping with plain names, and what was stripped: prefixes, and "n_averaged" if it was there.
+        the mapping with plain names, and the removed prefixes, with "n_averaged" if this counter was removed.
 
     Raises:
-        ValueError: if two names become the same.
+        ValueError: if two names become equal.
     """
     plain, stripped = {}, {}
     for name, array in arrays.items():

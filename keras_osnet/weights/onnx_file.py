@@ -1,9 +1,9 @@
-"""ONNX files of OSNet, whose arrays often have no names and whose norms are folded, matched by the order of the graph.
+"""Reads ONNX files of OSNet by the structure of the graph.
 
-Exporters rename arrays, repeat the nodes of the shared gate, and turn Conv - BatchNormalization into one Conv. What
-stays is which layer reads which one's output. From the input on, this module follows the graph through the parts of
-OSNet and gives each array the name that it has in torchreid. The scale and shift of a norm become a batch norm with
-mean 0 and variance 1.
+Exporters rename arrays, repeat the nodes of the shared gate, and turn Conv - BatchNormalization into one Conv. They
+keep the connections between layers. From the input on, this module follows the graph through the parts of OSNet and
+assigns to each array its name in torchreid. The scale and shift of a norm become a batch norm with mean 0 and variance
+1.
 """
 
 import os
@@ -20,7 +20,7 @@ STREAMS = 4
 
 
 def read_onnx_state(path):
-    """Reads an ONNX file of OSNet: its arrays by torchreid's names, and nothing that was stripped.
+    """Reads an ONNX file of OSNet. Returns its arrays by torchreid's names, and no removed prefixes.
 
     Args:
         path: file written from torchreid's or this package's osnet, osnet_ibn or osnet_ain, with or without classifier,
@@ -57,7 +57,7 @@ def _only(layers, place):
 
 
 def _parts(graph):
-    """The layers of the network: {"conv1": layer, "conv2.0": block, ..., "fc": layer}."""
+    """Returns the layers of the network: {"conv1": layer, "conv2.0": block, ..., "fc": layer}."""
     parts = {"conv1": _only(graph.after(graph.input), "the input")}
     value = parts["conv1"].output
     for stage in (2, 3, 4):
@@ -81,7 +81,7 @@ def parts_before(stage):
 
 
 def _block(graph, layers, place):
-    """The layers of an omni-scale block. `layers`, nearest first, read its input or what the identity carries past."""
+    """Returns the layers of an omni-scale block. `layers`, nearest first, read its input or its identity branch."""
     conv1 = min(layers, key=lambda layer: layer.rows)
     streams, gates = [], []
     for pointwise in graph.after(conv1.output):
@@ -110,7 +110,7 @@ def _block(graph, layers, place):
 
 
 def _named(parts):
-    """Arrays by torchreid's names."""
+    """Returns the arrays by torchreid's names."""
     blocks = [part for part in parts.values() if isinstance(part, dict)]
     ain = any(block["conv3"].instance_norm for block in blocks)
     state = _conv_norm("conv1", parts["conv1"])

@@ -1,4 +1,4 @@
-"""The layers of an ONNX graph and what reads them."""
+"""The layers of an ONNX graph and their connections."""
 
 from dataclasses import dataclass
 
@@ -55,7 +55,7 @@ class Graph:
         self.input = inputs[0]
 
     def after(self, value):
-        """The next layers that read a value, directly or through ops without weights; the nearest come first."""
+        """Returns the next layers that read a value, directly or through ops without weights, the nearest first."""
         layers, seen, waiting = [], {value}, [value]
         for name in waiting:  # grows
             for node in self.readers.get(name, ()):
@@ -69,7 +69,7 @@ class Graph:
         return layers
 
     def layer(self, node):
-        """A node with its weights, and the norm that follows it."""
+        """Returns a node with its weights, and the norm that follows it."""
         options = {attribute.name: attribute for attribute in node.attribute}
         kernel = self.constants[node.input[1] if node.input[1] in self.constants else node.input[0]]
         if node.op_type == "MatMul" or (node.op_type == "Gemm" and not ("transB" in options and options["transB"].i)):
@@ -99,7 +99,7 @@ class Graph:
         return Layer(kernel, scale.astype("float32"), shift.astype("float32"), norm, value)
 
     def norm_after_sum(self, value):
-        """Scale and bias of the instance norm after the addition that reads a value, or None."""
+        """Returns scale and bias of the instance norm after the addition that reads a value, or None."""
         (sum_,) = self.readers.get(value, [None])[:1]
         readers = self.readers.get(sum_.output[0], []) if sum_ is not None else []
         norms = [node for node in readers if node.op_type == "InstanceNormalization"]
@@ -109,7 +109,7 @@ class Graph:
         return tuple(np.asarray(self.constants[node.input[place]], "float32").ravel() for place in places)
 
     def _affine(self, node, rows):
-        """Scale and shift of each channel, if that is all that a node does."""
+        """Returns scale and shift of each channel, if the node has no other effect."""
         if node.op_type == "BatchNormalization":
             weight, bias, mean, variance = (array.astype("float64") for array in self._arrays(node, 1, 2, 3, 4))
             epsilon = next((attribute.f for attribute in node.attribute if attribute.name == "epsilon"), 1e-5)
@@ -126,7 +126,7 @@ class Graph:
 
 
 def structure_bytes(content):
-    """Bytes of a serialised `onnx.ModelProto` that are not values of arrays, read off its wire format."""
+    """Returns the bytes of a serialised `onnx.ModelProto` without the values of arrays, from its wire format."""
     size = len(content)
     for number, start, end in _fields(content, 0, len(content)):
         if number == GRAPH:
@@ -137,7 +137,7 @@ def structure_bytes(content):
 
 
 def _fields(content, place, end):
-    """(number, start, end) of each field of a serialised message that has a length."""
+    """Yields (number, start, end) of each field of a serialised message that has a length."""
     while place < end:
         tag, place = _varint(content, place, end)
         if tag & 7 == 2:

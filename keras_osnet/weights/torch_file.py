@@ -1,4 +1,4 @@
-"""PyTorch checkpoint files read with NumPy alone: no PyTorch, and no code of the file is run.
+"""Reads PyTorch checkpoint files with NumPy, without PyTorch. No code in the file is executed.
 
 A checkpoint is a pickle (`torch_pickle`) with tensors that point into raw storages. One file holds both, in one of two
 formats.
@@ -65,7 +65,7 @@ def _open_zip(file: BinaryIO, size: int) -> tuple[object, str, Callable[[Storage
 
 
 def _open_older(file: BinaryIO, size: int) -> tuple[object, str, Callable[[Storage], bytes]]:
-    """The same for the older format: pickles, then the storages (count, little-endian values) end to end."""
+    """Like `_open_zip` for the older format: pickles, then the storages (count, little-endian values) in sequence."""
     if not size:
         raise ValueError("it is neither a zip archive nor a PyTorch pickle, and empty")
     data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -107,7 +107,7 @@ def _open_older(file: BinaryIO, size: int) -> tuple[object, str, Callable[[Stora
 
 
 def _state_dict(value: object) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The tensors by name, and the keys of the dictionaries around them."""
+    """Returns the tensors by name, and the keys of the dictionaries around them."""
     value, wrappers = unwrap(value)
     if type(value) is not dict:
         raise ValueError(f"it holds a {type(value).__name__.lstrip('_')}, not a state dict")
@@ -167,7 +167,7 @@ def _arrays(file: BinaryIO) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
 
 
 def read_torch_state(path: str | Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """`read_torch_file`, with what was stripped: keys of dictionaries and prefixes of names."""
+    """Returns the result of `read_torch_file`, and the removed keys of dictionaries and prefixes of names."""
     try:
         with reading(path, "a PyTorch checkpoint", keep=[UnsafeCheckpointError]), open(path, "rb") as file:
             arrays, wrappers = _arrays(file)
@@ -181,24 +181,24 @@ def read_torch_state(path: str | Path) -> tuple[dict[str, np.ndarray], tuple[str
 
 
 def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
-    """Reads the tensors of a PyTorch state dict without PyTorch and without running anything the file names.
+    """Reads the tensors of a PyTorch state dict without PyTorch, and without executing code of the file.
 
     Reads the zip format (torch >= 1.6) and the older pickle format, also of Python 2, whatever the file's name.
-    Dictionaries around the state dict ("state_dict", "model", "ema", ...; see `names`) are unwrapped, prefixes of names
-    ("module.", "_orig_mod.", "model.", "backbone.") are taken off, and counters of batches are left out.
+    Dictionaries around the state dict ("state_dict", "model", "ema", ...; see `names`), prefixes of names ("module.",
+    "_orig_mod.", "model.", "backbone.") and counters of batches are removed.
 
     Args:
         path: the file. Tensors of float16, float32, float64, int8, int16, int32, int64, uint8 and bool keep their type;
             bfloat16 becomes float32.
 
     Returns:
-        The arrays by name, in the file's order, each with memory of its own.
+        The arrays by name, in the file's order, each with its own memory.
 
     Raises:
-        FileNotFoundError: where there is no such file.
-        UnsafeCheckpointError: where the file asks for more than tensors and plain values, as one that holds a whole
-            model does; a ValueError too.
-        ValueError: where it is damaged, no checkpoint, without tensors, with other entries among them, or larger than
-            any OSNet.
+        FileNotFoundError: if there is no such file.
+        UnsafeCheckpointError: if the file holds more than tensors and plain values, for example a whole model. It is a
+            ValueError.
+        ValueError: if the file is damaged, not a checkpoint, without tensors, with other entries in its state dict, or
+            larger than any OSNet.
     """
     return read_torch_state(path)[0]

@@ -1,7 +1,7 @@
-"""The pickle inside a PyTorch checkpoint, interpreted opcode by opcode: nothing the file names is ever called.
+"""Interprets the pickle of a PyTorch checkpoint opcode by opcode, without calling functions that the file names.
 
-Python's own unpickler calls what the file names, reserves as much memory as the file asks for, and can be crashed by
-deep nesting. Here a name becomes a row of `_GLOBALS` or the file is refused.
+Python's unpickler calls these functions, reserves as much memory as the file requests, and crashes on deep nesting.
+Here a name must be a row of `_GLOBALS`, else the file is refused.
 """
 
 import io
@@ -12,7 +12,7 @@ MOST_STEPS = 2**19  # opcodes, and elements that calls copy; OSNet with an optim
 
 
 class UnsafeCheckpointError(ValueError):
-    """The checkpoint asks for something other than tensors and plain values; nothing of it was run."""
+    """The checkpoint requests something other than tensors and plain values. No code of it was executed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class _Global:
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """A block of numbers beside the pickle, or a part of one."""
+    """A block of values beside the pickle, or a part of a block."""
 
     dtype: str  # as in NumPy, or "bfloat16"
     key: str
@@ -33,7 +33,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Which elements of a storage make the tensor: in NumPy's words, but counted in elements."""
+    """The elements of a storage that form a tensor, as offset, shape and strides in elements."""
 
     storage: Storage
     offset: int
@@ -43,11 +43,11 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Unread:
-    """Stands for a harmless value nobody reads, as a NumPy number among the results saved beside the weights."""
+    """Placeholder for a harmless value that is not read, such as a NumPy score that is saved beside the weights."""
 
 
 def show(value: object) -> str:
-    """Text of the file, short enough for a message; never the repr of another value, whose size the file decides."""
+    """Returns a text of the file, shortened for a message. It is never the repr of another value, which may be huge."""
     return ascii(value[:80])[1:-1].replace(" ", ".") if type(value) is str else ""
 
 
@@ -124,7 +124,7 @@ _GLOBALS = {
 
 
 class Pickle:
-    """Interprets the pickles of a stream, one after another; `storages`: the blocks they point to."""
+    """Interprets the pickles of a stream, one after another. `storages` holds the blocks that they refer to."""
 
     def __init__(self, stream: io.BytesIO):
         self.stream, self.left, self.storages = stream, MOST_STEPS, {}

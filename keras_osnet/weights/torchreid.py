@@ -1,4 +1,4 @@
-"""Checkpoints of torchreid's OSNets into ours, name by name."""
+"""Loads checkpoints of torchreid's OSNets, name by name."""
 
 import hashlib
 import re
@@ -18,15 +18,15 @@ SHOWN = 5  # names listed of each kind of difference
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a file brought, and what is known about it.
+    """Report about loaded weights.
 
     Args:
-        assigned: how many arrays.
+        assigned: number of assigned arrays.
         dropped: names of a classifier that was left out because it does not fit.
-        stripped: dictionaries and prefixes that were taken off the names: ("state_dict", "module.").
-        preset: name of the preset, if the file is one.
-        card: what is known about the weights: their training set, scores, licences.
-        digest: of the weights below the classifier, if something is known about them: after a training it is another.
+        stripped: removed keys of dictionaries and prefixes of names: ("state_dict", "module.").
+        preset: name of the preset, if the file is a preset.
+        card: facts about the weights: training set, scores, licences.
+        digest: digest of the weights below the classifier, if facts are known. A training changes it.
     """
 
     assigned: int
@@ -38,13 +38,13 @@ class LoadReport:
 
     @property
     def training_set(self):
-        """Name of the dataset that the weights were trained on, None where nothing is known."""
+        """Name of the dataset that the weights were trained on, None if unknown."""
         return self.card.training_set
 
 
 @dataclass(frozen=True)
 class CheckpointSettings:
-    """What the names and shapes of a checkpoint say about its network. `classes` is None without classifier."""
+    """Settings of a network from the names and shapes of its checkpoint. `classes` is None without a classifier."""
 
     variant: str
     width: float
@@ -54,7 +54,7 @@ class CheckpointSettings:
 
 
 def settings_of(state):
-    """Reads variant, width, depths, feature length and classes off a torchreid state.
+    """Returns variant, width, depths, feature length and classes of a torchreid state.
 
     Args:
         state: mapping from torchreid name to array.
@@ -78,11 +78,11 @@ def settings_of(state):
 
 
 def load_torchreid_weights(model, source):
-    """Copies the weights of a torchreid OSNet into `model`; all of them, or none and an error.
+    """Copies the weights of a torchreid OSNet into `model`. After an error, the model has its previous weights.
 
-    A classifier that `model` lacks, or of another number of identities, is dropped and named in the result (as is
-    one that only `model` has, which keeps its values). Counters of batches are ignored; dictionaries around the state
-    and prefixes of names ("module.", ...) are stripped and named in the result.
+    A classifier that `model` lacks, or with another number of identities, is dropped. A classifier that only `model`
+    has keeps its values. The result names both. Counters of batches are ignored. Dictionaries around the state and
+    prefixes of names ("module.", ...) are removed and named in the result.
 
     Args:
         model: `OSNet` of the variant osnet, osnet_ibn or osnet_ain.
@@ -92,16 +92,16 @@ def load_torchreid_weights(model, source):
         `LoadReport`.
 
     Raises:
-        ValueError: if names are missing, extra or of other shapes: they are listed, with the variant and width that
-            the checkpoint looks like. Also if values are NaN or infinite. `model` is left as it was.
-        UnsafeCheckpointError: if the file asks for anything but tensors and plain containers.
+        ValueError: if names are missing, extra or of other shapes, or values are NaN or infinite. The error lists the
+            names, and the variant and width of the checkpoint. `model` is not changed.
+        UnsafeCheckpointError: if the file holds anything but tensors and plain containers.
     """
     state, stripped = strip(source) if isinstance(source, Mapping) else read_state(source)
     return assign(model, state, stripped)
 
 
 def assign(model, state, stripped=()):
-    """`load_torchreid_weights` of a state whose names are plain."""
+    """Does the work of `load_torchreid_weights` for a state with plain names."""
     variant = getattr(model, "variant", None)
     if variant not in FAMILIES:
         raise ValueError(f"`model` must be an OSNet of the variants {FAMILIES}. Received: variant={variant!r}")
@@ -123,7 +123,7 @@ def assign(model, state, stripped=()):
 
 
 def digest_of(model):
-    """SHA-256 of the weights below the classifier."""
+    """Returns the SHA-256 of the weights below the classifier."""
     digest = hashlib.sha256()
     for layer in model.layers:
         if layer.name != "classifier":
@@ -133,13 +133,13 @@ def digest_of(model):
 
 
 def _depth(state, stage):
-    """Blocks of a stage that follow each other from 0 on."""
+    """Returns the number of blocks of a stage, numbered from 0 without gaps."""
     blocks = {match[1] for match in (re.match(rf"conv{stage}\.(\d+)\.conv1\.", name) for name in state) if match}
     return next(i for i in range(len(blocks) + 1) if str(i) not in blocks)
 
 
 def _unfit_classifier(state, wanted):
-    """Names of the classifier, on either side, if the two sides differ in it."""
+    """Returns the names of the classifier, of both sides, if the sides differ in it."""
     names = ("classifier.weight", "classifier.bias")
     shapes = [[np.shape(side[n])[:: -1 if side is wanted else 1] if n in side else None for n in names]
               for side in (state, wanted)]  # fmt: skip
@@ -175,7 +175,7 @@ def _differences(model, state, arrays, wanted, missing, extra, misshaped):
 
 
 def variables_of(model):
-    """(torchreid name, variable) of every weight of a model."""
+    """Yields (torchreid name, variable) of every weight of a model."""
     ain = model.variant == "osnet_ain"
     yield from _conv_norm("conv1", model.get_layer("conv1"))
     for stage, depth in zip((2, 3, 4), model.depths, strict=True):

@@ -1,4 +1,4 @@
-"""Weights of our networks as files that torchreid, and all that reads its files, can load."""
+"""Writes weights as files for torchreid, and for programs that read torchreid's files."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ PRECISIONS = ("float32", "float16")
 
 
 def to_torchreid(model):
-    """The weights of an OSNet as a torchreid state: mapping from torchreid name to array.
+    """Returns the weights of an OSNet as a torchreid state: mapping from torchreid name to array.
 
     Raises:
         ValueError: if torchreid has no network of this variant.
@@ -51,7 +51,7 @@ def save_torchreid_weights(model, path, *, precision="float32"):
 
 
 def _to_torch(name, array):
-    """The inverse of what reading a checkpoint does to an array."""
+    """Returns an array in PyTorch's order of axes: the inverse of reading a checkpoint."""
     if array.ndim == 4:
         depthwise = name.endswith("conv2.weight")
         return array.transpose(2, 3, 0, 1) if depthwise else array.transpose(3, 2, 0, 1)

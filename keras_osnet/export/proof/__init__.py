@@ -1,1 +1,1 @@
-"""The proof that a converted file scores as its network: test sets, certificate, noise by layer."""
+"""Proof that a converted file has the scores of its network: test sets, certificate, noise by layer."""

@@ -1,11 +1,11 @@
-"""What the certificate of a converted file says."""
+"""Content of the certificate of a converted file."""
 
 from dataclasses import dataclass
 
 BUDGET = 0.3  # points
 LABELS = {"rank1": "R1", "f1": "F1"}
 BLAMED = 3  # layers in a message
-LEAST_COSINE = 0.99  # of an accelerator's outputs, for it to be proved
+LEAST_COSINE = 0.99  # smallest cosine between the outputs of the Interpreter and of a proved accelerator
 
 
 @dataclass(frozen=True)
@@ -16,31 +16,31 @@ class Model:
 
 @dataclass(frozen=True)
 class File:
-    """`quantization` is none, float16, dynamic or int8; `pipeline`: whether the preprocessing is inside; `takes`: the
-    input, as the file says itself."""
+    """`quantization` is none, float16, dynamic or int8. `pipeline`: whether the file contains the preprocessing.
+    `takes`: description of the input in the file's metadata."""
 
     name: str
     bytes: int
     sha256: str
     quantization: str
     pipeline: bool
-    ops: dict[str, int]  # how often each occurs
+    ops: dict[str, int]  # count of each op
     float_parts: tuple[str, ...] = ()
     takes: str = ""
 
 
 @dataclass(frozen=True)
 class CalibrationImages:
-    """`sha256` is of the list of the images' own SHA-256, one a line: of files, or of pixels of a set in memory."""
+    """`sha256` is the hash of a list with one SHA-256 per line: of image files, or of the pixels of a set in memory."""
 
     images: int
-    rule: str  # that chose them
+    rule: str  # selection of the images
     sha256: str
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`settings` are metric, protocol and split, where they matter."""
+    """`settings` are metric, protocol and split, if the dataset has them."""
 
     name: str
     counts: dict[str, int]
@@ -49,7 +49,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Score:
-    """Fractions 0..1 and their `loss` in points (hundredths), negative for a gain. The budget holds for `main` ones."""
+    """Fractions 0..1 and their `loss` in points (hundredths), negative for a gain. The budget limits `main` scores."""
 
     keras: float
     file: float
@@ -59,8 +59,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Changes:
-    """Of `count` queries, decisions or images (`unit`). The standard error is that of the difference between the
-    fractions that are correct, in points: the size of a change that chance alone may make."""
+    """Changed results among `count` queries, decisions or images (`unit`). The standard error, in points, is that of
+    the difference between the fractions of correct results: the size of a change by chance alone."""
 
     unit: str
     count: int
@@ -71,7 +71,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Cosine:
-    """Between the outputs of the file and of Keras: `of` features, probabilities or logits."""
+    """Cosines between the outputs of the file and of Keras. `of` is features, probabilities or logits."""
 
     of: str
     mean: float
@@ -80,8 +80,8 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Layer:
-    """Signal to noise in dB, None where it is infinite: of the noise that the layer adds to exact inputs (`own_db`),
-    and of all noise in its output (`db`)."""
+    """Signal to noise in dB, None if it is infinite: for the noise that the layer adds to exact inputs (`own_db`), and
+    for all noise in its output (`db`)."""
 
     layer: str
     op: str
@@ -91,7 +91,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Layers:
-    """Signal to noise over some images: of the outputs as simulated and of the file's own (None for probabilities), and
+    """Signal to noise over some images: of the simulated outputs, of the file's outputs (None for probabilities), and
     of each layer, the worst first."""
 
     images: int
@@ -109,8 +109,8 @@ class Latency:
 
 @dataclass(frozen=True)
 class Accelerator:
-    """LiteRT's CompiledModel on the CPU or GPU of the machine: the least cosine, over some images, to the outputs of
-    the Interpreter, with which the scores were computed; None where the file did not run, for a `reason`."""
+    """LiteRT's CompiledModel on the CPU or GPU of the machine: the smallest cosine, over some images, to the outputs of
+    the Interpreter, which computed the scores. It is None if the file did not run, for a `reason`."""
 
     name: str
     images: int
@@ -126,7 +126,7 @@ class Accelerator:
 class Machine:
     system: str
     processor: str
-    cores: int  # that the process may use
+    cores: int  # available to the process
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,13 @@ class Made:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was found of a file. Its fields are the keys of the JSON file, together with `format` and `verdict`.
+    """Results for a file. The fields are the keys of the JSON file, together with `format` and `verdict`.
 
     Args:
         budget: the largest loss of a main score that passes, in points (hundredths).
-        calibration: None where the file was fitted on no images.
-        layers: None for float files; `without_layers` then says why.
-        accelerators: empty in certificates that were written before they were tested.
+        calibration: None if the file was fitted on no images.
+        layers: None for float files; `without_layers` is then the reason.
+        accelerators: empty in certificates from before accelerators were tested.
     """
 
     budget: float
@@ -178,7 +178,7 @@ class Certificate:
 
     @property
     def refusal(self):
-        """One line: which scores lose how much, and the layers that add most noise. Empty where the file passed."""
+        """One line with the lost scores and the layers that add most noise. Empty if the file passed."""
         if self.passed:
             return ""
         losses = ", ".join(f"{LABELS.get(n, n)} loses {self.scores[n].loss:.2f} points" for n in self.lost)

@@ -48,29 +48,29 @@ def certify(
     rounded=None,
     progress=lambda name: None,
 ):
-    """Compares a TFLite file with the Keras model that it was made of, on a labelled set.
+    """Compares a TFLite file with the Keras model that it was converted from, on a labelled set.
 
-    Both see the same pixels: decoded, upright and, for a file that takes normalised images, resized by Pillow. A file
-    with the preprocessing inside gets the decoded images as they are; its features have length 1, so that Keras' are
-    normalised to length 1 too.
+    Both receive the same pixels: decoded, upright and, for a file with normalised input, resized by Pillow. A file with
+    the pipeline receives the decoded images. Its features have length 1, so Keras' features are also scaled to length
+    1.
 
     Args:
         model: the Keras model.
         path: the file, as `to_tflite` wrote it, of batch size 1.
         test_set: `TestSet`.
-        quantization: that of `to_tflite`.
-        calibration: `Calibration` that `to_tflite` was given, or None.
+        quantization: argument of `to_tflite`.
+        calibration: `Calibration` of `to_tflite`, or None.
         budget: the largest loss of each main score of the test set, in points. Default 0.3.
-        expected: `keras_outputs`, if they are computed already.
-        rounded: that of `to_tflite`'s report. Default: computed again, in as much time as the conversion takes.
-        progress: function of the name of a part, called as it begins.
+        expected: result of `keras_outputs`. Default: computed here.
+        rounded: `rounded` of `to_tflite`'s report. Default: computed again, which takes as long as the conversion.
+        progress: function of the name of a part, called when the part begins.
 
     Returns:
         `Certificate`.
 
     Raises:
-        ValueError: if calibration images are test images, if the model or the file do not compute what the test set
-            asks for, or if an image cannot be read.
+        ValueError: if calibration images are test images, if the model or the file do not compute the outputs that the
+            test set needs, or if an image cannot be read.
     """
     path, task = Path(path), test_set.task
     row_of("quantization", quantization, QUANTIZATIONS)
@@ -117,7 +117,7 @@ def check_budget(budget):
 
 
 def comparison(expected, found, test_set):
-    """`Comparison` of (N, D) outputs of Keras and of the file."""
+    """Returns the `Comparison` of (N, D) outputs of Keras and of the file."""
     task = test_set.task
     before, after = (task.scores(outputs, test_set) for outputs in (expected, found))
     scores = {
@@ -164,7 +164,7 @@ def _file_facts(path, quantization, pipeline, float_parts):
 
 
 def _latency(path, test_set, threads):
-    """Median time of one image, in LiteRT on this machine."""
+    """Returns the median time of one image, in LiteRT on this machine."""
     network, times = TFLiteNetwork(path, threads), []
     image = prepared(next(batches(test_set.test))[0], network, test_set)
     for _ in range(WARM_UP + RUNS):
@@ -175,7 +175,7 @@ def _latency(path, test_set, threads):
 
 
 def _accelerator(path, test_set, name):
-    """Whether an accelerator of this machine computes what the Interpreter does."""
+    """Compares the outputs of an accelerator of this machine with those of the Interpreter."""
     network = TFLiteNetwork(path)
     images = [prepared(image, network, test_set) for image in next(batches(test_set.test))[:COMPARED]]
     expected = [network(image) for image in images]

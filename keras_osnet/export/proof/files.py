@@ -27,7 +27,7 @@ def write_certificate(certificate, path):
         path: the TFLite file.
 
     Returns:
-        paths of the JSON file and of the page, which needs nothing else.
+        paths of the JSON file and of the page, which needs no other files.
 
     Raises:
         ValueError: as `certificate_paths`.
@@ -53,7 +53,7 @@ def read_certificate(path):
     """Reads the JSON file of a certificate, of this format or an older one.
 
     Raises:
-        ValueError: if the file is no certificate, is damaged, or is of a newer format.
+        ValueError: if the file is not a certificate, is damaged, or has a newer format.
         OSError: if it cannot be read.
     """
     content = read_json(path)
@@ -66,10 +66,10 @@ def read_certificate(path):
 
 
 def certificate_paths(path):
-    """The paths of a TFLite file's certificate, FILE.json and FILE.html.
+    """Returns the paths of a TFLite file's certificate, FILE.json and FILE.html.
 
     Raises:
-        ValueError: if one of them is no certificate, as the best.json of a training, or is that of another file.
+        ValueError: if one of them is not a certificate, as the best.json of a training, or belongs to another file.
     """
     name = Path(path).name
     paths = Path(path).with_suffix(".json"), Path(path).with_suffix(".html")
@@ -82,7 +82,7 @@ def certificate_paths(path):
 
 
 def withdraw(path):
-    """Deletes the certificate beside a TFLite file that was written anew. Other files stay."""
+    """Deletes the certificate beside a TFLite file that was written again. Other files are kept."""
     try:
         paths = certificate_paths(path)
     except ValueError:
@@ -92,7 +92,7 @@ def withdraw(path):
 
 
 def _json_owner(path):
-    """The name of the file that a certificate is of; None of another JSON file."""
+    """Returns the name of the file that a certificate belongs to, or None for another JSON file."""
     try:
         return read_certificate(path).file.name
     except ValueError:
@@ -106,7 +106,7 @@ def _page_owner(path):
 
 
 def _of_format_1(content):
-    """The values of format 1 under today's keys: images were pictures, and main scores held."""
+    """Returns the values of format 1 under the current keys: `pictures` is now `images`, and `held` is `main`."""
     layers, calibration, changed, dataset = (content[k] for k in ("layers", "calibration", "changed", "dataset"))
     counts = {key.replace("picture", "image"): count for key, count in dataset["counts"].items()}
     return content | {
@@ -119,7 +119,7 @@ def _of_format_1(content):
 
 
 def _decoded(kind, value, name):
-    """A JSON value as a dataclass, a tuple or dict of one type, a plain value, or a union of these."""
+    """Decodes a JSON value as a dataclass, a tuple or dict of one type, a plain value, or a union of these."""
     arguments, origin = get_args(kind), get_origin(kind)
     if is_dataclass(kind) and isinstance(value, dict):
         hints = get_type_hints(kind)

@@ -17,18 +17,18 @@ LEAST_KERNEL = 1024  # values; TensorFlow's converter leaves smaller kernels and
 
 
 def layer_noise(exact, rounded, images, *, give=lambda name, value: value, take=lambda name, value: value):
-    """Signal to noise, 10 lg (sum of squares / sum of squared differences), of every node of a rounded graph.
+    """Computes the signal to noise, 10 lg (sum of squares / sum of squared differences), of every rounded node.
 
     Args:
         exact: dict of `Node` by name: the graph in float.
         rounded: the same nodes with rounded weights.
-        images: (N, H, W, 3) as the network takes them.
-        give: function (name, value of a rounded node) -> the value that the next nodes take.
-        take: function (name of a rounded node, its input) -> the input that it computes with.
+        images: (N, H, W, 3), normalised.
+        give: function (name, value of a rounded node) that returns the input of the next nodes.
+        take: function (name of a rounded node, its input) that returns the input that it computes with.
 
     Returns:
-        name -> (dB of the noise that the node adds to exact inputs, dB of all noise in its output), in the graph's
-        order; None for a node that is silent, or free of noise.
+        dict of name to (dB of the noise that the node adds to exact inputs, dB of all noise in its output), in the
+        order of the graph; None for a node without signal or without noise.
     """
     sums = {name: np.zeros(3) for name in exact}
     for start in range(0, len(images), BATCH):
@@ -47,7 +47,7 @@ def layer_noise(exact, rounded, images, *, give=lambda name, value: value, take=
 
 
 def layers_of(model, quantization, calibration, float_parts, test_set, expected, found, *, rounded=None):
-    """`layers` and `without_layers` of the certificate. Arguments as for `certify`; `found` are the file's outputs."""
+    """Returns `layers` and `without_layers` of the certificate. `found` are the file's outputs; else see `certify`."""
     if QUANTIZATIONS[quantization].rounded is None:
         return None, "The file computes in float: no layer is rounded."
     if QUANTIZATIONS[quantization].needs_images and calibration is None:
@@ -78,13 +78,13 @@ def layers_of(model, quantization, calibration, float_parts, test_set, expected,
 
 
 def _dynamic_inputs(graph, kept):
-    """Function (name of a node, its input) -> the input as a file with dynamic range rounds it."""
+    """Returns a function (name of a node, its input) that rounds the input as a file with dynamic range does."""
     large = {name for name, node in graph.items() if node.op in LINEAR and node.weights["kernel"].size >= LEAST_KERNEL}
     return lambda name, value: _rounded_per_image(value) if name in large - kept else value
 
 
 def _rounded_per_image(x):
-    """The input of a convolution, in 255 steps between the smallest and the largest value of each image."""
+    """Rounds the input of a convolution to 255 steps between the smallest and the largest value of each image."""
     axes = range(1, len(x.shape))
     low = tf.minimum(tf.reduce_min(x, axes, keepdims=True), 0)
     step = (tf.maximum(tf.reduce_max(x, axes, keepdims=True), 0) - low) / 255

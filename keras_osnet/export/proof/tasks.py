@@ -1,4 +1,4 @@
-"""What a test set asks of a network, and what the outputs score."""
+"""Tasks of test sets: the outputs that they need from a network, and the scores of these outputs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Task:
-    """A way of testing.
+    """A task of test sets.
 
     Args:
-        outputs: what a network computes: features, probabilities, logits.
-        names: that the outputs may have in a file of several outputs.
-        predictor: function (model, test set) -> function from uint8 images to (N, D) outputs.
-        scores: function (outputs, test set) -> dict of fractions.
-        correct: function (outputs, test set) -> boolean array, one for each of `unit`.
-        main: names of the main scores, for which the budget holds.
-        unit: what is correct or wrong.
+        outputs: kind of the outputs: features, probabilities, logits.
+        names: possible names of the outputs in a file with several outputs.
+        predictor: function (model, test set) that returns a function from uint8 images to (N, D) outputs.
+        scores: function (outputs, test set) that returns a dict of fractions.
+        correct: function (outputs, test set) that returns a boolean array, one entry for each `unit`.
+        main: names of the main scores, which the budget limits.
+        unit: name of the results that are correct or wrong.
     """
 
     outputs: str
@@ -38,7 +38,7 @@ class Task:
 
 
 def first_hits(query, gallery, splits, metric):
-    """Whether the nearest gallery image is of the query's identity.
+    """Returns whether the nearest gallery image has the query's identity.
 
     Args:
         query, gallery: (Q, D) and (G, D) features.

@@ -1,4 +1,4 @@
-"""Labelled sets that a converted file is tested on."""
+"""Labelled sets for tests of converted files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,10 +30,10 @@ class TestSet:
         task: `Task`.
         train, test: images to calibrate on and to test on: files, or an (N, H, W, 3) uint8 array.
         ground_truth: `Splits` whose query and gallery are `test`; (N, attributes) labels; or (N,) classes.
-        counts: numbers of images, classes and so on, for the reader.
-        names: of the attributes or classes.
-        settings: metric, protocol and split, where these matter.
-        crop: function (image, (height, width) of the network) -> the part of the image that the network sees.
+        counts: numbers of images, classes and so on, for the certificate.
+        names: names of the attributes or classes.
+        settings: metric, protocol and split, if the dataset has them.
+        crop: function (image, (height, width) of the network) that returns the part of the image for the network.
     """
 
     __test__ = False  # for pytest
@@ -55,25 +55,25 @@ class TestSet:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Images that a file was fitted on.
+    """Calibration images of a file.
 
     Args:
         images: files, or an (N, H, W, 3) uint8 array.
-        rule: by which they were chosen, in words.
+        rule: description of their selection.
     """
 
     images: tuple[str, ...] | np.ndarray
     rule: str
 
     def prepared(self, shape):
-        """The images as `to_tflite` takes them, for a network's input of (height, width, 3)."""
+        """Returns the `calibration` of `to_tflite`, for a network's input of (height, width, 3)."""
         if isinstance(self.images, np.ndarray):
             return normalised(self.images, shape[:2])
         return calibration_images(list(self.images), shape)
 
     @cached_property
     def digests(self):
-        """SHA-256 of each file, or of the pixels of each image in memory."""
+        """Returns the SHA-256 of each file, or of the pixels of each image in memory."""
         return _digests(self.images, of_pixels=isinstance(self.images, np.ndarray))
 
 
@@ -84,7 +84,7 @@ def load_test_set(name, root, *, metric="euclidean", split=0):
         name: row of `TEST_SETS`.
         root: folder that holds the dataset's official folder.
         metric: "euclidean" or "cosine", between features.
-        split: which one, from 0, of a re-identification dataset that has several.
+        split: index of the split, from 0, for a re-identification dataset with several splits.
 
     Returns:
         `TestSet`.
@@ -99,7 +99,7 @@ def load_test_set(name, root, *, metric="euclidean", split=0):
 
 
 def training_calibration(test_set, count=CALIBRATED):
-    """Images of the dataset's training set to calibrate on, spread evenly over it.
+    """Returns calibration images, spread evenly over the training set of the dataset.
 
     Raises:
         ValueError: if there are none.
@@ -113,14 +113,14 @@ def training_calibration(test_set, count=CALIBRATED):
 
 
 def refuse_test_images(calibration, test_set):
-    """Refuses calibration images that are test images, under any name.
+    """Refuses calibration images that are test images, whatever their names.
 
     Args:
         calibration: `Calibration`.
         test_set: `TestSet`.
 
     Raises:
-        ValueError: if an image has the content of a test image: of its file, or its pixels where the set is in memory.
+        ValueError: if a calibration image has the file content, or for a set in memory the pixels, of a test image.
     """
     images, in_memory = calibration.images, isinstance(test_set.test, np.ndarray)
     of_pixels = isinstance(images, np.ndarray)
@@ -135,7 +135,7 @@ def refuse_test_images(calibration, test_set):
 
 
 def keras_outputs(model, test_set):
-    """(N, D) outputs of a Keras model for the test images, which the certificates of several files may share."""
+    """Computes (N, D) outputs of a Keras model for the test images. Certificates of several files may share them."""
     predict, outputs = test_set.task.predictor(model, test_set), []
     for images in batches(test_set.test):
         images = [test_set.crop(image, model.input_shape[1:3]) for image in images]
@@ -145,7 +145,7 @@ def keras_outputs(model, test_set):
 
 
 def file_outputs(path, test_set):
-    """(N, D) outputs of a TFLite file for the test images."""
+    """Computes (N, D) outputs of a TFLite file for the test images."""
     network, task, outputs = TFLiteNetwork(path), test_set.task, []
     for image in (image for images in batches(test_set.test) for image in images):
         found = network(prepared(image, network, test_set))
@@ -159,7 +159,7 @@ def file_outputs(path, test_set):
 
 
 def prepared(image, network, test_set):
-    """A test image as a `TFLiteNetwork` takes it."""
+    """Returns a test image, preprocessed for a `TFLiteNetwork`."""
     if network.size is None:
         return image
     image = test_set.crop(image, network.size)
@@ -167,14 +167,14 @@ def prepared(image, network, test_set):
 
 
 def batches(images):
-    """Lists of (h, w, 3) uint8 arrays; files are decoded batch by batch."""
+    """Yields lists of (h, w, 3) uint8 arrays. Files are decoded batch by batch."""
     for start in range(0, len(images), BATCH):
         batch = images[start : start + BATCH]
         yield list(batch if isinstance(images, np.ndarray) else map(image_files.read, batch))
 
 
 def _digests(images, *, of_pixels):
-    """SHA-256 of each file, or of the pixels of each image."""
+    """Returns the SHA-256 of each file, or of the pixels of each image."""
     if not of_pixels:
         return [sha256(Path(path).read_bytes()).hexdigest() for path in images]
     return [sha256(image.tobytes()).hexdigest() for batch in batches(images) for image in batch]
@@ -212,7 +212,7 @@ def _class_folders(name, *, root, metric, split):
 
 
 def _centre(image, size):
-    """The part that `central_batches` of keras_osnet.data.resized_crops resizes."""
+    """Returns the part that `central_batches` of keras_osnet.data.resized_crops resizes."""
     scale = CENTRE * min(np.divide(image.shape[:2], size))
     height, width = (max(round(scale * side), 1) for side in size)
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
