@@ -36,7 +36,7 @@ def scan(folder):
             if os.path.isdir(entry.path) if link else entry.is_dir():
                 (links if link else waiting).append(entry.path)
             elif Path(entry.name).suffix.lower() not in SUFFIXES:
-                passed_over[entry.path] = "no image by its name"
+                passed_over[entry.path] = "not an image suffix"
             elif os.path.isfile(entry.path) if link else entry.is_file():
                 images.append(Path(entry.path))
             else:
@@ -51,7 +51,7 @@ def scan_flat(folder):
         (images, passed_over): sorted list of `Path`, and lines of text.
     """
     images, passed_over = scan(folder)
-    passed_over |= {str(path): "in a folder within another" for path in images if path.parent != Path(folder)}
+    passed_over |= {str(path): "in a nested folder" for path in images if path.parent != Path(folder)}
     lines = [f"{path} ({reason})" for path, reason in sorted(passed_over.items())]
     return [path for path in images if str(path) not in passed_over], lines
 
@@ -76,7 +76,7 @@ def list_images(folder):
     missed = [
         line
         for line in lines
-        if "no image by" not in line or "image/" in str(mimetypes.guess_type(line.rpartition(" (")[0]))
+        if "not an image suffix" not in line or "image/" in str(mimetypes.guess_type(line.rpartition(" (")[0]))
     ]
     if missed:
         warnings.warn(f"{len(missed)} files or folders are passed over: {first_three(missed)}", stacklevel=2)

@@ -136,7 +136,7 @@ def cluster(environment):
         raise wrong(f"where the task is one of the cluster ({type(error).__name__}: {error})") from error
     bad = [a for a in addresses if not (isinstance(a, str) and re.fullmatch(r"\S+:\d{1,5}", a) and _port(a) < 65536)]
     if bad:
-        raise wrong(f"each address with its port; {bad[0]!r} is none")
+        raise wrong(f"with a port in each address; {bad[0]!r} has no valid port")
     if len(set(addresses)) < len(addresses) or own not in addresses or task["index"] < 0:
         raise wrong("each address once, the task one of the chief and the workers")
     return config

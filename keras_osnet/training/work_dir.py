@@ -63,7 +63,7 @@ def check_settings(work_dir, settings):
     there = config.get("settings") if isinstance(config, dict) else None
     if not isinstance(there, dict):
         raise ValueError(
-            f"`work_dir` must be new or the folder of a run. Received: {work_dir}, whose {CONFIG} is not ours"
+            f"`work_dir` must be new or the folder of a run. Received: {work_dir}, with a foreign {CONFIG}"
         )
     differences = [
         f"{name}: {there.get(name)!r} there, {settings.get(name)!r} now"

@@ -32,9 +32,9 @@ def test_what_is_passed_over_is_named_with_the_reason(tree):
     found, passed_over = scan(tree)
     assert found == [tree / name for name in IN_ORDER]
     assert passed_over == {
-        str(tree / "notes.txt"): "no image by its name",
-        str(tree / "a/z.jpeg.part"): "no image by its name",
-        str(tree / "a/photo.heic"): "no image by its name",
+        str(tree / "notes.txt"): "not an image suffix",
+        str(tree / "a/z.jpeg.part"): "not an image suffix",
+        str(tree / "a/photo.heic"): "not an image suffix",
         str(tree / "gone.jpg"): "broken link",
         str(tree / "pipe.png"): "not a regular file",
     }
@@ -52,7 +52,7 @@ def test_linked_folders_are_followed_once_and_loops_end(tree, tmp_path_factory):
     (tree / "self").symlink_to(tree / "self")
     found, passed_over = scan(tree)
     assert found == sorted([*(tree / name for name in IN_ORDER), tree / "again/y.tif"])
-    assert passed_over[str(tree / "self")] == "no image by its name"
+    assert passed_over[str(tree / "self")] == "not an image suffix"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may read every folder")

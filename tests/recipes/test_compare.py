@@ -45,7 +45,7 @@ def test_it_writes_scores_with_intervals_differences_and_plots(folder, script, m
 
 
 def test_one_network_alone_is_refused(folder, script, monkeypatch):
-    with pytest.raises(ValueError, match="two or more"):
+    with pytest.raises(ValueError, match="at least 2 networks"):
         call(script, monkeypatch, "--weights", folder / "a.keras", "--datasets", "market1501", "--data-dir", folder)
 
 

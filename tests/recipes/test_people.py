@@ -20,7 +20,7 @@ def run(*arguments):
     ("arguments", "expected"),
     [
         (("--identities", 0), "`identities` must be at least 1. Received: identities=0"),
-        (("--parts", "missing.whl"), "missing.whl, which is no file"),
+        (("--parts", "missing.whl"), "missing.whl, which is not a file"),
     ],
 )
 def test_bad_input_is_one_line_without_a_traceback(tmp_path, arguments, expected):

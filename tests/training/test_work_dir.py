@@ -60,7 +60,7 @@ def test_the_folder_of_other_settings_is_refused_by_what_differs(tmp_path, there
 @pytest.mark.parametrize("foreign", [{"name": "another program"}, [1, 2], 7, {"settings": [1]}, {"settings": None}])
 def test_the_config_of_another_program_is_refused(tmp_path, foreign):
     written(tmp_path, foreign)
-    with pytest.raises(ValueError, match=r"`work_dir` must be new or the folder of a run.*config\.json is not ours"):
+    with pytest.raises(ValueError, match=r"`work_dir` must be new or the folder of a run.*a foreign config\.json"):
         check_settings(tmp_path, SETTINGS)
 
 

@@ -15,7 +15,7 @@ val/<class>/<any>.JPEG     (or test/)
 class ClassSplits:
     """(path, label) pairs of two parts, and the sorted names of the classes. A label is the index of its name.
 
-    `passed_over` lists files and folders in the classes' folders that are no images or cannot be read.
+    `passed_over` lists files and folders in the classes' folders that are not images or cannot be read.
     """
 
     train: tuple[tuple[str, int], ...]

@@ -60,7 +60,7 @@ def verified(wheel):
     """
     wheel = Path(wheel)
     if not wheel.is_file():
-        raise FileNotFoundError(f"`parts` must be the wheel of {REQUIREMENT}. Received: {wheel}, which is no file")
+        raise FileNotFoundError(f"`parts` must be the wheel of {REQUIREMENT}. Received: {wheel}, which is not a file")
     size = wheel.stat().st_size
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest() if size == WHEEL_BYTES else "not computed"
     if digest != WHEEL_SHA256:

@@ -67,7 +67,7 @@ def test_a_file_that_is_no_wheel_is_refused(tmp_path):
 
 
 def test_a_wheel_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"missing\.whl, which is no file"):
+    with pytest.raises(FileNotFoundError, match=r"missing\.whl, which is not a file"):
         wheels.verified(tmp_path / "missing.whl")
 
 
