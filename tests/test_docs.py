@@ -134,6 +134,7 @@ def test_every_option_named_in_a_sentence_is_one_of_some_script():
     named = {name for code in sentences for name in re.findall(r"--(?:no-)?([a-z][\w-]+)", code)}
     named -= {"help", "deps"}  # --no-deps is pip's
     scripts = {words[0] for words in COMMANDS.values()} | {
+        "benchmarks/gallery.py",
         "recipes/app.py",
         "keras_osnet/adaptation/settings.py",
         "keras_osnet/data/augment.py",
