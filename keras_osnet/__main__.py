@@ -17,6 +17,7 @@ SCRIPTS = {
     "people": ("recipes/people.py", "a dataset of rendered people"),
     "people-weights": ("recipes/people_weights.py", "weights trained on rendered people only"),
     "adapt": ("recipes/adapt.py", "a network to your own cameras, without labels"),
+    "label": ("recipes/label.py", "a page that asks about pairs of images while a network adapts"),
     "compare": ("recipes/compare.py", "several networks on several datasets, with intervals"),
     "ablation": ("recipes/ablation.py", "the paper's Tables 5 and 6"),
     "report": ("recipes/report.py", "a page about a network on a test set"),

@@ -6,7 +6,8 @@
 Rounds of clustering and training follow each other. A line per round says what is seen without labels. The network of
 the best round by its silhouette is saved, the given one if no round is better: model.keras, with the mean features of
 the cameras in cameras.json, and a page with its clusters, clusters.html. An interrupted run goes on when the same
-command is run again.
+command is run again. With --pairs 50 a person can help meanwhile: recipes/label.py asks whether two images show one
+person.
 """
 
 import shutil
@@ -65,6 +66,10 @@ class Run(Execution):
     """Folder that holds the dataset's official folder."""
     evaluate_every: int = 0
     """Score the dataset's test side after every this many rounds. The scores are shown, and change nothing."""
+    pairs: int = 0
+    """Pairs of images that recipes/label.py asks a person about in each round. 0: none."""
+    wait: bool = False
+    """Wait before each round until all pairs of the round before are answered."""
 
 
 def target_of(run):
@@ -167,8 +172,10 @@ def run_adaptation(run):
     with claimed(run.work_dir, identity, strategy):
         keras.utils.set_random_seed(settings.seed)
         tested = splits is not None and splits.query
+        if run.pairs:
+            print(f"To answer questions about pairs of images: python recipes/label.py {run.work_dir}", flush=True)
         states, best, fault = adapt(
-            start_of(settings), target, settings, run, run.work_dir, strategy,
+            start_of(settings), target, settings, run, run.work_dir, strategy, pairs=run.pairs, wait=run.wait,
             score=scorer(splits, settings.dataset) if tested else None, on_state=show, callbacks=[Progress()],
         )  # fmt: skip
         if fault:

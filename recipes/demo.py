@@ -10,13 +10,9 @@ writes them to disk.
 """
 
 import asyncio
-import base64
-import io
-import socket
 import sys
 import time
 import warnings
-import webbrowser
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +22,7 @@ import frameworks  # noqa: F401 (first: it imports Keras and TensorFlow without 
 import keras
 import numpy as np
 import tyro
+from local_page import MISSING, encoded, listen, serve, server_of
 from PIL import Image
 
 from keras_osnet import FeatureExtractor, preprocess_input
@@ -44,16 +41,8 @@ TOP, EXAMPLES, SAMPLE = 10, 24, 32
 SMALL, SHOWN, LARGE = 192, 460, 1024
 # Limits of a dropped file: then no format takes 300 MB of memory or seconds.
 BYTES, PIXELS = 2**25, 2**24
-# Connections, files in memory at a time, and seconds for one to arrive.
-CONNECTIONS, FILES, SECONDS = 32, 3, 3
-SECURITY = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; connect-src 'self'; "
-    "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
+# Files in memory at a time, and seconds for one to arrive.
+FILES, SECONDS = 3, 3
 
 
 @dataclass(frozen=True)
@@ -174,15 +163,8 @@ def shrunk(image, longest):
     return np.asarray(small)
 
 
-def encoded(image):
-    """(h, w, 3) uint8 as the data URL of a JPEG file."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def application(network, gallery, port):
-    """The page and what it asks for, as an ASGI application that answers only the page served on `port`."""
+def application(network, gallery):
+    """The page and what it asks for, as an ASGI application."""
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.exceptions import HTTPException
@@ -244,55 +226,12 @@ def application(network, gallery, port):
         Route("/rank", rank_dropped, methods=["POST"]),
         Route("/rank/{row:int}", rank_chosen, methods=["POST"]),
     ]
-    return own_page_only(Starlette(routes=routes), port)
-
-
-def own_page_only(app, port):
-    """Refuses what other pages ask, before their request is read.
-
-    The browser names the page in Origin for all methods but GET, which returns the empty page only. The check of Host
-    stops a page whose own name is made to point to this machine (DNS rebinding): for it, Host and Origin agree.
-    """
-    from starlette.datastructures import Headers, MutableHeaders
-    from starlette.responses import PlainTextResponse
-
-    hosts = [f"{name}:{port}" if port != 80 else name for name in ("127.0.0.1", "localhost")]
-
-    async def checked(scope, receive, send):
-        headers = Headers(scope=scope)
-        host = headers.get("host")
-        if host not in hosts or (scope["method"] != "GET" and headers.get("origin") != f"http://{host}"):
-            return await PlainTextResponse("Only the page of this demo may ask.", 403)(scope, receive, send)
-
-        async def send_with_headers(message):
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY)
-            await send(message)
-
-        await app(scope, receive, send_with_headers)
-
-    return checked
-
-
-def listen(port):
-    """A socket on this machine's own address, opened before the features are computed."""
-    try:
-        return socket.create_server(("127.0.0.1", port))
-    except (OSError, OverflowError) as error:
-        raise ValueError(f"`port` must be a free port. Received: port={port} ({error})") from error
+    return Starlette(routes=routes)
 
 
 def server(network, gallery, listening):
-    """The server of the page on an open socket; `run(sockets=[listening])` serves until Ctrl-C or SIGTERM."""
-    import uvicorn
-
-    app = application(network, gallery, listening.getsockname()[1])
-    return uvicorn.Server(
-        uvicorn.Config(
-            app, log_level="warning", lifespan="off", ws="none", proxy_headers=False, server_header=False,
-            limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=1,
-        )
-    )  # fmt: skip
+    """The server of the page on an open socket."""
+    return server_of(application(network, gallery), listening)
 
 
 def main(settings: Demo):
@@ -301,12 +240,7 @@ def main(settings: Demo):
 
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such images are refused
     with listen(settings.port) as listening:
-        serving = server(*prepare(settings), listening)
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        print(f"{address} (Ctrl-C ends it)", flush=True)
-        if settings.open:
-            webbrowser.open(address)
-        serving.run(sockets=[listening])
+        serve(server(*prepare(settings), listening), listening, settings.open)
 
 
 if __name__ == "__main__":
@@ -317,4 +251,4 @@ if __name__ == "__main__":
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     except ModuleNotFoundError as error:
-        sys.exit(f"error: {error}. The page needs Starlette and uvicorn: pip install keras-osnet[demo]")
+        sys.exit(f"error: {error}. {MISSING}")

@@ -111,7 +111,11 @@ def cluster(distances, *, eps=0.55, min_samples=4):
     eps = number("eps", eps, "above 0 and below 1", lambda e: 0 < e < 1)
     min_samples = count("min_samples", min_samples, 2)
     dbscan = sklearn.DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed")
-    labels = dbscan.fit(_within(distances, eps)).labels_.astype("int32")
+    return clustering_of(distances, dbscan.fit(_within(distances, eps)).labels_.astype("int32"), eps)
+
+
+def clustering_of(distances, labels, eps):
+    """Returns the `Clustering` of (N,) int32 labels, -1 for outliers."""
     sizes, of_images = np.bincount(labels[labels != OUTLIER]), silhouettes(distances, labels)
     return Clustering(
         labels,
@@ -177,6 +181,13 @@ def silhouettes(distances, labels):
     b = 1 - others[inside]
     result[inside] = np.where(size > 1, (b - a) / np.maximum(np.maximum(a, b), 1e-12), 0)
     return result
+
+
+def similarities(distances, rows, columns):
+    """Returns 1 - d_J of some rows and columns: (rows, columns) sparse float64."""
+    part = distances[rows][:, columns].astype("float64")
+    part.data = 1 - part.data
+    return part
 
 
 def agreement(before, after):

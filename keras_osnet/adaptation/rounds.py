@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from keras_osnet.adaptation.cameras import CameraNormalizer
-from keras_osnet.adaptation.clusters import OUTLIER, agreement, choose_eps, cluster, jaccard_distances
+from keras_osnet.adaptation.clusters import OUTLIER, agreement, choose_eps, cluster, clustering_of, jaccard_distances
+from keras_osnet.adaptation.links import with_links
 from keras_osnet.adaptation.memory import with_memory
+from keras_osnet.adaptation.questions import Questions
 from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.data.sampling import identity_batches
 from keras_osnet.files import read_json, reading, write_atomically, writing_atomically
 from keras_osnet.inference import FeatureExtractor
+from keras_osnet.layers.checks import count
 from keras_osnet.layers.checks import number as number_of
 from keras_osnet.optimizers import OPTIMIZERS
 from keras_osnet.training.checkpoints import Checkpoint, save_model
@@ -28,13 +31,20 @@ BEST_CLUSTERS = "best.npz"
 WRITTEN = "a file that this adaptation wrote"
 
 
-def adapt(make_network, target, settings, execution, work_dir, strategy, *, score=None, on_state=None, callbacks=()):
+def adapt(
+    make_network, target, settings, execution, work_dir, strategy, *, pairs=0, wait=False, score=None, on_state=None,
+    callbacks=(),
+):  # fmt: skip
     """Adapts a network to unlabelled images, or resumes it.
 
     A round clusters the features of the teacher, the moving average of the network's weights, and trains the network
     for `epochs` to tell the clusters apart. The state with the highest silhouette at the full image size is left in
     best.keras: the start itself, if no round is better. cameras.json holds its camera means, best.npz the cluster and
     the silhouette of each image.
+
+    A person may help: each round writes the pairs of images whose answers would change its clusters most to
+    rounds/NN/pairs.json. The clusters of the next round agree with the answers that are in answers.csv by then, of
+    which rounds/NN/answers.csv keeps a copy.
 
     Args:
         make_network: function of (height, width) that returns the network to start from, under the same name each time.
@@ -43,6 +53,8 @@ def adapt(make_network, target, settings, execution, work_dir, strategy, *, scor
         execution: `Execution`.
         work_dir: folder of the run, held by the caller.
         strategy: `tf.distribute.Strategy`.
+        pairs: pairs of images to ask about in each round. Default 0.
+        wait: wait before each round until the pairs of the round before are answered.
         score: function of (network, `CameraNormalizer` or None) that returns scores of a test side, for the states'
             `scores` alone.
         on_state: function of a `State` that is called when it is known.
@@ -52,12 +64,16 @@ def adapt(make_network, target, settings, execution, work_dir, strategy, *, scor
         (list of `State`, `State` of best.keras, why the rounds ended early or None).
 
     Raises:
-        ValueError: if `eps` is out of its range.
+        ValueError: if `eps` is out of its range, or answers.csv is not as `read_answers` reads it.
         OSError: if a file cannot be written, and what `train` raises.
     """
-    if settings.eps:  # an error now rather than after the first features
+    # Errors now rather than after the first features.
+    if settings.eps:
         number_of("eps", settings.eps, "0, or above 0 and below 1", lambda eps: 0 < eps < 1)
-    run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks)
+    count("pairs", pairs, 0)
+    questions = Questions(Path(work_dir), target, strategy, pairs, wait)
+    questions.answers()
+    run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks, questions)
     states, fault = [], None
     if settings.small_rounds:
         states.append(run.state(0, settings.height, 0))
@@ -85,6 +101,7 @@ class _Run:
     strategy: object
     score: Callable | None
     callbacks: tuple
+    questions: Questions
 
     def __post_init__(self):
         self.networks = {}
@@ -139,7 +156,7 @@ class _Run:
             optimizer.finalize_variable_values(network.trainable_variables)  # until the next `restore`
         features = FeatureExtractor(network, strategy=self.strategy)(self.target.paths)
         normalizer = CameraNormalizer().fit(features, self.target.cameras) if self.target.normalizes else None
-        found = self.cluster(normalizer.transform(features, self.target.cameras) if normalizer else features)
+        found = self.cluster(number, normalizer.transform(features, self.target.cameras) if normalizer else features)
         figures = {name: value for name, value in asdict(found).items() if not isinstance(value, np.ndarray)}
         state = State(rounds, height, **figures, agreement=self.agreement(number, found.labels))
         every = self.execution.evaluate_every
@@ -150,12 +167,20 @@ class _Run:
         self.write_clusters(path, state, features, found.labels)
         return state
 
-    def cluster(self, features):
-        s = self.settings
+    def cluster(self, number, features):
+        """The clusters of a round, which agree with the answers. Writes the pairs to ask about."""
+        s, folder = self.settings, self.folder(number)
+        links = self.questions.links(folder)
         distances = jaccard_distances(features, k1=s.k1, k2=s.k2)
         if s.eps:
-            return cluster(distances, eps=s.eps, min_samples=s.min_samples)
-        return choose_eps(distances, min_samples=s.min_samples)
+            found = cluster(distances, eps=s.eps, min_samples=s.min_samples)
+        else:
+            found = choose_eps(distances, min_samples=s.min_samples)
+        if links.groups:
+            found = clustering_of(distances, with_links(found.labels, distances, links), found.eps)
+        if number <= s.rounds:
+            self.questions.ask(folder, distances, found.labels, links)
+        return found
 
     def agreement(self, number, labels):
         before = self.folder(number - 1) / CLUSTERS

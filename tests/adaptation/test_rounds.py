@@ -1,7 +1,10 @@
 """Rounds of clustering and training on small images: interrupted ones end as others do, and faults end them."""
 
 import json
+import threading
+import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +17,7 @@ import tensorflow as tf
 
 from keras_osnet import OSNet
 from keras_osnet.adaptation import CameraNormalizer
+from keras_osnet.adaptation.answers import newest_pairs, read_answers, unanswered, write_answers
 from keras_osnet.adaptation.rounds import adapt
 from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
 from keras_osnet.data.augment import Augmentation
@@ -101,6 +105,69 @@ def test_a_run_that_is_killed_in_a_step_and_between_rounds_ends_as_an_undisturbe
     for mine, theirs in zip(found[3], undisturbed[3], strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
     assert adapted(target, tmp_path, callbacks=[KillAtStep(1)])[:3] == found[:3]  # finished: nothing is trained
+
+
+def person_of(image):
+    return Path(image["path"]).name.split("-")[0]
+
+
+def answer_all(work_dir):
+    """Answers all pairs of the newest round by the names of the images."""
+    answers = read_answers(work_dir / "answers.csv")
+    _, pairs = newest_pairs(work_dir)
+    for row in unanswered(pairs, answers):
+        first, second = pairs[row]
+        answers.append((first["path"], second["path"], person_of(first) == person_of(second)))
+    write_answers(work_dir / "answers.csv", answers)
+
+
+def test_the_next_round_agrees_with_the_answers_and_a_resumed_one_uses_the_same(target, tmp_path):
+    def answer(state):
+        """Says that a cluster holds two people, and that two clusters are one person."""
+        if state.round == 0:
+            labels = np.load(tmp_path / "rounds/01/clusters.npz")["labels"]
+            split, merged = np.flatnonzero(labels == 0)[:2], [np.flatnonzero(labels == label)[0] for label in (1, 2)]
+            rows = [(*split, False), (*merged, True)]
+            write_answers(tmp_path / "answers.csv", [(target.paths[i], target.paths[j], same) for i, j, same in rows])
+
+    states, *_ = adapted(target, tmp_path, pairs=3, on_state=answer)
+    used = read_answers(tmp_path / "rounds/02/answers.csv")
+    assert [same for *_, same in used] == [False, True]
+    labels, rows = np.load(tmp_path / "rounds/02/clusters.npz")["labels"], target.paths.index
+    for first, second, same in used:
+        one, two = labels[rows(first)], labels[rows(second)]
+        assert one == two != -1 if same else one != two or one == -1
+    assert not (tmp_path / "rounds/01/answers.csv").exists()
+    number, pairs = newest_pairs(tmp_path)
+    assert (number, 1 <= len(pairs) <= 3) == (2, True)  # after the last round nothing is asked
+    assert unanswered(pairs, used) == list(range(len(pairs)))
+    write_answers(tmp_path / "answers.csv", [])
+    (tmp_path / "rounds/02/clusters.npz").unlink()  # as if it was killed before the file was written
+    assert adapted(target, tmp_path, pairs=3)[0][1] == states[1]
+
+
+def test_a_round_waits_for_the_answers_where_it_is_asked_to(target, tmp_path):
+    began = []
+
+    def answer_later(state):
+        if state.round == 0:
+            began.append(time.monotonic())
+            threading.Timer(1.5, answer_all, [tmp_path]).start()
+
+    adapted(target, tmp_path, replace(SETTINGS, rounds=1), pairs=2, wait=True, on_state=answer_later)
+    assert time.monotonic() - began[0] > 1.5
+    number, pairs = newest_pairs(tmp_path)
+    assert number == 1
+    assert unanswered(pairs, []) != unanswered(pairs, read_answers(tmp_path / "rounds/02/answers.csv")) == []
+
+
+def test_bad_answers_are_refused_before_anything_is_computed(target, tmp_path):
+    (tmp_path / "answers.csv").write_text(f"first,second,same\n{target.paths[0]},elsewhere.png,yes\n")
+    with pytest.raises(ValueError, match=r"answers\.csv, line 2: an image must be .* Received: elsewhere\.png"):
+        adapted(target, tmp_path)
+    with pytest.raises(ValueError, match=r"`pairs` must be an integer of at least 0\. Received: pairs=-1"):
+        adapted(target, tmp_path, pairs=-1)
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.csv"]
 
 
 @pytest.mark.parametrize(

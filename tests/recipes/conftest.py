@@ -1,4 +1,6 @@
-"""Each recipe, trained once for all tests."""
+"""Each recipe, trained once for all tests, and a browser."""
+
+import shutil
 
 import pytest
 
@@ -18,3 +20,15 @@ def trained(tmp_path_factory, run_script):
         return folders[name]
 
     return of
+
+
+@pytest.fixture
+def browser():
+    driver = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("needs Chromium")
+    with driver.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -1,12 +1,10 @@
 """The demo: what it answers, how fast, whom it answers, what it refuses, what it leaves behind, and its page."""
 
 import base64
-import http.client
 import io
 import json
 import math
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -26,6 +24,7 @@ from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.data import images
 from keras_osnet.data.drawn.synthetic import render
 from keras_osnet.models.attribute_head import AttributeHead
+from tests.recipes.pages import FOREIGN, ask, served
 from tests.scripts import ROOT, load
 
 SCRIPT = ROOT / "recipes" / "demo.py"
@@ -174,30 +173,8 @@ def test_a_port_that_cannot_be_used_is_an_error_before_anything_is_computed(tmp_
 @pytest.fixture(scope="module")
 def port(prepared):
     """The port of a running demo."""
-    pytest.importorskip("starlette", reason="needs Starlette, of the extra demo")
-    pytest.importorskip("uvicorn", reason="needs uvicorn, of the extra demo")
-    with RECIPE.listen(0) as listening:
-        server = RECIPE.server(*prepared[:2], listening)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield listening.getsockname()[1]
-        server.should_exit = True
-        thread.join()
-
-
-def ask(port, method, path, body=b"", length=None, **headers):
-    """(status, headers, body) of an answer to a body, or to a request that announces one of some length. `None` as a
-    header leaves it out."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    headers = {"Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}"} | headers
-    connection.putrequest(method, path, skip_host=True)
-    for name, value in (headers | {"Content-Length": str(length or len(body))}).items():
-        if value is not None:
-            connection.putheader(name, value)
-    connection.endheaders(body)
-    answer = connection.getresponse()
-    with answer:
-        return answer.status, answer.headers, answer.read()
+    with served(lambda listening: RECIPE.server(*prepared[:2], listening)) as port:
+        yield port
 
 
 def file_of(width, height, suffix="PNG", mode="RGB", **options):
@@ -292,18 +269,6 @@ def test_a_dropped_file_of_the_gallery_comes_first_and_a_chosen_one_is_left_out(
     assert gallery.paths[7].name not in [name for name, *_ in json.loads(body)["nearest"]]
 
 
-FOREIGN = {
-    "a page of another site": {"Origin": "https://evil.example"},
-    "a name that points to this machine": {"Host": "evil.example:{port}", "Origin": "http://evil.example:{port}"},
-    "a name without its port": {"Host": "evil.example", "Origin": "http://evil.example"},
-    "another port of this machine": {"Host": "127.0.0.1:{port}", "Origin": "http://127.0.0.1:1"},
-    "this machine, without the port": {"Host": "127.0.0.1", "Origin": "http://127.0.0.1"},
-    "a page without an origin": {"Origin": "null"},
-    "no page": {"Origin": None},
-    "nobody": {"Host": None, "Origin": None},
-}
-
-
 @pytest.mark.parametrize("path", ["/rank/0", "/examples/0", "/rank"])
 @pytest.mark.parametrize("name", FOREIGN)
 def test_only_the_page_itself_may_ask_and_others_are_refused_before_their_file_is_read(port, name, path):
@@ -369,18 +334,6 @@ def test_no_image_stays_behind_however_the_demo_ends(tmp_path):
 def images_below(folder):
     """Names of the files that hold a JPEG file, whatever they are called."""
     return [path for path in folder.rglob("*") if path.is_file() and b"\xff\xd8\xff" in path.read_bytes()]
-
-
-@pytest.fixture
-def browser():
-    driver = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("needs Chromium")
-    with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def test_the_page_ranks_what_is_picked_or_dropped_and_refuses_a_file_that_is_no_image(port, browser, tmp_path):
