@@ -25,6 +25,7 @@ SCRIPTS = {
     "convert": ("tflite/convert.py", "a network to TFLite, ONNX or OpenVINO, with a certificate"),
     "run": ("tflite/run.py", "features, galleries and videos with a TFLite file"),
     "benchmark": ("tflite/benchmark.py", "latency of TFLite files"),
+    "web": ("tflite/web.py", "a page for a phone's browser that knows people by its camera"),
 }
 
 
@@ -35,7 +36,7 @@ def root():
 
 
 def parts_of(script):
-    """Returns a script, the scripts beside it that it imports, directly or not, and its page, if it has one."""
+    """Returns a script, the scripts beside it that it imports, directly or not, and its page or folder, if any."""
     found, waiting = [], [script]
     while waiting:
         path = waiting.pop()
@@ -48,7 +49,7 @@ def parts_of(script):
                 names.add(node.module)
         waiting += [file for name in sorted(names) if (file := path.with_name(f"{name}.py")).exists()
                     and file not in (*found, *waiting)]  # fmt: skip
-    return found + [page for page in [script.with_suffix(".html")] if page.exists()]
+    return found + [page for page in (script.with_suffix(".html"), script.with_suffix("")) if page.exists()]
 
 
 def copy(script):
@@ -62,7 +63,7 @@ def copy(script):
     if present:
         raise FileExistsError(f"Files of the current folder are not overwritten: {', '.join(present)}")
     for part in parts:
-        shutil.copyfile(part, part.name)
+        (shutil.copytree if part.is_dir() else shutil.copyfile)(part, part.name)
     print(f"Copied {', '.join(part.name for part in parts)}. Run: python {script.name}")
 
 

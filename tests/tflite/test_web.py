@@ -1,0 +1,239 @@
+"""The page for a phone's browser: equal features, galleries shared with Python, nothing sent, no network needed."""
+
+import hashlib
+import http.client
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_osnet import OSNet
+from keras_osnet.data.drawn.synthetic import render
+from keras_osnet.export import to_tflite
+from tests.scripts import ROOT
+
+sys.path.insert(0, str(ROOT / "tflite"))
+import web
+from gallery import Gallery
+from network import Network, read, weights_of
+
+RUN = [sys.executable, ROOT / "tflite" / "run.py"]
+FLAGS = {
+    "wasm": [],
+    "webgpu": ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"],
+}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A TFLite file of one size that takes uint8 images, of the weights that the package carries."""
+    path = tmp_path_factory.mktemp("web") / "people.tflite"
+    to_tflite(OSNet.from_preset("osnet_x0_25_people"), path, input_type="uint8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(file):
+    if not web.runtime_folder().is_dir():
+        pytest.skip(f"needs LiteRT.js in {web.runtime_folder()}, which the first run of tflite/web.py fetches")
+    return web.contents(file, web.runtime_folder())
+
+
+@pytest.fixture
+def serving(found):
+    with web.server(found, 0) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield serving
+        serving.shutdown()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Images of people of several sizes, and one of them in a camera."""
+    folder = tmp_path_factory.mktemp("images")
+    for i, size in enumerate([(64, 128), (189, 570), (50, 97)], start=1):
+        render(i, 1, 0).resize(size).save(folder / f"{i}.png")
+    frame = Image.new("RGB", (640, 480), (96, 128, 112))
+    frame.paste(render(1, 1, 0).resize((220, 440)), (210, 20))
+    frame.save(folder / "frame.mjpeg", "JPEG", quality=95)  # a video of one frame
+    return folder
+
+
+@pytest.fixture
+def launch(images):
+    """Opens the page on an accelerator; at the end, it must have asked this machine only and logged no error."""
+    driver = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if not chromium:
+        pytest.skip("needs Chromium")
+    complaints, asked = [], []
+    with driver.sync_playwright() as playwright:
+
+        def opened(serving, accelerator="wasm", camera=True):
+            flags = ["--no-sandbox", *FLAGS[accelerator]]
+            if camera:
+                flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+                flags += [f"--use-file-for-fake-video-capture={images / 'frame.mjpeg'}"]
+            tab = playwright.chromium.launch(executable_path=chromium, args=flags).new_page(
+                viewport={"width": 390, "height": 844}
+            )
+            tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+            tab.on("pageerror", lambda error: complaints.append(str(error)))
+            tab.context.on("request", lambda request: asked.append(request.url))
+            tab.goto(f"http://127.0.0.1:{serving.server_port}/?accelerator={accelerator}")
+            if accelerator == "webgpu" and not tab.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
+                pytest.skip("needs a WebGPU adapter")
+            tab.get_by_text("Ready on the").wait_for(timeout=60_000)
+            return tab
+
+        yield opened
+    assert not complaints
+    assert [url for url in asked if not url.startswith(("http://127.0.0.1:", "blob:"))] == []
+
+
+def enrol(tab, name):
+    tab.fill("#who", name)
+    tab.get_by_role("button", name="Add to the gallery").click()
+    tab.get_by_role("button", name=f"Delete {name}").wait_for()
+
+
+def exported(tab, path):
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="Export").click()
+    download.value.save_as(path)
+    return path
+
+
+def owner(file):
+    content = file.read_bytes()
+    return hashlib.sha256(content).hexdigest(), file.name, weights_of(content)
+
+
+def cosine(a, b):
+    return float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+CROP = """() => { const crop = document.getElementById("crop"), { width, height } = crop;
+    return [width, height, Array.from(crop.getContext("2d").getImageData(0, 0, width, height).data)]; }"""
+EMBED = """async ([accelerator, width, height, data]) => {
+    const { loadNetwork, resize } = await import("/network.js"), image = { width, height, data };
+    window.network ??= await loadNetwork(accelerator);
+    const { facts } = window.network;
+    return [Array.from(resize(image, facts.width, facts.height)), Array.from(await window.network.embed(image))]; }"""
+
+
+@pytest.mark.parametrize("accelerator", FLAGS)
+def test_pixels_equal_pillows_and_features_pythons_for_photos_and_the_camera(
+    serving, launch, images, file, accelerator
+):
+    tab, network = launch(serving, accelerator), Network(file)
+    crops = [read(images / f"{i}.png").convert("RGBA") for i in (1, 2, 3)]
+    tab.get_by_role("button", name="Camera", exact=True).click()
+    tab.locator("#result").wait_for(timeout=30_000)
+    width, height, data = tab.evaluate(CROP)
+    crops.append(Image.frombytes("RGBA", (width, height), bytes(data)))
+    assert (width, height) == (216, 432)  # of a frame of 640 x 480
+    assert np.std(data) > 10
+    tab.goto(f"http://127.0.0.1:{serving.server_port}/manifest.json")  # where LiteRT.js is not loaded yet
+    for crop in crops:
+        pixels, feature = tab.evaluate(EMBED, [accelerator, *crop.size, list(crop.tobytes())])
+        prepared = network.prepare(crop.convert("RGB"))
+        np.testing.assert_array_equal(np.reshape(pixels, prepared.shape), prepared)
+        assert cosine(feature, network.run(prepared)) > 0.9999
+
+
+def test_galleries_go_to_python_and_come_back(serving, launch, images, file, tmp_path):
+    tab = launch(serving)
+    for i, name in ((1, "Zoë"), (2, "Anna <b>")):
+        tab.set_input_files("#photos", images / f"{i}.png")
+        tab.wait_for_function("!document.querySelector('#result').hidden")
+        enrol(tab, name)
+    path = exported(tab, tmp_path / "people.npz")
+    network, gallery = Network(file), Gallery.load(path, *owner(file))
+    assert gallery.names.tolist() == ["Anna <b>", "Zoë"]
+    for i, name in ((1, "Zoë"), (2, "Anna <b>")):
+        (best, near), _ = gallery.search(network.run(network.prepare(read(images / f"{i}.png"))), 2)
+        assert best == name
+        assert near > 0.9999
+    people = tmp_path / "people"
+    people.mkdir()
+    shutil.copy(images / "3.png", people / "Bo 𝔹.png")
+    command = [*RUN, file, "--gallery", path, "--add", people]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    tab.on("dialog", lambda dialog: dialog.accept())
+    tab.get_by_role("button", name="Delete Zoë").click()
+    tab.get_by_text("People: 1, features: 1").wait_for()
+    tab.set_input_files("#import", path)
+    tab.get_by_text("People: 3, features: 3").wait_for()
+    assert Gallery.load(exported(tab, path), *owner(file)).names.tolist() == ["Anna <b>", "Bo 𝔹", "Zoë"]
+
+
+def test_the_page_opens_and_answers_without_its_server(serving, launch, images):
+    tab = launch(serving)
+    tab.set_input_files("#photos", images / "1.png")
+    tab.wait_for_function("!document.querySelector('#result').hidden")
+    enrol(tab, "Anna")
+    serving.shutdown()
+    serving.server_close()
+    began = time.perf_counter()
+    tab.reload()
+    tab.get_by_text("Ready on the CPU").wait_for(timeout=30_000)
+    tab.set_input_files("#photos", images / "1.png")
+    tab.locator("#name.known").wait_for()
+    assert time.perf_counter() - began < 10  # 2 on a quiet machine
+    assert tab.locator("#name").inner_text() == "Anna"
+
+
+def test_what_cannot_be_used_is_refused_in_words(serving, launch, images, file, tmp_path):
+    tab = launch(serving, camera=False)
+    tab.get_by_role("button", name="Camera", exact=True).click()
+    tab.get_by_text("Choose photos instead").or_(tab.get_by_text("or choose photos.").nth(1)).wait_for()
+    (tmp_path / "holiday.jpg").write_text("no image")
+    tab.set_input_files("#photos", tmp_path / "holiday.jpg")
+    tab.get_by_text("holiday.jpg cannot be read as an image.").wait_for()
+    other = Gallery(tmp_path / "other.npz", "0" * 64, "other.tflite", "1" * 64)
+    other.append(["Anna"], np.ones((1, 512), np.float32))
+    other.save()
+    tab.set_input_files("#import", tmp_path / "other.npz")
+    tab.get_by_text("other.npz holds features of another network, other.tflite, which cannot be compared").wait_for()
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:-1])
+    tab.set_input_files("#import", tmp_path / "cut.npz")
+    tab.get_by_text("cut.npz is no gallery, or was changed or cut short").wait_for()
+
+
+def test_other_hosts_are_refused_and_only_own_files_may_be_loaded(serving):
+    def ask(host, path="/"):
+        connection = http.client.HTTPConnection("127.0.0.1", serving.server_port, timeout=10)
+        connection.request("GET", path, headers={"Host": host.format(serving.server_port)})
+        answer = connection.getresponse()
+        answer.read()
+        return answer
+
+    assert ask("evil.example:{}").status == 403
+    assert ask("127.0.0.1").status == 403
+    assert ask("localhost:{}", "/../web.py").status == 404
+    answer = ask("127.0.0.1:{}")
+    assert answer.status == 200
+    assert "default-src 'self'; script-src 'self' 'wasm-unsafe-eval';" in answer.headers["Content-Security-Policy"]
+
+
+def test_files_that_the_page_cannot_run_are_refused_in_words(tmp_path):
+    (tmp_path / "none.tflite").write_text("no network")
+    with pytest.raises(ValueError, match=r"none.tflite is not a TFLite file"):
+        web.facts(tmp_path / "none.tflite")
+    tiny = OSNet(0.0625, "osnet_t1", (32, 16, 3), (1, 1, 1))
+    for name, options in {"float.tflite": {}, "pipeline.tflite": {"pipeline": True}}.items():
+        to_tflite(tiny, tmp_path / name, **options)
+        with pytest.raises(ValueError, match=r"must take uint8 images of one size. `convert.py --input uint8` writes"):
+            web.facts(tmp_path / name)
+
+
+def test_without_npm_the_error_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match=r"LiteRT.js is fetched by npm, which is not installed"):
+        web.fetch_runtime(tmp_path / "litertjs")

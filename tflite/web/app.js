@@ -1,0 +1,294 @@
+/* The page: camera and photos, a box around a person, who that is, and the gallery. */
+
+import { Gallery, changing, checkedName, quantized } from "./gallery.js";
+import { loadNetwork } from "./network.js";
+
+const at = (id) => document.getElementById(id);
+const PAUSE = 200, TAP = 8; // milliseconds between two answers; pixels that a finger moves in a tap
+const LARGEST = 2 ** 25; // pixels of a photo
+const THRESHOLD = 0.65; // as of run.py
+const KINDS = { webgpu: "GPU", wasm: "CPU" };
+const CAMERA = {
+  NotAllowedError: "The camera was refused. Allow it in the settings of the browser for this page, or choose photos.",
+  NotFoundError: "There is no camera. Choose photos instead.",
+  NotReadableError: "The camera is used by another program. Close it, or choose photos.",
+};
+let network, gallery, feature, stream, box, pictures = [], picture, busy = false, facing = "environment";
+
+/* Names become text, never markup. */
+function make(tag, attributes, ...children) {
+  const node = Object.assign(document.createElement(tag), attributes);
+  node.append(...children);
+  return node;
+}
+
+function say(text) {
+  at("message").textContent = text;
+  at("message").hidden = !text;
+}
+
+/* Runs an action, and shows its error. */
+const guarded = (action) => async (...given) => {
+  say("");
+  try {
+    await action(...given);
+  } catch (error) {
+    say(error.message || String(error));
+  }
+};
+
+/* ---- camera and photos ---- */
+
+function source() {
+  if (stream) return { image: at("video"), width: at("video").videoWidth, height: at("video").videoHeight };
+  return { image: at("picture"), width: at("picture").width, height: at("picture").height };
+}
+
+function show() {
+  const { width, height } = source(), shown = Boolean(width && (stream || picture));
+  at("stage").classList.toggle("empty", !shown);
+  Object.assign(at("stage").style, shown
+    ? { aspectRatio: `${width} / ${height}`, maxWidth: `calc(var(--tall) * ${width / height})` } : { aspectRatio: "", maxWidth: "" });
+  for (const [id, seen] of Object.entries({ video: shown && stream, picture: shown && !stream, welcome: !shown, hint: shown,
+    whole: shown, box: shown && box, strip: pictures.length > 1 && !stream })) at(id).hidden = !seen;
+  at("camera").textContent = stream ? "Stop" : "Camera";
+  if (!box || !shown) return;
+  const [left, top, right, bottom] = box;
+  Object.assign(at("box").style, { left: `${(100 * left) / width}%`, top: `${(100 * top) / height}%`,
+    width: `${(100 * (right - left)) / width}%`, height: `${(100 * (bottom - top)) / height}%` });
+}
+
+/* A box of whole pixels within the source. */
+function place(left, top, right, bottom) {
+  const { width, height } = source();
+  const clip = (value, most) => Math.min(Math.max(Math.round(value), 0), most);
+  const inside = [clip(left, width), clip(top, height), clip(right, width), clip(bottom, height)];
+  if (inside[0] < inside[2] && inside[1] < inside[3]) box = inside;
+  show();
+}
+
+/* The whole of an upright crop, else the middle, at half the width of its height. */
+function placeFirst(whole) {
+  const { width, height } = source();
+  if (whole || width <= 0.6 * height) return place(0, 0, width, height);
+  const tall = 0.9 * height;
+  return place(width / 2 - tall / 4, 0.05 * height, width / 2 + tall / 4, 0.95 * height);
+}
+
+function stop() {
+  stream?.getTracks().forEach((track) => track.stop());
+  stream = box = undefined;
+  at("turn").hidden = true;
+  show();
+}
+
+async function start() {
+  stop();
+  if (!navigator.mediaDevices) throw new Error("The browser allows the camera on https and on 127.0.0.1 only. Choose photos instead.");
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: { ideal: facing }, width: { ideal: 1280 } } });
+  } catch (error) {
+    throw new Error(CAMERA[error.name] ?? `The camera cannot be used: ${error.message}`);
+  }
+  stream.getTracks()[0].addEventListener("ended", guarded(() => { stop(); throw new Error("The camera was disconnected."); }));
+  at("video").srcObject = stream;
+  await at("video").play();
+  placeFirst();
+  const devices = await navigator.mediaDevices.enumerateDevices();
+  at("turn").hidden = devices.filter(({ kind }) => kind === "videoinput").length < 2;
+  follow(stream);
+}
+
+async function follow(own) {
+  while (stream === own) {
+    await guarded(recognise)();
+    await new Promise((resolve) => setTimeout(resolve, at("message").hidden ? PAUSE : 10 * PAUSE));
+  }
+}
+
+async function decoded(file) {
+  try {
+    return await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  } catch {
+    throw new Error(`${file.name} cannot be read as an image.`);
+  }
+}
+
+async function take(files) {
+  stop();
+  const found = [], refused = [];
+  for (const file of files) {
+    try {
+      const bitmap = await decoded(file);
+      if (bitmap.width * bitmap.height > LARGEST) throw new Error(`${file.name} has too many pixels.`);
+      found.push({ name: file.name, bitmap });
+    } catch (error) {
+      refused.push(error.message);
+    }
+  }
+  if (found.length) {
+    pictures.forEach(({ bitmap }) => bitmap.close());
+    pictures = found;
+    at("strip").replaceChildren(...pictures.map((one) => {
+      const small = make("canvas", { height: 64, width: Math.max(1, Math.round((64 * one.bitmap.width) / one.bitmap.height)) });
+      small.getContext("2d").drawImage(one.bitmap, 0, 0, small.width, small.height);
+      one.button = make("button", { title: one.name, ariaLabel: one.name, onclick: guarded(() => choose(one)) }, small);
+      return one.button;
+    }));
+    await choose(found[0]);
+  }
+  if (refused.length) throw new Error(refused.join(" "));
+}
+
+async function choose(chosen) {
+  stop();
+  picture = chosen;
+  pictures.forEach((one) => { one.button.ariaPressed = String(one === chosen); });
+  Object.assign(at("picture"), { width: chosen.bitmap.width, height: chosen.bitmap.height });
+  at("picture").getContext("2d", { willReadFrequently: true }).drawImage(chosen.bitmap, 0, 0);
+  placeFirst();
+  await recognise();
+}
+
+/* ---- box ---- */
+
+let began;
+
+function point({ clientX, clientY }) {
+  const edges = at("stage").getBoundingClientRect(), { width, height } = source();
+  return [((clientX - edges.left) / edges.width) * width, ((clientY - edges.top) / edges.height) * height];
+}
+
+at("stage").addEventListener("pointerdown", (event) => {
+  if (!box) return;
+  began = { event, point: point(event), tall: box[3] - box[1], wide: box[2] - box[0] };
+  at("stage").setPointerCapture(event.pointerId);
+});
+at("stage").addEventListener("pointermove", (event) => {
+  if (!began || Math.hypot(event.clientX - began.event.clientX, event.clientY - began.event.clientY) < TAP) return;
+  const [[x, y], [toX, toY]] = [began.point, point(event)];
+  began.dragged = true;
+  place(Math.min(x, toX), Math.min(y, toY), Math.max(x, toX), Math.max(y, toY));
+});
+at("stage").addEventListener("pointerup", guarded(async () => {
+  const { point: [x, y], tall, wide, dragged } = began ?? { point: [] };
+  if (!began) return;
+  began = undefined;
+  if (!dragged) place(x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2);
+  if (!stream) await recognise();
+}));
+at("stage").addEventListener("pointercancel", () => { began = undefined; });
+
+/* ---- who it is ---- */
+
+async function recognise() {
+  if (!network || !box || busy) return;
+  const [left, top, right, bottom] = box, { image } = source();
+  const crop = at("crop"), pen = crop.getContext("2d", { willReadFrequently: true });
+  busy = true;
+  try {
+    Object.assign(crop, { width: right - left, height: bottom - top });
+    pen.drawImage(image, left, top, crop.width, crop.height, 0, 0, crop.width, crop.height);
+    feature = await network.embed(pen.getImageData(0, 0, crop.width, crop.height));
+  } finally {
+    busy = false;
+  }
+  answer();
+}
+
+function answer() {
+  if (!feature) return;
+  const found = gallery.search(feature).slice(0, 3), least = Number(at("threshold").value);
+  const known = found.length && found[0][1] >= least;
+  at("result").hidden = false;
+  at("name").textContent = known ? found[0][0] : "unknown";
+  at("name").className = known ? "known" : "";
+  at("score").textContent = found.length ? `cosine ${found[0][1].toFixed(3)}` : "The gallery is empty: add this person.";
+  at("best").replaceChildren(...found.map(([name, near]) => make("li", {}, make("span", { title: name }, name),
+    make("meter", { max: 1, value: Math.max(near, 0) }), near.toFixed(2))));
+}
+
+function list() {
+  const { people } = gallery;
+  at("count").textContent = people.size ? `People: ${people.size}, features: ${gallery.entries.length}` : "";
+  at("people").replaceChildren(...[...people].map(([name, count]) => make("li", {}, make("span", { title: name }, name),
+    make("small", { className: "soft" }, `${count}`),
+    make("button", { ariaLabel: `Delete ${name}`, onclick: guarded(() => remove(name)) }, "Delete"))));
+  if (!people.size) at("people").append(make("li", { className: "none" }, "Nobody yet."));
+  at("export").disabled = !people.size;
+  answer();
+}
+
+async function change(action) {
+  gallery = await changing(network.facts, action);
+  list();
+}
+
+async function remove(name) {
+  if (confirm(`Delete all features of ${name}?`)) await change((stored) => stored.remove(name));
+}
+
+at("enrol").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const shown = feature; // of the moment when the button was pressed
+  guarded(async () => {
+    await change((stored) => stored.add([{ name: checkedName(at("who").value), ...quantized(shown) }]));
+    at("who").value = "";
+    at("who").blur();
+  })();
+});
+at("export").addEventListener("click", guarded(async () => {
+  const address = URL.createObjectURL(new Blob([await gallery.bytes()]));
+  make("a", { href: address, download: "people.npz" }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}));
+at("import").addEventListener("change", guarded(async () => {
+  const [file] = at("import").files, content = new Uint8Array(await file.arrayBuffer());
+  at("import").value = "";
+  const given = await Gallery.read(content, network.facts, file.name);
+  await change((stored) => stored.add(given.entries));
+}));
+at("photos").addEventListener("change", guarded(async () => {
+  const files = [...at("photos").files];
+  at("photos").value = "";
+  await take(files);
+}));
+at("camera").addEventListener("click", guarded(() => (stream ? stop() : start())));
+at("turn").addEventListener("click", guarded(() => { facing = facing === "user" ? "environment" : "user"; return start(); }));
+at("whole").addEventListener("click", guarded(async () => { placeFirst(true); if (!stream) await recognise(); }));
+at("threshold").addEventListener("input", () => {
+  localStorage.threshold = at("threshold").value;
+  at("value").textContent = Number(at("threshold").value).toFixed(2);
+  answer();
+});
+
+/* ---- start ---- */
+
+async function ready() {
+  at("threshold").value = localStorage.threshold ?? THRESHOLD;
+  at("value").textContent = Number(at("threshold").value).toFixed(2);
+  try {
+    await kept();
+    network = await loadNetwork(new URLSearchParams(location.search).get("accelerator"));
+    gallery = await changing(network.facts);
+    list();
+    at("state").textContent = `Ready on the ${KINDS[network.accelerator]}`;
+    await recognise();
+  } catch (error) {
+    at("state").textContent = "Not ready";
+    throw error;
+  }
+}
+
+/* Waits for the service worker, so that it keeps what is loaded from now on. */
+async function kept() {
+  if (!navigator.serviceWorker) return;
+  await navigator.serviceWorker.register("sw.js");
+  if (!navigator.serviceWorker.controller)
+    await new Promise((resolve) => {
+      navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true });
+      setTimeout(resolve, 3000); // a forced reload has none
+    });
+}
+
+guarded(ready)();
