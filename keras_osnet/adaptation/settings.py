@@ -13,8 +13,8 @@ class Rounds(Numerics):
 
     rounds: int = 20
     """Of clustering and training."""
-    epochs: int = 1
-    """Of each round, over the clustered images."""
+    epochs: int = 3
+    """Epochs of each round over the clustered images."""
     height: int = 256
     """Of the images in pixels; the width is half of it."""
     small_rounds: int = 0
@@ -38,8 +38,8 @@ class Rounds(Numerics):
     optimizer: Literal["adam", "amsgrad", "sgd", "nesterov"] = "adam"
     learning_rate: float = 3.5e-4
     l2: float = 5e-4
-    decay_round: int = 7
-    """From this round on the learning rate is multiplied by `decay`."""
+    decay_round: int = 9
+    """From this round on, after 40 % of the training as published, the learning rate is multiplied by `decay`."""
     decay: float = 0.3
     ema: float = 0.99
     """Momentum of the teacher, the moving average of the weights that is clustered and saved."""
