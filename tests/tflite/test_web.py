@@ -139,7 +139,6 @@ def test_pixels_equal_pillows_and_features_pythons_for_photos_and_the_camera(
     crops.append(Image.frombytes("RGBA", (width, height), bytes(data)))
     assert (width, height) == (216, 432)  # of a frame of 640 x 480
     assert np.std(data) > 10
-    tab.goto(f"http://127.0.0.1:{serving.server_port}/manifest.json")  # where LiteRT.js is not loaded yet
     for crop in crops:
         pixels, feature = tab.evaluate(EMBED, [accelerator, *crop.size, list(crop.tobytes())])
         prepared = network.prepare(crop.convert("RGB"))
@@ -151,7 +150,7 @@ def test_galleries_go_to_python_and_come_back(serving, launch, images, file, tmp
     tab = launch(serving)
     for i, name in ((1, "Zoë"), (2, "Anna <b>")):
         tab.set_input_files("#photos", images / f"{i}.png")
-        tab.wait_for_function("!document.querySelector('#result').hidden")
+        tab.locator("#result").wait_for()
         enrol(tab, name)
     path = exported(tab, tmp_path / "people.npz")
     network, gallery = Network(file), Gallery.load(path, *owner(file))
@@ -176,7 +175,7 @@ def test_galleries_go_to_python_and_come_back(serving, launch, images, file, tmp
 def test_the_page_opens_and_answers_without_its_server(serving, launch, images):
     tab = launch(serving)
     tab.set_input_files("#photos", images / "1.png")
-    tab.wait_for_function("!document.querySelector('#result').hidden")
+    tab.locator("#result").wait_for()
     enrol(tab, "Anna")
     serving.shutdown()
     serving.server_close()

@@ -77,8 +77,8 @@ function placeFirst(whole) {
 
 function stop() {
   stream?.getTracks().forEach((track) => track.stop());
-  stream = box = undefined;
-  at("turn").hidden = true;
+  stream = box = feature = undefined; // nobody is added with the feature of another image
+  at("turn").hidden = at("result").hidden = true;
   show();
 }
 

@@ -93,9 +93,11 @@ export class Network {
 export async function loadNetwork(wanted) {
   const [facts, runtime] = await Promise.all([
     fetch("model.json").then((answer) => answer.json()), import("./runtime/core/dist/index.js")]);
-  // LiteRT writes its progress to the error stream.
-  self.Module = { printErr: (line) => console[/^(INFO|I\d)/.test(line) ? "debug" : "error"](line) };
-  await runtime.loadLiteRt(new URL("runtime/core/wasm/", location).href);
+  if (!runtime.getGlobalLiteRtPromise()) {
+    // LiteRT writes its notices to the error stream, as that there is no NPU.
+    self.Module = { printErr: (line) => console[/^(INFO|WARNING|[IW]\d)/.test(line) ? "debug" : "error"](line) };
+    await runtime.loadLiteRt(new URL("runtime/core/wasm/", location).href);
+  }
   const adapter = wanted !== "wasm" && await navigator.gpu?.requestAdapter().catch(() => null);
   const software = adapter?.info?.isFallbackAdapter || /swiftshader|llvmpipe/i.test(Object.values(adapter?.info ?? {}));
   if (wanted === "webgpu" && !adapter) throw new Error("This browser has no WebGPU adapter.");
