@@ -29,6 +29,8 @@ class Rounds(Numerics):
     """Largest distance of neighbours in a cluster. 0: the one with the highest silhouette, chosen in each round."""
     min_samples: int = 4
     """Neighbours that make an image the core of a cluster."""
+    least_silhouette: float = 0.2
+    """Clusters with a lower silhouette are taken for look-alikes, and end the rounds. -1: train on any."""
     temperature: float = 0.05
     """Of the softmax over all clusters."""
     momentum: float = 0.9
@@ -99,4 +101,9 @@ def fault_of(state, settings):
         return f"one cluster holds {100 * state.largest:.0f} % of the images"
     if state.clustered < 0.1:
         return f"{100 * state.clustered:.0f} % of the images are in clusters, fewer than 10 %"
+    if state.silhouette < settings.least_silhouette:
+        return (
+            f"the silhouette is {state.silhouette:.3f}, below {settings.least_silhouette:g}: the clusters may hold "
+            "look-alikes in place of people, and training on them may do harm"
+        )
     return None

@@ -13,7 +13,7 @@ pytest.importorskip("sklearn", reason="clusters need scikit-learn")
 
 SMALL = (
     *("--rounds", "1", "--height", "32", "--clusters-per-batch", "3", "--images-per-cluster", "2", "--k1", "6"),
-    *("--k2", "2", "--min-samples", "2", "--eps", "0.7"),
+    *("--k2", "2", "--min-samples", "2", "--eps", "0.7", "--least-silhouette", "-1"),
 )
 
 
