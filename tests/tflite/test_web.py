@@ -1,7 +1,9 @@
 """The page for a phone's browser: equal features, galleries shared with Python, nothing sent, no network needed."""
 
+import base64
 import hashlib
 import http.client
+import io
 import shutil
 import subprocess
 import sys
@@ -118,10 +120,10 @@ def cosine(a, b):
     return float(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-CROP = """() => { const crop = document.getElementById("crop"), { width, height } = crop;
-    return [width, height, Array.from(crop.getContext("2d").getImageData(0, 0, width, height).data)]; }"""
-EMBED = """async ([accelerator, width, height, data]) => {
-    const { loadNetwork, resize } = await import("/network.js"), image = { width, height, data };
+CROP = "document.getElementById('crop').toDataURL()"
+EMBED = """async ([accelerator, width, height, encoded]) => {
+    const { loadNetwork, resize } = await import("/network.js");
+    const image = { width, height, data: Uint8ClampedArray.from(atob(encoded), (one) => one.charCodeAt()) };
     window.network ??= await loadNetwork(accelerator);
     const { facts } = window.network;
     return [Array.from(resize(image, facts.width, facts.height)), Array.from(await window.network.embed(image))]; }"""
@@ -135,12 +137,11 @@ def test_pixels_equal_pillows_and_features_pythons_for_photos_and_the_camera(
     crops = [read(images / f"{i}.png").convert("RGBA") for i in (1, 2, 3)]
     tab.get_by_role("button", name="Camera", exact=True).click()
     tab.locator("#result").wait_for(timeout=30_000)
-    width, height, data = tab.evaluate(CROP)
-    crops.append(Image.frombytes("RGBA", (width, height), bytes(data)))
-    assert (width, height) == (216, 432)  # of a frame of 640 x 480
-    assert np.std(data) > 10
+    crops.append(Image.open(io.BytesIO(base64.b64decode(tab.evaluate(CROP).partition(",")[2]))).convert("RGBA"))
+    assert crops[-1].size == (216, 432)  # of a frame of 640 x 480
+    assert np.std(crops[-1]) > 10
     for crop in crops:
-        pixels, feature = tab.evaluate(EMBED, [accelerator, *crop.size, list(crop.tobytes())])
+        pixels, feature = tab.evaluate(EMBED, [accelerator, *crop.size, base64.b64encode(crop.tobytes()).decode()])
         prepared = network.prepare(crop.convert("RGB"))
         np.testing.assert_array_equal(np.reshape(pixels, prepared.shape), prepared)
         assert cosine(feature, network.run(prepared)) > 0.9999
@@ -203,6 +204,19 @@ def test_what_cannot_be_used_is_refused_in_words(serving, launch, images, file, 
     (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:-1])
     tab.set_input_files("#import", tmp_path / "cut.npz")
     tab.get_by_text("cut.npz is no gallery, or was changed or cut short").wait_for()
+
+
+def test_an_error_stays_while_the_camera_runs_and_a_long_name_widens_nothing(serving, launch, tmp_path):
+    tab = launch(serving)
+    tab.get_by_role("button", name="Camera", exact=True).click()
+    tab.locator("#result").wait_for()
+    enrol(tab, "a name that is much too long for the width of a phone")
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    (tmp_path / "none.npz").write_text("no gallery")
+    tab.set_input_files("#import", tmp_path / "none.npz")
+    tab.get_by_text("none.npz is no gallery").wait_for()
+    tab.wait_for_timeout(1000)  # several answers
+    assert "none.npz is no gallery" in tab.locator("#message").inner_text()
 
 
 def test_other_hosts_are_refused_and_only_own_files_may_be_loaded(serving):

@@ -101,8 +101,12 @@ async function start() {
 
 async function follow(own) {
   while (stream === own) {
-    await guarded(recognise)();
-    await new Promise((resolve) => setTimeout(resolve, at("message").hidden ? PAUSE : 10 * PAUSE));
+    try { // not `guarded`, which takes away what an action said
+      await recognise();
+    } catch (error) {
+      say(error.message);
+    }
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
   }
 }
 
