@@ -152,11 +152,15 @@ def server(found, port):
         raise ValueError(f"`port` must be a free port. Received: port={port} ({error})") from error
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?", metavar="FILE.tflite", help="default: the weights for people")
     parser.add_argument("--port", type=int, default=8000, help="default 8000; 0: a free one")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
     if options.model and not options.model.is_file():
         raise FileNotFoundError(f"There is no file {options.model}")
     runtime = runtime_folder()
