@@ -65,7 +65,7 @@ class Run(Execution):
     data_dir: Path | None = None
     """Folder that holds the dataset's official folder."""
     evaluate_every: int = 0
-    """Score the dataset's test side after every this many rounds. The scores are shown, and change nothing."""
+    """Score the dataset's test set after every this many rounds. The scores are shown, and change nothing."""
     pairs: int = 0
     """Pairs of images that recipes/label.py asks a person about in each round. 0: none."""
     wait: bool = False
@@ -73,7 +73,7 @@ class Run(Execution):
 
 
 def target_of(run):
-    """The images, and the test sides of a dataset."""
+    """The images, and the test sets of a dataset."""
     settings = run.settings
     if (settings.images is None) == (settings.dataset is None) or (settings.dataset is None) != (run.data_dir is None):
         raise ValueError("Either `images`, or `dataset` with `data_dir` must be given.")
@@ -128,7 +128,7 @@ def start_of(settings):
 
 
 def scorer(splits, dataset):
-    """Function of (network, `CameraNormalizer` or None) that scores the test side, with and without camera means."""
+    """Function of (network, `CameraNormalizer` or None) that scores the test set, with and without camera means."""
 
     def score(network, normalizer):
         query, gallery = features_of_splits(FeatureExtractor(network), splits)

@@ -10,7 +10,6 @@ writes them to disk.
 """
 
 import asyncio
-import sys
 import time
 import warnings
 from dataclasses import dataclass
@@ -21,8 +20,7 @@ from typing import Literal
 import frameworks  # noqa: F401 (first: it imports Keras and TensorFlow without their notices)
 import keras
 import numpy as np
-import tyro
-from local_page import MISSING, encoded, listen, serve, server_of
+from local_page import encoded, listen, run, serve, server_of
 from PIL import Image
 
 from keras_osnet import FeatureExtractor, preprocess_input
@@ -244,11 +242,4 @@ def main(settings: Demo):
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Demo, description=__doc__))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except ModuleNotFoundError as error:
-        sys.exit(f"error: {error}. {MISSING}")
+    run(main, Demo, __doc__)

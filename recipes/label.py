@@ -7,14 +7,13 @@ The page shows the pairs of the newest round. The answers go to answers.csv in t
 adapt.py uses them. The server listens on this machine only and answers only its own page. It stores nothing else.
 """
 
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import frameworks  # noqa: F401 (first: it imports Keras and TensorFlow without their notices)
 import tyro
-from local_page import MISSING, encoded, listen, serve, server_of
+from local_page import encoded, listen, run, serve, server_of
 
 from keras_osnet.adaptation.answers import (
     ANSWERS,
@@ -123,11 +122,4 @@ def main(settings: Label):
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Label, description=__doc__))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except ModuleNotFoundError as error:
-        sys.exit(f"error: {error}. {MISSING}")
+    run(main, Label, __doc__)

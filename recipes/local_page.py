@@ -3,8 +3,10 @@
 import base64
 import io
 import socket
+import sys
 import webbrowser
 
+import tyro
 from PIL import Image
 
 CONNECTIONS = 32
@@ -16,7 +18,6 @@ SECURITY = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-MISSING = "The page needs Starlette and uvicorn: pip install keras-osnet[demo]"
 
 
 def own_page_only(app, port):
@@ -81,3 +82,15 @@ def encoded(image):
     file = io.BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def run(main, options, description):
+    """Calls a script's `main` with the options of its command line. What goes wrong is one line."""
+    try:
+        main(tyro.cli(options, description=description))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"error: {error}. The page needs Starlette and uvicorn: pip install keras-osnet[demo]")

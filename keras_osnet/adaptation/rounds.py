@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from keras_osnet.adaptation.links import with_links
 from keras_osnet.adaptation.memory import with_memory
 from keras_osnet.adaptation.questions import Questions
 from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
+from keras_osnet.adaptation.statistics import averaged_statistics
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.data.sampling import identity_batches
 from keras_osnet.files import read_json, reading, write_atomically, writing_atomically
@@ -22,7 +22,6 @@ from keras_osnet.layers.checks import count
 from keras_osnet.layers.checks import number as number_of
 from keras_osnet.optimizers import OPTIMIZERS
 from keras_osnet.training.checkpoints import Checkpoint, save_model
-from keras_osnet.training.execution import batch_norms
 from keras_osnet.training.loop import CHECKPOINT, train
 from keras_osnet.training.replicas import gathered, is_chief
 
@@ -55,7 +54,7 @@ def adapt(
         strategy: `tf.distribute.Strategy`.
         pairs: pairs of images to ask about in each round. Default 0.
         wait: wait before each round until the pairs of the round before are answered.
-        score: function of (network, `CameraNormalizer` or None) that returns scores of a test side, for the states'
+        score: function of (network, `CameraNormalizer` or None) that returns scores of a test set, for the states'
             `scores` alone.
         on_state: function of a `State` that is called when it is known.
         callbacks: Keras callbacks of the trainings.
@@ -246,7 +245,7 @@ class _Run:
             )  # fmt: skip
 
         execution = replace(self.execution, evaluate_every=0)
-        with _averaged_statistics(network, s.ema):
+        with averaged_statistics(network, s.ema):
             train(
                 model, batches, loss=loss, optimizer=optimizer, epochs=s.epochs, steps_per_epoch=steps,
                 work_dir=folder, strategy=self.strategy, numerics=s, execution=execution,
@@ -265,19 +264,6 @@ def _own_cluster(labels, outputs):
 
     clusters = labels[:, 0] if len(labels.shape) == 2 else labels
     return tf.cast(tf.argmax(outputs["logits"], 1, clusters.dtype) == clusters, "float32")
-
-
-@contextmanager
-def _averaged_statistics(network, momentum):
-    """Within it the running statistics of norms are averages over as many steps as the teacher's weights."""
-    norms = [(norm, norm.momentum) for norm in batch_norms(network)]
-    for norm, before in norms:
-        norm.momentum = max(momentum, before)
-    try:
-        yield
-    finally:
-        for norm, before in norms:
-            norm.momentum = before
 
 
 def _means(rows, labels):

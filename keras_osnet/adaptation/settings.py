@@ -79,7 +79,7 @@ class State:
         height: of the images.
         eps, clusters, clustered, largest, silhouette: as in `Clustering`.
         agreement: with the clusters of the state before; None for the first.
-        scores: of the test side, where these are asked for; never used.
+        scores: of the test set, where these are asked for; never used.
     """
 
     round: int

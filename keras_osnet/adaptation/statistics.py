@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from keras_osnet.inference.inputs import load_batches, read_resized
-from keras_osnet.layers import sublayers
+from keras_osnet.layers import batch_norms
 from keras_osnet.layers.checks import count
 from keras_osnet.preprocessing import IMAGENET, preprocess_input
 
@@ -31,12 +31,10 @@ def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0)
 
     Reference: Li et al., Revisiting Batch Normalization for Practical Domain Adaptation (2016), Algorithm 1.
     """
-    import keras
-
     paths, batches, batch_size = list(paths), count("batches", batches), count("batch_size", batch_size, 2)
     if len(paths) < batch_size:
         raise ValueError(f"`paths` must be at least {batch_size}, a batch. Received: {len(paths)}")
-    norms = [layer for layer in sublayers(network) if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = batch_norms(network)
     if not norms:
         raise ValueError(f"`network` must have batch norms. Received: {network.name}, which has none")
     batches = min(batches, len(paths) // batch_size)
@@ -67,3 +65,13 @@ def _momenta(norms):
     finally:
         for norm, momentum in zip(norms, before, strict=True):
             norm.momentum = momentum
+
+
+@contextmanager
+def averaged_statistics(network, momentum):
+    """Within it the running statistics of norms are averages over as many steps as the teacher's weights."""
+    norms = batch_norms(network)
+    with _momenta(norms):
+        for norm in norms:
+            norm.momentum = max(momentum, norm.momentum)
+        yield

@@ -65,8 +65,11 @@ class Gallery:
         for name, value in (("network", network), ("fingerprint", fingerprint)):
             if not (isinstance(value, str) and value):
                 raise ValueError(f"`{name}` must be a string that is not empty. Received: {name}={value!r}")
-        scheme = str(address).partition("://")[0]
-        gallery = cls(STORES.get(scheme, SQLiteStore)(str(address), dimension))
+        scheme, separator, _ = str(address).partition("://")
+        if separator and scheme not in STORES:
+            schemes = " or ".join(f"{name}://" for name in STORES)
+            raise ValueError(f"`address` must be a path or start with {schemes}. Received: {scheme}://...")
+        gallery = cls((STORES[scheme] if separator else SQLiteStore)(str(address), dimension))
         try:
             gallery._begin({"network": network, "fingerprint": fingerprint, "dimension": str(dimension)})
         except BaseException:

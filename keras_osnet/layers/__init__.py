@@ -4,7 +4,7 @@ from keras_osnet.layers.block import OmniScaleBlock, Stage
 from keras_osnet.layers.composite import sublayers
 from keras_osnet.layers.convolution import ConvNorm, LiteConv3x3
 from keras_osnet.layers.fusion import AggregationGate
-from keras_osnet.layers.norms import BatchNorm, InstanceNorm
+from keras_osnet.layers.norms import BatchNorm, InstanceNorm, batch_norms
 
 __all__ = [
     "AggregationGate",
@@ -14,5 +14,6 @@ __all__ = [
     "LiteConv3x3",
     "OmniScaleBlock",
     "Stage",
+    "batch_norms",
     "sublayers",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_osnet.layers.checks import flag, number
+from keras_osnet.layers.composite import sublayers
 from keras_osnet.layers.initial import values
 
 
@@ -178,3 +179,8 @@ class InstanceNorm(keras.layers.Layer):
 
 
 NORMS = {"batch": BatchNorm, "instance": InstanceNorm}
+
+
+def batch_norms(model):
+    """Returns all batch norms of a model, ours and Keras'."""
+    return [layer for layer in sublayers(model) if isinstance(layer, keras.layers.BatchNormalization)]

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_osnet.layers import sublayers
+from keras_osnet.layers import batch_norms
 from keras_osnet.optimizers import OPTIMIZERS, CosineSchedule, StepSchedule
 from keras_osnet.training.strategies import make_strategy
 
@@ -94,8 +94,3 @@ def synchronize_norms(model):
     """Makes all batch norms of a model compute their moments over all replicas. Call it before training."""
     for layer in batch_norms(model):
         layer.synchronized = True
-
-
-def batch_norms(model):
-    """Returns all batch norms of a model, ours and Keras'."""
-    return [layer for layer in sublayers(model) if isinstance(layer, keras.layers.BatchNormalization)]

@@ -11,9 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_osnet.files import read_history, write_atomically
-from keras_osnet.layers import BatchNorm
+from keras_osnet.layers import BatchNorm, batch_norms
 from keras_osnet.training.checkpoints import SUMS, Checkpoint, Position
-from keras_osnet.training.execution import batch_norms
 from keras_osnet.training.replicas import gathered, is_chief, worker_of
 from keras_osnet.training.settings import Execution, Numerics
 from keras_osnet.training.signals import Stopped, stop_requests

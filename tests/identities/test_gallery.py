@@ -133,6 +133,14 @@ def test_the_search_finds_the_rows_that_a_plain_loop_finds(gallery, cameras, aft
         np.testing.assert_allclose([m.distance for m in matches], [row[0] for row in expected], atol=2e-6)
 
 
+@pytest.mark.parametrize("address", ["mysql://host/people", "http://127.0.0.1/g.db", "postgresq://host/people"])
+def test_an_address_of_no_known_kind_is_refused_and_makes_no_file(address, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"`address` must be a path or start with postgresql:// or postgres://"):
+        Gallery.open(address, **NETWORK)
+    assert not list(tmp_path.iterdir())
+
+
 def test_rows_stay_after_the_gallery_is_closed_with_their_images_and_new_ids(address):
     features, *labels, images = rows(9)
     with Gallery.open(address, **NETWORK) as first:
