@@ -98,7 +98,7 @@ def train_step_function(
         context = tf.distribute.get_replica_context()
         own = tf.cast(tf.shape(images)[0], "float32")
         # Summed: the parts are unequal if the replicas do not divide the batch.
-        batch = context.all_reduce("SUM", own)
+        batch = context.all_reduce("SUM", own) if replicas > 1 else own
         value, correct, *gradients = (in_pieces if pieces > 1 else compute)(images, labels, batch)
         if sums_first:
             gradients = context.all_reduce("SUM", list(gradients))
@@ -107,7 +107,10 @@ def train_step_function(
             gradients, _ = tf.clip_by_global_norm(gradients, limit)
         if sums_first:
             gradients = [gradient / replicas for gradient in gradients]
-        optimizer.apply(gradients, variables)  # sums them over replicas
+        if tf.distribute.has_strategy():
+            optimizer.apply(gradients, variables)  # sums them over replicas
+        else:
+            _apply_function(optimizer, variables)(gradients)
         return tf.concat([tf.cast(tf.stack([value, correct]), "float64"), [tf.cast(own, "float64")], requests], 0)
 
     @tf.function(autograph=False)  # AutoGraph has nothing to convert and takes a sixth of the tracing
@@ -115,6 +118,19 @@ def train_step_function(
         return strategy.reduce("SUM", strategy.run(replica_step, (images, labels, requests)), axis=None)
 
     return step
+
+
+def _apply_function(optimizer, variables):
+    """Returns the `tf.function` of gradients that updates the variables, the same one for the same optimizer.
+
+    Keras calls `all_reduce` without a strategy too. TensorFlow registers its gradient for ever, and with it the graph
+    in which it is called. That graph is this one, traced once, and not the whole step of each round of an adaptation.
+    """
+    functions = optimizer.__dict__.setdefault("apply_functions", {})
+    key = tuple(map(id, variables))
+    if key not in functions:
+        functions[key] = tf.function(lambda gradients: optimizer.apply(gradients, variables), autograph=False)
+    return functions[key]
 
 
 @contextmanager

@@ -1,14 +1,18 @@
 """The training loop: the lines it writes, the steps it takes, and the callbacks it calls."""
 
+import gc
 import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework.func_graph import FuncGraph
 
+from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, StepSchedule
 from keras_osnet.training.settings import Execution
+from keras_osnet.training.step import train_step_function
 from tests.training.small import (
     BATCH,
     CLASSES,
@@ -190,3 +194,20 @@ def test_the_lines_hold_the_learning_rate_under_a_strategy_too(tmp_path, rate):
         model, optimizer = small(), SGD(rate)
     (line,) = run(tmp_path, model, epochs=1, optimizer=optimizer, strategy=strategy)
     assert line["learning_rate"] == pytest.approx(0.02)
+
+
+def test_the_graphs_of_earlier_steps_of_an_optimizer_are_freed():
+    """An adaptation makes a new step for each round; each graph would keep hundreds of MB."""
+    model, strategy = small(), tf.distribute.get_strategy()
+    optimizer = SGD(0.01)
+    optimizer.build(model.trainable_variables)
+    images, labels = images_and_labels()
+    counts = []
+    for _ in range(3):
+        loss = LabelSmoothedCrossEntropy()
+        step = train_step_function(model, loss, optimizer, strategy)
+        assert np.isfinite(step(tf.constant(images[:BATCH]), tf.constant(labels[:BATCH]), tf.zeros(2, "float64"))[0])
+        del step
+        gc.collect()
+        counts.append(sum(isinstance(found, FuncGraph) for found in gc.get_objects()))
+    assert counts[1] == counts[2]
