@@ -18,7 +18,7 @@ import app  # first: it sets what TensorFlow reads when it is imported
 from keras_osnet import FeatureExtractor
 from keras_osnet.data import load
 from keras_osnet.files import require_writable, write_json
-from keras_osnet.inference.scores import features_of_splits, labels_of, milliseconds
+from keras_osnet.inference.scores import features_of_splits, groups_of, labels_of, milliseconds
 from keras_osnet.metrics import bootstrap, compare, query_scores
 from keras_osnet.weights import load_network
 
@@ -56,7 +56,7 @@ def scores_of(network, splits, options):
     """Returns score name -> (queries,) values."""
     query, gallery = features_of_splits(FeatureExtractor(network), splits)
     labels = labels_of(splits)
-    found = query_scores(query, *labels[:2], gallery, *labels[2:], metric=options.metric)
+    found = query_scores(query, *labels[:2], gallery, *labels[2:], metric=options.metric, **groups_of(splits))
     return dict(zip(SCORES, found, strict=True))
 
 

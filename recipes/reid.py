@@ -161,11 +161,13 @@ def train(run):
     """Trains on each training set of the dataset, evaluates and saves. Returns the work dir and the first test set."""
     settings = run.settings
     groups = training_sets(load_splits(settings.dataset, run.data_dir))
+    if not groups[0][0].train:
+        raise ValueError(f"`dataset` must have training images. Received: dataset={settings.dataset!r}")
     names = settings.targets.split(",") if settings.targets else [settings.dataset]
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
     targets = [{name: others.get(name, group) for name in names} for group in groups]
     splits = [split for sides in targets for name in names for split in sides[name]]
-    test_images = sorted({record.path for split in splits for record in split.query + split.gallery})
+    test_images = sorted({path for split in splits for record in split.query + split.gallery for path in record.paths})
     # A new run decodes all test images, so that none of them fails after hours of training.
     check_files = require_files if any(run.work_dir.glob("**/config.json")) else images.refuse_unreadable
     check_files(test_images)

@@ -99,7 +99,7 @@ def check(splits, dataset=None, *, progress=None):
     Reference: paper, Table 2.
     """
     parts = {name: getattr(splits, name) for name in PARTS}
-    files = list(dict.fromkeys(record.path for records in parts.values() for record in records))
+    files = list(dict.fromkeys(path for records in parts.values() for record in records for path in record.paths))
     looks = _read_all(files, progress)
     unreadable = tuple((path, look.fault) for path, look in looks.items() if look.fault)
     counts = _counts(parts, dataset)

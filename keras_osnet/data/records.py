@@ -10,13 +10,22 @@ class Record:
     """One image of one person: file, identity, camera, binary attributes. Identity and camera are labels, not indices.
 
     `identity` is None in a dataset that has attributes only. `camera` is None if it is unknown. An unknown camera
-    differs from every other camera.
+    differs from every other camera. A query is ranked against the gallery images of its own `group`, which is None for
+    all images of most datasets. `frames` are the files of a tracklet, of which `path` is the first. The feature of a
+    tracklet is the mean of the features of its frames.
     """
 
     path: str
     identity: int | None
     camera: int | None
     attributes: tuple[int, ...] = ()
+    group: int | None = None
+    frames: tuple[str, ...] = ()
+
+    @property
+    def paths(self):
+        """The files: those of the tracklet, or the one image."""
+        return self.frames or (self.path,)
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,11 @@ class Splits:
     def cameras_known(self):
         """Whether the camera of every image of query and gallery is known."""
         return all(record.camera is not None for record in self.query + self.gallery)
+
+    @property
+    def grouped(self):
+        """Whether a query is ranked against its own group only."""
+        return any(record.group is not None for record in self.query + self.gallery)
 
 
 @dataclass(frozen=True)

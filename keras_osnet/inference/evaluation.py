@@ -111,8 +111,13 @@ def check_scoring(scoring, sides, name):
         name: name of the dataset, for the error.
 
     Raises:
-        ValueError: if `expand` or `k1` exceeds the smallest gallery, or `k2` or `lambda_value` is out of range.
+        ValueError: if `expand` or `k1` exceeds the smallest gallery, `k2` or `lambda_value` is out of range, or pairs
+            are requested from a dataset that is ranked within groups.
     """
+    if any(side.grouped for side in sides) and (scoring.verification or scoring.match_probability):
+        raise ValueError(
+            f"`verification` and `match_probability` must be off for {name}, whose people have a label for each group."
+        )
     smallest = min(len(side.gallery) for side in sides)
     for option, k in (("expand", scoring.expand), ("k1", scoring.k1 * scoring.rerank)):
         if not 0 <= k <= smallest:

@@ -21,6 +21,7 @@ from keras_osnet.metrics.arguments import encode_labels
 from keras_osnet.metrics.distances import lengths
 
 STRIP = 2**16  # pixels that are counted at a time
+FRAMES = 2**14  # of tracklets, whose features are in memory at a time
 
 
 def features_of_splits(features_of, splits):
@@ -35,7 +36,20 @@ def features_of_splits(features_of, splits):
         ValueError: if query or gallery is empty.
     """
     _refuse_empty(splits)
-    return tuple(features_of([r.path for r in records]) for records in (splits.query, splits.gallery))
+    return tuple(_features_of_records(features_of, records) for records in (splits.query, splits.gallery))
+
+
+def _features_of_records(features_of, records):
+    """Returns (N, D) features of records. The feature of a tracklet is the mean over its frames."""
+    if not any(record.frames for record in records):
+        return features_of([record.path for record in records])
+    rows, last = [], np.cumsum([len(record.paths) for record in records])
+    for part in np.split(np.arange(len(records)), np.flatnonzero(np.diff(last // FRAMES)) + 1):
+        paths = [records[i].paths for i in part]
+        counts = [len(each) for each in paths]
+        features = features_of([path for each in paths for path in each])
+        rows.append(np.add.reduceat(features, np.cumsum([0, *counts[:-1]]), axis=0) / np.array(counts)[:, None])
+    return np.concatenate(rows).astype("float32")
 
 
 def score_features(query, gallery, splits, *, metric="euclidean", protocol="market1501", expand=0, reranked=None):
@@ -56,15 +70,15 @@ def score_features(query, gallery, splits, *, metric="euclidean", protocol="mark
     Raises:
         ValueError: if no query has a match left, or an argument is not as described.
     """
-    labels = labels_of(splits)
+    labels, options = labels_of(splits), {"protocol": protocol, **groups_of(splits)}
     if expand:
         query = expand_queries(query, gallery, k=expand, metric=metric)
     if reranked is not None:
         if metric == "cosine":
             query, gallery = (f / lengths((f**2).sum(axis=1, keepdims=True)) for f in (query, gallery))
-        scores = evaluate_distances(rerank(query, gallery, **reranked), *labels, protocol=protocol)
+        scores = evaluate_distances(rerank(query, gallery, **reranked), *labels, **options)
     else:
-        scores = evaluate_retrieval(query, *labels[:2], gallery, *labels[2:], metric=metric, protocol=protocol)
+        scores = evaluate_retrieval(query, *labels[:2], gallery, *labels[2:], metric=metric, **options)
     ranks = {f"rank{k}": float(scores.cmc[k - 1]) for k in (1, 5, 10)}
     return ranks | {"mAP": float(scores.mAP), "mINP": float(scores.mINP)}
 
@@ -84,6 +98,12 @@ def labels_of(splits):
     return *identities_and_cameras(splits.query), *identities_and_cameras(splits.gallery)
 
 
+def groups_of(splits):
+    """Returns the arguments `query_groups` and `gallery_groups` of the metrics, or no arguments if no image has one."""
+    sides = {"query_groups": splits.query, "gallery_groups": splits.gallery} if splits.grouped else {}
+    return {name: [record.group for record in records] for name, records in sides.items()}
+
+
 def chance_of_rank1(splits, protocol="market1501"):
     """Returns Rank-1 of a random order: the mean over queries of the fraction of matches in the gallery.
 
@@ -95,10 +115,11 @@ def chance_of_rank1(splits, protocol="market1501"):
     """
     _refuse_empty(splits)
     labels = encode_labels(*labels_of(splits), ("query", len(splits.query)), ("gallery", len(splits.gallery)))
+    groups = np.array([record.group for record in splits.gallery], object)
     chances = []
-    for identity, camera in zip(labels.query_ids, labels.query_cameras, strict=True):
+    for query, identity, camera in zip(splits.query, labels.query_ids, labels.query_cameras, strict=True):
         same = labels.gallery_ids == identity
-        left = ~(same & (labels.gallery_cameras == camera))
+        left = ~(same & (labels.gallery_cameras == camera)) & (groups == query.group)
         if (same & left).any():
             one_each = protocol == "cuhk03"
             chances.append(1 / len(np.unique(labels.gallery_ids)) if one_each else (same & left).sum() / left.sum())
@@ -158,6 +179,7 @@ def describe(splits, protocol="market1501", *, unseen=False):
     views = f"{len(set(cameras))} cameras, matched only across cameras"
     if unknown:
         views = CAMERAS_UNKNOWN + f" for {unknown} of {len(cameras)} images" * (unknown < len(cameras))
+    views += ", each query against its own group" * splits.grouped
     return (
         f"{len(splits.query)} queries of {people} identities{' never seen in training' * unseen}, "
         f"{len(splits.gallery)} gallery images, {views}; by chance R1 {100 * chance_of_rank1(splits, protocol):.2f}"

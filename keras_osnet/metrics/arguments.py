@@ -117,6 +117,22 @@ def encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, query,
     return Labels(query_ids, query_cameras, gallery_ids, gallery_cameras)
 
 
+def encode_groups(query_groups, gallery_groups, query, gallery):
+    """Encodes groups as int64 codes, (queries,) and (gallery,); None if both sides have none.
+
+    Args:
+        query_groups, gallery_groups: integers or strings, or None on both sides.
+        query, gallery: as for `encode_labels`.
+
+    Raises:
+        ValueError: as `encode_labels`, or if only one side has groups.
+    """
+    if query_groups is None and gallery_groups is None:
+        return None
+    sides = _read("query_groups", query_groups, *query), _read("gallery_groups", gallery_groups, *gallery)
+    return tuple(_codes("groups", *sides))
+
+
 def _read(name, labels, partner, count, unknown=False):
     """Returns labels as an int64 array, or as a list of integers, strings and None."""
     if labels is None and unknown:

@@ -77,7 +77,7 @@ def _one_image_per_identity(query, distances, matches, ranks, candidates):
 PROTOCOLS = {"market1501": (_whole_gallery, 1), "cuhk03": (_one_image_per_identity, DRAWS)}
 
 
-def score_blocks(blocks, finish, labels, *, protocol, max_rank):
+def score_blocks(blocks, finish, labels, groups, *, protocol, max_rank):
     """Scores the queries that have a match, from blocks of their distances.
 
     Args:
@@ -85,6 +85,7 @@ def score_blocks(blocks, finish, labels, *, protocol, max_rank):
             distances, (some queries, gallery), are changed.
         finish: function that turns some rows of a block into distances, in place. It is called in threads.
         labels: `Labels`.
+        groups: codes of the queries and of the gallery, or None.
         protocol, max_rank: as for `evaluate_retrieval`.
 
     Raises:
@@ -92,7 +93,7 @@ def score_blocks(blocks, finish, labels, *, protocol, max_rank):
     """
     first_hits, draws = row_of("protocol", protocol, PROTOCOLS)
     check_count("max_rank", max_rank, LONGEST_CURVE, "the longest curve")
-    candidates, queries = _candidates(*labels), len(labels[0])
+    candidates, queries = _candidates(*(_within(labels, *groups) if groups else labels)), len(labels[0])
     valid = _valid_queries(candidates)
     precision, first_match = np.full(queries, np.nan), np.zeros(queries, np.int64)
     penalty, first = np.empty(len(valid)), np.empty((len(valid), draws))
@@ -100,6 +101,8 @@ def score_blocks(blocks, finish, labels, *, protocol, max_rank):
     def score(places, distances):
         chunk = valid[places]
         finish(distances)
+        if groups:
+            distances[groups[0][chunk, None] != groups[1]] = np.inf
         rows, matches = _matches(distances, chunk, candidates)
         ranks, starts = ranks_of(distances, rows, matches), np.searchsorted(rows, np.arange(len(chunk)))
         sizes = np.diff(starts, append=len(rows))
@@ -163,6 +166,15 @@ def ranks_of(distances, rows, matches):
     for tied in np.flatnonzero(through - before > 1):
         before[tied] += np.count_nonzero(distances[rows[tied], : matches[tied]] == targets[tied])
     return before[np.lexsort((before, rows))] + 1
+
+
+def _within(labels, query_groups, gallery_groups):
+    """Returns labels whose identities are equal only within a group."""
+    pairs = [(labels.query_ids, query_groups), (labels.gallery_ids, gallery_groups)]
+    pairs = np.concatenate([np.stack(side, axis=1) for side in pairs])
+    codes = np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
+    queries = len(query_groups)
+    return labels._replace(query_ids=codes[:queries], gallery_ids=codes[queries:])
 
 
 def _candidates(query_ids, query_cameras, gallery_ids, gallery_cameras):

@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import encode_labels, feature_matrices, row_of, squared_norms
+from keras_osnet.metrics.arguments import encode_groups, encode_labels, feature_matrices, row_of, squared_norms
 from keras_osnet.metrics.blocks import BLOCK, distance_row, product_blocks, rows_within, slices
 from keras_osnet.metrics.distances import METRICS
 from keras_osnet.metrics.ranking import score_blocks
 
 
 def evaluate_retrieval(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
-                       metric="euclidean", max_rank=50, protocol="market1501", memory_limit=2**30):  # fmt: skip
+                       metric="euclidean", max_rank=50, protocol="market1501", query_groups=None, gallery_groups=None,
+                       memory_limit=2**30):  # fmt: skip
     """Ranks the gallery for every query and scores the ranking.
 
     Pairs with the same identity and camera are excluded. A query without a match is skipped; all others are valid. With
@@ -31,6 +32,8 @@ def evaluate_retrieval(query_features, query_ids, query_cameras, gallery_feature
         protocol: a row of `ranking.PROTOCOLS`. "market1501" (default) is as above. For "cuhk03" the CMC curve is a mean
             over 10 random galleries with one image per identity (one of the matches for the query's identity). Their
             seed is the position of the query. AP and INP are of the whole gallery, as in torchreid.
+        query_groups, gallery_groups: (queries,) and (gallery,) integers or strings. A query is ranked against the
+            gallery images of its own group. Default: against all.
         memory_limit: bytes to use beside the features, default 1 GiB.
 
     Returns:
@@ -47,6 +50,7 @@ def evaluate_retrieval(query_features, query_ids, query_cameras, gallery_feature
     query_features, gallery_features = feature_matrices(query_features, gallery_features)
     sides = ("query_features", len(query_features)), ("gallery_features", len(gallery_features))
     labels = encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, *sides)
+    groups = encode_groups(query_groups, gallery_groups, *sides)
     rows = rows_within(memory_limit, *distance_row(gallery_features))
     squared_norms("query_features", query_features)
     terms = metric.term(squared_norms("gallery_features", gallery_features))
@@ -57,11 +61,11 @@ def evaluate_retrieval(query_features, query_ids, query_cameras, gallery_feature
     def finish(products):
         metric.combine(products, terms, out=products)
 
-    return score_blocks(blocks, finish, labels, protocol=protocol, max_rank=max_rank)
+    return score_blocks(blocks, finish, labels, groups, protocol=protocol, max_rank=max_rank)
 
 
 def evaluate_distances(distances, query_ids, query_cameras, gallery_ids, gallery_cameras, *, max_rank=50,
-                       protocol="market1501"):  # fmt: skip
+                       protocol="market1501", query_groups=None, gallery_groups=None):  # fmt: skip
     """Scores the ranking by a matrix of distances, such as that of `rerank`.
 
     Args:
@@ -69,7 +73,7 @@ def evaluate_distances(distances, query_ids, query_cameras, gallery_ids, gallery
         query_ids, gallery_ids: (queries,) and (gallery,) integers of any size, or strings.
         query_cameras, gallery_cameras: likewise, with None for an unknown camera, which equals no other; or None for
             all.
-        max_rank, protocol: as for `evaluate_retrieval`.
+        max_rank, protocol, query_groups, gallery_groups: as for `evaluate_retrieval`.
 
     Returns:
         `RetrievalScores`, as for `evaluate_retrieval`.
@@ -85,6 +89,7 @@ def evaluate_distances(distances, query_ids, query_cameras, gallery_ids, gallery
         )
     sides = ("distances", len(distances)), ("distances.T", distances.shape[1])
     labels = encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, *sides)
+    groups = encode_groups(query_groups, gallery_groups, *sides)
 
     def blocks(valid):
         for cut in slices(len(valid), BLOCK):
@@ -94,4 +99,4 @@ def evaluate_distances(distances, query_ids, query_cameras, gallery_ids, gallery
         if not np.isfinite(rows).all():
             raise ValueError("`distances` must be finite. Received: NaN or infinity among them")
 
-    return score_blocks(blocks, finish, labels, protocol=protocol, max_rank=max_rank)
+    return score_blocks(blocks, finish, labels, groups, protocol=protocol, max_rank=max_rank)

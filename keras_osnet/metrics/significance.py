@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_osnet.metrics.arguments import check_count, check_number
-from keras_osnet.metrics.pairs import pair_blocks
+from keras_osnet.metrics.retrieval import evaluate_retrieval
 
 RESAMPLES = 10_000
 CHUNK = 2**22  # numbers that are drawn at a time
@@ -41,18 +41,19 @@ class Comparison:
 
 
 def query_scores(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
-                 metric="euclidean"):  # fmt: skip
-    """Computes the scores of each query, whose means are mAP and Rank-1 of `evaluate_retrieval`.
+                 metric="euclidean", query_groups=None, gallery_groups=None):  # fmt: skip
+    """Computes the scores of each query, whose means are mAP and Rank-1 of `evaluate_retrieval` in the whole gallery.
 
     Arguments and errors are as for `evaluate_retrieval`.
 
     Returns:
         (average_precision, rank1): (queries,) float64 each, NaN for queries without a match under another camera.
     """
-    sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
-    precisions, ranks = zip(*(block.scores() for block in pair_blocks(*sides, metric=metric)), strict=True)
-    precision, rank = np.concatenate(precisions), np.concatenate(ranks)
-    return precision, np.where(np.isnan(precision), np.nan, rank == 1)
+    scores = evaluate_retrieval(query_features, query_ids, query_cameras, gallery_features, gallery_ids,
+                                gallery_cameras, metric=metric, query_groups=query_groups,
+                                gallery_groups=gallery_groups)  # fmt: skip
+    precision = scores.average_precision
+    return precision, np.where(np.isnan(precision), np.nan, scores.first_match == 1)
 
 
 def bootstrap(values, *, groups=None, level=0.95, resamples=RESAMPLES, seed=0):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_osnet.data import Record, Splits
-from keras_osnet.inference.evaluation import Scoring, evaluate_sides
+from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_sides
 
 PEOPLE, CAMERAS = 40, (1, 2)
 
@@ -41,3 +41,11 @@ def test_pairs_are_reported_in_words_and_in_plain_values(side):
     assert found["brier"] < 0.25
     assert f"sigmoid({found['offset']:.3f} - {found['slope']:.3f} distance)" in pairs.text()
     assert "160 genuine pairs" in pairs.text()
+
+
+@pytest.mark.parametrize("option", ["verification", "match_probability"])
+def test_pairs_are_refused_where_people_have_a_label_for_each_group(option):
+    side = Splits((), (Record("q.png", 1, None, group=3),), (Record("g.png", 1, None, group=3),))
+    check_scoring(Scoring(), [side], "soccernet")
+    with pytest.raises(ValueError, match="must be off for soccernet, whose people have a label for each group"):
+        check_scoring(Scoring(**{option: True}), [side], "soccernet")

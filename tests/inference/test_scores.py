@@ -9,9 +9,11 @@ from PIL import Image
 
 from keras_osnet.data import Record, Splits
 from keras_osnet.inference.scores import (
+    FRAMES,
     chance_of_rank1,
     colour_histograms,
     describe,
+    features_of_splits,
     match_probability,
     score_features,
     verification_rows,
@@ -46,6 +48,50 @@ def test_chance_is_the_fraction_of_matches_or_of_identities_by_the_protocol():
 )
 def test_the_camera_rule_is_described_by_what_is_ranked_and_not_by_training_images(gallery, text):
     assert text in describe(Splits(SIDE.train, SIDE.query, gallery))
+
+
+def test_a_query_is_scored_and_its_chance_computed_within_its_group():
+    """Alone in the gallery the second image would win; it is of another group. One of two images left matches."""
+    gallery = Record("0.jpg", 1, None, group=7), Record("1.jpg", 2, None, group=8), Record("2.jpg", 2, None, group=7)
+    side = Splits((), (Record("q.jpg", 1, None, group=7),), gallery)
+    found = score_features(np.array([[0.0]]), np.array([[2.0], [1.0], [3.0]]), side)
+    assert (found["rank1"], found["mAP"]) == (1.0, 1.0)
+    assert chance_of_rank1(side) == pytest.approx(1 / 2)
+    assert "each query against its own group" in describe(side)
+
+
+def test_the_feature_of_a_tracklet_is_the_mean_over_its_frames():
+    tracklets = [
+        Record(f"{i}-0", i, None, frames=tuple(f"{i}-{j}" for j in range(count)))
+        for i, count in enumerate((3, 1, 2, 5))
+    ]
+    side = Splits((), (Record("9-4", 9, None),), tuple(tracklets))
+    calls = []
+
+    def features_of(paths):
+        calls.append(len(paths))
+        return np.array([[int(number) for number in path.split("-")] for path in paths], "float32")
+
+    query, gallery = features_of_splits(features_of, side)
+    np.testing.assert_array_equal(query, [[9, 4]])
+    np.testing.assert_array_equal(gallery, [[0, 1], [1, 0], [2, 0.5], [3, 2]])
+    assert calls == [1, 11]
+
+
+def test_features_of_few_frames_are_in_memory_at_a_time():
+    """8,000 tracklets of 9 frames."""
+    frames = tuple(f"{j}" for j in range(9))
+    side = Splits((), (Record("0", 0, None),), tuple(Record("0", i, None, frames=frames) for i in range(8000)))
+    calls = []
+
+    def features_of(paths):
+        calls.append(len(paths))
+        return np.array([[float(path)] for path in paths], "float32")
+
+    _, gallery = features_of_splits(features_of, side)
+    np.testing.assert_array_equal(gallery, np.full((8000, 1), 4.0))
+    assert sum(calls) == 1 + 72_000
+    assert max(calls) <= FRAMES + 9
 
 
 def test_without_any_camera_the_rule_is_off():

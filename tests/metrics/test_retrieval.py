@@ -25,11 +25,13 @@ def oracle_distance(metric, x, y):
 def oracle(case, metric, max_rank):
     """CMC, mean INP and the AP of every query (None: skipped), one query and one image at a time."""
     precisions, penalties, firsts = [], [], []
-    gallery = list(zip(case["gallery_features"], case["gallery_ids"], case["gallery_cameras"], strict=True))
-    for x, identity, camera in zip(case["query_features"], case["query_ids"], case["query_cameras"], strict=True):
+    sides = [[case[f"{side}_{what}"] for what in ("features", "ids", "cameras")] for side in ("query", "gallery")]
+    groups = [case.get(f"{side}_groups", [0] * len(case[f"{side}_ids"])) for side in ("query", "gallery")]
+    queries, gallery = (list(zip(*side, group, strict=True)) for side, group in zip(sides, groups, strict=True))
+    for x, identity, camera, own in queries:
         kept = []
-        for index, (y, other, view) in enumerate(gallery):
-            if not (other == identity and view == camera):
+        for index, (y, other, view, group) in enumerate(gallery):
+            if group == own and not (other == identity and view == camera):
                 kept.append((oracle_distance(metric, x, y), index, other == identity))
         ranks = [rank for rank, (_, _, match) in enumerate(sorted(kept), 1) if match]
         if not ranks:
@@ -86,6 +88,37 @@ def test_scores_with_ties_cameras_and_distractors_match_slow_loops(metric, seed)
     assert scores.mINP == pytest.approx(minp, abs=1e-12)
     assert (scores.valid_queries, scores.queries) == (len(found), 17)
     assert len(found) <= 15
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_query_is_ranked_within_its_own_group(seed):
+    case, rng = tied_case("euclidean", seed), np.random.default_rng(seed)
+    # The ids of one group stand for other people in another.
+    case |= {"query_groups": rng.integers(3, 6, 17), "gallery_groups": rng.integers(3, 6, 41)}
+    cmc, minp, precisions = oracle(case, "euclidean", 7)
+    found = [p for p in precisions if p is not None]
+    distances = ((case["query_features"][:, None] - case["gallery_features"]) ** 2).sum(axis=2)
+    labels = {name: value for name, value in case.items() if not name.endswith("features")}
+    for scores in (evaluate_retrieval(**case, max_rank=7), evaluate_distances(distances, **labels, max_rank=7)):
+        np.testing.assert_allclose(scores.cmc, cmc, atol=1e-12)
+        assert (scores.mAP, scores.mINP) == pytest.approx((sum(found) / len(found), minp), abs=1e-12)
+        assert (scores.valid_queries, scores.queries) == (len(found), 17)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"query_groups": [0] * 17}, "`gallery_groups` must have one entry per row"),
+        (
+            {"query_groups": [0] * 17, "gallery_groups": [0] * 4},
+            r"`gallery_groups` must have one entry per row .*\(41\)",
+        ),
+        ({"query_groups": [0] * 17, "gallery_groups": ["a"] * 41}, "must be all integers or all strings"),
+    ],
+)
+def test_groups_that_do_not_fit_are_named(groups, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_retrieval(**tied_case("euclidean", 0), **groups)
 
 
 @pytest.mark.parametrize("metric", METRICS)

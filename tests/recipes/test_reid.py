@@ -284,6 +284,15 @@ def test_identities_with_too_few_images_are_counted_aloud(tmp_path, run_script, 
     assert "1 identities have fewer than 2 images: a batch repeats their images" in capsys.readouterr().out
 
 
+def test_a_dataset_without_training_images_is_refused(tmp_path, run_script):
+    for part in ("partial_body_images", "whole_body_images"):
+        (tmp_path / "Partial_REID" / part).mkdir(parents=True)
+        (tmp_path / "Partial_REID" / part / "001_001.jpg").touch()
+    with pytest.raises(SystemExit, match=r"error: `dataset` must have training images\. Received: .*'partial_reid'"):
+        run_script(*command("reid", tmp_path, tmp_path / "run", "--dataset", "partial_reid"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_one_training_serves_both_directions_of_viper(tmp_path, recipe):
     viper(tmp_path)
     groups = recipe.training_sets(load_splits("viper", tmp_path))

@@ -8,6 +8,7 @@ from keras_osnet.data import csv_list, folders
 from keras_osnet.data.datasets import (
     cifar,
     cuhk03,
+    deepsportradar,
     dukemtmcreid,
     grid,
     market1501,
@@ -15,8 +16,12 @@ from keras_osnet.data.datasets import (
     mix4,
     msmt17,
     pa100k,
+    partial_reid,
     people,
+    soccernet,
+    vehicleid,
     veri776,
+    veriwild,
     viper,
 )
 from keras_osnet.data.drawn import shapes, synthetic
@@ -83,6 +88,31 @@ DATASETS = {
     "viper": Dataset(viper.load, viper.EXPECTED_TREE, (316, 316, 316), (632, 316, 316), splits=20),
     "grid": Dataset(grid.load, grid.EXPECTED_TREE, (125, 125, 900), (250, 125, 900), splits=10),
     "veri776": Dataset(veri776.load, veri776.EXPECTED_TREE, (576, 200, 200), (37778, 1678, 11579)),
+    **{
+        f"vehicleid_{count}": Dataset(
+            partial(vehicleid.load, vehicles=count),
+            vehicleid.EXPECTED_TREE,
+            (13164, count, count),
+            (113346, images - count, count),
+            splits=10,
+        )
+        for count, images in ((800, 6493), (1600, 13377), (2400, 19777))
+    },
+    **{
+        f"veriwild_{count}": Dataset(
+            partial(veriwild.load, vehicles=count),
+            veriwild.EXPECTED_TREE,
+            (30671, count, count),
+            (277797, count, images - count),
+        )
+        for count, images in ((3000, 41861), (5000, 69389), (10000, 138517))
+    },
+    "partial_reid": Dataset(partial_reid.load, partial_reid.EXPECTED_TREE, (0, 60, 60), (0, 300, 300)),
+    "soccernet": Dataset(soccernet.load, soccernet.EXPECTED_TREE, images=(248234, 11777, 34989)),
+    "soccernet_valid": Dataset(
+        partial(soccernet.load, part="valid"), soccernet.EXPECTED_TREE, images=(248234, 11638, 34355)
+    ),
+    "deepsportradar": Dataset(deepsportradar.load, deepsportradar.EXPECTED_TREE, (436, 50, 50), (8569, 50, 910)),
     "mix4": Dataset(mix4.load, mix4.EXPECTED_TREE, (3261, 0, 0), (67071, 0, 0)),
     "folder": Dataset(folders.load_folder, folders.FOLDER_TREE),
     "csv": Dataset(folders.load_csv, csv_list.CSV_TREE),

@@ -1,14 +1,10 @@
 """MSMT17: its official folder, with lists of the images."""
 
-import os
 import re
 from pathlib import Path
 
-from keras_osnet.data.csv_list import LARGEST
-from keras_osnet.data.datasets.official import require
-from keras_osnet.data.images import first_three
+from keras_osnet.data.datasets.official import listed, require, require_images
 from keras_osnet.data.records import Record, Splits
-from keras_osnet.files import read_bounded
 
 # Folders of the training and of the test images. Version 2 is version 1 with masked faces.
 VERSIONS = {"MSMT17_V1": ("train", "test"), "MSMT17_V2": ("mask_train_v2", "mask_test_v2")}
@@ -23,6 +19,7 @@ or MSMT17_V2/ with the same lists, mask_train_v2/ and mask_test_v2/
 """
 # (path (camera)) (identity): the camera is the third field of the name.
 LINE = re.compile(r"((?:\S*/)?\d+_\d+_(\d+)(?:_[^/\s]*)?\.jpg)\s+(\d+)")
+EXAMPLE = "`0000/0000_000_01_0303morning_0008_0.jpg 0` (identity and sequence, camera, ...; label)"
 
 
 def load(root):
@@ -78,22 +75,6 @@ def _lists(root, names):
 
 def _records(file, folder, first):
     """Returns the records of a list's images, with identities from `first` on."""
-    lines = [line.strip() for line in read_bounded(file, LARGEST).decode(errors="replace").splitlines() if line.strip()]
-    matches = [LINE.fullmatch(line) for line in lines]
-    bad = [line for line, match in zip(lines, matches, strict=True) if match is None]
-    if bad or not lines:
-        raise ValueError(
-            f"{file} must have lines like `0000/0000_000_01_0303morning_0008_0.jpg 0` (identity and sequence, camera, "
-            f"...; label). Received: {len(lines)} lines, {len(bad)} of another form{': ' * bool(bad)}"
-            f"{first_three(bad)}"
-        )
-    # Listing each folder once takes a second for all 126,441 images.
-    parents = {os.path.dirname(match[1]) for match in matches}
-    there = {name: set(os.listdir(folder / name)) if (folder / name).is_dir() else () for name in parents}
-    missing = [m[1] for m in matches if os.path.basename(m[1]) not in there[os.path.dirname(m[1])]]
-    if missing:
-        raise ValueError(
-            f"{folder} must hold the {len(lines)} images that {file} names. "
-            f"Received: {len(missing)} of them are missing: {first_three(missing)}"
-        )
+    matches = listed(file, LINE, EXAMPLE)
+    require_images(folder, [match[1] for match in matches], file)
     return tuple(Record(str(folder / m[1]), first + int(m[3]), int(m[2])) for m in matches)
