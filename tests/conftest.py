@@ -53,7 +53,6 @@ def run_script():
     return run
 
 
-@cache
 def imports_of(path):
     """Names of the modules that a file imports when it is imported, those of `if`, `try` and functions aside."""
     names = set()
@@ -65,6 +64,7 @@ def imports_of(path):
     return names
 
 
+@cache
 def files_of(name):
     """The files of this repository that importing a dotted name runs."""
     parts = name.split(".")
@@ -73,18 +73,40 @@ def files_of(name):
     return [file for file in files if file.exists()]
 
 
+def script_of(path, name):
+    """The script that a script, or a test of scripts, imports by its bare name: it stands in the folder of scripts."""
+    inside = path.relative_to(ROOT).parts
+    folder = ROOT / inside[inside[0] == "tests"]
+    script = folder / f"{name}.py"
+    return [script] if folder.name != "keras_osnet" and script.exists() else []
+
+
+@cache
+def direct(path):
+    """What importing a file imports: files of this repository, and packages that are not installed."""
+    files, packages = set(), set()
+    for name in imports_of(path):
+        first = name.split(".")[0]
+        own = files_of(name) if first in ("keras_osnet", "tests") else script_of(path, first)
+        files.update(own)
+        if not own and not installed(first):
+            packages.add(first)
+    return files, packages
+
+
+@cache
+def installed(package):
+    return importlib.util.find_spec(package) is not None
+
+
 def missing(path):
     """The packages that importing a test file takes and that are not installed."""
-    found, seen, waiting = set(), set(), [path]
+    found, seen, waiting = set(), {path}, [path]
     while waiting:
-        file = waiting.pop()
-        seen.add(file)
-        for name in imports_of(file):
-            first = name.split(".")[0]
-            if first in ("keras_osnet", "tests"):
-                waiting += [other for other in files_of(name) if other not in seen]
-            elif importlib.util.find_spec(first) is None:
-                found.add(first)
+        files, packages = direct(waiting.pop())
+        found |= packages
+        waiting += files - seen
+        seen |= files
     return found
 
 
@@ -92,13 +114,19 @@ def needed_by(test):
     """The packages that a test file, or the part of the package that it is about, lacks here."""
     part = test.relative_to(ROOT / "tests").parts[0].removeprefix("test_").removesuffix(".py")
     about = files_of(f"keras_osnet.{part}")[1:]
-    scripts = {"tensorflow"} if not about and importlib.util.find_spec("tensorflow") is None else set()
+    scripts = {"tensorflow"} if not about and not installed("tensorflow") else set()
     return missing(test) | scripts | set().union(*map(missing, about))
 
 
 LEFT_OUT = {path: needed_by(path) for path in sorted((ROOT / "tests").rglob("test_*.py"))}
 collect_ignore = [str(path) for path, packages in LEFT_OUT.items() if packages]
 collect_ignore += [str(path.parent) for path in (ROOT / "tests").rglob("*/conftest.py") if missing(path)]
+
+
+@pytest.fixture(scope="session")
+def left_out():
+    """The test files that are left out here, each with the packages that it lacks."""
+    return LEFT_OUT
 
 
 def pytest_report_header():

@@ -71,6 +71,11 @@ def arrows_back(path, source=None):
     return wrong
 
 
+def test_no_test_file_is_left_out_for_lack_of_a_module_of_this_repository(left_out):
+    scripts = {path.stem for folder in ("recipes", "tflite") for path in (ROOT / folder).glob("*.py")}
+    assert not {path.name: packages & scripts for path, packages in left_out.items() if packages & scripts}
+
+
 def test_every_part_has_its_place():
     assert {part_of(path) for path in modules()} <= set(ORDER)
 
