@@ -25,12 +25,13 @@ EMPTY = np.empty((0, 0))
 TEXT = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 
 
-def read_variables(path, names):
+def read_variables(path, names, *, largest=LARGEST):
     """Reads variables of a MATLAB file of version 5.
 
     Args:
         path: file.
         names: names of the variables. Others are skipped.
+        largest: bytes of a variable at most. Default 32 MB.
 
     Returns:
         dict of name -> value. A numeric array is an ndarray. A text is a str, several rows of text an ndarray of str.
@@ -38,7 +39,7 @@ def read_variables(path, names):
 
     Raises:
         ValueError: naming the file, if it is damaged, of another version, lacks one of `names`, or one of them exceeds
-            32 MB.
+            `largest`.
 
     Reference: MathWorks, "MAT-File Format", Level 5.
     """
@@ -46,7 +47,7 @@ def read_variables(path, names):
     with reading(path, "a whole MATLAB file of version 5"), open(path, "rb") as file:
         order = _byte_order(file.read(128))
         while tag := file.read(8):
-            name, value = _variable(file, *struct.unpack(f"{order}II", tag), order, names)
+            name, value = _variable(file, *struct.unpack(f"{order}II", tag), order, names, largest)
             if value is not None:
                 found[name] = value
     missing = [name for name in names if name not in found]
@@ -88,7 +89,7 @@ def _byte_order(header):
     return order
 
 
-def _variable(file, kind, size, order, names):
+def _variable(file, kind, size, order, names, largest):
     """Returns name and value of the variable after a tag. The value is None if the name is not in `names`."""
     start = file.tell()
     head = file.read(min(size, 2**12))  # enough for the name
@@ -99,12 +100,12 @@ def _variable(file, kind, size, order, names):
     value = None
     if name in names:
         file.seek(start - 8)
-        data = file.read(min(size, LARGEST) + 8)
+        data = file.read(min(size, largest) + 8)
         kind, content = next(_elements(data, order))
         if kind == COMPRESSED:
-            data = zlib.decompressobj().decompress(content, LARGEST)
+            data = zlib.decompressobj().decompress(content, largest)
             kind, content = next(_elements(data, order))
-        value = _value(content, order)
+        value = _value(content, order, largest)
     file.seek(start + size)
     return name, value
 
@@ -118,7 +119,7 @@ def _elements(data, order):
         if kind >> 16:  # a small element stores its content in the field of the size
             kind, size, start, following = kind & 0xFFFF, kind >> 16, offset + 4, offset + 8
         if start + size > min(len(data), following):
-            raise ValueError(f"cut short, or more than {LARGEST:,} bytes in one variable")
+            raise ValueError("cut short, or too many bytes in one variable")
         yield kind, data[start : start + size]
         offset = following
 
@@ -134,7 +135,7 @@ def _head(data, order):
     return kind, shape, name.decode("latin-1"), elements
 
 
-def _value(data, order, depth=0):
+def _value(data, order, largest, depth=0):
     if not data:
         return EMPTY
     kind, shape, _, elements = _head(data, order)
@@ -142,7 +143,7 @@ def _value(data, order, depth=0):
         raise ValueError(f"more than {DEEPEST} levels")
     if kind in NUMERIC:
         stored, content = next(elements)
-        if math.prod(shape) * np.dtype(NUMERIC[kind]).itemsize > LARGEST:
+        if math.prod(shape) * np.dtype(NUMERIC[kind]).itemsize > largest:
             raise ValueError(f"an array of shape {shape}")
         return np.frombuffer(content, order + STORED[stored]).astype(NUMERIC[kind]).reshape(shape, order="F")
     if kind == CHAR:
@@ -150,14 +151,14 @@ def _value(data, order, depth=0):
         encoding = TEXT[stored] + {"<": "-le", ">": "-be"}[order] * TEXT[stored].endswith(("16", "32"))
         return _text(bytes(content).decode(encoding), shape)
     if kind == CELL:
-        return _objects([_value(content, order, depth + 1) for _, content in elements], shape)
+        return _objects([_value(content, order, largest, depth + 1) for _, content in elements], shape)
     if kind != STRUCT:
         raise ValueError("complex numbers, a sparse array or an object")
     length, names = struct.unpack(f"{order}i", next(elements)[1])[0], bytes(next(elements)[1])
     if length < 1:
         raise ValueError(f"field names of {length} bytes")
     fields = [names[i : i + length].rstrip(b"\0").decode("latin-1") for i in range(0, len(names), length)]
-    values = [_value(content, order, depth + 1) for _, content in elements]
+    values = [_value(content, order, largest, depth + 1) for _, content in elements]
     structs = [dict(zip(fields, values[i : i + len(fields)], strict=True)) for i in range(0, len(values), len(fields))]
     return structs[0] if shape == [1, 1] and len(structs) == 1 else _objects(structs, shape)
 

@@ -50,7 +50,7 @@ def test_images_and_labels_are_read_in_the_order_of_the_annotation(tmp_path, nes
     [
         ({"names": ("Female", "Hat", "Female")}, r"every attribute once\. Received: 3 names, repeated: \['Female'\]"),
         ({"train_label": np.zeros((3, 3))}, r"3 labels for each of the 2 names.* of shape \(3, 3\)"),
-        ({"val_label": np.array([[0, 2, 1]])}, r"labels 0 or 1\. Received: val_label with \[0 1 2\]"),
+        ({"val_label": np.array([[0, 2, 1]])}, r"labels 0 or 1\. Received: labels of val with \[0 1 2\]"),
         ({"test_images_name": cells(["a.jpg", "000004.jpg", "b.jpg"])}, "2 of 3 of test are missing, first a.jpg"),
         ({"attributes": np.zeros((3, 2))}, "a column of texts in `attributes`"),
     ],
