@@ -4,6 +4,8 @@ import unicodedata
 
 import numpy as np
 
+from keras_osnet.metrics.arguments import is_number
+
 LONGEST = 255  # characters of an identity
 UNKNOWN = "unknown"  # what tflite/run.py writes of people who are in no gallery
 
@@ -38,6 +40,14 @@ def checked_identity(name):
     )
 
 
+def is_list(values, count=None):
+    """Whether values are listed, at least one or `count`; a string, a number or a generator is no list."""
+    try:
+        return not isinstance(values, (str, bytes)) and (len(values) == count if count is not None else len(values) > 0)
+    except TypeError:
+        return False
+
+
 def checked_camera(camera):
     if not (isinstance(camera, str) and camera and "\0" not in camera):
         raise ValueError(f"`cameras` must be strings that are not empty. Received: {camera!r}")
@@ -45,6 +55,6 @@ def checked_camera(camera):
 
 
 def checked_time(name, time):
-    if isinstance(time, bool) or not isinstance(time, (int, float, np.number)) or not np.isfinite(time):
+    if not is_number(time):
         raise ValueError(f"`{name}` must be finite seconds in UTC. Received: {time!r}")
     return float(time)

@@ -1,13 +1,14 @@
 """A gallery that remembers: features of people on disk, or in a database, with cameras, times and images."""
 
 import hashlib
+import os
 import secrets
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_osnet.identities import gallery_file
-from keras_osnet.identities.entries import checked_camera, checked_identity, checked_time, unit
+from keras_osnet.identities.entries import checked_camera, checked_identity, checked_time, is_list, unit
 from keras_osnet.identities.stores import STORES, SQLiteStore
 from keras_osnet.metrics.arguments import check_count
 
@@ -65,6 +66,8 @@ class Gallery:
         for name, value in (("network", network), ("fingerprint", fingerprint)):
             if not (isinstance(value, str) and value):
                 raise ValueError(f"`{name}` must be a string that is not empty. Received: {name}={value!r}")
+        if not isinstance(address, (str, os.PathLike)) or str(address) in ("", ":memory:"):  # to SQLite: forgotten
+            raise ValueError(f"`address` must be a path or the URL of a database. Received: address={address!r}")
         scheme, separator, _ = str(address).partition("://")
         if separator and scheme not in STORES:
             schemes = " or ".join(f"{name}://" for name in STORES)
@@ -86,8 +89,9 @@ class Gallery:
                 store.run_many("INSERT INTO gallery VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
         with store.reading():
             facts = dict(store.run("SELECT key, value FROM gallery").fetchall())
-        if facts["fingerprint"] != wanted["fingerprint"] or facts["dimension"] != wanted["dimension"]:
-            theirs, ours = (gallery_file.described(**{key: each[key] for key in wanted}) for each in (facts, wanted))
+            theirs = {key: facts[key] for key in wanted}
+        if any(theirs[key] != wanted[key] for key in ("fingerprint", "dimension")):
+            theirs, ours = (gallery_file.described(**each) for each in (theirs, wanted))
             raise ValueError(f"The gallery holds features of {theirs}. They cannot be compared with those of {ours}.")
         self.network, self.fingerprint, self.dimension = facts["network"], facts["fingerprint"], int(facts["dimension"])
         if "deleted" in facts:  # and the process was killed before the files were clean
@@ -114,7 +118,7 @@ class Gallery:
         columns = {"identities": identities, "cameras": cameras, "times": times}
         columns["images"] = [None] * count if images is None else images
         for name, values in columns.items():
-            if isinstance(values, (str, bytes)) or len(values) != count:
+            if not is_list(values, count):
                 raise ValueError(f"`{name}` must have one entry per row of `features` ({count}). Received: {values!r}")
         names = [checked_identity(name) for name in identities]
         cameras = [checked_camera(camera) for camera in cameras]
@@ -152,7 +156,7 @@ class Gallery:
         check_count("k", k)
         conditions, values = ["1 = 1"], []
         if cameras is not None:
-            if isinstance(cameras, str) or not len(cameras):
+            if not is_list(cameras):
                 raise ValueError(f"`cameras` must be a list of cameras that is not empty. Received: {cameras!r}")
             conditions.append(f"camera IN ({', '.join('?' * len(cameras))})")
             values += [checked_camera(camera) for camera in cameras]
@@ -171,19 +175,26 @@ class Gallery:
         numbers = ", ".join(str(int(id)) for id in ids) or "NULL"
         rows = self._store.run(f"SELECT id, identity, camera, time FROM sightings WHERE id IN ({numbers})").fetchall()
         facts = {row[0]: row for row in rows}
+        for id, *names, time in rows:
+            if not (all(isinstance(name, str) for name in names) and isinstance(time, float) and np.isfinite(time)):
+                raise TypeError(f"row {id} without an identity, a camera or a time")
         return [Match(*facts[int(id)], float(distance)) for id, distance in zip(ids, distances, strict=True)]
 
     def image(self, id):
         """The encoded image of a row as bytes; None if it has none, or is not there."""
+        check_count("id", id, 2**63 - 1, "the largest id")
         with self._store.reading():
             row = self._store.run("SELECT content FROM images WHERE id = ?", [int(id)]).fetchone()
-        return None if row is None else bytes(row[0])
+            if row and not isinstance(row[0], bytes):  # bytes(2**30) would be a gigabyte
+                raise TypeError(f"row {id} with an image that is no bytes")
+        return row and row[0]
 
     def identities(self):
         """dict of identity -> number of its rows, by name."""
         with self._store.reading():
-            rows = self._store.run("SELECT identity, COUNT(*) FROM sightings GROUP BY identity").fetchall()
-        return dict(sorted(rows))
+            return dict(
+                sorted(self._store.run("SELECT identity, COUNT(*) FROM sightings GROUP BY identity").fetchall())
+            )
 
     def delete(self, identity):
         """Removes a person: rows, features and images, from the tables and from their files. Returns how many rows.

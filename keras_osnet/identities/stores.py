@@ -100,7 +100,12 @@ class SQLiteStore:
         self.connection.close()
 
     def _decode(self, features):
-        return np.frombuffer(b"".join(features), "<f4").reshape(-1, self.dimension)
+        if {len(feature) for feature in features} != {4 * self.dimension}:
+            raise TypeError("a feature of another length")
+        decoded = np.frombuffer(b"".join(features), "<f4").reshape(-1, self.dimension)
+        if not (np.abs(np.einsum("nd,nd->n", decoded, decoded) - 1) < 1e-3).all():
+            raise TypeError("a feature that is not of length 1")
+        return decoded
 
     def _pragma(self, name):
         return self.run(f"PRAGMA {name}").fetchone()[0]
@@ -123,10 +128,12 @@ class SQLiteStore:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            # Python's own errors of the module, as of text that is not UTF-8, have no code.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 raise TimeoutError(f"{self.path} is locked by another process, also after {SECONDS:g} s.") from error
             raise OSError(f"{self.path} cannot be read or written ({error}).") from error
-        except sqlite3.DatabaseError as error:
+        # SQLite's columns accept values of every type: a damaged file has others than ours, or lacks some.
+        except (sqlite3.DatabaseError, AttributeError, KeyError, OverflowError, TypeError, UnicodeError) as error:
             raise ValueError(f"`address` must be a gallery. Received: {self.path}, but {error}") from error
 
 

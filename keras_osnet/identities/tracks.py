@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from keras_osnet.metrics.arguments import real_array
 from keras_osnet.metrics.distances import lengths
 
 
@@ -35,8 +36,8 @@ class Track:
     feature: np.ndarray = field(init=False)
 
     def __post_init__(self):
-        times, features = np.asarray(self.times, float), np.asarray(self.features, float)
-        weights = np.ones(len(times)) if self.weights is None else np.asarray(self.weights, float)
+        times, features = real_array("times", self.times), real_array("features", self.features)
+        weights = np.ones(times.shape) if self.weights is None else real_array("weights", self.weights)
         if features.ndim != 2 or times.shape != features.shape[:1] or weights.shape != times.shape or not len(times):
             raise ValueError(
                 "`times` and `weights` must be one number, and `features` one row, for each image. "

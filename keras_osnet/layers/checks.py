@@ -5,8 +5,11 @@ import numbers
 
 
 def is_number(value):
-    """Whether a value is a finite real number. Booleans are none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value is a finite real number that a float can hold. Booleans are none."""
+    try:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # of an integer or a fraction beyond 1.8e308
+        return False
 
 
 def number(name, value, rule, holds):

@@ -22,10 +22,29 @@ def check_count(name, value, most=None, bound="the gallery's size"):
         raise ValueError(f"`{name}` must be an integer {rule}. Received: {name}={value!r}")
 
 
+def is_number(value):
+    """Returns whether a value is a finite real number that a float can hold. Booleans are none."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # of an integer or a fraction beyond 1.8e308
+        return False
+
+
+def real_array(name, values):
+    """Returns values as a float64 array.
+
+    Raises:
+        ValueError: if they are not real numbers.
+    """
+    try:
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"`{name}` must be real numbers. Received: {name}={values!r:.200}") from error
+
+
 def check_number(name, value, rule, holds):
     """Checks that a value is a finite real number for which `holds`, the rule in code, is true."""
-    real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not (real and holds(value)):
+    if not (is_number(value) and holds(value)):
         raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
 
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_osnet.metrics.arguments import real_array
+
 
 @dataclass(frozen=True, eq=False)
 class AttributeScores:
@@ -145,7 +147,7 @@ def choose_thresholds(probabilities, labels):
         (attributes,) float64 in 0 .. 1.
     """
     attribute_scores(probabilities, labels)
-    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels) == 1
+    probabilities, labels = real_array("probabilities", probabilities), np.asarray(labels) == 1
     chosen = []
     for scores, actual in zip(probabilities.T, labels.T, strict=True):
         levels = np.unique(scores)

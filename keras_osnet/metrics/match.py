@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import check_count, check_number, row_of
+from keras_osnet.metrics.arguments import check_count, check_number, is_number, real_array, row_of
 from keras_osnet.metrics.distances import METRICS
 
 # Standard deviations of the prior of `refit`: of the term that is added to the evidence, and of its factor.
@@ -43,11 +43,13 @@ class MatchProbability:
     def __post_init__(self):
         row_of("metric", self.metric, METRICS)
         for name in ("offset", "slope"):
+            check_number(name, getattr(self, name), "a finite number", is_number)
+        check_number("slope", self.slope, "at least 0", lambda value: value >= 0)
+        if not isinstance(self.fitted_on, str):
+            raise ValueError(f"`fitted_on` must be a string. Received: fitted_on={self.fitted_on!r}")
+        for name in ("same", "different"):
             value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and np.isfinite(value)):
-                raise ValueError(f"`{name}` must be a finite number. Received: {name}={value!r}")
-        if self.slope < 0:
-            raise ValueError(f"`slope` must be at least 0. Received: slope={self.slope}")
+            check_number(name, value, "a number of pairs", lambda value: value >= 0 and value == int(value))
 
     @classmethod
     def fit(cls, distances, same, *, metric="cosine", fitted_on=""):
@@ -96,7 +98,7 @@ class MatchProbability:
 
     def evidence(self, distances):
         """Returns the log-likelihood ratio of one person against two, in the shape of `distances`."""
-        distances = np.asarray(distances, float)
+        distances = real_array("distances", distances)
         if not np.isfinite(distances).all():
             raise ValueError("`distances` must be finite. Received: NaN or infinity")
         return self.offset - self.slope * distances
@@ -174,8 +176,8 @@ def reliability(probabilities, same, *, bins=15):
 
     Reference: Guo et al., On Calibration of Modern Neural Networks (ICML 2017), Section 2; Brier (1950).
     """
-    probabilities, same = np.asarray(probabilities, float), np.asarray(same, bool)
-    check_count("bins", bins)
+    probabilities, same = real_array("probabilities", probabilities), np.asarray(same, bool)
+    check_count("bins", bins, 10**6, "a million")
     inside = (probabilities >= 0) & (probabilities <= 1)
     if probabilities.ndim != 1 or probabilities.shape != same.shape or not len(same) or not inside.all():
         raise ValueError(
@@ -192,7 +194,7 @@ def reliability(probabilities, same, *, bins=15):
 
 
 def _pairs(distances, same):
-    distances, same = np.asarray(distances, float), np.asarray(same)
+    distances, same = real_array("distances", distances), np.asarray(same)
     if distances.ndim != 1 or distances.shape != same.shape or same.dtype != bool:
         raise ValueError(
             "`distances` and `same` must be one number and one bool for each pair. "

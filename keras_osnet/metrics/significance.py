@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import check_count, check_number
+from keras_osnet.metrics.arguments import check_count, check_number, real_array
 from keras_osnet.metrics.retrieval import evaluate_retrieval
 
 RESAMPLES = 10_000
@@ -101,7 +101,7 @@ def compare(first, second, *, groups=None, level=0.95, resamples=RESAMPLES, seed
     Reference: Fisher, The Design of Experiments (1935), Section 21; Phipson & Smyth, Permutation p-values should never
     be zero (2010).
     """
-    first, second = np.asarray(first, float), np.asarray(second, float)
+    first, second = real_array("first", first), real_array("second", second)
     if first.shape != second.shape:
         raise ValueError(
             f"`first` and `second` must be scores of the same queries. Received: shapes {first.shape}, {second.shape}"
@@ -118,7 +118,7 @@ def compare(first, second, *, groups=None, level=0.95, resamples=RESAMPLES, seed
 
 def _grouped(values, groups):
     """Sum and number of the values of each group."""
-    values = np.asarray(values, float)
+    values = real_array("values", values)
     if values.ndim != 1 or np.isinf(values).any() or np.isnan(values).all():
         raise ValueError(f"the scores must be one finite number for each query. Received: shape {values.shape}")
     groups = np.arange(len(values)) if groups is None else np.asarray(groups)

@@ -216,9 +216,85 @@ def make_camera_means(folder):
 
 
 def read_camera_means(path):
+    from cameras import CameraMeans
+
     from keras_osnet.adaptation.cameras import CameraNormalizer
 
-    return CameraNormalizer.load(path).transform(np.ones((2, 4)), [1, "other"])
+    return each(
+        path,
+        lambda path: CameraNormalizer.load(path).transform(np.ones((2, 4)), [1, "other"]),
+        lambda path: CameraMeans(path).remove(np.ones((2, 4)), "door"),
+    )
+
+
+def make_answers(folder):
+    from keras_osnet.adaptation.answers import write_answers
+
+    write_answers(folder / "answers.csv", [("a.jpg", "b.jpg", True), ("a.jpg", "c.jpg", False), ("d", "e", None)])
+    return folder / "answers.csv"
+
+
+def read_answers(path):
+    from keras_osnet.adaptation.answers import links_of, read_answers
+
+    return links_of(read_answers(path))
+
+
+def make_pairs(folder):
+    from keras_osnet.adaptation.answers import write_pairs
+
+    (folder / "rounds" / "1").mkdir(parents=True)
+    write_pairs(folder / "rounds" / "1", [[{"path": name, "camera": 1} for name in pair] for pair in ("ab", "cd")])
+    return folder / "rounds" / "1" / "pairs.json"
+
+
+def read_pairs(path):
+    from keras_osnet.adaptation.answers import newest_pairs, unanswered
+
+    return unanswered(newest_pairs(path.parents[2])[1], [("a", "b", True)])
+
+
+def make_people_gallery(folder):
+    """A gallery that remembers, of one feature, so that changes reach more than features."""
+    with open_people_gallery(folder / "people.gallery") as gallery:
+        gallery.add(np.eye(8)[:1], ["Ann"], ["door"], [1.0], [b"image"])
+    return folder / "people.gallery"
+
+
+def open_people_gallery(path):
+    from keras_osnet.identities.gallery import Gallery
+
+    return Gallery.open(path, network="osnet", fingerprint="ab" * 32, dimension=8)
+
+
+def read_people_gallery(path):
+    """Opens, reads, changes and exports a gallery. A repaired journal is no part of it."""
+    for name in (f"{path.name}-journal", "exported.npz"):
+        path.with_name(name).unlink(missing_ok=True)
+    with open_people_gallery(path) as gallery:
+        each(
+            gallery,
+            lambda gallery: gallery.search(np.ones((2, 8)), 2, after=0.0),
+            lambda gallery: [gallery.image(match.id) for match in gallery.search(np.ones((1, 8)))[0]],
+            lambda gallery: gallery.export_file(path.with_name("exported.npz")),
+            lambda gallery: gallery.add(np.eye(8)[1:2], ["Bob"], ["door"], [2.0]),
+            lambda gallery: [gallery.delete(name) for name in gallery.identities()],
+        )
+
+
+def make_exported_gallery(folder):
+    with open_people_gallery(folder / "people.gallery") as gallery:
+        gallery.add(np.eye(8)[:3], ["Ann", "Ann", "Bob"], ["door"] * 3, [1.0] * 3)
+        gallery.export_file(folder / "people.npz")
+    return folder / "people.npz"
+
+
+def read_exported_gallery(path):
+    """Imports the gallery of a phone whose SHA-256 fits."""
+    body = path.read_bytes()[:-64]
+    path.write_bytes(body + sha256(body).hexdigest().encode())
+    with open_people_gallery(path.with_name("people.gallery")) as gallery:
+        return gallery.import_file(path, camera="phone", time=1.0)
 
 
 def make_gallery(folder):
@@ -479,6 +555,10 @@ READERS = {
     **{name: Reader(make, read_image) for name, make in IMAGES.items()},
     "gallery": Reader(make_gallery, read_gallery),
     "camera means": Reader(make_camera_means, read_camera_means),
+    "answers": Reader(make_answers, read_answers),
+    "pairs": Reader(make_pairs, read_pairs),
+    "people gallery": Reader(make_people_gallery, read_people_gallery),
+    "exported gallery": Reader(make_exported_gallery, read_exported_gallery),
     "matlab": Reader(make_matlab, read_matlab),
     "matlab hdf5": Reader(make_matlab_hdf5, read_matlab_hdf5),
     "cifar binary": Reader(make_cifar_binary, read_cifar),

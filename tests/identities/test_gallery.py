@@ -290,6 +290,9 @@ def test_a_gallery_of_another_network_is_refused_and_both_are_named(address):
         (2, ["a", 3], "`cameras` must be strings that are not empty. Received: 3"),
         (3, [1, math.inf], "`times` must be finite seconds in UTC. Received: inf"),
         (3, [1, "12:00"], "`times` must be finite seconds in UTC. Received: '12:00'"),
+        (1, None, "`identities` must have one entry per row"),
+        (2, 5, "`cameras` must have one entry per row"),
+        (3, [1, 10**400], "`times` must be finite seconds in UTC"),
         (4, [None, "a.jpg"], "`images` must be bytes of encoded images, or None"),
         (4, [b"1"], r"`images` must have one entry per row of `features` \(2\)"),
     ],
@@ -310,6 +313,8 @@ def test_wrong_limits_of_a_search_are_refused(tmp_path):
             ({"k": 0}, "`k` must be an integer of at least 1"),
             ({"cameras": []}, "`cameras` must be a list of cameras that is not empty"),
             ({"cameras": "c"}, "`cameras` must be a list of cameras that is not empty"),
+            ({"cameras": 5}, "`cameras` must be a list of cameras that is not empty"),
+            ({"after": 10**400}, "`after` must be finite seconds"),
             ({"after": math.nan}, "`after` must be finite seconds"),
             ({"before": "now"}, "`before` must be finite seconds"),
         ):
@@ -327,6 +332,54 @@ def test_files_that_are_no_gallery_are_refused_and_stay_as_they_are(tmp_path):
         assert (tmp_path / name).read_bytes() == content
     with pytest.raises(OSError, match=r"nowhere.g\.db cannot be read or written"):
         Gallery.open(tmp_path / "nowhere" / "g.db", **NETWORK)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM gallery WHERE key = 'fingerprint'",
+        "UPDATE gallery SET value = CAST(X'FFFE' AS TEXT)",
+        "UPDATE sightings SET feature = 'text'",
+        "UPDATE sightings SET feature = 7",
+        "UPDATE sightings SET feature = X'0000'",
+        f"UPDATE sightings SET feature = zeroblob({4 * D})",
+        f"UPDATE sightings SET feature = X'{'0000C07F' * D}'",  # NaN
+        "UPDATE sightings SET identity = X'00'",
+        "UPDATE sightings SET camera = X'00'",
+        "UPDATE sightings SET time = 'noon'",
+        "UPDATE sightings SET time = 9e999",
+        "UPDATE images SET content = 1000000000",  # as the length of bytes: a gigabyte
+        "DROP TABLE images",
+    ],
+)
+def test_a_damaged_gallery_is_refused_by_its_name(tmp_path, damage):
+    with Gallery.open(tmp_path / "g.db", **NETWORK) as gallery:
+        gallery.add(np.eye(D)[:2], ["a", "b"], ["c", "c"], [1, 2], [b"1", b"2"])
+    with sqlite3.connect(tmp_path / "g.db") as connection:
+        connection.execute(damage)
+    with pytest.raises((ValueError, OSError), match=r"g\.db"):
+        read_all(tmp_path / "g.db")
+
+
+def read_all(path):
+    with Gallery.open(path, **NETWORK) as gallery:
+        gallery.search(np.ones((1, D)), 2)
+        gallery.image(1)
+
+
+def test_the_image_of_an_id_that_no_row_can_have_is_refused(tmp_path):
+    with Gallery.open(tmp_path / "g.db", **NETWORK) as gallery:
+        for id in (None, "1", 1.5, 0, 2**63):
+            with pytest.raises(ValueError, match="`id` must be an integer"):
+                gallery.image(id)
+
+
+@pytest.mark.parametrize("address", [None, 5, "", ":memory:", b"g.db", []])
+def test_an_address_that_is_no_path_makes_no_file(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="`address` must be a path or the URL of a database"):
+        Gallery.open(address, **NETWORK)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_writer_waits_for_the_lock_of_the_file(tmp_path):

@@ -130,6 +130,16 @@ ONE = np.array([True, False])
     (lambda: MatchProbability.from_dict([1, 2]), "to_dict"),
     (lambda: reliability([0.5, 1.5], ONE), "0 to 1"),
     (lambda: reliability([0.5], ONE), "shapes"),
+    (lambda: reliability({}, ONE), "`probabilities` must be real numbers"),
+    (lambda: reliability([0.5, 0.5], ONE, bins=2**63), "`bins` must be an integer from 1 to a million"),
+    (lambda: MatchProbability(10**400, 1.0), "`offset` must be a finite number"),
+    (lambda: MatchProbability(True, 1.0), "`offset` must be a finite number"),
+    (lambda: MatchProbability(1.0, 1.0, same=float("nan")), "`same` must be a number of pairs"),
+    (lambda: MatchProbability(1.0, 1.0, fitted_on=5), "`fitted_on` must be a string"),
+    (lambda: MatchProbability(1.0, 1.0)([0.5, 10**400]), "`distances` must be real numbers"),
+    (lambda: MatchProbability(1.0, 1.0)(1j), "`distances` must be real numbers"),
+    (lambda: MatchProbability(1.0, 1.0)(0.5, base_rate=10**400), "`base_rate` must be between 0 and 1"),
+    (lambda: MatchProbability.fit(None, ONE), "`distances` and `same` must be"),
 ])  # fmt: skip
 def test_bad_arguments_are_named(call, words):
     with pytest.raises(ValueError, match=words):
