@@ -22,6 +22,7 @@ SCRIPTS = {
     "ablation": ("recipes/ablation.py", "the paper's Tables 5 and 6"),
     "report": ("recipes/report.py", "a page about a network on a test set"),
     "demo": ("recipes/demo.py", "a page that ranks a gallery for an image"),
+    "cameras": ("recipes/cameras.py", "who is who in the videos of several cameras"),
     "convert": ("tflite/convert.py", "a network to TFLite, ONNX or OpenVINO, with a certificate"),
     "run": ("tflite/run.py", "features, galleries and videos with a TFLite file"),
     "benchmark": ("tflite/benchmark.py", "latency of TFLite files"),
@@ -36,7 +37,10 @@ def root():
 
 
 def parts_of(script):
-    """Returns a script, the scripts beside it that it imports, directly or not, and its page or folder, if any."""
+    """Returns a script, the scripts that it imports, directly or not, and its page or folder, if any.
+
+    A recipe may import scripts beside it and in tflite/.
+    """
     found, waiting = [], [script]
     while waiting:
         path = waiting.pop()
@@ -47,8 +51,10 @@ def parts_of(script):
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module)
-        waiting += [file for name in sorted(names) if (file := path.with_name(f"{name}.py")).exists()
-                    and file not in (*found, *waiting)]  # fmt: skip
+        files = [
+            folder / f"{name}.py" for name in sorted(names) for folder in (path.parent, path.parents[1] / "tflite")
+        ]
+        waiting += [file for file in dict.fromkeys(files) if file.exists() and file not in (*found, *waiting)]
     return found + [page for page in (script.with_suffix(".html"), script.with_suffix("")) if page.exists()]
 
 

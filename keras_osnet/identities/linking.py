@@ -38,7 +38,7 @@ def link(tracks, match, *, base_rate, probability=0.5, travel=None, same=(), dif
     if not tracks:
         return labels
     features = np.stack([track.feature for track in tracks])
-    allowed = _allowed(tracks, travel)
+    allowed = allowed_pairs(tracks, travel)
     for i, j in _pairs("different", different, len(tracks)):
         allowed[i, j] = allowed[j, i] = False
     total, count = match.evidence(1 - features @ features.T), np.ones(len(tracks))
@@ -75,7 +75,7 @@ def _join(i, j, labels, total, count, allowed):
     allowed[j] = allowed[:, j] = False
 
 
-def _allowed(tracks, travel):
+def allowed_pairs(tracks, travel):
     """(tracks, tracks) bool: whether two tracks may be one person."""
     allowed = np.ones((len(tracks), len(tracks)), bool)
     for i, first in enumerate(tracks):

@@ -1,0 +1,160 @@
+"""Identities across cameras against ByteTrack alone: IDF1, wrong matches, and boxes per second.
+
+    python benchmarks/identities.py --scenes D1 D2 D3        rendered scenes, with the boxes of their ground truth
+    python benchmarks/identities.py --market D --sequence 1  tracks of Market-1501's training images
+
+The scenes are made by `python recipes/people.py --scene --people 30 --cameras 4 --seconds 24 --rate 6 --height 320
+--seed S --output D`, with the seeds 101, 102 and 103, which were chosen before anything was measured; all choices were
+made on seed 11. ByteTrack has its defaults: each of its tracks is an identity of one camera. Its boxes without a track
+count as missed. Ours knows which cameras look at different places: nobody is in both at once.
+
+Market-1501 has no boxes in frames, so that no tracker can run. There, a track is what a perfect tracker finds: the
+images of a person in one camera without a gap of more than 100 frames. For "tracks alone", each has its own identity.
+
+    pip install "keras-osnet[recipes,trackers]" motmetrics
+"""
+
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "recipes"))
+
+import cameras as recipe  # noqa: E402  # first: it sets what TensorFlow reads when it is imported
+import numpy as np  # noqa: E402
+import tyro  # noqa: E402
+from footage import Frames, read_truth  # noqa: E402
+from sightings import Association, sightings_of, tracks_of  # noqa: E402
+
+from keras_osnet import FeatureExtractor  # noqa: E402
+from keras_osnet.files import read_json  # noqa: E402
+from keras_osnet.identities import Track, link  # noqa: E402
+from keras_osnet.identities.rates import base_rate_of, probability_for  # noqa: E402
+from keras_osnet.identities.scores import identity_scores  # noqa: E402
+
+GAP = 100  # frames of Market-1501, 25 a second
+ASKED = (0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measures identities."""
+
+    scenes: tuple[Path, ...] = ()
+    """Folders of `recipes/people.py --scene`."""
+    market: Path | None = None
+    """Folder that holds Market-1501-v15.09.15."""
+    sequence: int = 1
+    """Sequence of Market-1501, 1 to 6."""
+    people: int = 150
+    """Most people of the sequence."""
+    weights: str = "osnet_x0_25_people"
+    match: Path | None = None
+    """As for recipes/cameras.py."""
+
+
+def line(name, scores, first=""):
+    single = np.mean(list(scores.camera_idf1.values()))
+    print(
+        f"| {name} | {100 * scores.idf1:.1f} | {100 * single:.1f} | {first} | {100 * scores.false_matches:.1f} of "
+        f"{scores.matches} | {100 * scores.found:.1f} |",
+        flush=True,
+    )
+
+
+def linked(keys, tracks, match, travel=None):
+    """Yields (asked rate of wrong matches, identity of each key)."""
+    began = time.perf_counter()
+    rate = base_rate_of(tracks, match, travel=travel)
+    for asked in ASKED:
+        limit = {"base_rate": rate, "travel": travel}
+        probability = probability_for(tracks, match, false_matches=asked, **limit)
+        labels = link(tracks, match, probability=probability, **limit)
+        yield asked, dict(zip(keys, labels.tolist(), strict=True))
+    print(f"  {len(tracks)} tracks, base rate {rate:.4f}, linked in {time.perf_counter() - began:.1f} s for all rows")
+
+
+def alone(sightings, rate):
+    """Identities of ByteTrack at its defaults: {camera: {frame: [(identity, box, track)]}}."""
+    from trackers import ByteTrackTracker
+
+    found = {}
+    for camera, seen in sightings.items():
+        boxes, associate = {}, Association(ByteTrackTracker(), rate)
+        for frame, box in zip(seen.frames, seen.boxes, strict=True):
+            boxes.setdefault(frame, []).append(box)
+        found[camera] = {
+            frame: [(f"{camera} {t}", box, t) for t, box in zip(associate(frame, some), some, strict=True) if t >= 0]
+            for frame, some in sorted(boxes.items())
+        }
+    return found
+
+
+def measure_scene(folder, extractor, match):
+    names = sorted(path.name for path in folder.glob("c[0-9]*") if path.is_dir())
+    rate = read_json(folder / "settings.json")["rate"]
+    truth = read_truth(folder / "ground_truth.csv", names)
+    began, sightings = time.perf_counter(), {}
+    for name in names:
+        boxes = {frame: [(box, None) for _, box in some] for frame, some in truth[name].items()}
+        sightings[name] = sightings_of(name, Frames(folder / name, fps=rate), boxes, extractor, rate=rate)
+    count, seconds = sum(len(seen.frames) for seen in sightings.values()), time.perf_counter() - began
+    print(f"{folder}: {count} boxes, {count / seconds:.0f} a second")
+    line("ByteTrack", identity_scores(truth, alone(sightings, rate)))
+    places = {name: view["scene"] for name, view in read_json(folder / "cameras.json").items()}
+    travel = {(a, b): 0.0 for a in names for b in names if places[a] != places[b]}
+    for asked, identity in linked(*tracks_of(sightings), match, travel):
+        line("ours", recipe.scored(truth, sightings, identity), f"{100 * asked:g}")
+
+
+def measure_market(options, extractor, match):
+    """Tracks of one sequence. An image is a box of its own place in its frame."""
+    folder = options.market / "Market-1501-v15.09.15" / "bounding_box_train"
+    images = {}
+    for path in sorted(folder.glob(f"*s{options.sequence}_*.jpg")):
+        person, camera, frame = map(int, re.match(r"(\d+)_c(\d)s\d_(\d+)_", path.name).groups())
+        images.setdefault(person, {}).setdefault(camera, []).append((frame, path))
+    people = sorted(images)[: options.people]
+    truth, rows, tracks, keys = {}, [], [], []
+    for person in people:
+        for camera, some in images[person].items():
+            breaks = [i for i in range(1, len(some)) if some[i][0] - some[i - 1][0] > GAP]
+            for part in np.split(np.arange(len(some)), breaks):
+                keys.append((camera, len(keys)))
+                features = extractor([some[i][1] for i in part])
+                tracks.append(Track(camera, [some[i][0] / 25 for i in part], features))
+                for frame in (some[i][0] for i in part):
+                    place = len(truth.setdefault(camera, {}).setdefault(frame, []))
+                    box = (100 * place, 0, 100 * place + 64, 128)
+                    truth[camera][frame].append((person, box))
+                    rows.append((keys[-1], frame, box))
+
+    def found(identity):
+        frames = {camera: {} for camera in truth}
+        for key, frame, box in rows:
+            frames[key[0]].setdefault(frame, []).append((identity[key], box, key[1]))
+        return frames
+
+    print(f"Market-1501, training images, sequence {options.sequence}: {len(rows)} images of {len(people)} people")
+    line("tracks alone", identity_scores(truth, found({key: str(key) for key in keys})))
+    for asked, identity in linked(keys, tracks, match):
+        line("ours", identity_scores(truth, found(identity)), f"{100 * asked:g}")
+
+
+def main(options: Options):
+    match = recipe.match_of(options)
+    extractor = FeatureExtractor(options.weights)
+    print(f"{options.weights}; {match.fitted_on or options.match}")
+    print("| identities | IDF1 | within a camera | wrong matches asked, % | measured, % | found, % |")
+    print("|---|---|---|---|---|---|")
+    for folder in options.scenes:
+        measure_scene(folder, extractor, match)
+    if options.market:
+        measure_market(options, extractor, match)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))

@@ -1,0 +1,68 @@
+"""How often two tracks show one person, and from which probability they are joined."""
+
+import numpy as np
+
+from keras_osnet.identities.linking import allowed_pairs
+from keras_osnet.metrics.arguments import check_number
+
+ROUNDS = 200
+
+
+def base_rate_of(tracks, match, *, travel=None):
+    """Estimates the fraction of pairs of tracks that show one person, from their distances.
+
+    Expectation maximisation on the pairs that may be one person:
+
+        base_rate <- mean of P(same person | distance, base_rate)
+
+    Args:
+        tracks, match, travel: as for `link`.
+
+    Returns:
+        float between 1 / pairs and 1 - 1 / pairs; .5 for less than 2 pairs.
+
+    Reference: Saerens et al., Adjusting the Outputs of a Classifier to New a Priori Probabilities (2002).
+    """
+    distances = _distances(tracks, travel)[0]
+    if len(distances) < 2:
+        return 0.5
+    rate, least = 0.5, 1 / len(distances)
+    for _ in range(ROUNDS):
+        rate, before = float(np.clip(match(distances, base_rate=rate).mean(), least, 1 - least)), rate
+        if abs(rate - before) < 1e-6:
+            break
+    return rate
+
+
+def probability_for(tracks, match, *, base_rate, false_matches, travel=None):
+    """Returns the least probability from which, by `match`, at most a fraction of the joined pairs is wrong.
+
+    Args:
+        tracks, match, base_rate, travel: as for `link`. Only pairs of two cameras count.
+        false_matches: fraction of pairs that may be wrong, between 0 and 1.
+
+    Returns:
+        float between 0 and 1: `probability` of `link`.
+
+    Raises:
+        ValueError: if `false_matches` is not between 0 and 1.
+    """
+    check_number("false_matches", false_matches, "between 0 and 1", lambda value: 0 < value < 1)
+    distances, across = _distances(tracks, travel)
+    found = np.sort(match(distances[across], base_rate=base_rate))[::-1]
+    wrong = np.cumsum(1 - found) / np.arange(1, len(found) + 1)
+    accepted = found[wrong <= false_matches]
+    return float(np.clip(accepted[-1], 1e-9, 1 - 1e-9)) if len(accepted) else 1 - false_matches
+
+
+def _distances(tracks, travel):
+    """Cosine distances of the pairs that may be one person, and whether they are of two cameras."""
+    tracks = list(tracks)
+    if len(tracks) < 2:
+        return np.empty(0), np.empty(0, bool)
+    features, cameras = np.stack([track.feature for track in tracks]), [track.camera for track in tracks]
+    rows, columns = np.triu_indices(len(tracks), 1)
+    kept = allowed_pairs(tracks, travel)[rows, columns]
+    rows, columns = rows[kept], columns[kept]
+    _, camera = np.unique(np.array([str(camera) for camera in cameras]), return_inverse=True)
+    return (1 - features @ features.T)[rows, columns], camera[rows] != camera[columns]

@@ -1,0 +1,286 @@
+"""Who is who in the videos of several cameras: one identity for a person (docs/cameras.md).
+
+    pip install "keras-osnet[recipes,trackers,report]" "opencv-python-headless<5"
+    python recipes/cameras.py door.mp4 yard.mp4                                     people by OpenCV's HOG detector
+    python recipes/cameras.py door.mp4 yard.mp4 --boxes door.txt yard.txt           boxes of your own detector
+
+It tracks people within each camera, computes features of their boxes, and joins the tracks that show one person. The
+output folder holds identities.csv, a page with a time line for each person, and with --video-out videos with the
+identities. The page merges and splits people by hand; --decisions reads what it has saved.
+"""
+
+import hashlib
+import sys
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import app  # first: it sets what TensorFlow reads when it is imported
+import numpy as np
+import tyro
+from camera_results import write_identities, write_page, write_video
+from footage import Frames, named, people_detector, read_boxes, read_truth, sources
+from sightings import sightings_of, tracks_of
+
+from keras_osnet import FeatureExtractor
+from keras_osnet.export.metadata import metadata_of
+from keras_osnet.files import read_json, refuse_foreign, require_writable, write_json
+from keras_osnet.identities import Gallery, fingerprint_of, link
+from keras_osnet.identities.names import names_from
+from keras_osnet.identities.rates import base_rate_of, probability_for
+from keras_osnet.identities.scores import identity_scores
+from keras_osnet.metrics import MatchProbability
+from keras_osnet.metrics.arguments import check_number
+
+# Probabilities of a match of two tracks, by weights. Others need --match.
+MATCHES = {
+    "osnet_x0_25_people": MatchProbability(offset=9.545, slope=19.376, fitted_on="Market-1501's test images"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Who is who in the videos of several cameras."""
+
+    videos: tyro.conf.Positional[tuple[str, ...]]
+    """A video file or a folder of frames for each camera. Its name is that of the file, or NAME=PATH."""
+    output: Path = Path("runs/cameras")
+    """Folder for the results."""
+    boxes: tuple[str, ...] = ()
+    """A file of boxes for each camera, in the order of the videos: those of the MOT challenge, or CSV with the columns
+    frame, left, top, right, bottom and maybe track. Default: OpenCV's people detector."""
+    refuse_outside: bool = False
+    """A box without a pixel in its frame is an error. Default: it is left out and counted."""
+    weights: str = "osnet_x0_25_people"
+    """A preset, file, folder or address (docs/weights.md); .tflite and .onnx files too."""
+    match: Path | None = None
+    """JSON file of a MatchProbability, or the metrics.json of `reid.py evaluate --match-probability`. Needed for other
+    weights than the default."""
+    fps: float | None = None
+    """Frames per second. Needed for folders. Default for videos: the times in the file."""
+    start: tuple[str, ...] = ()
+    """CAMERA=SECONDS: the time of its first frame on a common clock. Default 0."""
+    people: int | None = None
+    """About how many people pass. Default: estimated from the tracks."""
+    false_matches: float = 0.1
+    """Fraction of matches across cameras that may be wrong. A smaller one joins less."""
+    travel: tuple[str, ...] = ()
+    """CAMERA,CAMERA=SECONDS: the least time from the one to the other, negative where their views overlap."""
+    decisions: Path | None = None
+    """File that the page has saved: which tracks are, or are not, one person."""
+    gallery: str | None = None
+    """File or address of a gallery (docs/gallery.md) that names the people and remembers them. Times must be in UTC:
+    --start CAMERA=SECONDS since 1970."""
+    find: tuple[Path, ...] = ()
+    """Images of people to search for."""
+    video_out: bool = False
+    """Write CAMERA.mp4 with boxes and identities."""
+    truth: Path | None = None
+    """ground_truth.csv of `people.py --scene`, to score the identities. Its boxes are used without `--boxes`."""
+
+
+def match_of(options):
+    """The `MatchProbability` of the weights.
+
+    Raises:
+        ValueError: if there is none, or the file holds none.
+    """
+    if options.match is None:
+        if options.weights not in MATCHES:
+            raise ValueError(f"`match` must be given for these weights. Received: weights={options.weights}")
+        return MATCHES[options.weights]
+    found = read_json(options.match)
+    if isinstance(found, dict) and isinstance(found.get("match_probability"), dict):
+        found = next(iter(found["match_probability"].values()), None)
+    names = MatchProbability.__dataclass_fields__
+    if not isinstance(found, dict) or not {"offset", "slope"} <= set(found):
+        raise ValueError(f"`match` must hold a MatchProbability. Received: {options.match}")
+    return MatchProbability.from_dict({name: value for name, value in found.items() if name in names})
+
+
+def boxes_of(options, cameras, truth):
+    """{camera: boxes or detector}. Prints what is skipped."""
+    if not options.boxes:
+        if not truth:
+            return dict.fromkeys(cameras, people_detector())
+        return {
+            camera: {frame: [(box, None) for _, box in some] for frame, some in frames.items()}
+            for camera, frames in truth.items()
+        }
+    if len(options.boxes) != len(cameras):
+        raise ValueError(f"`boxes` must be one file for each of {len(cameras)} videos. Received: {len(options.boxes)}")
+    found = {}
+    for camera, path in zip(cameras, options.boxes, strict=True):
+        found[camera], skipped = read_boxes(path)
+        warn(camera, skipped)
+    return found
+
+
+def warn(camera, skipped):
+    for reason, count in skipped.items():
+        if count:
+            print(f"warning: camera {camera}: {count} boxes are left out: {reason}", file=sys.stderr)
+
+
+def seconds_of(texts, name, keys):
+    """{key: seconds} of NAME=SECONDS, where the name is one of `keys`."""
+    found = {}
+    for text, value in named(texts, name).items():
+        if text not in keys:
+            raise ValueError(f"`{name}` must name one of {', '.join(keys)}. Received: {text}")
+        try:
+            found[keys[text]] = float(value)
+        except ValueError as error:
+            raise ValueError(f"`{name}` must be NAME=SECONDS. Received: {text}={value}") from error
+    app.check_numbers((name, seconds) for seconds in found.values())
+    return found
+
+
+def read_decisions(path, keys, tracks):
+    """`same` and `different` of `link`, of a file that the page has saved."""
+    found = read_json(path)
+    pairs = {"same": [], "different": []}
+    for kind, some in pairs.items():
+        try:
+            for first, second in found[kind]:
+                some.append((keys.index((first[0], str(first[1]))), keys.index((second[0], str(second[1])))))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"`decisions` must be saved by the page of the same videos and boxes. Received: {path}"
+            ) from error
+    for i, j in pairs["same"]:
+        if i != j and tracks[i].overlaps(tracks[j]):
+            raise ValueError(
+                f"`decisions` must not join tracks {keys[i][1]} and {keys[j][1]} of camera {keys[i][0]}: both are seen "
+                "at one time."
+            )
+    return pairs
+
+
+def scored(truth, sightings, identity):
+    """`IdentityScores` of the sightings."""
+    found = {camera: {} for camera in sightings}
+    for camera, seen in sightings.items():
+        for frame, track, box in zip(seen.frames, seen.tracks, seen.boxes, strict=True):
+            found[camera].setdefault(frame, []).append((identity[camera, str(track)], box, track))
+    return identity_scores(truth, found)
+
+
+def linked(options, sightings, match, travel):
+    """(keys, tracks, identity of each key, decisions as pairs of keys, base rate)."""
+    keys, tracks = tracks_of(sightings)
+    if not tracks:
+        raise ValueError("The videos must show people. No box of a person is in their frames.")
+    base_rate = 1 / options.people if options.people else base_rate_of(tracks, match, travel=travel)
+    limit = {"base_rate": base_rate, "travel": travel}
+    probability = probability_for(tracks, match, false_matches=options.false_matches, **limit)
+    decisions = read_decisions(options.decisions, keys, tracks) if options.decisions else {}
+    labels = link(tracks, match, probability=probability, **limit, **decisions)
+    identity = dict(zip(keys, (labels + 1).tolist(), strict=True))
+    decided = {kind: [(keys[i], keys[j]) for i, j in decisions.get(kind, ())] for kind in ("same", "different")}
+    print(f"{len(tracks)} tracks of {len(set(labels))} people; joined from a probability of {probability:.3f}")
+    return keys, tracks, identity, decided, base_rate
+
+
+def run_cameras(options):
+    """Finds the people, and writes the results."""
+    check_number("false_matches", options.false_matches, "between 0 and 1", lambda value: 0 < value < 1)
+    if options.people is not None:
+        check_number("people", options.people, "at least 2", lambda value: value >= 2)
+    cameras, match = sources(options.videos), match_of(options)
+    if options.video_out and any(
+        (options.output / f"{name}.mp4").resolve() == path.resolve() for name, path in cameras.items()
+    ):
+        raise ValueError(f"`output` must be another folder than that of the videos. Received: {options.output}")
+    start = seconds_of(options.start, "start", dict(zip(cameras, cameras, strict=True)))
+    pairs = {f"{a},{b}": (a, b) for a in cameras for b in cameras}
+    travel = seconds_of(options.travel, "travel", pairs)
+    truth = read_truth(options.truth, cameras) if options.truth else None
+    frames = {camera: Frames(path, start.get(camera, 0.0), options.fps) for camera, path in cameras.items()}
+    boxes = boxes_of(options, cameras, truth)
+    page = options.output / "cameras.html"
+    require_writable(page)
+    refuse_foreign(page, b"keras_osnet cameras")
+    extractor, sightings = FeatureExtractor(options.weights), {}
+    if options.gallery is not None:
+        open_gallery(options, extractor).close()  # that of another network is refused before the work
+    for camera in cameras:
+        sightings[camera] = seen = sightings_of(
+            camera, frames[camera], boxes[camera], extractor, rate=frames[camera].rate,
+            refuse_outside=options.refuse_outside,
+        )  # fmt: skip
+        warn(camera, seen.skipped)
+        print(f"camera {camera}: {len(seen.frames)} boxes, {len(set(seen.tracks))} tracks", flush=True)
+    keys, tracks, identity, decided, base_rate = linked(options, sightings, match, travel)
+    options.output.mkdir(parents=True, exist_ok=True)
+    names = remembered(options, extractor, tracks, [identity[key] for key in keys], match, base_rate)
+    write_identities(options.output / "identities.csv", sightings, identity, names)
+    features = np.stack([track.feature for track in tracks])
+    probabilities = match(1 - features @ features.T, base_rate=base_rate)
+    found = search(options.find, extractor, features, match, base_rate, keys, identity)
+    write_page(page, sightings, keys, tracks, identity, probabilities, found, decided)
+    print(f"Look at the people: {page}")
+    if options.video_out:
+        for camera, seen in sightings.items():
+            write_video(options.output / f"{camera}.mp4", frames[camera], seen, identity)
+    if truth:
+        show_scores(scored(truth, sightings, identity), options.output / "scores.json")
+
+
+def open_gallery(options, extractor):
+    """The `Gallery` of the features of an extractor."""
+    fingerprint = metadata_of(options.weights).get("weights") if options.weights.endswith(".tflite") else None
+    if fingerprint is None and options.weights.endswith((".tflite", ".onnx")):
+        fingerprint = hashlib.sha256(Path(options.weights).read_bytes()).hexdigest()
+    fingerprint = fingerprint or fingerprint_of(extractor.network)
+    return Gallery.open(
+        options.gallery, network=options.weights, fingerprint=fingerprint, dimension=extractor.feature_dim
+    )
+
+
+def remembered(options, extractor, tracks, identities, match, base_rate):
+    """{identity: name} of the gallery, which all tracks are added to; {} without one."""
+    if options.gallery is None:
+        return {}
+    with open_gallery(options, extractor) as gallery:
+        names = names_from(gallery, tracks, identities, match, base_rate=base_rate)
+    for identity, name in names.items():
+        print(f"person {identity} is {name} in the gallery")
+    return names
+
+
+def show_scores(scores, path):
+    """Prints and writes `IdentityScores`. JSON has no NaN."""
+    plain = {name: None if value != value else value for name, value in asdict(scores).items()}
+    write_json(path, plain)
+    print(
+        f"IDF1 {100 * scores.idf1:.2f}, precision {100 * scores.idp:.2f}, recall {100 * scores.idr:.2f}; across "
+        f"cameras {100 * scores.false_matches:.2f} % of {scores.matches} matches are wrong, and "
+        f"{100 * scores.found:.2f} % are found"
+    )
+
+
+def search(paths, extractor, features, match, base_rate, keys, identity):
+    """For each image the tracks, the most probable first. Prints the first."""
+    found = []
+    for path, feature in zip(paths, extractor(list(paths)), strict=True) if paths else ():
+        distances = 1 - features @ (feature / np.linalg.norm(feature))
+        probabilities = match(distances, base_rate=base_rate)
+        order = np.argsort(distances, kind="stable").tolist()
+        best = keys[order[0]]
+        print(f"{path}: person {identity[best]}, probability {probabilities[order[0]]:.3f}, camera {best[0]}")
+        percent = [round(100 * float(probabilities[i])) for i in order]
+        found.append({"name": path.name, "order": order, "percent": percent})
+    return found
+
+
+def parse():
+    return partial(run_cameras, app.read_options(Options, __doc__))
+
+
+def main():
+    app.execute(parse)
+
+
+if __name__ == "__main__":
+    main()

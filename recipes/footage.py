@@ -1,0 +1,147 @@
+"""The frames of several cameras, and the boxes of people in them."""
+
+import csv
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_osnet.data import images
+from keras_osnet.data.listing import scan
+
+EDGES = ("left", "top", "right", "bottom")
+VISIBLE = 0.25  # least visible fraction of a person of a scene who counts
+DETECTOR = {"winStride": (8, 8), "scale": 1.05}  # of OpenCV's HOG detector
+
+
+def named(texts, what):
+    """Dict of name to text of arguments NAME=TEXT.
+
+    Raises:
+        ValueError: if one is not of this form, or a name is twice.
+    """
+    pairs = [text.partition("=")[::2] for text in texts]
+    for text, (name, value) in zip(texts, pairs, strict=True):
+        if not (name and value) or sum(name == other for other, _ in pairs) > 1:
+            raise ValueError(f"`{what}` must be NAME=VALUE, with each name once. Received: {text}")
+    return dict(pairs)
+
+
+def sources(texts):
+    """Dict of the camera's name to the path of its video or folder: of NAME=PATH, or of paths alone."""
+    whole = [text if "=" in text and not Path(text).exists() else f"{Path(text).stem}={text}" for text in texts]
+    found = {name: Path(path) for name, path in named(whole, "videos").items()}
+    for name, path in found.items():
+        if set(name) & set("/\\,"):
+            raise ValueError(f"`videos` must have names without / \\ and commas. Received: {name}")
+        if not path.exists():
+            raise ValueError(f"`videos` must be videos, or folders of images. Received: {path}, which does not exist")
+    return found
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of a camera.
+
+    Args:
+        path: video file, or folder of images. The number in the name of an image is the number of the frame. Where the
+            names have a 0, it is that of frame 1. Images without numbers are counted.
+        start: seconds of frame 1, on the clock of all cameras.
+        fps: frames per second. None: the times in the video file.
+    """
+
+    path: Path
+    start: float = 0.0
+    fps: float | None = None
+
+    def __post_init__(self):
+        if self.path.is_dir() and not self.fps:
+            raise ValueError(f"`fps` must be given for folders of images. Received: {self.path}")
+
+    @property
+    def rate(self):
+        """Frames per second, for the tracker."""
+        if self.fps:
+            return self.fps
+        import cv2
+
+        return cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_FPS) or 25.0
+
+    def __iter__(self):
+        """Yields (number from 1, seconds, (h, w, 3) uint8 RGB)."""
+        read = self._images() if self.path.is_dir() else self._video()
+        for number, seconds, image in read:
+            yield number, self.start + (seconds if self.fps is None else (number - 1) / self.fps), image
+
+    def _images(self):
+        paths = scan(self.path)[0]
+        digits = [re.findall(r"\d+", path.stem) for path in paths]
+        numbers = [int(found[-1]) if found else 0 for found in digits]
+        if not all(digits) or len(set(numbers)) < len(numbers):
+            numbers = range(1, len(paths) + 1)
+        first = min(numbers, default=1) == 0
+        for number, path in sorted(zip(numbers, paths, strict=True)):
+            yield number + first, None, images.read(path)
+
+    def _video(self):
+        import cv2
+
+        capture, number = cv2.VideoCapture(str(self.path)), 0
+        try:
+            while (read := capture.read())[0]:
+                number += 1
+                yield number, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, np.ascontiguousarray(read[1][..., ::-1])
+        finally:
+            capture.release()
+        if not number:
+            raise ValueError(f"`videos` must be videos that OpenCV can read. Received: {self.path}")
+
+
+def people_detector():
+    """OpenCV's HOG people detector: function of an RGB image that returns boxes (n, 4)."""
+    import cv2
+
+    if not hasattr(cv2, "HOGDescriptor"):
+        raise ValueError(
+            f"OpenCV {cv2.__version__} has no people detector: pip install 'opencv-python-headless<5', or give `boxes`"
+        )
+    hog = cv2.HOGDescriptor()
+    hog.setSVMDetector(cv2.HOGDescriptor_getDefaultPeopleDetector())
+
+    def detect(image):
+        found, _ = hog.detectMultiScale(image[..., ::-1], **DETECTOR)
+        found = np.reshape(found, (-1, 4))
+        return np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1).astype(float)
+
+    return detect
+
+
+def read_boxes(path):
+    """Boxes of tflite/boxes.py: (dict of frame to a list of (edges, track or None), `Counter` of skipped rows)."""
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tflite"))  # a copied script has it beside it
+    try:
+        from boxes import read_boxes as read
+    finally:
+        sys.path.pop()
+    boxes, skipped = read(path)
+    return {frame: [(box.edges, box.track) for box in some] for frame, some in boxes.items()}, skipped
+
+
+def read_truth(path, cameras):
+    """{camera: {frame: [(identity, box)]}} of the visible people of a rendered scene. Its camera N is N or cN here."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    truth = {camera: {} for camera in cameras}
+    try:
+        for row in rows:
+            camera = next((name for name in cameras if name in (row["camera"], f"c{row['camera']}")), None)
+            if camera and float(row["visible"]) >= VISIBLE:
+                box = tuple(float(row[edge]) for edge in EDGES)
+                truth[camera].setdefault(int(row["frame"]) + 1, []).append((row["identity"], box))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"`truth` must be the ground_truth.csv of a rendered scene. Received: {path}") from error
+    if not any(truth.values()):
+        raise ValueError(f"`truth` must hold people of the cameras {', '.join(cameras)}. Received: {path}")
+    return truth

@@ -1,0 +1,47 @@
+"""The base rate of pairs of tracks, and the probability for a wanted fraction of wrong matches."""
+
+import numpy as np
+import pytest
+
+from keras_osnet.identities import Track
+from keras_osnet.identities.rates import base_rate_of, probability_for
+from keras_osnet.metrics import MatchProbability
+
+MATCH = MatchProbability(offset=10.0, slope=20.0)
+
+
+def track(camera, angle, start=0.0):
+    return Track(camera, [start, start + 1], np.tile([np.cos(angle), np.sin(angle)], (2, 1)))
+
+
+def test_the_base_rate_is_the_mean_probability_at_itself():
+    angles = np.random.default_rng(0).uniform(0, 1.5, 12)
+    tracks = [track(f"c{i}", angle) for i, angle in enumerate(angles)]
+    rate = base_rate_of(tracks, MATCH)
+    pairs = [1 - np.cos(a - b) for i, a in enumerate(angles) for b in angles[:i]]
+    assert rate == pytest.approx(np.mean([MATCH(d, base_rate=rate) for d in pairs]), abs=1e-4)
+
+
+def test_pairs_that_cannot_be_one_person_do_not_count():
+    tracks = [track("a", 0), track("a", 0.1), track("b", 0), track("b", 1.5, start=9)]
+    alone = [tracks[i] for i in (0, 2, 3)]
+    assert base_rate_of(tracks[:2], MATCH) == 0.5  # no pair
+    assert base_rate_of(alone, MATCH) == pytest.approx(
+        base_rate_of([track("a", 0), track("b", 0), track("c", 1.5)], MATCH)
+    )
+
+
+@pytest.mark.parametrize("wanted", [0.02, 0.1, 0.3])
+def test_of_the_matches_from_the_probability_on_a_wanted_fraction_is_wrong(wanted):
+    angles = np.random.default_rng(1).uniform(0, 1.5, 15)
+    tracks = [track(f"c{i}", angle) for i, angle in enumerate(angles)]
+    found = probability_for(tracks, MATCH, base_rate=0.2, false_matches=wanted)
+    pairs = sorted((float(MATCH(1 - np.cos(a - b), base_rate=0.2)) for i, a in enumerate(angles) for b in angles[:i]))
+    wrong = [np.mean([1 - p for p in pairs if p >= least]) for least in pairs]
+    assert found == pytest.approx(min(p for p, rate in zip(pairs, wrong, strict=True) if rate <= wanted))
+
+
+def test_without_a_match_that_is_sure_enough_the_probability_is_the_wanted_one():
+    assert probability_for([track("a", 0), track("b", 1.5)], MATCH, base_rate=0.1, false_matches=0.05) == 0.95
+    with pytest.raises(ValueError, match="`false_matches` must be between 0 and 1"):
+        probability_for([], MATCH, base_rate=0.1, false_matches=1)

@@ -1,0 +1,316 @@
+"""Who is who in several cameras: boxes, tracks, times, identities, decisions, and the page."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_osnet.data.drawn.synthetic import render
+from keras_osnet.metrics import MatchProbability
+from tests.scripts import load
+
+RECIPE, FOOTAGE, SIGHTINGS = (load(f"recipes/{name}.py") for name in ("cameras", "footage", "sightings"))
+PEOPLE, FRAMES, SIZE = ("Anna", "Ben"), 6, (240, 160)
+MATCH = {"offset": 9.0, "slope": 30.0}
+
+
+def box_of(person, camera, frame):
+    """Anna walks to the right and Ben to the left; they do not meet."""
+    left = 4 + 4 * frame if person == 0 else 180 - 4 * frame
+    return left, 20 + camera, left + 48, 116 + camera
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """Two folders of frames, the ground truth, and boxes with tracks in the form of the MOT challenge."""
+    folder, rows = tmp_path_factory.mktemp("scene"), []
+    for camera in (1, 2):
+        (folder / f"c{camera}").mkdir()
+        lines = []
+        for frame in range(FRAMES):
+            image = Image.new("RGB", SIZE, (120, 130, 120))
+            for person in range(len(PEOPLE)):
+                box = box_of(person, camera, frame)
+                image.paste(render(person + 1, camera, 0).resize((48, 96)), box[:2])
+                rows.append((camera, frame, frame / 10, PEOPLE[person], *box, 1.0))
+                lines.append(f"{frame + 1},{camera + person},{box[0] + 1},{box[1] + 1},48,96,1,1,1")
+            image.save(folder / f"c{camera}" / f"{frame:06d}.png")
+        (folder / f"c{camera}.txt").write_text("\n".join(lines))
+    with open(folder / "ground_truth.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("camera", "frame", "time", "identity", "left", "top", "right", "bottom", "visible"))
+        table.writerows(rows)
+    (folder / "match.json").write_text(json.dumps(MATCH))
+    return folder
+
+
+def run(run_script, scene, output, *options, boxes=None):
+    videos = [scene / "c1", scene / "c2"]
+    boxes = boxes or [scene / "c1.txt", scene / "c2.txt"]
+    run_script("recipes/cameras.py", *videos, "--boxes", *boxes, "--fps", 10, "--output", output, *options)
+    with open(output / "identities.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def data_of(page):
+    text = page.read_text().split('<script id="data" type="application/json">')[1]
+    return json.loads(text.split("</script>")[0])
+
+
+class Colours:
+    """In the place of a `FeatureExtractor`: the mean colour of each box."""
+
+    def crops(self, frames, boxes):
+        means = [
+            frame[top:bottom, left:right].reshape(-1, 3).mean(axis=0)
+            for frame, some in zip(frames, boxes, strict=True)
+            for left, top, right, bottom in some
+        ]
+        return np.array(means).reshape(-1, 3) + 1
+
+
+def seen_of(folder, boxes, **options):
+    return SIGHTINGS.sightings_of("c1", FOOTAGE.Frames(folder, 0.0, 10.0), boxes, Colours(), rate=10.0, **options)
+
+
+@pytest.fixture(scope="module")
+def results(scene, run_script, tmp_path_factory):
+    """The output folder and rows of one run with all that it writes."""
+    output = tmp_path_factory.mktemp("output")
+    rows = run(run_script, scene, output, "--start", "c2=100", "--people", 2, "--find", scene / "c1/000000.png")
+    return output, rows
+
+
+def test_each_box_has_a_person_and_a_time_on_the_common_clock(results):
+    _, rows = results
+    assert len(rows) == 2 * 2 * FRAMES
+    first = rows[0]
+    assert (first["camera"], first["frame"], first["track"], first["time"]) == ("c1", "1", "1", "0.000")
+    assert [int(first[edge]) for edge in ("left", "top", "right", "bottom")] == list(box_of(0, 1, 0))
+    assert {float(row["time"]) for row in rows if row["camera"] == "c2"} == {100 + n / 10 for n in range(FRAMES)}
+    assert all(row["identity"] in ("1", "2") for row in rows)
+
+
+def test_people_of_one_camera_at_one_time_are_two(results):
+    people = {row["track"]: row["identity"] for row in results[1] if row["camera"] == "c1"}
+    assert len(set(people.values())) == 2
+
+
+def test_the_page_holds_every_track_with_an_image_and_loads_nothing(results):
+    data, text = data_of(results[0] / "cameras.html"), (results[0] / "cameras.html").read_text()
+    assert [(t["camera"], t["track"]) for t in data["tracks"]] == [("c1", "1"), ("c1", "2"), ("c2", "2"), ("c2", "3")]
+    assert all(t["image"].startswith("data:image/jpeg;base64,") for t in data["tracks"])
+    assert np.array(data["percent"]).shape == (4, 4)
+    assert sorted(data["found"][0]["order"]) == [0, 1, 2, 3]
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_identities_are_scored_against_the_truth_of_a_scene(scene, run_script, tmp_path, capsys):
+    pytest.importorskip("motmetrics", reason="scores need motmetrics")
+    run(run_script, scene, tmp_path / "out", "--truth", scene / "ground_truth.csv")
+    scores = json.loads((tmp_path / "out/scores.json").read_text())
+    assert scores["camera_idf1"] == {"c1": 1, "c2": 1}
+    assert "IDF1" in capsys.readouterr().out
+
+
+def test_what_a_person_has_decided_is_kept_and_shown_again(scene, run_script, tmp_path):
+    pairs = {"same": [[["c1", "1"], ["c2", "3"]]], "different": [[["c1", "1"], ["c2", "2"]]]}
+    (tmp_path / "decisions.json").write_text(json.dumps(pairs))
+    rows = run(run_script, scene, tmp_path / "out", "--decisions", tmp_path / "decisions.json")
+    people = {(row["camera"], row["track"]): row["identity"] for row in rows}
+    assert people["c1", "1"] == people["c2", "3"] != people["c2", "2"]
+    assert data_of(tmp_path / "out/cameras.html")["decisions"] == pairs
+
+
+def test_a_gallery_names_people_again_and_one_of_another_network_is_refused(scene, run_script, tmp_path):
+    options = ("--gallery", tmp_path / "people.db", "--people", 2)
+    first, second = (run(run_script, scene, tmp_path / "out", *options) for _ in range(2))
+    assert [row["name"] for row in first] == [row["name"] for row in second]
+    assert {row["name"] for row in first} == {f"person {row['identity']}" for row in first}
+    RECIPE.Gallery.open(tmp_path / "other.db", network="another", fingerprint="0" * 64).close()
+    with pytest.raises(SystemExit, match=r"holds features of another .* with those of osnet_x0_25_people"):
+        run(run_script, scene, tmp_path / "out", "--gallery", tmp_path / "other.db")
+
+
+@pytest.mark.parametrize(
+    ("decisions", "message"),
+    [
+        ({"same": [[["c1", "1"], ["c1", "2"]]], "different": []}, "tracks 1 and 2 of camera c1: both are seen"),
+        ({"same": [[["c1", "1"], ["c2", "9"]]], "different": []}, "saved by the page of the same videos"),
+        ({"same": [[["c1", "1"]]], "different": []}, "saved by the page of the same videos"),
+        ([], "saved by the page of the same videos"),
+    ],
+)
+def test_decisions_that_cannot_be_are_refused(scene, run_script, tmp_path, decisions, message):
+    (tmp_path / "decisions.json").write_text(json.dumps(decisions))
+    options = ("--decisions", tmp_path / "decisions.json", "--weights", scene / "w.keras")
+    with pytest.raises(SystemExit, match="`match` must be given"):
+        run(run_script, scene, tmp_path / "out", *options)
+    keys = [("c1", "1"), ("c1", "2"), ("c2", "2")]
+    tracks = [SIGHTINGS.Track(camera, [0, 1], np.ones((2, 3))) for camera, _ in keys]
+    with pytest.raises(ValueError, match=message):
+        RECIPE.read_decisions(tmp_path / "decisions.json", keys, tracks)
+
+
+def test_rows_to_ignore_are_left_out_and_counted(scene, tmp_path, capsys):
+    lines = (scene / "c1.txt").read_text().splitlines()
+    lines[0] = lines[0].removesuffix("1,1,1") + "0,1,1"
+    lines[1] = lines[1].removesuffix("1,1,1") + "1,3,1"
+    (tmp_path / "boxes.txt").write_text("\n".join(lines).replace(",", "   "))
+    boxes, skipped = FOOTAGE.read_boxes(tmp_path / "boxes.txt")
+    assert sum(map(len, boxes.values())) == 2 * FRAMES - 2
+    RECIPE.warn("door", skipped)
+    assert capsys.readouterr().err == (
+        "warning: camera door: 1 boxes are left out: flagged to be ignored\n"
+        "warning: camera door: 1 boxes are left out: of class 3\n"
+    )
+
+
+def test_boxes_outside_of_their_frame_are_left_out_or_refused(scene):
+    boxes = {1: [((300, 10, 340, 100), "x"), ((-20, 10, 30, 100), "y")], 2: [((0, -90, 40, 0), "x")]}
+    seen = seen_of(scene / "c1", boxes)
+    assert (seen.tracks, seen.boxes) == (["y"], [(0, 10, 30, 100)])
+    assert seen.skipped["outside of their frame"] == 2
+    with pytest.raises(ValueError, match="A box of frame 1 of camera c1 has no pixel in the frame"):
+        seen_of(scene / "c1", boxes, refuse_outside=True)
+    assert seen_of(scene / "c1", {1: boxes[1][:1]}).frames == []
+
+
+def test_videos_without_people_are_refused(scene, run_script, tmp_path):
+    (tmp_path / "boxes.txt").write_text("99,1,5,5,40,90\n")
+    with pytest.raises(SystemExit, match="error: The videos must show people"):
+        run(run_script, scene, tmp_path / "out", boxes=[tmp_path / "boxes.txt"] * 2)
+
+
+def test_dropped_frames_keep_the_numbers_and_times_of_the_others(scene, tmp_path):
+    shutil.copytree(scene / "c1", tmp_path / "door")
+    (tmp_path / "door/000002.png").unlink()
+    boxes = FOOTAGE.read_boxes(scene / "c1.txt")[0]
+    seen = seen_of(tmp_path / "door", boxes)
+    assert seen.frames[::2] == [1, 2, 4, 5, 6]
+    np.testing.assert_allclose(seen.times[::2], [0, 0.1, 0.3, 0.4, 0.5])
+    assert seen.boxes[4] == box_of(0, 1, 3)
+    assert seen.skipped["of frames that are missing"] == 2
+
+
+@pytest.mark.parametrize("dropped", [(), (2,)])
+def test_boxes_without_tracks_get_those_of_bytetrack(scene, tmp_path, dropped):
+    pytest.importorskip("trackers", reason="needs trackers")
+    shutil.copytree(scene / "c1", tmp_path / "door")
+    for number in dropped:
+        (tmp_path / f"door/{number:06d}.png").unlink()
+    boxes = {n: [(edges, None) for edges, _ in some] for n, some in FOOTAGE.read_boxes(scene / "c1.txt")[0].items()}
+    seen = seen_of(tmp_path / "door", boxes)
+    names = [set(seen.tracks[person::2]) for person in range(2)]
+    assert [len(some) for some in names] == [1, 1]
+    assert names[0] != names[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--start", "cellar=3"], "`start` must name one of c1, c2. Received: cellar"),
+        (["--start", "c1"], "`start` must be NAME=VALUE"),
+        (["--start", "c1=soon"], "`start` must be NAME=SECONDS. Received: c1=soon"),
+        (["--travel", "c1=3"], "`travel` must name one of c1,c1, "),
+        (["--false-matches", "0"], "`false_matches` must be between 0 and 1"),
+        (["--people", "1"], "`people` must be at least 2"),
+        (["--match", "ground_truth.csv"], "ground_truth.csv"),
+        (["--truth", "c1.txt"], "`truth` must be the ground_truth.csv of a rendered scene"),
+    ],
+)
+def test_wrong_options_are_named(scene, run_script, tmp_path, options, message):
+    options = [str(scene / text) if (scene / text).is_file() else text for text in options]
+    with pytest.raises(SystemExit, match=message):
+        run(run_script, scene, tmp_path / "out", *options)
+    assert not (tmp_path / "out/identities.csv").exists()
+
+
+def test_folders_need_a_rate_and_each_camera_its_own_name_and_boxes(scene, run_script):
+    with pytest.raises(SystemExit, match="`fps` must be given for folders"):
+        run_script("recipes/cameras.py", scene / "c1")
+    with pytest.raises(SystemExit, match="each name once"):
+        run_script("recipes/cameras.py", scene / "c1", scene / "c1", "--fps", 10)
+    with pytest.raises(SystemExit, match="one file for each of 1 videos"):
+        run_script("recipes/cameras.py", scene / "c1", "--boxes", "a", "b", "--fps", 10)
+    with pytest.raises(SystemExit, match="names without / "):
+        run_script("recipes/cameras.py", f"../door={scene / 'c1'}", "--fps", 10)
+    with pytest.raises(SystemExit, match="which does not exist"):
+        run_script("recipes/cameras.py", "door=nowhere.mp4")
+    assert list(RECIPE.sources([f"door={scene / 'c1'}", str(scene / "c2")])) == ["door", "c2"]
+
+
+def test_a_probability_comes_from_a_file_or_a_report_of_scores(tmp_path):
+    options = RECIPE.Options(videos=(), match=tmp_path / "match.json")
+    scores = MATCH | {"metric": "cosine", "same": 9, "different": 9, "fitted_on": "", "brier": 0.1}
+    for content in (MATCH, {"rank1": 0.5, "match_probability": {"market1501": scores}}):
+        options.match.write_text(json.dumps(content))
+        assert RECIPE.match_of(options).slope == MatchProbability(**MATCH).slope
+    options.match.write_text("{}")
+    with pytest.raises(ValueError, match="`match` must hold a MatchProbability"):
+        RECIPE.match_of(options)
+
+
+def test_a_video_is_read_with_its_times_and_written_with_names(scene, tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV")
+    video = cv2.VideoWriter(str(tmp_path / "door.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 5.0, SIZE)
+    for path in sorted((scene / "c1").iterdir()):
+        video.write(np.asarray(Image.open(path))[..., ::-1].copy())
+    video.release()
+    frames = FOOTAGE.Frames(tmp_path / "door.mp4", start=7.0)
+    numbers, times, images = zip(*frames, strict=True)
+    assert numbers == tuple(range(1, FRAMES + 1))
+    np.testing.assert_allclose(times, 7 + np.arange(FRAMES) / 5, atol=0.01)
+    left, top, right, bottom = box_of(0, 1, 0)
+    original = np.asarray(Image.open(scene / "c1/000000.png")).astype(int)
+    assert abs(images[0].astype(int) - original)[top:bottom, left:right].mean() < 12
+    boxes = FOOTAGE.read_boxes(scene / "c1.txt")[0]
+    seen = SIGHTINGS.sightings_of("door", frames, boxes, Colours(), rate=5.0)
+    RECIPE.write_video(tmp_path / "out.mp4", frames, seen, {("door", "1"): 1, ("door", "2"): 2})
+    drawn = [image for _, _, image in FOOTAGE.Frames(tmp_path / "out.mp4")]
+    assert len(drawn) == FRAMES
+    assert abs(drawn[0].astype(int) - images[0])[top - 1 : top + 1, left:right].mean() > 40  # the upper edge
+
+
+def test_without_boxes_the_detector_of_opencv_looks_for_people():
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV")
+    if not hasattr(cv2, "HOGDescriptor"):
+        with pytest.raises(ValueError, match="opencv-python-headless<5"):
+            FOOTAGE.people_detector()
+        return
+    assert FOOTAGE.people_detector()(np.full((160, 120, 3), 90, np.uint8)).shape == (0, 4)
+
+
+def test_the_page_merges_splits_searches_and_saves(results, browser):
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    errors = []
+    page.on("pageerror", lambda error: errors.append(error))
+    page.goto((results[0] / "cameras.html").as_uri())
+    bars = lambda: page.eval_on_selector_all(".person", "all => all.map(p => p.querySelectorAll('.bar').length)")  # noqa: E731
+    before = bars()
+    assert sum(before) == 4
+    page.hover("[data-track='0']")
+    assert page.is_visible("#card img")
+    page.click("[data-track='0']")
+    page.click("#search")
+    assert page.locator(".hit").count() == 3
+    if page.is_enabled("#split"):
+        page.click("#split")
+        assert len(bars()) == len(before) + 1
+        page.click("[data-track='0']")
+    page.click("[data-track='1']")
+    assert page.is_disabled("#merge")  # both are in one camera at one time
+    page.click("[data-track='1']")
+    page.click("[data-track='3']")
+    if page.is_enabled("#merge"):
+        page.click("#merge")
+    with page.expect_download() as saved:
+        page.click("#save")
+    found = json.loads(saved.value.path().read_text())
+    assert set(found) == {"same", "different"}
+    assert found["same"] or found["different"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert not errors
