@@ -24,6 +24,7 @@ import app  # first: it sets environment variables that TensorFlow reads when it
 import numpy as np
 import tyro
 import whole_path
+from objective import PAIR_LOSSES, Objective, check_objective, with_losses
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
 from keras_osnet.adaptation import normalize_side
@@ -35,7 +36,6 @@ from keras_osnet.data.sampling import identity_batches, short_identities
 from keras_osnet.files import write_json
 from keras_osnet.inference import scores
 from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_sides, score_sides
-from keras_osnet.losses.objective import CLASSIFIERS, with_objective
 from keras_osnet.models.baselines import BASELINES
 from keras_osnet.training.checkpoints import save_model
 from keras_osnet.training.execution import make_optimizer
@@ -44,28 +44,19 @@ from keras_osnet.weights import load_network
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(app.PersonSettings):
+class Settings(app.PersonSettings, Objective):
     """Settings that identify a run."""
 
     network: Literal["osnet", "mobilenet_v2", "shufflenet"] = "osnet"
+    pooling: Literal["avg", "max", "gem"] = "avg"
+    """Pooling over the last map; gem is the generalised mean."""
+    neck: Literal["fc", "bnneck"] = "fc"
+    """fc: the paper's dense, norm and ReLU; bnneck: no ReLU, and losses of pairs take features before the norm."""
     frozen_epochs: int = 0
     """Train only the classifier in the first N epochs. 0: train all layers from the start."""
     epochs: int = 350
     images_per_identity: int = 0
     """Each batch has this many images of each of its identities. 0: all images come in a random order."""
-    classifier: Literal["linear", "arcface", "cosface"] = "linear"
-    label_smoothing: float = 0.1
-    """Label smoothing of the cross entropy, for the linear classifier."""
-    triplet: float = 0.0
-    """Weight of the batch-hard triplet loss. The classifier's loss has weight 1."""
-    margin: float = 0.3
-    """Margin of the triplet loss. A negative value selects the soft margin."""
-    circle: float = 0.0
-    """Weight of the circle loss."""
-    multi_similarity: float = 0.0
-    """Weight of the multi-similarity loss."""
-    center: float = 0.0
-    """Weight of the center loss; 5e-4 is usual."""
     erase: float = 0.5
     """Probability of random erasing."""
     metric: app.Metric = "euclidean"
@@ -86,7 +77,6 @@ FINE_TUNED = dict(
 LARGE_DATASETS = ("market1501", "cuhk03", "dukemtmcreid", "msmt17")
 # Your own images: few epochs.
 OWN_IMAGES = dict(epochs=60, milestones=(30, 50), warmup_epochs=1, batch_size=32)
-PAIR_LOSSES = ("triplet", "circle", "multi_similarity")
 SMALL = dict(width=0.25, resolution=0.5)
 RENDERED = dict(epochs=20, schedule="cosine", warmup_epochs=1, crop=0.5, jitter=0.5)
 ROWS = {
@@ -112,10 +102,11 @@ RUNS = app.runs(ROWS, built_in={"synthetic"})
 
 def network_of(settings):
     """Returns the network that computes features."""
+    own = {name: getattr(settings, name) for name in ("variant", "pooling", "neck")}
     if settings.network == "osnet":
-        return OSNet(settings.width, settings.variant, (*settings.size, 3), weights=settings.weights)
-    if settings.variant != "osnet":
-        raise ValueError(f"`variant` must be 'osnet' for a {settings.network}. Received: variant={settings.variant!r}")
+        return OSNet(settings.width, input_shape=(*settings.size, 3), weights=settings.weights, **own)
+    if own != {"variant": "osnet", "pooling": "avg", "neck": "fc"}:
+        raise ValueError(f"`variant`, `pooling` and `neck` are for OSNets, not {settings.network}. Received: {own}")
     if not settings.weights:
         return BASELINES[settings.network]((*settings.size, 3), settings.width)
     network = load_network(settings.weights)[0]
@@ -128,12 +119,7 @@ def network_of(settings):
 def plan_of(settings, classes, steps):
     """Returns the network with its heads, the loss and the optimizer."""
     network = network_of(settings)
-    losses = {CLASSIFIERS[settings.classifier]: 1.0, "center": settings.center}
-    losses |= {name: getattr(settings, name) for name in PAIR_LOSSES}
-    margin = settings.margin if settings.margin >= 0 else "soft"
-    arguments = {"cross_entropy": {"epsilon": settings.label_smoothing}, "triplet": {"margin": margin}}
-    model, loss = with_objective(network, classes, losses, arguments)
-    head = ("classifier", "centers") if settings.center else ("classifier",)
+    model, loss, head = with_losses(network, classes, settings)
     return Plan(model, network, loss, make_optimizer(settings, steps), settings.frozen_epochs, head)
 
 
@@ -160,6 +146,7 @@ def training_sets(splits):
 def train(run):
     """Trains on each training set of the dataset, evaluates and saves. Returns the work dir and the first test set."""
     settings = run.settings
+    check_objective(settings)
     groups = training_sets(load_splits(settings.dataset, run.data_dir))
     if not groups[0][0].train:
         raise ValueError(f"`dataset` must have training images. Received: dataset={settings.dataset!r}")

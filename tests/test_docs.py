@@ -136,6 +136,7 @@ def test_every_option_named_in_a_sentence_is_one_of_some_script():
     scripts = {words[0] for words in COMMANDS.values()} | {
         "benchmarks/gallery.py",
         "recipes/app.py",
+        "recipes/objective.py",
         "keras_osnet/adaptation/settings.py",
         "keras_osnet/data/augment.py",
         "keras_osnet/inference/evaluation.py",

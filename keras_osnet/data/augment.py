@@ -29,7 +29,7 @@ ERASING_FILLS = {
 class Augmentation:
     """Probabilities, 0..1, of the augmentations of a training image, and their strengths.
 
-    The order is crop, flip, patch, jitter, normalisation, erase.
+    The order is crop, flip, patch, jitter, grey, normalisation, erase.
 
     Attributes:
         flip: Probability that the image is mirrored left to right.
@@ -40,12 +40,14 @@ class Augmentation:
         jitter: Probability that brightness, contrast and saturation are changed.
         jitter_strengths: Strengths of these three, 0..1. The factors are uniform in 1 - strength .. 1 + strength.
         erase_fill: Colour of erased rectangles: torchreid or mean.
+        grey: Probability that all three channels become the grey level.
 
     Raises:
         ValueError: for a probability or strength outside 0..1, or an unknown fill.
 
     Reference: paper, Section 4.1 (flip, random erasing); torchreid's random crop, colour jitter and their strengths;
-    Zhou et al., "Learning Generalisable Omni-Scale Representations" (RandomPatch); Zhong et al., "Random Erasing".
+    Zhou et al., "Learning Generalisable Omni-Scale Representations" (RandomPatch); Zhong et al., "Random Erasing";
+    Gong et al., "Eliminate Deviation with Deviation for Data Augmentation" (random grey images).
     """
 
     flip: float = 0.5
@@ -55,9 +57,10 @@ class Augmentation:
     jitter: float = 0.0
     jitter_strengths: tuple[float, float, float] = (0.2, 0.15, 0.0)
     erase_fill: str = "torchreid"
+    grey: float = 0.0
 
     def __post_init__(self):
-        for name in ("flip", "crop", "erase", "patch", "jitter"):
+        for name in ("flip", "crop", "erase", "patch", "jitter", "grey"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"`{name}` must be a probability, 0 to 1. Received: {name}={value}")
@@ -75,6 +78,7 @@ class Augmentation:
 STREAMS = (
     {"flip": 1, "crop": 3, "erase": 1 + 4 * ATTEMPTS},
     {"patch": 7 + 2 * ATTEMPTS, "jitter": 4},
+    {"grey": 1},
 )
 COLUMNS = {name: columns for stream in STREAMS for name, columns in stream.items()}
 

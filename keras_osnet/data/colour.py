@@ -30,6 +30,12 @@ def jitter(images, numbers, probability, strengths):
     return images
 
 
+def without_colour(images, numbers, probability):
+    """Replaces all channels of the images (B, H, W, 3) whose number (B, 1) is below the probability by the grey."""
+    chosen = (numbers[:, 0] < probability)[:, None, None, None]
+    return tf.where(chosen, tf.cast(grey(images), images.dtype), images)
+
+
 def grey(images):
     """Returns the grey levels of RGB (..., 3): int32 (..., 1), .299 R + .587 G + .114 B (ITU-R 601), halves up."""
     red, green, blue = tf.split(tf.cast(images, "int32"), 3, axis=-1)

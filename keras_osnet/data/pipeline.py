@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_osnet.data.augment import ERASING_FILLS, crop_window, draw, erase, flip, patch
-from keras_osnet.data.colour import jitter
+from keras_osnet.data.colour import jitter, without_colour
 from keras_osnet.data.images import decode_tensor
 from keras_osnet.preprocessing import preprocess_input
 
@@ -195,6 +195,7 @@ def _stages(augmentation):
         "flip": lambda images, numbers: flip(images, numbers, augmentation.flip),
         "patch": lambda images, numbers: patch(images, numbers, augmentation.patch),
         "jitter": lambda images, numbers: jitter(images, numbers, augmentation.jitter, augmentation.jitter_strengths),
+        "grey": lambda images, numbers: without_colour(images, numbers, augmentation.grey),
         "erase": lambda images, numbers: erase(_normalise(images), numbers, augmentation.erase, fill),
     }
     active = [name for name in stages if name == "erase" or getattr(augmentation, name)]

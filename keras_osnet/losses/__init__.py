@@ -2,6 +2,7 @@
 
 from keras_osnet.losses.attributes import FORMS, WeightedBinaryCrossentropy
 from keras_osnet.losses.classification import MARGINS, LabelSmoothedCrossEntropy, MarginSoftmax
+from keras_osnet.losses.distillation import FeatureDistillation, LogitDistillation, RelationDistillation
 from keras_osnet.losses.metric import CenterLoss, CircleLoss, MultiSimilarityLoss
 from keras_osnet.losses.objective import LOSSES, with_objective
 from keras_osnet.losses.triplet import MININGS, BatchHardTriplet
@@ -15,10 +16,13 @@ __all__ = [
     "BatchHardTriplet",
     "CenterLoss",
     "CircleLoss",
+    "FeatureDistillation",
     "LabelColumns",
     "LabelSmoothedCrossEntropy",
+    "LogitDistillation",
     "MarginSoftmax",
     "MultiSimilarityLoss",
+    "RelationDistillation",
     "WeightedBinaryCrossentropy",
     "WeightedSum",
     "with_objective",

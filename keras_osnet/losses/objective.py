@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import keras
+from keras import ops
 
 from keras_osnet.layers.checks import known, number
 from keras_osnet.losses.classification import LabelSmoothedCrossEntropy, MarginSoftmax
+from keras_osnet.losses.distillation import FeatureDistillation, LogitDistillation, RelationDistillation
 from keras_osnet.losses.metric import CenterLoss, CircleLoss, MultiSimilarityLoss
 from keras_osnet.losses.triplet import BatchHardTriplet
 from keras_osnet.losses.weighted_sum import WeightedSum
@@ -22,24 +24,27 @@ class Row:
     Args:
         loss: function of the loss's own arguments that returns the loss.
         output: name of the output: "features", "logits", or a new name.
-        head: function of the number of classes and the weight of the loss, with `dtype` and `name`, that returns the
-            layer from features to this output. None for the features themselves.
+        head: function of the number of classes, the weight of the loss and the network's neck, with `dtype` and `name`,
+            that returns the layer from features to this output. None for the features themselves.
+        taught: "features" or "logits": the output of the network that learns from that of its teachers. Default: the
+            loss has no teachers.
     """
 
     loss: Callable
     output: str
     head: Callable | None = None
+    taught: str | None = None
 
 
-def _dense(classes, weight, **options):
-    return dense_head(classes, **options)
+def _dense(classes, weight, neck, **options):
+    return dense_head(classes, use_bias=neck != "bnneck", **options)  # features around 0 need no bias
 
 
-def _cosines(classes, weight, **options):
-    return CosineClassifier(classes, **options)
+def _cosines(classes, weight, neck, directions=1, **options):
+    return CosineClassifier(classes, directions, **options)
 
 
-def _centers(classes, weight, **options):
+def _centers(classes, weight, neck, **options):
     # The learning rate of the centres does not depend on the weight of their loss.
     return Centers(classes, gradient_scale=1 / weight, **options)
 
@@ -50,13 +55,17 @@ LOSSES = {
     "cross_entropy": Row(LabelSmoothedCrossEntropy, "logits", _dense),
     "arcface": Row(partial(MarginSoftmax, "arcface"), "logits", _cosines),
     "cosface": Row(partial(MarginSoftmax, "cosface"), "logits", _cosines),
+    "subcenter_arcface": Row(partial(MarginSoftmax, "arcface"), "logits", partial(_cosines, directions=3)),
     "triplet": Row(BatchHardTriplet, "features"),
     "circle": Row(CircleLoss, "features"),
     "multi_similarity": Row(MultiSimilarityLoss, "features"),
     "center": Row(CenterLoss, "centers", _centers),
+    "feature_distillation": Row(FeatureDistillation, "taught_features", taught="features"),
+    "relation_distillation": Row(RelationDistillation, "taught_features", taught="features"),
+    "logit_distillation": Row(LogitDistillation, "taught_logits", taught="logits"),
 }
 # Classifiers of the recipes -> row of their loss.
-CLASSIFIERS = {"linear": "cross_entropy", "arcface": "arcface", "cosface": "cosface"}
+CLASSIFIERS = {"linear": "cross_entropy", **{name: name for name in ("arcface", "cosface", "subcenter_arcface")}}
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
@@ -80,8 +89,11 @@ class TrainingNetwork(Network):
 keras.saving.get_custom_objects()["TrainingNetwork"] = TrainingNetwork  # the name in a .h5 file
 
 
-def with_objective(network, classes, losses=None, arguments=None):
+def with_objective(network, classes, losses=None, arguments=None, teachers=None):
     """Adds heads to a network that returns features. The new model shares all its layers.
+
+    Losses that compare features take the embedding of a network with the neck "bnneck" before its norm. Classifiers and
+    distillation take the features that the network returns.
 
     Args:
         network: keras.Model, images -> (B, D) features.
@@ -89,13 +101,15 @@ def with_objective(network, classes, losses=None, arguments=None):
         losses: mapping from rows of `LOSSES` to their weights in the sum, with exactly one row of logits. A loss of
             weight 0 is left out. Default {"cross_entropy": 1}.
         arguments: mapping from rows to the arguments of their losses, such as {"triplet": {"margin": "soft"}}.
+        teachers: mapping from "features" or "logits" to the `keras_osnet.inference.teachers.Teachers` of the rows of
+            distillation. Default: none.
 
     Returns:
         (model, loss): the model returns a dict of "features", "logits" and the other outputs that the losses use.
 
     Raises:
-        ValueError: for an unknown row, a negative weight, no or several losses of logits, or an argument of a loss out
-            of its range.
+        ValueError: for an unknown row, a negative weight, no or several losses of logits, an argument of a loss out of
+            its range, or teachers that a row of distillation lacks, or whose outputs have another length.
 
     Reference: paper, Section 4.1 (cross entropy with label smoothing).
     """
@@ -110,13 +124,39 @@ def with_objective(network, classes, losses=None, arguments=None):
     if [row.output for row in rows.values()].count("logits") != 1:
         choices = [name for name, row in LOSSES.items() if row.output == "logits"]
         raise ValueError(f"`losses` must have one of {choices}. Received: losses={losses}")
-    outputs, terms = {"features": network.output}, []
+    neck = getattr(network, "neck", None)
+    features = network.get_layer("embedding").before_norm() if neck == "bnneck" else network.output
+    outputs, terms = {"features": features}, []
     for name, row in rows.items():
         if row.head is not None:
             layer = {"logits": "classifier"}.get(row.output, row.output)
-            head = row.head(classes, weights[name], dtype=network.dtype_policy, name=layer)
+            head = row.head(classes, weights[name], neck, dtype=network.dtype_policy, name=layer)
             outputs[row.output] = head(network.output)
         terms.append((weights[name], row.loss(**arguments.get(name, {})), row.output))
+    own = {"features": network.output, "logits": outputs["logits"]}
+    for name, row in rows.items():
+        if row.taught and row.output not in outputs:
+            outputs[row.output] = _beside(own[row.taught], _taught(name, row, own, teachers or {})(network.input))
     model = TrainingNetwork(network.input, outputs)
     model.dtype_policy = network.dtype_policy
     return model, WeightedSum(terms)
+
+
+def _taught(name, row, own, teachers):
+    """Returns the teachers of a row, after checks."""
+    if row.taught not in teachers:
+        raise ValueError(f"`teachers` must have {row.taught!r} for the loss {name!r}. Received: {list(teachers)}")
+    found, length = teachers[row.taught], own[row.taught].shape[1]
+    if row.loss is not RelationDistillation and set(found.lengths) != {length}:
+        raise ValueError(
+            f"`teachers` must return {row.taught} of length {length}, as the network, for the loss {name!r}. "
+            f"Received: {found.lengths}"
+        )
+    return found
+
+
+def _beside(own, theirs):
+    """Returns (B, 1 + teachers, D): the network's output, then those of its teachers, filled up with zeros."""
+    longest = max(own.shape[1], theirs.shape[2])
+    own, theirs = (ops.pad(rows, ((0, 0), (0, 0), (0, longest - rows.shape[2]))) for rows in (own[:, None], theirs))
+    return ops.concatenate([own, ops.cast(theirs, own.dtype)], axis=1)

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_osnet.layers import BatchNorm
-from keras_osnet.layers.checks import count, number
+from keras_osnet.layers.checks import count, known, number
 from keras_osnet.layers.composite import Composite
 from keras_osnet.layers.initial import Normal
 from keras_osnet.layers.norms import array_of
@@ -21,46 +21,98 @@ def dense_settings(dtype=None):
     return {"kernel_initializer": keras.initializers.RandomNormal(stddev=0.01), "dtype": full_precision(dtype)}
 
 
-def dense_head(classes, *, dtype=None, name=None):
+def dense_head(classes, *, use_bias=True, dtype=None, name=None):
     """Dense layer from features to logits: (B, features) -> (B, classes)."""
-    return keras.layers.Dense(classes, name=name, **dense_settings(dtype))
+    return keras.layers.Dense(classes, use_bias=use_bias, name=name, **dense_settings(dtype))
+
+
+# Neck of the embedding -> whether its norm has a shift, and a ReLU follows.
+NECKS = {"fc": True, "bnneck": False}
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class GeneralizedMeanPooling(keras.layers.Layer):
+    """Generalised-mean pooling over all pixels of a map, with a learned power.
+
+    f_c = (1 / HW sum_hw max(x_hwc, epsilon)^p)^(1/p): the mean for p = 1, and towards the maximum as p grows. It is
+    computed in the policy's variable dtype, and at least float32: powers of half precision would overflow.
+
+    Args:
+        power: p at the start, positive. Default 3.
+        epsilon: smallest value of the map, positive: the power has no derivative at 0. Default 1e-6.
+
+    Input shape: (B, H, W, C). Output shape: (B, C).
+
+    Reference: Radenovic et al., Fine-tuning CNN Image Retrieval with No Human Annotation (TPAMI 2019), Equation 3.
+    """
+
+    def __init__(self, power=3.0, epsilon=1e-6, dtype=None, **kwargs):
+        super().__init__(dtype=full_precision(dtype), **kwargs)
+        self.power = number("power", power, "a positive number", lambda p: p > 0)
+        self.epsilon = number("epsilon", epsilon, "a positive number", lambda e: e > 0)
+
+    def build(self, input_shape):
+        self.p = self.add_weight(shape=(), initializer=keras.initializers.Constant(self.power), name="p")
+
+    def call(self, inputs):
+        p = ops.convert_to_tensor(self.p)
+        maps = ops.maximum(ops.cast(inputs, p.dtype), self.epsilon)
+        # Relative to the largest value, so that no power overflows.
+        largest = ops.stop_gradient(ops.max(maps, axis=(1, 2), keepdims=True))
+        means = ops.mean(ops.power(maps / largest, p), axis=(1, 2))
+        return ops.squeeze(largest, axis=(1, 2)) * ops.power(means, 1 / p)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[-1])
+
+    def get_config(self):
+        return {**super().get_config(), "power": self.power, "epsilon": self.epsilon}
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class Embedding(Composite):
-    """Fully connected layer that makes the feature: dense (with bias) -> BN -> ReLU.
+    """Fully connected layer that makes the feature, computed in the policy's variable dtype, and at least float32.
 
-    f = ReLU(BN(W x + b)), computed and returned in the policy's variable dtype, and at least float32.
+        fc:      f = ReLU(BN(W x + b)), the paper's
+        bnneck:  f = BN(W x + b), where the norm has no shift. Losses that compare features take W x + b, before the
+                 norm: `before_norm`
 
     Args:
         units: length of the feature. 512 in the paper, at every width.
+        neck: "fc" (default) or "bnneck", a row of `NECKS`.
 
-    Input shape: (B, C). Output shape: (B, units), non-negative, not L2-normalised.
+    Input shape: (B, C). Output shape: (B, units), not L2-normalised; non-negative for "fc".
 
-    Reference: paper, Table 1 (fc) and Section 4.1 ("512-D feature vectors extracted from the last FC layer").
+    Reference: paper, Table 1 (fc) and Section 4.1 ("512-D feature vectors extracted from the last FC layer"); Luo et
+        al., Bag of Tricks and a Strong Baseline for Deep Person Re-identification (CVPRW 2019), Section 3.5 (BNNeck).
     """
 
     parts = ("dense", "norm")
 
-    def __init__(self, units=512, dtype=None, **kwargs):
+    def __init__(self, units=512, neck="fc", dtype=None, **kwargs):
         super().__init__(dtype=full_precision(dtype), **kwargs)
-        self.units = count("units", units)
+        self.units, self.neck = count("units", units), known("neck", neck, NECKS)
         settings = dense_settings(self.dtype_policy) | {"kernel_initializer": Normal(stddev=0.01)}
         self.dense = keras.layers.Dense(units, name="dense", **settings)
-        self.norm = BatchNorm(dtype=self.dtype_policy, name="norm")
+        self.norm = BatchNorm(center=NECKS[neck], dtype=self.dtype_policy, name="norm")
 
     def flow(self, inputs, run):
-        return ops.relu(run(self.norm, run(self.dense, inputs)))
+        outputs = run(self.norm, run(self.dense, inputs))
+        return ops.relu(outputs) if NECKS[self.neck] else outputs
+
+    def before_norm(self):
+        """The symbolic output of the dense layer, for the symbolic input of this layer in its network."""
+        return self.dense(self.input)
 
     def operations(self, put, name, source):
         weights = self.norm.folded(array_of(self.dense.kernel), array_of(self.dense.bias))
-        return put(name, "dense", source, weights=weights, relu=True)
+        return put(name, "dense", source, weights=weights, relu=NECKS[self.neck])
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.units)
 
     def get_config(self):
-        return {**super().get_config(), "units": self.units}
+        return {**super().get_config(), "units": self.units, "neck": self.neck}
 
 
 def unit_vectors(vectors, axis=-1):
@@ -156,20 +208,32 @@ class Centers(_ClassLayer):
 class CosineClassifier(_ClassLayer):
     """Cosine of the angle between a feature and a learned direction of every class, for `MarginSoftmax`.
 
-    cos(theta_k) = w_k x / (|w_k| |x|), without bias. Rounding may leave it a last digit beyond -1 .. 1.
+    cos(theta_k) = max_s w_ks x / (|w_ks| |x|), without bias: a class may have several directions s, so that its hard or
+    mislabelled images have one of their own. Rounding may leave it a last digit beyond -1 .. 1.
 
     Args:
-        classes: number of directions.
+        classes: number of classes.
+        directions: number of directions of each class. Default 1.
 
     Input shape: (B, features). Output shape: (B, classes), float32 also under a half precision policy.
 
-    Reference: Wang et al., CosFace (CVPR 2018), Section 3.1; Deng et al., ArcFace (CVPR 2019), Section 2.1.
+    Reference: Wang et al., CosFace (CVPR 2018), Section 3.1; Deng et al., ArcFace (CVPR 2019), Section 2.1; Deng et
+        al., Sub-center ArcFace (ECCV 2020), Section 3.2, for several directions.
     """
+
+    def __init__(self, classes, directions=1, **kwargs):
+        super().__init__(classes, **kwargs)
+        self.directions = count("directions", directions)
 
     def build(self, input_shape):
         super().build(input_shape)
         normal = keras.initializers.RandomNormal(stddev=0.01)
-        self.kernel = self.add_weight(shape=(input_shape[-1], self.classes), initializer=normal, name="kernel")
+        shape = input_shape[-1], self.classes * self.directions
+        self.kernel = self.add_weight(shape=shape, initializer=normal, name="kernel")
 
     def call(self, inputs):
-        return ops.matmul(unit_vectors(inputs), unit_vectors(ops.convert_to_tensor(self.kernel), axis=0))
+        cosines = ops.matmul(unit_vectors(inputs), unit_vectors(ops.convert_to_tensor(self.kernel), axis=0))
+        return ops.max(ops.reshape(cosines, (-1, self.classes, self.directions)), axis=2)
+
+    def get_config(self):
+        return {**super().get_config(), "directions": self.directions}

@@ -9,6 +9,7 @@ import keras
 from keras_osnet.layers.checks import count, known, number
 from keras_osnet.layers.composite import changed_parts, restore_parts
 from keras_osnet.layers.initial import undrawn
+from keras_osnet.models.heads import NECKS
 from keras_osnet.models.network import Network
 from keras_osnet.models.structure import POOLINGS, STEMS, channels, layers_of, settings_of, smallest_side
 from keras_osnet.models.variants import VARIANTS
@@ -52,7 +53,7 @@ class OSNet(Network):
 
     (B, H, W, 3) images, normalised by `preprocess_input`, -> (B, feature_dim) features, or (B, classes) logits.
     The output is the same in kind in training and inference. Layers: conv1, conv2 .. conv4 (stages of
-    `OmniScaleBlock`s), conv5, embedding (the feature after its ReLU) and, with `classes`, classifier. Channels are
+    `OmniScaleBlock`s), conv5, embedding (the feature, after its ReLU) and, with `classes`, classifier. Channels are
     last, whatever Keras' global `image_data_format` is.
 
     Args:
@@ -63,7 +64,7 @@ class OSNet(Network):
         depths: blocks in conv2, conv3, conv4. Default (2, 2, 2).
         stem: "reid" (7x7 stride 2, max pool) or "cifar" (3x3 stride 1, no pool).
         feature_dim: length of the embedding. Default 512.
-        pooling: "avg" or "max" over the last map.
+        pooling: "avg", "max" or "gem" (`GeneralizedMeanPooling`) over the last map.
         classes: None for features, or how many logits.
         weights: None; the name of a preset of this width and variant, or of its training set ("msmt17"); a file of any
             known format, a folder, "https://..." or "hf://...". Not part of the config.
@@ -71,6 +72,7 @@ class OSNet(Network):
         preprocessing: `Preprocessing`, or its arguments as a dict. Default: that of the weights, or ImageNet's.
         dtype: dtype policy of all layers, such as "mixed_bfloat16". Embedding and classifier have the policy's
             variable dtype, and at least float32. Default: Keras' global policy.
+        neck: "fc" (default: dense, norm, ReLU) or "bnneck" (no ReLU): see `keras_osnet.models.heads.Embedding`.
 
     Attributes:
         settings: the arguments above but `weights`, as a dict.
@@ -106,6 +108,7 @@ class OSNet(Network):
         name=None,
         preprocessing=None,
         dtype=None,
+        neck="fc",
     ):
         settings = {
             "width": number("width", width, "positive", lambda w: w > 0),
@@ -115,6 +118,7 @@ class OSNet(Network):
             "feature_dim": count("feature_dim", feature_dim),
             "pooling": known("pooling", pooling, POOLINGS),
             "classes": None if classes is None else count("classes", classes),
+            "neck": known("neck", neck, NECKS),
         }
         if min(channels(width).values()) < 4:
             raise ValueError(f"`width` must be .0625 or more, for conv1 to keep 4 channels. Received: width={width}")
@@ -132,10 +136,10 @@ class OSNet(Network):
         if preprocessing is not None:
             self.preprocessing = Preprocessing(**preprocessing) if isinstance(preprocessing, dict) else preprocessing
 
-    def _describe(self, policy, *, width, variant, depths, stem, feature_dim, pooling, classes):
+    def _describe(self, policy, *, width, variant, depths, stem, feature_dim, pooling, classes, neck):
         self.dtype_policy = policy
         self.width, self.variant, self.depths, self.stem = width, variant, depths, stem
-        self.feature_dim, self.pooling, self.classes = feature_dim, pooling, classes
+        self.feature_dim, self.pooling, self.classes, self.neck = feature_dim, pooling, classes, neck
         self.preprocessing, self.load_report = Preprocessing(), None
 
     @property
@@ -153,6 +157,7 @@ class OSNet(Network):
             "name": self.name,
             "preprocessing": asdict(self.preprocessing),
             "dtype": self.dtype_policy.name if plain else keras.dtype_policies.serialize(self.dtype_policy),
+            "neck": self.neck,
         }
 
     def call(self, inputs, training=None, mask=None):

@@ -1,19 +1,22 @@
 """The layers that settings of OSNet stand for, and the settings that layers stand for."""
 
+from functools import partial
+
 import keras
 
 from keras_osnet.layers import ConvNorm, Stage
-from keras_osnet.models.heads import Embedding, dense_head
+from keras_osnet.models.heads import Embedding, GeneralizedMeanPooling, dense_head
 from keras_osnet.models.variants import VARIANTS
 
 CHANNELS = {"conv1": 64, "conv2": 256, "conv3": 384, "conv4": 512, "conv5": 512}
 # stem: kernel and stride of conv1, and whether a max pool follows. The paper does not give the stem for 32 x 32
 # images; "cifar" keeps their full resolution.
 STEMS = {"reid": (7, 2, True), "cifar": (3, 1, False)}
-# Name of the layer, and its class.
+# Name of the layer, and the function that makes it.
 POOLINGS = {
-    "avg": ("gap", keras.layers.GlobalAveragePooling2D),
-    "max": ("gmp", keras.layers.GlobalMaxPooling2D),
+    "avg": ("gap", partial(keras.layers.GlobalAveragePooling2D, data_format="channels_last")),
+    "max": ("gmp", partial(keras.layers.GlobalMaxPooling2D, data_format="channels_last")),
+    "gem": ("gem", GeneralizedMeanPooling),
 }
 
 
@@ -28,7 +31,7 @@ def smallest_side(stem):
     return 3 * strides * (2 if pooled else 1) + 1
 
 
-def layers_of(width, variant, depths, stem, feature_dim, pooling, classes, dtype=None):
+def layers_of(width, variant, depths, stem, feature_dim, pooling, classes, neck, dtype=None):
     """Makes the layers of an OSNet, each of which takes the output of the one before. The arguments are checked."""
     row, filters = VARIANTS[variant], channels(width)
     common = {"data_format": "channels_last", "dtype": dtype}
@@ -48,8 +51,8 @@ def layers_of(width, variant, depths, stem, feature_dim, pooling, classes, dtype
             layers.append(keras.layers.AveragePooling2D(2, name=f"transition{stage}_pool", **common))
     layers.append(ConvNorm(filters["conv5"], dtype=dtype, name="conv5"))
     name, pool = POOLINGS[pooling]
-    layers.append(pool(name=name, **common))
-    layers.append(Embedding(feature_dim, dtype=dtype, name="embedding"))
+    layers.append(pool(name=name, dtype=dtype))
+    layers.append(Embedding(feature_dim, neck, dtype=dtype, name="embedding"))
     return layers if classes is None else [*layers, dense_head(classes, dtype=dtype, name="classifier")]
 
 
@@ -71,6 +74,7 @@ def settings_of(layers):
         "feature_dim": getattr(named.get("embedding"), "units", None),
         "pooling": next((row for row in POOLINGS if POOLINGS[row][0] in named), None),
         "classes": getattr(named.get("classifier"), "units", None),
+        "neck": getattr(named.get("embedding"), "neck", None),
     }
     if None in (found["width"], found["stem"], found["feature_dim"], found["pooling"]):
         return None

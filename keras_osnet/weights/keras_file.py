@@ -199,4 +199,5 @@ def _settings(shapes):
         "stem": "reid" if stem[0] == 7 else "cifar",
         "feature_dim": embedding[1],
         "classes": classifier and classifier[1],
+        "neck": "fc" if shape("layers/embedding/norm/vars/3") else "bnneck",
     }

@@ -13,7 +13,7 @@ from keras_osnet.weights.presets import PRESETS
 from keras_osnet.weights.torchreid import LoadReport, assign, digest_of, settings_of
 
 # Settings that must be equal for two networks to have the same weights.
-ARCHITECTURE = ("width", "variant", "depths", "stem", "feature_dim", "pooling")
+ARCHITECTURE = ("width", "variant", "depths", "stem", "feature_dim", "pooling", "neck")
 
 
 def load_weights(model, weights):

@@ -14,6 +14,7 @@ from keras_osnet.weights.names import strip
 
 FAMILIES = ("osnet", "osnet_ibn", "osnet_ain")
 SHOWN = 5  # names listed of each kind of difference
+NECK = "bnneck"  # torchreid has no network with this norm
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class CheckpointSettings:
     depths: tuple[int, int, int]
     feature_dim: int
     classes: int | None
+    neck: str
 
 
 def settings_of(state):
@@ -72,7 +74,8 @@ def settings_of(state):
             "it must hold an OSNet of torchreid (conv1.conv.weight, fc.0.weight, conv2.0.conv1. ...). "
             f"Received: {len(state)} names, the first: {[name[:80] for name in list(state)[:SHOWN]]}"
         )
-    settings = CheckpointSettings(variant, stem[0] / 64, depths, feature[0], classifier[0] if classifier else None)
+    classes, neck = classifier[0] if classifier else None, "bnneck" if f"{NECK}.weight" in state else "fc"
+    settings = CheckpointSettings(variant, stem[0] / 64, depths, feature[0], classes, neck)
     check_size(asdict(settings), sum(np.size(array) for array in state.values()))
     return settings
 
@@ -81,8 +84,9 @@ def load_torchreid_weights(model, source):
     """Copies the weights of a torchreid OSNet into `model`. After an error, the model has its previous weights.
 
     A classifier that `model` lacks, or with another number of identities, is dropped. A classifier that only `model`
-    has keeps its values. The result names both. Counters of batches are ignored. Dictionaries around the state and
-    prefixes of names ("module.", ...) are removed and named in the result.
+    has keeps its values. A model with the neck "bnneck" drops the shift of the last norm of the neck "fc". The result
+    names all of these. Counters of batches are ignored. Dictionaries around the state and prefixes of names ("module.",
+    ...) are removed and named in the result.
 
     Args:
         model: `OSNet` of the variant osnet, osnet_ibn or osnet_ain.
@@ -108,6 +112,9 @@ def assign(model, state, stripped=()):
     state = {name: np.asarray(array) for name, array in state.items()}
     wanted = dict(variables_of(model))
     dropped = _unfit_classifier(state, wanted)
+    if model.neck == "bnneck" and f"{NECK}.weight" not in state:
+        state = {name.replace("fc.1.", f"{NECK}."): array for name, array in state.items()}
+        dropped |= {f"{NECK}.bias"} & set(state)
     state = {name: array for name, array in state.items() if name not in dropped}
     wanted = {name: variable for name, variable in wanted.items() if name not in dropped}
     arrays = {name: _to_keras(name, state[name]) for name in wanted if name in state}
@@ -187,7 +194,7 @@ def variables_of(model):
     yield from _conv_norm("conv5", model.get_layer("conv5"))
     embedding = model.get_layer("embedding")
     yield from _dense("fc.0", embedding.dense)
-    yield from _norm("fc.1", embedding.norm)
+    yield from _norm("fc.1" if model.neck == "fc" else NECK, embedding.norm)
     if model.classes is not None:
         yield from _dense("classifier", model.get_layer("classifier"))
 
@@ -229,7 +236,8 @@ def _dense(prefix, layer):
 
 def _norm(prefix, layer):
     yield f"{prefix}.weight", layer.gamma
-    yield f"{prefix}.bias", layer.beta
+    if layer.beta is not None:
+        yield f"{prefix}.bias", layer.beta
     if hasattr(layer, "moving_mean"):
         yield f"{prefix}.running_mean", layer.moving_mean
         yield f"{prefix}.running_var", layer.moving_variance

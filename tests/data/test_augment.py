@@ -18,7 +18,7 @@ from keras_osnet.data.augment import (
     flip,
     patch,
 )
-from keras_osnet.data.colour import jitter
+from keras_osnet.data.colour import jitter, without_colour
 from keras_osnet.preprocessing import preprocess_input
 
 HEIGHT, WIDTH = 40, 24
@@ -151,6 +151,7 @@ CHANGES = {
     "jitter": changes_by(
         lambda *args: jitter(*args, STRONG), lambda edge: np.stack([edge, *numbers_of(3, 3).T], 1), levels_of(3)
     ),
+    "grey": changes_by(without_colour, lambda edge: edge[:, None], levels_of(3)),
 }
 
 
@@ -317,6 +318,17 @@ def test_jitter_of_two_pixels_by_hand(strengths, number, expected):
     np.testing.assert_array_equal(got[0, 0], expected)
 
 
+def test_grey_images_are_pillows():
+    images, numbers = levels_of(9, 17, 11), numbers_of(9, 1)
+    got = without_colour(images, numbers, 0.6)
+    expected = [
+        np.asarray(Image.fromarray(image).convert("L").convert("RGB")) if number < np.float32(0.6) else image
+        for image, number in zip(images, numbers[:, 0], strict=True)
+    ]
+    assert 0 < sum(numbers[:, 0] < 0.6) < 9
+    np.testing.assert_array_equal(got, expected)
+
+
 def test_the_numbers_of_an_epoch_are_the_same_whenever_they_are_drawn():
     first = draw(5, 2, 9)
     tf.random.set_seed(1)  # the state of TensorFlow's own generator has no say
@@ -354,11 +366,14 @@ def test_new_augmentations_do_not_move_the_numbers_of_the_first_ones():
     numbers = draw(5, 2, 9)
     np.testing.assert_array_equal(np.concatenate([numbers[name] for name in ("flip", "crop", "erase")], axis=1), rows)
     np.testing.assert_allclose(rows[0, :3], (0.8487116, 0.6998510, 0.5644654), rtol=1e-6)
-    assert np.intersect1d(rows, np.concatenate([numbers["patch"], numbers["jitter"]], axis=1)).size <= 2
+    assert (
+        np.intersect1d(rows, np.concatenate([numbers[name] for name in ("patch", "jitter", "grey")], axis=1)).size <= 2
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("flip", -0.1), ("crop", 1.5), ("erase", 2), ("patch", 1.01), ("jitter", float("nan"))]
+    ("name", "value"),
+    [("flip", -0.1), ("crop", 1.5), ("erase", 2), ("patch", 1.01), ("jitter", float("nan")), ("grey", 2)],
 )
 def test_a_probability_outside_0_to_1_is_refused(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be a probability, 0 to 1. Received: {name}={value}"):

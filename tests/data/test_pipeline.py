@@ -13,7 +13,7 @@ from keras_osnet.data.pipeline import image_batches, resize, training_batches
 
 SIZE = (16, 10)
 PLAIN = Augmentation(flip=0.0)
-EVERYTHING = Augmentation(flip=0.5, crop=0.5, erase=0.5, patch=0.5, jitter=0.5)
+EVERYTHING = Augmentation(flip=0.5, crop=0.5, erase=0.5, patch=0.5, jitter=0.5, grey=0.5)
 COUNT = 11
 
 
@@ -215,7 +215,11 @@ def jittered(image, numbers):
     return np.asarray(ImageEnhance.Contrast(brighter).enhance(1 + 0.15 * (2 * numbers[2] - 1)))
 
 
-def test_a_training_image_is_cropped_mirrored_patched_jittered_normalised_and_erased_in_this_order(files):
+def greyed(image):
+    return np.asarray(Image.fromarray(image).convert("L").convert("RGB"))
+
+
+def test_a_training_image_is_cropped_mirrored_patched_jittered_greyed_normalised_and_erased_in_this_order(files):
     """Each step by hand, given the numbers of the epoch."""
     seed, seen = 8, set()
     for step, (images, labels) in enumerate(batches(files, seed=seed, epochs=4, augmentation=EVERYTHING)):
@@ -230,6 +234,8 @@ def test_a_training_image_is_cropped_mirrored_patched_jittered_normalised_and_er
         by_hand = np.stack(by_hand).astype(np.uint8)
         patched = patch(by_hand, numbers["patch"], 0.5).numpy()
         by_hand = [jittered(image, row) for image, row in zip(patched, numbers["jitter"], strict=True)]
+        grey = numbers["grey"][:, 0] < 0.5
+        by_hand = [greyed(image) if one else image for image, one in zip(by_hand, grey, strict=True)]
         erased = numbers["erase"][:, 0] < 0.5
         filled = np.all(np.abs(images - np.array([0.485, 0.456, 0.406])) < 1e-6, axis=-1)
         np.testing.assert_array_equal(filled.any(axis=(1, 2)), erased)
@@ -237,9 +243,9 @@ def test_a_training_image_is_cropped_mirrored_patched_jittered_normalised_and_er
         difference = np.abs(levels(images) - by_hand)[~filled]
         assert difference.max() <= 3
         assert np.mean(difference > 1) < 0.01
-        happened = (*did, numbers["patch"][:, 0] < 0.5, numbers["jitter"][:, 0] < 0.5, erased)
+        happened = (*did, numbers["patch"][:, 0] < 0.5, numbers["jitter"][:, 0] < 0.5, grey, erased)
         seen |= {(i, bool(value)) for i, values in enumerate(happened) for value in values}
-    assert len(seen) == 10, "each of the five both happens and does not"
+    assert len(seen) == 12, "each of the six both happens and does not"
 
 
 @pytest.mark.parametrize(("fill", "colour"), [("torchreid", (0.485, 0.456, 0.406)), ("mean", (0.0, 0.0, 0.0))])

@@ -7,14 +7,17 @@ import keras
 import numpy as np
 import pytest
 
+from keras_osnet.inference.teachers import Teachers
 from keras_osnet.losses import LOSSES, with_objective
 from keras_osnet.losses.objective import CLASSIFIERS
+from keras_osnet.models import OSNet
 from keras_osnet.models.heads import Centers
 
 LABELS = np.array([0, 1, 1, 2, 0], "int32")
 IMAGES = np.random.default_rng(3).normal(size=(5, 4, 3, 3)).astype("float32")
 CLASSES = 3
 LOGITS = [name for name, row in LOSSES.items() if row.output == "logits"]
+TAUGHT = [name for name, row in LOSSES.items() if row.taught]
 
 
 def network():
@@ -22,10 +25,18 @@ def network():
     return keras.Model(image, keras.layers.Dense(6)(keras.layers.Flatten()(image)))
 
 
+def teacher(length=6):
+    image = keras.Input((4, 3, 3))
+    features = keras.layers.Dense(length)(keras.layers.Flatten()(image))
+    return keras.Model(image, {"features": features, "logits": keras.layers.Dense(CLASSES)(features)})
+
+
 def with_row(name, weight=0.7, arguments=None):
     """The objective of a row and, where it needs no logits, of a cross entropy beside it."""
     losses = {name: weight} if name in LOGITS else {"cross_entropy": 1.0, name: weight}
-    return with_objective(network(), CLASSES, losses, arguments)
+    kind = LOSSES[name].taught
+    teachers = {kind: Teachers([teacher(), teacher()], kind)} if kind else None
+    return with_objective(network(), CLASSES, losses, arguments, teachers)
 
 
 def outputs_of(model):
@@ -88,16 +99,57 @@ def multi_similarity(y):
     return found
 
 
+def subcenter(y):
+    return [margin_cost(c, k, arc) for c, k in zip(y["logits"], LABELS, strict=True)]
+
+
+def cosine(a, b):
+    return sum(x * z for x, z in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
+
+
+def softmax(values):
+    return [math.exp(v) / sum(math.exp(w) for w in values) for v in values]
+
+
+def divergence(targets, found):
+    return sum(q * math.log(q / p) for q, p in zip(targets, found, strict=True))
+
+
+def features_taught(y):
+    return [1 - sum(cosine(own, t) for t in theirs) / len(theirs) for own, *theirs in y["taught_features"]]
+
+
+def relations_taught(y):
+    rows, found = y["taught_features"], []
+    for i, row in enumerate(rows):
+        cosines = [[cosine(a, b) for a, b in zip(row, rows[j], strict=True)] for j in range(len(rows)) if j != i]
+        own = softmax([own / 0.1 for own, *_ in cosines])
+        found.append(divergence(softmax([sum(theirs) / len(theirs) / 0.1 for _, *theirs in cosines]), own))
+    return found
+
+
+def logits_taught(y):
+    found = []
+    for own, *theirs in y["taught_logits"]:
+        each = [softmax([z / 4 for z in logits]) for logits in theirs]
+        found.append(16 * divergence([sum(p) / len(p) for p in zip(*each, strict=True)], softmax([z / 4 for z in own])))
+    return found
+
+
 # Row -> the loss of every image at the loss' default arguments, from the outputs of the network. A row without an
 # oracle fails.
 ORACLES = {
     "cross_entropy": lambda y: [softmax_cost(z, k, 0.1) for z, k in zip(y["logits"], LABELS, strict=True)],
     "arcface": lambda y: [margin_cost(c, k, arc) for c, k in zip(y["logits"], LABELS, strict=True)],
+    "subcenter_arcface": subcenter,
     "cosface": lambda y: [margin_cost(c, k, lambda c: c - 0.35) for c, k in zip(y["logits"], LABELS, strict=True)],
     "triplet": triplet,
     "circle": circle,
     "multi_similarity": multi_similarity,
     "center": lambda y: [distances[k] for distances, k in zip(y["centers"], LABELS, strict=True)],
+    "feature_distillation": features_taught,
+    "relation_distillation": relations_taught,
+    "logit_distillation": logits_taught,
 }
 
 
@@ -124,6 +176,10 @@ def test_compile_and_fit_take_the_model_and_the_loss_of_every_row(name, tmp_path
         next(value for key, value in found.items() if key.endswith("accuracy"))
     )
     model.fit(IMAGES, LABELS, verbose=0)
+    if name in TAUGHT:
+        with pytest.raises(ValueError, match="A network with `Teachers` cannot be saved"):
+            model.save(tmp_path / "model.keras")
+        return
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert type(again) is type(model)
@@ -184,7 +240,11 @@ def test_the_model_shares_its_layers_and_policy_with_the_network():
         ({"cross_entropy": 1}, {"softmax": {}}, "`losses` must be one of .*Received: losses='softmax'"),
         ({"cross_entropy": -1}, None, r"`losses\['cross_entropy'\]` must be a number of at least 0. Received: .*=-1"),
         ({"cross_entropy": math.nan}, None, "must be a number of at least 0. Received: .*=nan"),
-        ({"triplet": 1}, None, r"`losses` must have one of \['cross_entropy', 'arcface', 'cosface'\]. Received: "),
+        (
+            {"triplet": 1},
+            None,
+            r"`losses` must have one of \['cross_entropy', 'arcface', 'cosface', 'subcenter_arcface'\]. Received: ",
+        ),
         ({"cross_entropy": 1, "arcface": 1}, None, "`losses` must have one of .*Received: losses="),
         ({"cross_entropy": 1}, {"cross_entropy": {"epsilon": 2}}, "`epsilon` must be in 0 .. 1"),
     ],
@@ -194,8 +254,44 @@ def test_what_is_no_objective_is_refused(losses, arguments, message):
         with_objective(network(), CLASSES, losses, arguments)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in TAUGHT])
 def test_one_hot_labels_are_refused_by_a_sentence(name):
     model, loss = with_row(name)
     with pytest.raises(ValueError, match=r"`labels` must be one integer per image.* Received: labels.shape=\(5, 3\)"):
         loss.call(np.eye(3, dtype="float32")[LABELS], model(IMAGES))
+
+
+def test_a_classifier_takes_the_features_after_the_norm_of_a_bnneck_and_a_triplet_those_before():
+    shared = OSNet(0.0625, "osnet_t1", (16, 24, 3), depths=(1, 1, 1), feature_dim=7, neck="bnneck")
+    shared.get_layer("embedding").norm.set_weights([np.full(7, 2.0), np.full(7, 0.25), np.full(7, 4.0)])
+    model, _ = with_objective(shared, CLASSES, {"cross_entropy": 1, "triplet": 1})
+    images = np.random.default_rng(0).normal(size=(3, 16, 24, 3)).astype("float32")
+    before = keras.ops.convert_to_numpy(model(images)["features"])
+    after = keras.ops.convert_to_numpy(shared(images))
+    np.testing.assert_allclose(after, (before - 0.25) * 2 / np.sqrt(4 + 1e-5), rtol=1e-4, atol=1e-6)
+    kernel = keras.ops.convert_to_numpy(model.get_layer("classifier").kernel)
+    np.testing.assert_allclose(model(images)["logits"], after @ kernel, rtol=1e-4, atol=1e-6)
+    assert model.get_layer("classifier").bias is None
+
+
+@pytest.mark.parametrize(
+    ("name", "teachers", "message"),
+    [
+        ("feature_distillation", None, r"`teachers` must have 'features' for the loss 'feature_distillation'.*: \[\]"),
+        ("logit_distillation", {"features": 6}, r"`teachers` must have 'logits' .*Received: \['features'\]"),
+        ("feature_distillation", {"features": 5}, r"`teachers` must return features of length 6, .*Received: \(5,\)"),
+    ],
+)
+def test_teachers_that_a_row_cannot_use_are_refused(name, teachers, message):
+    teachers = {kind: Teachers([teacher(length)], kind) for kind, length in (teachers or {}).items()}
+    with pytest.raises(ValueError, match=message):
+        with_objective(network(), CLASSES, {"cross_entropy": 1, name: 1}, teachers=teachers)
+
+
+def test_relations_are_learnt_from_features_of_another_length():
+    losses = {"cross_entropy": 0.5, "relation_distillation": 1}
+    model, loss = with_objective(network(), CLASSES, losses, teachers={"features": Teachers([teacher(9), teacher(4)])})
+    y = outputs_of(model)
+    assert y["taught_features"].shape == (5, 3, 9)
+    expected = 0.5 * np.array(ORACLES["cross_entropy"](y)) + relations_taught(y)
+    np.testing.assert_allclose(values(loss, y), expected, rtol=1e-4)

@@ -1,6 +1,7 @@
 """The layers that losses need on top of the embedding, against slow loops written from the equations."""
 
 import math
+from functools import partial
 
 import keras
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 from keras import ops
 
 from keras_osnet.losses import CenterLoss
-from keras_osnet.models.heads import Centers, CosineClassifier
+from keras_osnet.models.heads import Centers, CosineClassifier, GeneralizedMeanPooling
 
 IMAGES, FEATURES, CLASSES = 9, 6, 4
-HEADS = {"centers": Centers, "cosine": CosineClassifier}
+HEADS = {"centers": Centers, "cosine": CosineClassifier, "cosines": partial(CosineClassifier, directions=3)}
 
 
 def features(seed=0):
@@ -217,3 +218,35 @@ def test_classes_that_are_no_count_are_refused(name, classes):
 def test_features_that_are_no_matrix_are_refused(name):
     with pytest.raises(ValueError, match=r"`features` must be \(batch, features\)"):
         HEADS[name](CLASSES)(features()[:, None])
+
+
+def test_a_class_of_several_directions_has_its_largest_cosine():
+    kernel = np.random.default_rng(7).normal(size=(FEATURES, CLASSES * 3)).astype("float32")
+    got = array(built(CosineClassifier(CLASSES, directions=3), kernel)(features()))
+    each = np.array(oracle_cosines(features(), kernel))
+    expected = [[max(row[3 * k : 3 * k + 3]) for k in range(CLASSES)] for row in each.tolist()]
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("power", [1.0, 3.0, 80.0])
+def test_the_generalised_mean_is_that_of_its_equation(power):
+    maps = np.random.default_rng(4).uniform(0, 3, (2, 5, 3, 4)).astype("float32")
+    maps[0, :, :, 2] = 0
+    got = array(GeneralizedMeanPooling(power)(maps))
+    assert got.shape == (2, 4)
+    for b in range(2):
+        for c in range(4):
+            values = [max(float(x), 1e-6) for x in maps[b, :, :, c].ravel()]
+            expected = math.exp(math.log(sum((v / max(values)) ** power for v in values) / 15) / power) * max(values)
+            assert got[b, c] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_power_of_the_generalised_mean_is_learnt_and_saved(tmp_path):
+    layer = GeneralizedMeanPooling(dtype="mixed_bfloat16")
+    model = keras.Sequential([keras.Input((5, 3, 4)), layer])
+    assert len(layer.trainable_variables) == 1
+    layer.p.assign(1.5)
+    maps = np.random.default_rng(4).uniform(0, 3, (2, 5, 3, 4)).astype("float32")
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(maps), model(maps))
+    assert keras.backend.standardize_dtype(layer(maps).dtype) == "float32"

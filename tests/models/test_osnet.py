@@ -126,6 +126,7 @@ def test_the_config_is_plain_and_holds_every_argument_but_weights():
         "name": "mine",
         "preprocessing": {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "scale": 1.0, "resizing": "bilinear"},
         "dtype": "float64" if keras.backend.backend() == "tensorflow" else "float32",  # others switch float64 off
+        "neck": "bnneck",
     }
     with undrawn():
         model = OSNet(**arguments)
@@ -219,6 +220,24 @@ def test_pooling_takes_the_mean_or_the_maximum_of_the_last_map(headed):
     last, pooled = (array(v) for v in taps(model, "conv5", "gmp")(IMAGES, training=False))
     np.testing.assert_array_equal(pooled, last.max((1, 2)))
     assert tuple(model(IMAGES).shape) == (2, 512)
+    model = OSNet(**QUICK, pooling="gem")
+    last, pooled = (array(v).astype("float64") for v in taps(model, "conv5", "gem")(IMAGES, training=False))
+    np.testing.assert_allclose(pooled, (np.maximum(last, 1e-6) ** 3).mean((1, 2)) ** (1 / 3), rtol=1e-4, atol=1e-5)
+
+
+def test_the_neck_bnneck_has_no_shift_and_no_relu(tmp_path):
+    model = OSNet(**QUICK, neck="bnneck")
+    norm = model.get_layer("embedding").norm
+    rng = np.random.default_rng(2)
+    norm.set_weights([rng.uniform(0.5, 2, 512), rng.normal(size=512), rng.uniform(0.5, 2, 512)])
+    pooled, features = (array(v).astype("float64") for v in taps(model, "gap", "embedding")(IMAGES, training=False))
+    kernel, bias = (array(w).astype("float64") for w in model.get_layer("embedding").dense.weights)
+    gamma, mean, variance = (array(w).astype("float64") for w in norm.weights)
+    expected = (pooled @ kernel + bias - mean) * gamma / np.sqrt(variance + 1e-5)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+    assert (features < 0).any()
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(IMAGES), model(IMAGES))
 
 
 def test_with_head_keeps_the_features_and_takes_another_classifier(headed):
@@ -294,7 +313,8 @@ def test_outputs_stay_float32_in_mixed_precision():
         ({"input_shape": 256}, r"`input_shape` must be \(height, width, 3\).* Received: input_shape=256"),
         ({"variant": "resnet"}, "`variant` must be one of .*'osnet_ain'.* Received: variant='resnet'"),
         ({"stem": "imagenet"}, r"`stem` must be one of \['reid', 'cifar'\]. Received: stem='imagenet'"),
-        ({"pooling": "gem"}, r"`pooling` must be one of \['avg', 'max'\]. Received: pooling='gem'"),
+        ({"pooling": "sum"}, r"`pooling` must be one of \['avg', 'max', 'gem'\]. Received: pooling='sum'"),
+        ({"neck": "bn"}, r"`neck` must be one of \['fc', 'bnneck'\]. Received: neck='bn'"),
         ({"depths": (2, 2)}, r"`depths` must be three positive counts. Received: depths=\(2, 2\)"),
         ({"depths": (2, 0, 2)}, "`depths` must be a positive integer. Received: depths=0"),
         ({"depths": 2}, "`depths` must be three positive counts. Received: depths=2"),

@@ -110,6 +110,7 @@ OTHERS = {
     "deeper": ({"depths": (1, 2, 1)}, {}, ["depths (1, 1, 1) instead of (1, 2, 1)"]),
     "shallower": ({}, {"depths": (1, 2, 1)}, ["depths (1, 2, 1) instead of (1, 1, 1)"]),
     "pooling": ({"pooling": "max"}, {}, ["pooling 'avg' instead of 'max'"]),
+    "neck": ({"neck": "bnneck"}, {}, ["neck 'fc'", "'bnneck'"]),
 }
 H5_CANNOT_TELL = ("pooling",)  # no weight depends on it
 
@@ -174,7 +175,7 @@ def test_weights_h5_files_tell_their_network(files):
     found = network_of(path)
     # Neither the number of streams nor the pooling leaves a trace in the names that Keras gives to arrays.
     assert found.pop("variant") == "osnet"
-    assert found == {name: config[name] for name in ("width", "depths", "stem", "feature_dim", "classes")}
+    assert found == {name: config[name] for name in ("width", "depths", "stem", "feature_dim", "classes", "neck")}
 
 
 @pytest.mark.parametrize("resolution", [0, -1, float("nan"), float("inf"), 1e30, "2"])
@@ -400,7 +401,7 @@ def test_the_authors_checkpoints_load(dataset, identities):
     if not path.is_file():
         pytest.skip(f"the authors' file {path.name} is not here: research data, not part of the project")
     settings = {"variant": "osnet", "width": 0.25, "depths": (2, 2, 2), "feature_dim": 512, "classes": identities}
-    assert network_of(path) == settings
+    assert network_of(path) == settings | {"neck": "fc"}
     model = wiped(OSNet(**{**settings, "input_shape": (64, 48, 3), "classes": 751}))
     report = load_weights(model, path)
     fits = identities == 751

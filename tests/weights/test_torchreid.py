@@ -12,7 +12,8 @@ import pytest
 from keras import ops
 
 from keras_osnet import VARIANTS, OSNet, load_torchreid_weights
-from keras_osnet.weights import settings_of
+from keras_osnet.weights import save_torchreid_weights, settings_of
+from keras_osnet.weights.writing import to_torchreid
 from tests.weights.checkpoints import golden_state, write_checkpoint
 from tests.weights.networks import SMALL, assert_untouched, same_weights, wiped
 
@@ -119,7 +120,23 @@ def test_a_file_brings_the_same_weights_as_a_mapping(golden, tmp_path):
 def test_names_and_shapes_tell_the_settings(golden):
     variant, width = golden.model.variant, golden.model.width
     expected = {"variant": variant, "width": width, "depths": (2, 2, 2), "feature_dim": 512, "classes": 751}
-    assert asdict(settings_of(golden.state)) == expected
+    assert asdict(settings_of(golden.state)) == expected | {"neck": "fc"}
+
+
+def test_a_bnneck_drops_the_shift_of_the_last_norm_and_keeps_names_of_its_own(tmp_path):
+    small = {"width": 0.25, "depths": (1, 1, 1), "input_shape": (48, 32, 3), "feature_dim": 5}
+    state = {name: np.full_like(array, 0.5) for name, array in to_torchreid(OSNet(**small)).items()}
+    model = OSNet(**small, neck="bnneck")
+    assert load_torchreid_weights(model, state).dropped == ("bnneck.bias",)
+    assert all((weight == 0.5).all() for weight in model.get_weights())
+    save_torchreid_weights(model, tmp_path / "network.safetensors")
+    again = OSNet.from_preset(tmp_path / "network.safetensors", input_shape=(48, 32, 3))
+    assert (again.neck, again.load_report.dropped) == ("bnneck", ())
+    images = np.random.default_rng(0).normal(size=(2, 48, 32, 3)).astype("float32")
+    np.testing.assert_array_equal(again(images), model(images))
+    del state["fc.1.bias"]  # a file that lacks an array is no file of a bnneck
+    with pytest.raises(ValueError, match=r"missing \(1\): fc.1.bias"):
+        load_torchreid_weights(OSNet(**small), state)
 
 
 @pytest.mark.parametrize("counted", [False, True], ids=["", "num_batches_tracked"])

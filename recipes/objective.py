@@ -1,0 +1,72 @@
+"""The losses of the ReID recipe: their settings, and the network with the heads that they need."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from keras_osnet.inference.teachers import Teachers
+from keras_osnet.losses.objective import CLASSIFIERS, LOSSES, with_objective
+
+PAIR_LOSSES = ("triplet", "circle", "multi_similarity")
+DISTILLATIONS = tuple(name for name, row in LOSSES.items() if row.taught)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """Settings of the losses. The classifier's loss has weight 1; the weights of the others are 0 by default."""
+
+    classifier: Literal["linear", "arcface", "subcenter_arcface", "cosface"] = "linear"
+    label_smoothing: float = 0.1
+    """Label smoothing of the cross entropy, for the linear classifier."""
+    triplet: float = 0.0
+    """Weight of the batch-hard triplet loss."""
+    margin: float = 0.3
+    """Margin of the triplet loss. A negative value selects the soft margin."""
+    circle: float = 0.0
+    """Weight of the circle loss."""
+    multi_similarity: float = 0.0
+    """Weight of the multi-similarity loss."""
+    center: float = 0.0
+    """Weight of the center loss; 5e-4 is usual."""
+    teachers: str = ""
+    """Trained networks to learn from, separated by commas: presets, weights, .tflite or .onnx files."""
+    feature_distillation: float = 0.0
+    """Weight of the distance from the features of the teachers, which are as long as the network's."""
+    relation_distillation: float = 0.0
+    """Weight of the difference from the teachers' similarities within a batch."""
+    logit_distillation: float = 0.0
+    """Weight of the difference from the teachers' probabilities of the same identities, in the same order."""
+
+
+def check_objective(settings):
+    """Raises a ValueError for distillation without teachers, or teachers without distillation."""
+    weighted = [name for name in DISTILLATIONS if getattr(settings, name)]
+    if bool(weighted) != bool(settings.teachers):
+        raise ValueError(
+            f"`teachers` must be given with a weight of {', '.join(DISTILLATIONS)}, and only then. "
+            f"Received: teachers={settings.teachers!r}, weights of {', '.join(weighted) or 'none'}"
+        )
+
+
+def teachers_of(settings):
+    """Returns the teachers of a run by the output that they teach. It reads them, and prints which get resized images.
+
+    Raises:
+        ValueError: if a teacher cannot be read, lacks the output or does not return finite values.
+    """
+    models, found = [name.strip() for name in settings.teachers.split(",") if name.strip()], {}
+    for kind in sorted({LOSSES[name].taught for name in DISTILLATIONS if getattr(settings, name)}):
+        found[kind] = Teachers(models, kind)
+    for model, size in zip(models, next(iter(found.values())).sizes if found else (), strict=True):
+        resized = f", which gets images resized from {settings.size[0]} x {settings.size[1]}"
+        print(f"teacher {model}: {size[0]} x {size[1]}{resized if size != settings.size else ''}")
+    return found
+
+
+def with_losses(network, classes, settings):
+    """Returns the network with its heads, the loss, and the names of the heads."""
+    losses = {CLASSIFIERS[settings.classifier]: 1.0}
+    losses |= {name: getattr(settings, name) for name in (*PAIR_LOSSES, "center", *DISTILLATIONS)}
+    margin = settings.margin if settings.margin >= 0 else "soft"
+    arguments = {"cross_entropy": {"epsilon": settings.label_smoothing}, "triplet": {"margin": margin}}
+    model, loss = with_objective(network, classes, losses, arguments, teachers_of(settings))
+    return model, loss, ("classifier", "centers") if settings.center else ("classifier",)
