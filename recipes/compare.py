@@ -2,11 +2,14 @@
 
     python recipes/compare.py --weights A B C --datasets market1501 --data-dir D
     python recipes/compare.py --weights A B --datasets market1501 msmt17 people --data-dir D      across domains
+    python recipes/compare.py --weights A B --datasets pa100k --data-dir D --attributes           attribute networks
 
 Every network is compared with the first one. The script writes metrics.json and, for each dataset, plots of mAP over
-milliseconds per image and over the size of the network. Bootstrap samples draw people with all their queries, and the
-intervals contain 95 % of the samples. A paired permutation test computes the p-values. Do not compare networks that
-were trained on people of the test set.
+milliseconds per image and over the size of the network. With several datasets it prints a matrix of networks and
+datasets too. Bootstrap samples draw people with all their queries, and the intervals contain 95 % of the samples. A
+paired permutation test computes the p-values. Do not compare networks that were trained on people of the test set.
+
+With `--attributes` the scores are mA and accuracy, of the test images, and a table compares each attribute.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,14 +18,13 @@ from pathlib import Path
 
 import app  # first: it sets what TensorFlow reads when it is imported
 
-from keras_osnet import FeatureExtractor
-from keras_osnet.data import load
+from keras_osnet import AttributeRecogniser, FeatureExtractor
+from keras_osnet.data import load, load_attributes
 from keras_osnet.files import require_writable, write_json
+from keras_osnet.inference import attribute_scores
 from keras_osnet.inference.scores import features_of_splits, groups_of, labels_of, milliseconds
-from keras_osnet.metrics import bootstrap, compare, query_scores
+from keras_osnet.metrics import attribute_image_scores, attribute_table, bootstrap, compare, query_scores
 from keras_osnet.weights import load_network
-
-SCORES = ("mAP", "rank1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,10 @@ class Options:
     """Folder that holds the datasets' official folders."""
     work_dir: Path = Path("runs/compare")
     """Folder for metrics.json and the plots."""
+    attributes: bool = False
+    """Compare attribute networks, attribute by attribute."""
+    threshold: float = 0.5
+    """Smallest probability of a predicted attribute."""
     metric: app.Metric = "cosine"
     """Distance between features."""
     resolution: float = 1.0
@@ -45,6 +51,11 @@ class Options:
     """Number of bootstrap samples and of permutations."""
     seed: int = 0
 
+    @property
+    def scores(self):
+        """Names of the scores. The first is plotted."""
+        return ("mA", "accuracy") if self.attributes else ("mAP", "rank1")
+
 
 def name_of(weights, names):
     """Returns a short name that is not among `names`."""
@@ -52,42 +63,104 @@ def name_of(weights, names):
     return name if name not in names else f"{name} ({weights})"
 
 
-def scores_of(network, splits, options):
+def tested(splits, options):
+    """Returns the records that are scored: the test images of attributes, or the queries."""
+    return splits.test if options.attributes else splits.query
+
+
+def query_values(network, splits, options):
     """Returns score name -> (queries,) values."""
     query, gallery = features_of_splits(FeatureExtractor(network), splits)
     labels = labels_of(splits)
     found = query_scores(query, *labels[:2], gallery, *labels[2:], metric=options.metric, **groups_of(splits))
-    return dict(zip(SCORES, found, strict=True))
+    return dict(zip(options.scores, found, strict=True))
 
 
-def compared(found, people, options):
+def image_values(network, splits, options, dataset):
+    """Returns score name -> (images,) values, "each" -> (images, attributes) values, and "table" -> attribute rows."""
+    recogniser = AttributeRecogniser(network)
+    attribute_scores.check_names(recogniser, splits.names, dataset)
+    probabilities = recogniser.probabilities([record.path for record in splits.test])
+    arguments = probabilities, attribute_scores.labels_of(splits.test)
+    balanced, accuracy = attribute_image_scores(*arguments, options.threshold)
+    table = attribute_table(*arguments, splits.names, options.threshold)
+    return {"mA": balanced.mean(axis=1), "accuracy": accuracy, "each": balanced, "table": table}
+
+
+def draw_of(splits, options):
+    """Returns the arguments of `bootstrap` and `compare`."""
+    people = [record.identity for record in tested(splits, options)]
+    return {"groups": None if None in people else people, "resamples": options.resamples, "seed": options.seed}
+
+
+def compared(found, draw, scores):
     """Returns, for each network of `found`, the estimate of each score and its comparison with the first network."""
-    draw = {"groups": people, "resamples": options.resamples, "seed": options.seed}
     first, rows = next(iter(found)), {}
     for name, values in found.items():
-        rows[name] = {score: bootstrap(values[score], **draw) for score in SCORES}
+        rows[name] = {score: bootstrap(values[score], **draw) for score in scores}
         if name != first:
             rows[name] |= {
-                f"{score} - {first}": compare(values[score], found[first][score], **draw) for score in SCORES
+                f"{score} - {first}": compare(values[score], found[first][score], **draw) for score in scores
             }
     return rows
 
 
-def table(rows, networks):
+def compared_attributes(found, draw):
+    """Returns, for each network, its scores of each attribute and the comparison of its mA with the first network's."""
+    first, rows = next(iter(found)), {}
+    for name, values in found.items():
+        rows[name] = attribute_scores.as_values(values["table"])
+        for column, attribute in enumerate(rows[name] if name != first else ()):
+            pair = (found[each]["each"][:, column] for each in (name, first))
+            rows[name][attribute][f"mA - {first}"] = asdict(compare(*pair, **draw))
+    return rows
+
+
+def interval(estimate, form=""):
+    """Returns an estimate in per cent with its interval."""
+    value, low, high = (100 * end for end in (estimate.value, estimate.low, estimate.high))
+    return f"{value:{form}.2f} ({low:{form}.1f}..{high:{form}.1f})"
+
+
+def table(rows, networks, scores):
     """Returns the table of a dataset as text."""
-    lines = [f"  {'%':32s}{'mAP':>22s}{'R1':>22s}{'mAP - first':>24s}{'p':>8s}{'ms':>8s}{'parameters':>13s}"]
+    main, second = scores
+    head = f"{main} - first"
+    lines = [f"  {'%':32s}{main:>22s}{second:>22s}{head:>24s}{'p':>8s}{'ms':>8s}{'parameters':>13s}"]
     for name, row in rows.items():
-        estimates = [f"{100 * e.value:.2f} ({100 * e.low:.1f}..{100 * e.high:.1f})" for e in map(row.get, SCORES)]
-        difference = next((value for key, value in row.items() if key.startswith("mAP - ")), None)
-        real = ["", ""]
-        if difference:
-            d = difference.difference
-            real = [f"{100 * d.value:+.2f} ({100 * d.low:+.1f}..{100 * d.high:+.1f})", f"{difference.p_value:.4f}"]
-        cost = networks[name]
-        texts = *estimates, *real, f"{cost['milliseconds']:.1f}", f"{cost['parameters']:,}"
+        difference = next((value for key, value in row.items() if key.startswith(f"{main} - ")), None)
+        real = [interval(difference.difference, "+"), f"{difference.p_value:.4f}"] if difference else ["", ""]
+        cost = f"{networks[name]['milliseconds']:.1f}", f"{networks[name]['parameters']:,}"
+        texts = interval(row[main]), interval(row[second]), *real, *cost
         lines.append(
             f"  {name:32s}" + "".join(f"{t:>{w}s}" for t, w in zip(texts, (22, 22, 24, 8, 8, 13), strict=True))
         )
+    return "\n".join(lines)
+
+
+def attribute_lines(rows):
+    """Returns a table with a line for each attribute: its positives, and mA and average precision of each network."""
+    names = list(rows)
+    lines = [f"  {'%':28s}{'positives':>10s}  " + "  ".join(f"{name[-24:]:>24s}" for name in names)]
+    lines += [" " * 40 + "  ".join(f"{'mA':>8s}{'AP':>8s}{'p' * (name != names[0]):>8s}" for name in names)]
+    for attribute, values in rows[names[0]].items():
+        cells = []
+        for name in names:
+            row = rows[name][attribute]
+            percents = [None if row[score] is None else 100 * row[score] for score in ("mA", "average_precision")]
+            real = next((value["p_value"] for key, value in row.items() if key.startswith("mA - ")), None)
+            texts = ["-" if percent is None else f"{percent:.2f}" for percent in percents]
+            cells.append("".join(f"{text:>8s}" for text in (*texts, "" if real is None else f"{real:.4f}")))
+        lines.append(f"  {attribute:28s}{values['positives']:10d}  " + "  ".join(cells))
+    return "\n".join(lines)
+
+
+def matrix(rows, scores):
+    """Returns a table of networks and datasets as text, from dataset -> network -> score -> estimate."""
+    lines = [f"  {' / '.join(scores) + ', %':32s}" + "".join(f"{dataset:>22s}" for dataset in rows)]
+    for name in next(iter(rows.values())):
+        cells = (" / ".join(f"{100 * row[name][score].value:.2f}" for score in scores) for row in rows.values())
+        lines.append(f"  {name:32s}" + "".join(f"{cell:>22s}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -96,39 +169,47 @@ def run(options):
     if len(options.weights) < 2:
         raise ValueError(f"`weights` must name at least 2 networks. Received: {len(options.weights)}")
     require_writable(options.work_dir / "metrics.json")
-    sides = {name: load(name, options.data_dir) for name in options.datasets}
+    sides = {
+        name: (load_attributes if options.attributes else load)(name, options.data_dir) for name in options.datasets
+    }
     loaded = {}  # load all weights first, so that a wrong name is found early
     for weights in options.weights:
         loaded[name_of(weights, loaded)] = weights, load_network(weights, resolution=options.resolution)[0]
     found, networks = {name: {} for name in sides}, {}
     for name, (weights, network) in loaded.items():
-        networks[name] = {
-            "weights": weights,
-            "parameters": network.count_params(),
-            "milliseconds": milliseconds(network),
-        }
+        cost = {"parameters": network.count_params(), "milliseconds": milliseconds(network)}
+        networks[name] = {"weights": weights, **cost}
         for dataset, splits in sides.items():
-            found[dataset][name] = scores_of(network, splits, options)
+            arguments = network, splits, options
+            found[dataset][name] = image_values(*arguments, dataset) if options.attributes else query_values(*arguments)
     options.work_dir.mkdir(parents=True, exist_ok=True)
-    report = {"networks": networks, "datasets": {}}
+    report, rows = {"networks": networks, "datasets": {}}, {}
     for dataset, splits in sides.items():
-        rows = compared(found[dataset], [record.identity for record in splits.query], options)
-        print(f"{dataset}, {options.metric}\n{table(rows, networks)}")
-        report["datasets"][dataset] = {
-            name: {score: asdict(value) for score, value in row.items()} for name, row in rows.items()
-        }
-        plot(rows, networks, options.work_dir / dataset)
+        draw = draw_of(splits, options)
+        rows[dataset] = compared(found[dataset], draw, options.scores)
+        print(f"{dataset}{f', {options.metric}' * (not options.attributes)}")
+        print(table(rows[dataset], networks, options.scores))
+        values = {name: {score: asdict(v) for score, v in row.items()} for name, row in rows[dataset].items()}
+        if options.attributes:
+            attributes = compared_attributes(found[dataset], draw)
+            print(attribute_lines(attributes))
+            for name in values:
+                values[name]["attributes"] = attributes[name]
+        report["datasets"][dataset] = values
+        plot(rows[dataset], networks, options.work_dir / dataset, options.scores[0])
+    if len(sides) > 1:
+        print(matrix(rows, options.scores))
     write_json(options.work_dir / "metrics.json", report)
     print(options.work_dir)
 
 
-def plot(rows, networks, path):
+def plot(rows, networks, path, score):
     from keras_osnet.visual import figures  # Matplotlib takes a second
 
     costs = {"time": ("milliseconds", 1, "milliseconds per image"), "size": ("parameters", 1e6, "million parameters")}
     for name, (cost, unit, text) in costs.items():
-        points = {network: (networks[network][cost] / unit, row["mAP"]) for network, row in rows.items()}
-        figures.comparison_figure(points, x=text).savefig(f"{path}-{name}.png", dpi=160)
+        points = {network: (networks[network][cost] / unit, row[score]) for network, row in rows.items()}
+        figures.comparison_figure(points, x=text, score=score).savefig(f"{path}-{name}.png", dpi=160)
 
 
 def parse():

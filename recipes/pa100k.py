@@ -28,9 +28,17 @@ from keras_osnet import AttributeRecogniser, FeatureExtractor, OSNet
 from keras_osnet.data import DATASETS, images, load, load_attributes
 from keras_osnet.files import write_json
 from keras_osnet.inference import scores
-from keras_osnet.inference.attribute_scores import details, labels_of, majority, summarize, table
+from keras_osnet.inference.attribute_scores import (
+    as_values,
+    check_names,
+    details,
+    labels_of,
+    majority,
+    summarize,
+    table,
+)
 from keras_osnet.losses import LabelColumns, LabelSmoothedCrossEntropy, WeightedBinaryCrossentropy, WeightedSum
-from keras_osnet.metrics import choose_thresholds
+from keras_osnet.metrics import attribute_table, choose_thresholds
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.models.heads import dense_head
 from keras_osnet.training.execution import make_optimizer
@@ -145,12 +153,15 @@ def train(run):
 
 
 def report(probabilities, splits, threshold):
-    """Prints the scores of the test images, and returns them."""
+    """Prints the scores of the test images and of each attribute, and returns them."""
     labels = labels_of(splits.test)
-    found = summarize(probabilities, labels, threshold)
+    found, each = (
+        summarize(probabilities, labels, threshold),
+        attribute_table(probabilities, labels, splits.names, threshold),
+    )
     rows = {"network": found, "majority label": majority(labels_of(splits.train), labels)}
-    print(f"{details(probabilities, labels, splits.names, threshold)}\n{table(rows, len(labels))}")
-    return found
+    print(f"{details(each)}\n{table(rows, len(labels))}")
+    return found | {"attributes": as_values(each)}
 
 
 def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5, work_dir: Path | None = None):
@@ -164,11 +175,7 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5
         work_dir: folder for metrics.json. Default: a folder below runs/ for these settings.
     """
     splits, recogniser = load_attributes(dataset, data_dir), AttributeRecogniser(weights)
-    if recogniser.names != splits.names:
-        raise ValueError(
-            f"`weights` must recognise the attributes of {dataset}: {', '.join(splits.names)}. "
-            f"Received: {', '.join(recogniser.names)}"
-        )
+    check_names(recogniser, splits.names, dataset)
     settings = {"weights": weights, "dataset": dataset, "data_dir": data_dir, "threshold": threshold}
     with app.evaluation(settings, work_dir) as folder:
         found = report(recogniser.probabilities([record.path for record in splits.test]), splits, threshold)

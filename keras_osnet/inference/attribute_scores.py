@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_osnet.metrics import attribute_scores, attribute_table
+from keras_osnet.metrics import attribute_scores
 
 SCORES = ("mA", "accuracy", "precision", "recall", "f1")
 FEWEST = 5  # images with the attribute, and without it, for the attribute to count in `mA_common`
@@ -42,10 +42,35 @@ def table(rows, count):
     return "\n".join([*lines, f"  mA*: over the attributes that at least {FEWEST} images have, and lack"])
 
 
-def details(probabilities, labels, names, threshold):
-    """Returns a table of every attribute as text: positives, true positive and negative rates, average precision."""
-    lines = [f"  {'attribute':28s}{'positives':>10s}{'TPR':>8s}{'TNR':>8s}{'AP':>8s}"]
-    for row in attribute_table(probabilities, labels, names, threshold):
-        rates = "".join(f"{100 * value:8.1f}" for value in (row.tpr, row.tnr, row.average_precision))
-        lines.append(f"  {row.name:28s}{row.positives:10d}{rates}")
+COLUMNS = ("precision", "recall", "mA", "average_precision")
+
+
+def details(rows):
+    """Returns a table of every attribute in per cent as text, from the rows of `attribute_table`."""
+    lines = [f"  {'%':28s}{'positives':>10s}" + "".join(f"{name:>9s}" for name in (*COLUMNS[:3], "AP"))]
+    for row in rows:
+        cells = "".join(_percent(getattr(row, column)) for column in COLUMNS)
+        lines.append(f"  {row.name:28s}{row.positives:10d}{cells}")
     return "\n".join(lines)
+
+
+def _percent(value):
+    return f"{'-':>9s}" if np.isnan(value) else f"{100 * value:9.2f}"
+
+
+def as_values(rows):
+    """Returns the rows of `attribute_table` as a dict of name to plain values for JSON, None for NaN."""
+    return {
+        row.name: {"positives": row.positives}
+        | {c: None if np.isnan(getattr(row, c)) else getattr(row, c) for c in COLUMNS}
+        for row in rows
+    }
+
+
+def check_names(recogniser, names, dataset):
+    """Raises a ValueError unless a recogniser has the attributes of a dataset, in the same order."""
+    if recogniser.names != names:
+        raise ValueError(
+            f"`weights` must recognise the attributes of {dataset}: {', '.join(names)}. "
+            f"Received: {', '.join(recogniser.names)}"
+        )

@@ -1,6 +1,12 @@
 """Scores of features and probabilities, computed with NumPy."""
 
-from keras_osnet.metrics.attributes import AttributeScores, attribute_scores, attribute_table, choose_thresholds
+from keras_osnet.metrics.attributes import (
+    AttributeScores,
+    attribute_image_scores,
+    attribute_scores,
+    attribute_table,
+    choose_thresholds,
+)
 from keras_osnet.metrics.expansion import expand_queries
 from keras_osnet.metrics.match import MatchProbability, Reliability, reliability
 from keras_osnet.metrics.pairs import known_pairs
@@ -18,6 +24,7 @@ __all__ = [
     "Reliability",
     "RetrievalScores",
     "VerificationScores",
+    "attribute_image_scores",
     "attribute_scores",
     "attribute_table",
     "bootstrap",

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import real_array
-
 
 @dataclass(frozen=True, eq=False)
 class AttributeScores:
@@ -59,20 +57,7 @@ def attribute_scores(probabilities, labels, threshold=0.5):
         Paper, Section 4.2 and Table 7, which takes the measures from Li et al., A Richly Annotated Dataset for
         Pedestrian Attribute Recognition (2016).
     """
-    probabilities = _matrix("probabilities", probabilities)
-    if probabilities.dtype.kind != "f":
-        probabilities = probabilities.astype(np.float64)
-    _refuse("probabilities", "lie in 0 .. 1", probabilities, (probabilities >= 0) & (probabilities <= 1))
-    labels = _matrix("labels", labels)
-    if labels.shape != probabilities.shape:
-        raise ValueError(
-            "`labels` must have the shape of `probabilities`. "
-            f"Received: labels.shape={labels.shape}, probabilities.shape={probabilities.shape}"
-        )
-    _refuse("labels", "be 0 or 1", labels, (labels == 0) | (labels == 1))
-    predicted = probabilities >= _threshold(threshold, probabilities)
-    actual = labels == 1
-
+    _, predicted, actual = _checked(probabilities, labels, threshold)
     hits = np.count_nonzero(predicted & actual, axis=1)
     guesses, truths = np.count_nonzero(predicted, axis=1), np.count_nonzero(actual, axis=1)
     precision, recall = float(np.mean(_ratio(hits, guesses))), float(np.mean(_ratio(hits, truths)))
@@ -89,18 +74,36 @@ def attribute_scores(probabilities, labels, threshold=0.5):
     )
 
 
+def _checked(probabilities, labels, threshold):
+    """Returns probabilities, predicted and actual attributes as matrices, after checks of all arguments."""
+    probabilities = _matrix("probabilities", probabilities)
+    if probabilities.dtype.kind != "f":
+        probabilities = probabilities.astype(np.float64)
+    _refuse("probabilities", "lie in 0 .. 1", probabilities, (probabilities >= 0) & (probabilities <= 1))
+    labels = _matrix("labels", labels)
+    if labels.shape != probabilities.shape:
+        raise ValueError(
+            "`labels` must have the shape of `probabilities`. "
+            f"Received: labels.shape={labels.shape}, probabilities.shape={probabilities.shape}"
+        )
+    _refuse("labels", "be 0 or 1", labels, (labels == 0) | (labels == 1))
+    return probabilities, probabilities >= _threshold(threshold, probabilities), labels == 1
+
+
 @dataclass(frozen=True)
 class AttributeRow:
-    """One attribute: its name, the number of images that have it, and rates as fractions, NaN for 0 / 0.
+    """One attribute: its name, the number of images that have it, and scores as fractions, NaN for 0 / 0.
 
-    `tpr` is the fraction of these images for which it is predicted, `tnr` the fraction of the others for which it is
-    not. `average_precision` is the mean over these images of the precision at their probability as the threshold.
+    `precision` is the fraction of the images for which it is predicted that have it, `recall` the fraction of the
+    images that have it for which it is predicted. `mA` is as in `attribute_scores`. `average_precision` is the mean
+    over the images that have it of the precision at their probability as the threshold.
     """
 
     name: str
     positives: int
-    tpr: float
-    tnr: float
+    precision: float
+    recall: float
+    mA: float
     average_precision: float
 
 
@@ -117,21 +120,46 @@ def attribute_table(probabilities, labels, names, threshold=0.5):
     Raises:
         ValueError: as `attribute_scores`, or if the names are not one for each attribute.
     """
-    attribute_scores(probabilities, labels, threshold)  # checks all three
-    probabilities, labels = np.asarray(probabilities), np.asarray(labels) == 1
-    if len(names) != labels.shape[1]:
-        raise ValueError(f"`names` must be one for each of {labels.shape[1]} attributes. Received: {len(names)}")
-    predicted = probabilities >= np.broadcast_to(np.asarray(threshold, probabilities.dtype), labels.shape[1:])
+    probabilities, predicted, actual = _checked(probabilities, labels, threshold)
+    if len(names) != actual.shape[1]:
+        raise ValueError(f"`names` must be one for each of {actual.shape[1]} attributes. Received: {len(names)}")
+    columns = zip(names, predicted.T, actual.T, _balanced(predicted, actual), probabilities.T, strict=True)
     return [
         AttributeRow(
             name,
-            int(actual.sum()),
-            float(found[actual].mean()) if actual.any() else float("nan"),
-            float((~found)[~actual].mean()) if not actual.all() else float("nan"),
-            _average_precision(scores, actual),
+            int(has.sum()),
+            float(has[found].mean()) if found.any() else float("nan"),
+            float(found[has].mean()) if has.any() else float("nan"),
+            float(mean_accuracy),
+            _average_precision(scores, has),
         )
-        for name, found, actual, scores in zip(names, predicted.T, labels.T, probabilities.T, strict=True)
+        for name, found, has, mean_accuracy, scores in columns
     ]
+
+
+def attribute_image_scores(probabilities, labels, threshold=0.5):
+    """Computes scores of each image, for `bootstrap` and `compare`.
+
+    With N the images, n_j those with the same label of attribute j as the image, and c_j the number of labels that
+    occur, 1 or 2, a correct prediction scores N / (c_j n_j), so that the mean over the images is the mA of attribute j.
+
+    Args:
+        probabilities, labels, threshold: as for `attribute_scores`.
+
+    Returns:
+        (balanced, accuracy): (images, attributes) and (images,) float64. Their means over the images are
+        `mA_per_attribute` and `accuracy` of `attribute_scores`.
+
+    Raises:
+        ValueError: as `attribute_scores`.
+    """
+    _, predicted, actual = _checked(probabilities, labels, threshold)
+    positives = np.count_nonzero(actual, axis=0)
+    negatives = len(actual) - positives
+    same, labels = np.where(actual, positives, negatives), (positives > 0).astype(int) + (negatives > 0)
+    either = np.count_nonzero(predicted | actual, axis=1)
+    accuracy = _ratio(np.count_nonzero(predicted & actual, axis=1), either)
+    return (predicted == actual) * len(actual) / (same * labels), accuracy
 
 
 def choose_thresholds(probabilities, labels):
@@ -146,8 +174,8 @@ def choose_thresholds(probabilities, labels):
     Returns:
         (attributes,) float64 in 0 .. 1.
     """
-    attribute_scores(probabilities, labels)
-    probabilities, labels = real_array("probabilities", probabilities), np.asarray(labels) == 1
+    probabilities, _, labels = _checked(probabilities, labels, 0.5)
+    probabilities = probabilities.astype(np.float64)
     chosen = []
     for scores, actual in zip(probabilities.T, labels.T, strict=True):
         levels = np.unique(scores)

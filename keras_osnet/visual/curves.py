@@ -133,12 +133,13 @@ def roc_figure(scores, *, far=1e-3):
     return sheet
 
 
-def comparison_figure(rows, *, x="milliseconds an image"):
+def comparison_figure(rows, *, x="milliseconds an image", score="mAP"):
     """Draws scores of networks over their time or size, with intervals.
 
     Args:
         rows: dict of name -> (x, `Estimate` of a fraction).
         x: what x is.
+        score: name of the score.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -149,7 +150,7 @@ def comparison_figure(rows, *, x="milliseconds an image"):
     if not rows:
         raise ValueError("`rows` must not be empty.")
     sheet = Sheet(*SHEET)
-    axes = sheet.plot(*PLOT, title="mAP and what it costs", x=x, y="mAP, %")
+    axes = sheet.plot(*PLOT, title=f"{score} and what it costs", x=x, y=f"{score}, %")
     for number, (name, (place, found)) in enumerate(rows.items()):
         ends = [[100 * (found.value - found.low)], [100 * (found.high - found.value)]]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]

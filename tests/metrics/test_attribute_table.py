@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from keras_osnet.metrics import attribute_table, choose_thresholds
+from keras_osnet.metrics import attribute_image_scores, attribute_table, choose_thresholds
 
 NAMES = ("hat", "bag", "skirt", "logo")
 
@@ -35,10 +35,35 @@ def test_rates_and_precision_of_each_attribute_are_those_of_plain_loops(threshol
         guesses = [bool(p >= limits[j]) for p in probabilities[:, j].tolist()]
         there = [g for g, has in zip(guesses, labels[:, j], strict=True) if has]
         rest = [not g for g, has in zip(guesses, labels[:, j], strict=True) if not has]
+        right = [bool(has) for g, has in zip(guesses, labels[:, j], strict=True) if g]
         assert (row.name, row.positives) == (NAMES[j], len(there))
-        expected = [sum(found) / len(found) if found else math.nan for found in (there, rest)]
+        expected = [sum(found) / len(found) if found else math.nan for found in (right, there)]
+        rates = [sum(found) / len(found) for found in (there, rest) if found]
+        expected.append(sum(rates) / len(rates))
         expected.append(average_precision(probabilities[:, j].tolist(), labels[:, j].tolist()))
-        np.testing.assert_allclose([row.tpr, row.tnr, row.average_precision], expected, rtol=1e-12)
+        np.testing.assert_allclose([row.precision, row.recall, row.mA, row.average_precision], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("threshold", [0.5, (0.25, 0.75, 0.5, 0.125)])
+def test_scores_of_images_have_the_scores_of_the_test_set_as_means(threshold):
+    probabilities, labels = some(1)
+    labels[5], probabilities[5] = 0, 0  # no attribute, and none predicted
+    balanced, accuracy = attribute_image_scores(probabilities, labels, threshold)
+    scores, rows = [], attribute_table(probabilities, labels, NAMES, threshold)
+    np.testing.assert_allclose(balanced.mean(axis=0), [row.mA for row in rows], rtol=1e-12)
+    for p, y in zip(probabilities, labels, strict=True):
+        guessed = {j for j in range(4) if p[j] >= np.broadcast_to(threshold, 4)[j]}
+        own = {j for j in range(4) if y[j]}
+        scores.append(len(guessed & own) / len(guessed | own) if guessed | own else 0)
+    np.testing.assert_allclose(accuracy, scores, rtol=1e-12)
+
+
+def test_scores_of_images_worked_out_by_hand():
+    # Two of four images have the first attribute: a correct prediction scores 4 / (2 x 2). All have the second: 4 / 4.
+    labels = [[1, 1], [1, 1], [0, 1], [0, 1]]
+    balanced, accuracy = attribute_image_scores([[0.9, 0.2], [0.1, 0.8], [0.4, 0.9], [0.7, 0.9]], labels)
+    np.testing.assert_array_equal(balanced, [[1, 0], [0, 1], [1, 1], [0, 1]])
+    np.testing.assert_array_equal(accuracy, [1 / 2, 1 / 2, 1, 1 / 2])
 
 
 def test_a_precision_worked_out_by_hand():

@@ -47,6 +47,45 @@ def test_queries_of_one_person_are_drawn_together():
     assert bootstrap(values, groups=people, level=0.9).high == 1.0
 
 
+def grouped_case(rng, people=4):
+    """Scores of 1 to 3 queries of each person, one of them NaN, and the people's means over the known ones."""
+    groups = np.repeat(rng.permutation(people) + 5, rng.integers(1, 4, people))
+    values = rng.random(len(groups)).round(2)
+    if len(groups) > people:
+        values[rng.integers(len(groups))] = np.nan
+    return values, groups
+
+
+def test_intervals_of_people_are_those_of_all_resamples_in_a_thousand_cases():
+    rng = np.random.default_rng(6)
+    for case in range(1000):
+        values, groups = grouped_case(rng)
+        known = [[v for v, g in zip(values, groups, strict=True) if g == own and v == v] for own in range(5, 9)]
+        known = [own for own in known if own]  # a person whose only query is NaN cannot be drawn
+        sums, counts = np.array([sum(own) for own in known]), np.array([len(own) for own in known])
+        draws = np.array(list(itertools.product(range(len(known)), repeat=len(known))))
+        means = sums[draws].sum(axis=1) / counts[draws].sum(axis=1)
+        found = bootstrap(values, groups=groups, level=0.8, resamples=4000, seed=case)
+        assert found.value == pytest.approx(np.nanmean(values))
+        for end, fraction in ((found.low, 0.1), (found.high, 0.9)):
+            spread = 4 * np.sqrt(0.1 * 0.9 / 4000)
+            assert (means < end - 1e-9).mean() - spread <= fraction <= (means <= end + 1e-9).mean() + spread
+
+
+def test_p_values_of_people_are_those_of_all_swaps_in_a_thousand_cases():
+    rng = np.random.default_rng(7)
+    for case in range(1000):
+        first, groups = grouped_case(rng, people=6)
+        second = rng.random(len(first)).round(2)
+        sums = [
+            sum(d for d, g in zip(first - second, groups, strict=True) if g == own and d == d) for own in range(5, 11)
+        ]
+        exact = exact_p_value(sums)
+        found = compare(first, second, groups=groups, resamples=2000, seed=case).p_value
+        # Five standard deviations of 2,000 draws: in a thousand cases one exceeds four with probability .06.
+        assert found == pytest.approx(exact, abs=5 * np.sqrt(exact * (1 - exact) / 2000) + 1e-3)
+
+
 def exact_p_value(differences):
     """Of all ways to give the signs."""
     observed = abs(sum(differences))
@@ -72,6 +111,11 @@ def test_a_difference_in_every_query_is_real_and_none_is_not():
     assert better.difference.low == pytest.approx(0.05) == better.difference.high
     same = compare(second, second)
     assert (same.p_value, same.difference.value) == (1.0, 0.0)
+
+
+def test_differences_that_cancel_but_for_rounding_are_no_difference():
+    differences = np.array([0.2, 0.03, 0.17, -0.3, 0.13, -0.23])  # their sum is 0, and 2.8e-17 in floating point
+    assert compare(differences, np.zeros(6), resamples=2000).p_value == 1.0
 
 
 def test_queries_without_a_match_are_left_out():

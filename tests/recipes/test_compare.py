@@ -3,10 +3,11 @@
 import json
 import sys
 
+import keras
 import pytest
 
 from keras_osnet import OSNet
-from tests.recipes.tiny import market
+from tests.recipes.tiny import duke, market
 
 SIZE = (64, 32, 3)
 
@@ -15,6 +16,7 @@ SIZE = (64, 32, 3)
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     market(folder)
+    duke(folder)
     for name in "ab":
         model = OSNet(0.25, input_shape=SIZE, depths=(1, 1, 1), name=name)
         model.save(folder / f"{name}.keras")
@@ -42,6 +44,51 @@ def test_it_writes_scores_with_intervals_differences_and_plots(folder, script, m
     assert 0 < second["mAP - a"]["p_value"] <= 1
     assert {path.name for path in (folder / "run").glob("*.png")} == {"market1501-time.png", "market1501-size.png"}
     assert "market1501, cosine" in capsys.readouterr().out
+
+
+def test_several_datasets_make_a_matrix(folder, script, monkeypatch, capsys):
+    options = "--data-dir", folder, "--work-dir", folder / "matrix", "--resamples", 50
+    weights = folder / "a.keras", folder / "b.keras"
+    call(script, monkeypatch, "--weights", *weights, "--datasets", "market1501", "dukemtmcreid", *options)
+    report = json.loads((folder / "matrix" / "metrics.json").read_text())["datasets"]
+    lines = capsys.readouterr().out.splitlines()[-4:-1]
+    assert lines[0].split()[-2:] == ["market1501", "dukemtmcreid"]
+    for name, line in zip("ab", lines[1:], strict=True):
+        cells = [f"{100 * report[d][name][s]['value']:.2f}" for d in report for s in ("mAP", "rank1")]
+        assert line.split() == [name, cells[0], "/", cells[1], cells[2], "/", cells[3]]
+    assert len(list((folder / "matrix").glob("*.png"))) == 4
+
+
+def test_attribute_networks_are_compared_attribute_by_attribute(trained, script, monkeypatch, tmp_path, capsys):
+    folder = trained("pa100k")
+    other = tmp_path / "other.keras"
+    model = keras.models.load_model(folder / "run" / "model.keras", compile=False)
+    head = model.get_layer("attributes")
+    head.set_weights([-weights for weights in head.get_weights()])  # predicts the opposite
+    model.save(other)
+    arguments = "--datasets", "pa100k", "--data-dir", folder, "--work-dir", tmp_path / "run", "--resamples", 100
+    weights = folder / "run" / "model.keras", other
+    call(script, monkeypatch, "--attributes", "--weights", *weights, *arguments)
+    report = json.loads((tmp_path / "run" / "metrics.json").read_text())["datasets"]["pa100k"]
+    first, second = report["model"], report["other"]
+    assert first["mA"]["value"] + second["mA"]["value"] == pytest.approx(1)
+    assert list(second["attributes"]) == ["Female", "Hat", "Backpack"]
+    for name, row in second["attributes"].items():
+        own = first["attributes"][name]
+        assert row["positives"] == own["positives"]
+        assert row["mA"] + own["mA"] == pytest.approx(1)
+        assert row["mA - model"]["difference"]["value"] == pytest.approx(row["mA"] - own["mA"])
+        assert 0 < row["mA - model"]["p_value"] <= 1
+    assert second["mA"]["value"] == pytest.approx(sum(row["mA"] for row in second["attributes"].values()) / 3)
+    assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"pa100k-time.png", "pa100k-size.png"}
+    assert "Backpack" in capsys.readouterr().out
+
+
+def test_a_network_without_attributes_is_refused_by_name(folder, trained, script, monkeypatch):
+    data = trained("pa100k")
+    weights = data / "run" / "model.keras", folder / "a.keras"
+    with pytest.raises(ValueError, match="`model` must have one AttributeHead"):
+        call(script, monkeypatch, "--attributes", "--weights", *weights, "--datasets", "pa100k", "--data-dir", data)
 
 
 def test_one_network_alone_is_refused(folder, script, monkeypatch):

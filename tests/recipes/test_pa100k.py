@@ -42,6 +42,25 @@ def test_the_metrics_say_what_choosing_on_the_test_images_would_bring(chosen):
     assert metrics["mA_test_chosen"] >= metrics["mA"]
 
 
+def test_every_attribute_is_printed_and_written_with_its_scores(trained, run_script, tmp_path, capsys):
+    folder = trained("pa100k")
+    paths = ("--weights", folder / "run" / "model.keras", "--dataset", "pa100k", "--data-dir", folder)
+    run_script("recipes/pa100k.py", "evaluate", *paths, "--work-dir", tmp_path / "out", "--threshold", "0")
+    metrics, printed = read(tmp_path / "out" / "metrics.json"), capsys.readouterr().out
+    # All attributes are predicted for all six images; 3, 2 and 3 of them have them.
+    assert {name: row["positives"] for name, row in metrics["attributes"].items()} == {
+        "Female": 3, "Hat": 2, "Backpack": 3,
+    }  # fmt: skip
+    for name, rate in (("Female", 1 / 2), ("Hat", 1 / 3), ("Backpack", 1 / 2)):
+        row = metrics["attributes"][name]
+        assert (row["precision"], row["recall"], row["mA"]) == pytest.approx((rate, 1, 1 / 2))
+        assert rate / 2 < row["average_precision"] <= 1
+        assert f"{name:28s}{row['positives']:10d}{100 * rate:9.2f}   100.00    50.00" in printed
+    run_script("recipes/pa100k.py", "evaluate", *paths, "--work-dir", tmp_path / "none", "--threshold", "1")
+    row = read(tmp_path / "none" / "metrics.json")["attributes"]["Hat"]
+    assert (row["precision"], row["recall"], row["mA"]) == (None, 0, 1 / 2)  # never predicted
+
+
 def test_an_attribute_that_few_images_have_leaves_no_nan_in_the_metrics(trained):
     """Six test images: no attribute is had by five and lacked by five."""
     assert read(trained("pa100k") / "run" / "metrics.json")["mA_common"] is None
