@@ -1,10 +1,13 @@
 """The losses of the ReID recipe: their settings, and the network with the heads that they need."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from keras_osnet.inference.runtimes import RUNTIMES
 from keras_osnet.inference.teachers import Teachers
 from keras_osnet.losses.objective import CLASSIFIERS, LOSSES, with_objective
+from keras_osnet.weights import locate
 
 PAIR_LOSSES = ("triplet", "circle", "multi_similarity")
 DISTILLATIONS = tuple(name for name, row in LOSSES.items() if row.taught)
@@ -38,13 +41,22 @@ class Objective:
 
 
 def check_objective(settings):
-    """Raises a ValueError for distillation without teachers, or teachers without distillation."""
+    """Refuses teachers that are not there, distillation without teachers, and teachers without distillation."""
     weighted = [name for name in DISTILLATIONS if getattr(settings, name)]
     if bool(weighted) != bool(settings.teachers):
         raise ValueError(
             f"`teachers` must be given with a weight of {', '.join(DISTILLATIONS)}, and only then. "
             f"Received: teachers={settings.teachers!r}, weights of {', '.join(weighted) or 'none'}"
         )
+    for model in _models(settings):
+        if Path(model).suffix not in RUNTIMES:
+            locate(model)
+        elif not Path(model).is_file():
+            raise FileNotFoundError(f"There is no file {model}")
+
+
+def _models(settings):
+    return [name.strip() for name in settings.teachers.split(",") if name.strip()]
 
 
 def teachers_of(settings):
@@ -53,7 +65,7 @@ def teachers_of(settings):
     Raises:
         ValueError: if a teacher cannot be read, lacks the output or does not return finite values.
     """
-    models, found = [name.strip() for name in settings.teachers.split(",") if name.strip()], {}
+    models, found = _models(settings), {}
     for kind in sorted({LOSSES[name].taught for name in DISTILLATIONS if getattr(settings, name)}):
         found[kind] = Teachers(models, kind)
     for model, size in zip(models, next(iter(found.values())).sizes if found else (), strict=True):

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import keras
@@ -128,10 +128,12 @@ def test_a_network_is_fine_tuned_from_a_file_with_other_losses_and_batches_and_s
         *("--weights", folder / "run" / "model.keras", "--epochs", "2", "--frozen-epochs", "1"),
         *("--images-per-identity", "2", "--classifier", "arcface", "--triplet", "1", "--circle", "0.1"),
         *("--center", "5e-4", "--patch", "0.5", "--jitter", "0.5", "--targets", "dukemtmcreid,market1501"),
-        *("--schedule", "cosine", "--no-baselines"),
+        *("--schedule", "cosine", "--no-baselines", "--grey", "0.2"),
+        *("--teachers", folder / "run" / "model.keras", "--relation-distillation", "1", "--feature-distillation", "1"),
     )
     printed = capsys.readouterr().out
     assert "epoch   2/2" in printed
+    assert f"teacher {folder / 'run' / 'model.keras'}: " in printed
     metrics = read(tmp_path / "tuned" / "metrics.json")
     assert set(metrics["targets"]) == {"dukemtmcreid", "market1501"}
     assert metrics["rank1"] == metrics["targets"]["dukemtmcreid"]["rank1"]
@@ -150,7 +152,12 @@ def test_a_network_is_fine_tuned_from_a_file_with_other_losses_and_batches_and_s
         (("--triplet", "1", "--accumulate", "2"), "`accumulate` must be 1 for a loss that mines"),
         (("--warmup-epochs", "-1"), "`warmup_epochs` must be at least 0"),
         (("--schedule", "single_step", "--step-epochs", "0"), "`step_epochs` must be positive"),
-        (("--network", "shufflenet"), "`variant` must be 'osnet' for a shufflenet"),
+        (("--network", "shufflenet"), "`variant`, `pooling` and `neck` are for OSNets, not shufflenet"),
+        (("--network", "shufflenet", "--variant", "osnet", "--neck", "bnneck"), "`neck` are for OSNets.*'bnneck'"),
+        (("--teachers", "model.keras"), "`teachers` must be given with a weight of feature_distillation, .*of none"),
+        (("--logit-distillation", "1"), "`teachers` must be given .*teachers='', weights of logit_distillation"),
+        (("--logit-distillation", "1", "--teachers", "nowhere.pth"), "There is no weights file nowhere.pth"),
+        (("--feature-distillation", "1", "--teachers", "nowhere.tflite"), "There is no file nowhere.tflite"),
         (("--replicas", "3"), "`batch_size` must be a positive multiple of 3: 3 replicas.*batch_size=4"),
         (("--replicas", "2", "--strategy", "tpu"), "`replicas` must be 0 with strategy tpu"),
     ],
@@ -242,6 +249,12 @@ def test_weights_of_a_baseline_for_images_of_another_size_are_refused(tmp_path, 
     settings = recipe.Settings(dataset="market1501", network="shufflenet", weights=str(tmp_path / "network.keras"))
     with pytest.raises(ValueError, match=r"`weights` must be of a network with input size \(256, 128\).*\(32, 16\)"):
         recipe.plan_of(settings, 3, 1)
+
+
+def test_neck_and_pooling_are_those_of_the_settings(recipe):
+    settings = replace(recipe.ROWS["market1501"], width=0.0625, resolution=0.25, neck="bnneck", pooling="gem")
+    network = recipe.network_of(settings)
+    assert (network.neck, network.pooling) == ("bnneck", "gem")
 
 
 # Section 4.1 of the paper; of fine-tuning the first 10 epochs are for the classifier alone.
