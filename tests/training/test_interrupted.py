@@ -6,15 +6,14 @@ KILLS=50 pytest tests/training/test_interrupted.py kills more often than the onc
 import json
 import os
 import random
-import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.processes import start as start_program
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("KILLS", "1"))
@@ -31,22 +30,21 @@ def start(folder, mode, epochs, name, program="interrupted_training"):
     script = ROOT / "tests" / "programs" / f"{program}.py"
     processes, files = [], []
     for index in range(workers):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow"}
+        environment = {}
         if workers > 1:
             config = {"cluster": {"worker": [f"127.0.0.1:{port}" for port in ports]}}
             environment["TF_CONFIG"] = json.dumps({**config, "task": {"type": "worker", "index": index}})
         files.append(folder / f"{name}-{index}.npz")
-        with open(folder / f"{name}-{index}.log", "a") as log:
-            processes.append(subprocess.Popen(
-                [sys.executable, str(script), str(folder / name), mode, str(epochs), str(files[-1])],
-                env=environment, stdout=log, stderr=subprocess.STDOUT,
-            ))  # fmt: skip
+        arguments = (folder / name, mode, epochs, files[-1])
+        processes.append(start_program(script, arguments, environment, folder / f"{name}-{index}.log"))
     return processes, files
 
 
 def ended(processes, folder, name, status=0, limit=300):
     deadline = time.monotonic() + limit
-    codes = [process.wait(max(1, deadline - time.monotonic())) for process in processes]
+    for process in processes:
+        process.join(max(1, deadline - time.monotonic()))
+    codes = [process.exitcode for process in processes]
     logs = "".join(path.read_text()[-2000:] for path in folder.glob(f"{name}-*.log"))
     assert codes == [status] * len(processes), logs
     return logs
@@ -67,29 +65,33 @@ def kill_one(processes, when, checkpoint=None):
         return checkpoint.stat().st_mtime_ns if checkpoint and checkpoint.exists() else None
 
     before = written()
-    while checkpoint and written() == before and any(process.poll() is None for process in processes):
+    while checkpoint and written() == before and any(process.is_alive() for process in processes):
         time.sleep(0.02)
     deadline = time.monotonic() + when
-    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
+    while time.monotonic() < deadline and any(process.is_alive() for process in processes):
         time.sleep(0.05)
-    alive = [process for process in processes if process.poll() is None]
+    alive = [process for process in processes if process.is_alive()]
     if alive:
-        random.choice(alive).send_signal(signal.SIGKILL)
+        random.choice(alive).kill()
         time.sleep(random.uniform(0, 0.5))
     for process in processes:
         process.kill()
-        process.wait()
+        process.join()
     return bool(alive)
 
 
 @pytest.fixture(scope="module", params=["one", "replicas", "workers"])
 def whole(request, tmp_path_factory):
-    """A run without interruption: its mode, its seconds and its arrays."""
+    """A run without interruption: its mode, its seconds in all and from its first checkpoint on, and its arrays."""
     folder, mode = tmp_path_factory.mktemp(request.param), request.param
     began = time.monotonic()
     processes, files = start(folder, mode, 20, "whole")
+    while not (folder / "whole" / "checkpoint.npz").exists() and all(process.is_alive() for process in processes):
+        time.sleep(0.02)
+    written = time.monotonic()
     ended(processes, folder, "whole")
-    return mode, time.monotonic() - began, [arrays_of(path) for path in files], folder
+    over = time.monotonic()
+    return mode, (over - began, over - written), [arrays_of(path) for path in files]
 
 
 def stop(folder, mode, name):
@@ -98,16 +100,16 @@ def stop(folder, mode, name):
     deadline = time.monotonic() + 200
     while not (folder / name / "checkpoint.npz").exists():
         assert time.monotonic() < deadline
-        assert all(process.poll() is None for process in processes)
+        assert all(process.is_alive() for process in processes)
         time.sleep(0.05)
-    processes[-1].send_signal(signal.SIGTERM)
+    processes[-1].terminate()  # SIGTERM
     assert "the checkpoint is written" in ended(processes, folder, name, status=143)
     assert not list(folder.glob(f"{name}-*.npz")), "no worker goes on to the end"
 
 
 def test_a_run_stopped_and_killed_at_any_moment_and_resumed_ends_in_the_same_weights_and_lines(whole, tmp_path):
     """SIGTERM to one worker stops all of them, with exit status 143."""
-    mode, seconds, reference, _ = whole
+    mode, (seconds, trained), reference = whole
     random.seed(mode)
     kills, runs = 0, 0
     while kills < KILLS:
@@ -120,8 +122,9 @@ def test_a_run_stopped_and_killed_at_any_moment_and_resumed_ends_in_the_same_wei
                 break
             # In turns, once there is a checkpoint to resume from, and at any moment.
             checkpoint = None if kills % 2 else tmp_path / f"run{runs}" / "checkpoint.npz"
-            if not kill_one(processes, random.uniform(*((0.3, 1.05) if kills % 2 else (0, 0.4))) * seconds, checkpoint):
-                seconds *= 0.9  # it was over before: the machine may have become faster
+            when = random.uniform(0.3, 1.05) * seconds if kills % 2 else random.uniform(0, 0.9) * trained
+            if not kill_one(processes, when, checkpoint):
+                seconds, trained = 0.9 * seconds, 0.9 * trained  # the machine may have become faster
                 break
             kills += 1
             assert kills % 2 == 0 or checkpoint.exists()
@@ -132,7 +135,7 @@ def test_a_run_stopped_and_killed_at_any_moment_and_resumed_ends_in_the_same_wei
 
 
 def test_all_workers_have_the_same_weights_and_features_are_in_order(whole):
-    _, _, reference, _ = whole
+    *_, reference = whole
     for arrays in reference:
         features, expected = arrays[1:3]
         np.testing.assert_allclose(features, expected, atol=1e-5)
