@@ -16,6 +16,7 @@ class IdentityScores:
     camera_idf1: dict of camera to the IDF1 within it; cameras without boxes are left out.
     false_matches: fraction of pairs of tracks of two cameras with one identity that are of two people; NaN without.
     matches: number of these pairs.
+    false_match_rate: fraction of pairs of tracks of two people in two cameras that have one identity; NaN without.
     found: fraction of pairs of tracks of one person in two cameras that have one identity; NaN without.
     """
 
@@ -25,6 +26,7 @@ class IdentityScores:
     camera_idf1: dict
     false_matches: float
     matches: int
+    false_match_rate: float
     found: float
 
 
@@ -83,7 +85,7 @@ def overlaps(boxes, others):
 
 
 def _across(votes):
-    """(fraction of joined pairs that are wrong, joined pairs, fraction of true pairs that are joined)."""
+    """(fraction of joined pairs that are wrong, joined pairs, fractions of wrong and of true pairs that are joined)."""
     keys = list(votes)
     cameras = np.array([str(key[0]) for key in keys])
     true = np.array([str(votes[key].most_common(1)[0][0]) for key in keys])
@@ -92,6 +94,8 @@ def _across(votes):
     across = cameras[rows] != cameras[columns] if keys else np.empty(0, bool)
     rows, columns = rows[across], columns[across]
     joined, same = identity[rows] == identity[columns], true[rows] == true[columns]
-    wrong = float((joined & ~same).sum() / joined.sum()) if joined.any() else float("nan")
-    found = float((joined & same).sum() / same.sum()) if same.any() else float("nan")
-    return wrong, int(joined.sum()), found
+    wrong, strangers, found = (
+        float((joined & which).sum() / of.sum()) if of.any() else float("nan")
+        for which, of in ((~same, joined), (~same, ~same), (same, same))
+    )
+    return wrong, int(joined.sum()), strangers, found

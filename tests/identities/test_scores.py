@@ -57,6 +57,7 @@ def test_matches_across_cameras_are_counted_by_tracks():
     found = {"a": {1: [(1, box, "x"), (2, other, "y")]}, "b": {1: [(1, box, "x"), (1, other, "y")]}}
     scores = identity_scores(truth, found)
     assert (scores.matches, scores.false_matches, scores.found) == (2, 0.5, 0.5)  # Anna = Anna, Anna = Ben
+    assert scores.false_match_rate == 0.5  # of Anna, Ben and Ben, Anna
     alone = identity_scores({"a": truth["a"]}, {"a": found["a"]})
     assert alone.matches == 0
-    assert np.isnan([alone.false_matches, alone.found]).all()
+    assert np.isnan([alone.false_matches, alone.false_match_rate, alone.found]).all()
