@@ -97,6 +97,14 @@ class Options:
     """The largest loss of each main score (R1 and mAP, mA, error) that passes, in points."""
 
 
+def refuse_unused(options):
+    """Refuses options that would have no effect, as a limit of --budget without --certify."""
+    for needed, names in (("certify", ("split", "metric", "budget")), ("calibration", ("images",))):
+        unused = [f"--{name}" for name in names if getattr(options, name) != getattr(Options, name)]
+        if unused and not getattr(options, needed):
+            raise ValueError(f"{', '.join(unused)} must come with --{needed}. Received: {', '.join(unused)} alone")
+
+
 def divided(folder, count):
     """Image files to calibrate on, others to compare on (every tenth, at least 2), and how many there are in all."""
     paths = list_images(folder)
@@ -232,6 +240,7 @@ def main(options):
         raise ValueError(f"--certify and --dataset must come together. Received: {alone} alone")
     path, test_set = output_of(options), None
     check_budget(options.budget)
+    refuse_unused(options)
     if options.certify:
         certificate_paths(path)
         test_set = load_test_set(options.dataset, options.data_dir, metric=options.metric, split=options.split)

@@ -176,14 +176,18 @@ def report_skipped(skipped):
         print(f"{skipped.total()} boxes skipped: {reasons}", file=sys.stderr)
 
 
-COMMON_ARGUMENTS = {"model", "threads", "accelerator", "cameras", "camera", "folder_camera"}
+COMMON_ARGUMENTS = {"model", "threads", "accelerator", "cameras"}
 FORMS = [  # required arguments besides the model, optional arguments with their defaults, function
-    (("QUERY", "FOLDER"), {"top": 10, "metric": "euclidean"}, rank),
-    (("QUERY", "--gallery"), {"top": 10}, search),
-    (("--gallery", "--add"), {}, add),
+    (("QUERY", "FOLDER"), {"top": 10, "metric": "euclidean", "camera": None, "folder_camera": None}, rank),
+    (("QUERY", "--gallery"), {"top": 10, "camera": None}, search),
+    (("--gallery", "--add"), {"camera": None}, add),
     (("--gallery", "--remove"), {}, remove),
     (("--gallery", "--check"), {}, check),
-    (("--gallery", "--video", "--boxes"), {"threshold": 0.65, "output": None, "outside": "skip"}, follow),
+    (
+        ("--gallery", "--video", "--boxes"),
+        {"threshold": 0.65, "output": None, "outside": "skip", "camera": None},
+        follow,
+    ),
 ]
 
 

@@ -181,11 +181,14 @@ def test_calibration_on_test_images_ends_before_anything_is_written(script, fold
     ("settings", "message"),
     [
         ({"certify": True}, "must come together. Received: --certify alone"),
+        ({"budget": 2.0, "metric": "cosine"}, "--metric, --budget must come with --certify"),
+        ({"split": 1}, "--split must come with --certify. Received: --split alone"),
+        ({"images": 50}, "--images must come with --calibration. Received: --images alone"),
         ({"dataset": "market1501"}, "must come together. Received: --dataset market1501 alone"),
         ({"certify": True, "dataset": "market"}, "`dataset` must be one of"),
     ],
 )
-def test_certify_and_dataset_come_together(script, market, settings, message):
+def test_options_that_have_no_effect_alone_are_refused(script, market, settings, message):
     with pytest.raises(ValueError, match=message):
         script.main(script.Options(market / "model.keras", **settings))
 

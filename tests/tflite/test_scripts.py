@@ -370,6 +370,8 @@ def test_run_imports_neither_tensorflow_nor_keras(people, arguments):
         ("--gallery", "p.npz", "--add", "people", "--check"),
         ("--gallery", "p.npz", "--video", "frames"),
         ("query.png", "gallery", "--top", "0"),
+        ("query.png", "--gallery", "g.npz", "--cameras", "c.json", "--folder-camera", "yard"),
+        ("--gallery", "g.npz", "--check", "--cameras", "c.json", "--camera", "door"),
     ],
 )
 def test_arguments_that_do_not_go_together_are_refused(monkeypatch, capsys, arguments):

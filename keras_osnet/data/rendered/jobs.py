@@ -1,6 +1,5 @@
 """The jobs of a rendering process: all images of one person, or some frames of one camera."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from keras_osnet.data.rendered import dataset, parts, people, sequence
 from keras_osnet.data.rendered.film import Film
 from keras_osnet.data.rendered.renderer import Renderer
 from keras_osnet.data.rendered.studio import Studio
-from keras_osnet.files import write_json
+from keras_osnet.files import read_json, write_json
 
 RECORDS = ".records"
 
@@ -90,15 +89,16 @@ def write_record(folder, name, content, sizes):
 
 
 def read_record(folder, name):
-    return json.loads((Path(folder) / RECORDS / name).read_text(encoding="utf-8"))
+    return read_json(Path(folder) / RECORDS / name)
 
 
 def complete(folder, name):
     """Returns whether a record exists, and all files exist with the sizes in it."""
     try:
-        sizes = read_record(folder, name)["bytes"]
-        return all((Path(folder) / file).stat().st_size == size for file, size in sizes.items())
-    except (FileNotFoundError, ValueError, KeyError):
+        record = read_record(folder, name)
+        same = all((Path(folder) / file).stat().st_size == size for file, size in record["bytes"].items())
+        return same and "rows" in record
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):  # an interrupted or damaged record
         return False
 
 

@@ -156,3 +156,14 @@ def test_without_moderngl_the_extra_is_named(cache, tmp_path, monkeypatch):
 def test_no_processes_are_refused(cache, tmp_path):
     with pytest.raises(ValueError, match=r"`processes` must be positive\. Received: processes=0"):
         make(SETTINGS, tmp_path, cache=cache, processes=0)
+
+
+@pytest.mark.parametrize(
+    "record", ["", "{", "[]", "null", "[" * 100_000, '{"bytes": []}', '{"bytes": {"a.jpg": 1}}', '{"bytes": {}}']
+)
+def test_a_damaged_record_is_not_complete(tmp_path, record):
+    (tmp_path / jobs.RECORDS).mkdir()
+    (tmp_path / jobs.RECORDS / "0-000000.json").write_text(record)
+    assert not jobs.complete(tmp_path, "0-000000.json")
+    (tmp_path / jobs.RECORDS / "0-000000.json").write_text('{"bytes": {}, "rows": []}')
+    assert jobs.complete(tmp_path, "0-000000.json")
