@@ -35,7 +35,7 @@ def script(name, *arguments):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("device")
-    model = OSNet(width=0.25, input_shape=(64, 32, 3))
+    model = OSNet(0.25, "osnet_t2", input_shape=(64, 32, 3), depths=(1, 1, 1))
     model.save(folder / "model.keras")
     to_tflite(model, folder / "model.tflite")
     (folder / "gallery").mkdir()
