@@ -132,6 +132,19 @@ def check(options):
         print(f"{count:8d}  {name}")
     same = "" if gallery.network in ("", options.model.name) else f" (same weights as {options.model.name})"
     print(f"Complete. Features of {gallery.network or options.model.name}{same}. {gallery}")
+    print(threshold_of(gallery)[1])
+
+
+def threshold_of(gallery, given="auto"):
+    """Returns the smallest cosine of a known person, and a sentence that says where it comes from."""
+    from thresholds import DEFAULT, FEWEST, proposed
+
+    if given != "auto":
+        return given, f"Threshold {given:g}"
+    found = proposed(gallery)
+    if found is None:
+        return DEFAULT, f"Threshold {DEFAULT:g}: from {FEWEST} people on, one is proposed from their images"
+    return found, f"Threshold {found:.3f}: proposed from the images of {len(gallery.people)} people"
 
 
 def follow(options):
@@ -151,7 +164,11 @@ def follow(options):
         is_camera = options.video.isdecimal() and not source.exists()
         frames = VideoFrames(int(options.video) if is_camera else existing(source))
     counted = skipped if options.outside == "skip" else None
-    seen = identities(frames, boxes, network.embed_boxes, gallery, options.threshold, skipped=counted)
+    threshold, note = threshold_of(gallery, options.threshold)
+    print(note, file=sys.stderr)
+    seen = identities(
+        frames, boxes, network.embed_boxes, gallery, threshold, least=options.least_boxes, skipped=counted
+    )
     if options.output:
         with replacing(options.output, "w", newline="", encoding="utf-8") as file:
             count = write(file, seen)
@@ -177,22 +194,21 @@ def report_skipped(skipped):
 
 
 COMMON_ARGUMENTS = {"model", "threads", "accelerator", "cameras"}
+FOLLOWING = {"threshold": "auto", "least_boxes": 1, "output": None, "outside": "skip", "camera": None}
 FORMS = [  # required arguments besides the model, optional arguments with their defaults, function
     (("QUERY", "FOLDER"), {"top": 10, "metric": "euclidean", "camera": None, "folder_camera": None}, rank),
     (("QUERY", "--gallery"), {"top": 10, "camera": None}, search),
     (("--gallery", "--add"), {"camera": None}, add),
     (("--gallery", "--remove"), {}, remove),
     (("--gallery", "--check"), {}, check),
-    (
-        ("--gallery", "--video", "--boxes"),
-        {"threshold": 0.65, "output": None, "outside": "skip", "camera": None},
-        follow,
-    ),
+    (("--gallery", "--video", "--boxes"), FOLLOWING, follow),
 ]
 
 
 def cosine(text):
-    """Argument type: a number from -1 to 1."""
+    """Argument type: a number from -1 to 1, or "auto"."""
+    if text == "auto":
+        return text
     if not -1 <= float(text) <= 1:  # also refuses NaN
         raise argparse.ArgumentTypeError(f"must be -1 .. 1. Received: {text}")
     return float(text)
@@ -216,7 +232,10 @@ def arguments():
     parser.add_argument(
         "--outside", choices=["skip", "refuse"], help="boxes without a pixel in the frame (default skip)"
     )
-    parser.add_argument("--threshold", type=cosine, help="smallest cosine of a known person (default 0.65)")
+    parser.add_argument(
+        "--threshold", type=cosine, help="smallest cosine of a known person (default auto: proposed from the gallery)"
+    )
+    parser.add_argument("--least-boxes", type=whole(10**6), metavar="N", help="boxes of a named track (default 1)")
     parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write the rows to this file")
     parser.add_argument("--cameras", type=Path, metavar="FILE.json", help="mean features of cameras, to subtract")
     parser.add_argument("--camera", metavar="NAME", help="camera of the images or the video (default unknown)")

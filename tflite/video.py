@@ -103,11 +103,13 @@ class Tracks:
         people: (P,) names.
         threshold: mean cosine from which a track is the most similar person.
         unknown: the name below it.
+        least: boxes that a track has before it gets a name.
     """
 
     people: np.ndarray
     threshold: float
     unknown: str
+    least: int = 1
     _tracks: dict = field(default_factory=dict)
     _made: int = 0
 
@@ -132,8 +134,9 @@ class Tracks:
             track.total, track.count = track.total + similarity, track.count + 1
             mean = track.total / track.count
             best = int(np.argmax(mean))
-            known = str(self.people[best]) if mean[best] >= self.threshold else self.unknown
-            seen.append(Seen(frame, str(name), box, known, float(mean[best])))
+            known = mean[best] >= self.threshold and track.count >= self.least
+            person = str(self.people[best]) if known else self.unknown
+            seen.append(Seen(frame, str(name), box, person, float(mean[best])))
         return seen
 
     def _associated(self, frame, boxes):
@@ -161,7 +164,7 @@ def overlap(a, b):
     return common / (sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)) - common)
 
 
-def identities(frames, boxes, embed_boxes, gallery, threshold, *, skipped=None):
+def identities(frames, boxes, embed_boxes, gallery, threshold, *, least=1, skipped=None):
     """Yields a `Seen` for every box of a video, frame by frame.
 
     Args:
@@ -169,13 +172,13 @@ def identities(frames, boxes, embed_boxes, gallery, threshold, *, skipped=None):
         boxes: dict of lists of `Box` by frame number.
         embed_boxes: function of an image and boxes in whole pixels that returns features (N, D).
         gallery: `Gallery`.
-        threshold: see `Tracks`.
+        threshold, least: see `Tracks`.
         skipped: `Counter` that counts boxes without a pixel in their frame. None: such a box is an error.
 
     Raises:
         ValueError: naming the box, if none of its pixels is in its frame, unless `skipped` is given.
     """
-    tracks = Tracks(gallery.people, threshold, gallery.UNKNOWN)
+    tracks = Tracks(gallery.people, threshold, gallery.UNKNOWN, least)
     for number, image in frames.frames(boxes):
         pixels = {box: box.pixels(*image.size) for box in boxes[number]}
         inside = {box: edges for box, edges in pixels.items() if edges}

@@ -182,8 +182,9 @@ def test_a_gallery_is_made_searched_checked_and_shortened(people, tmp_path):
     ]
     assert run(file, *gallery, "--remove", "Blue").startswith("1 removed.")
     rows = run(file, *gallery, "--check").splitlines()
-    assert [row.split() for row in rows[1:-1]] == [["1", "Green"], ["2", "Red"]]
-    assert "3 features of 2 people" in rows[-1]
+    assert [row.split() for row in rows[1:-2]] == [["1", "Green"], ["2", "Red"]]
+    assert "3 features of 2 people" in rows[-2]
+    assert rows[-1] == "Threshold 0.65: from 3 people on, one is proposed from their images"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -294,7 +295,11 @@ def test_images_are_added_all_or_none(people, tmp_path):
 def test_people_are_found_in_the_boxes_of_a_video(people, tmp_path, model, names):
     gallery = "--gallery", tmp_path / "people.npz"
     run(people / model, *gallery, "--add", people / "people")
+    checked = run(people / model, *gallery, "--check").splitlines()[-1]
+    assert re.fullmatch(r"Threshold [.\d]+: proposed from the images of 3 people", checked)
     video = *gallery, "--video", people / "frames", "--boxes", people / "boxes.csv"
+    assert f"{checked}\n" in script("run.py", people / model, *video).stderr
+    video = *video, "--threshold", 0.65
     expected = [
         [str(n), track, *box.split(","), name]
         for n in (1, 2)
@@ -307,7 +312,7 @@ def test_people_are_found_in_the_boxes_of_a_video(people, tmp_path, model, names
     output = tmp_path / "seen.csv"
     assert run(people / model, *video, "--output", output) == f"{output}: 6 boxes\n"
     assert [line.split(",")[:-1] for line in output.read_text().splitlines()[1:]] == expected
-    printed = [line.split() for line in run(people / model, *video, "--threshold", 0).splitlines()[1:]]
+    printed = [line.split() for line in run(people / model, *video[:-1], 0).splitlines()[1:]]
     assert [[frame, track, *box.split(",")] for frame, track, _, box, _ in printed] == [row[:-1] for row in expected]
     assert "unknown" not in [name for *_, name in printed]
 

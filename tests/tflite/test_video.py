@@ -162,6 +162,12 @@ def test_a_track_is_the_person_of_the_largest_mean_so_far():
     np.testing.assert_allclose([one.cosine for one in seen], [0.9, 0.6, 2 / 3, 0.5])
 
 
+def test_a_track_gets_its_name_once_it_has_enough_boxes():
+    tracks = video.Tracks(np.array(["Ann", "Bob"]), 0.58, "unknown", least=3)
+    seen = [tracks.see(n, ["x"], [(0, 0, 1, 1)], np.array([[0.2, 0.9]]))[0] for n in range(1, 5)]
+    assert [one.name for one in seen] == ["unknown", "unknown", "Bob", "Bob"]
+
+
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
