@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import files
@@ -206,8 +207,11 @@ def test_ctrl_c_while_another_program_holds_the_gallery_is_one_line_and_loses_no
 def waiting_for_a_lock(process):
     """Whether a process has the lock's file open, or has ended."""
     assert process.poll() is None
-    opened = Path(f"/proc/{process.pid}/fd")
-    return any(os.readlink(file).endswith(".people.npz.lock") for file in opened.iterdir())
+    opened = []
+    for file in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            opened.append(os.readlink(file))
+    return any(name.endswith(".people.npz.lock") for name in opened)
 
 
 @pytest.mark.parametrize("name", ["folder", "pipe", "none/seen.csv", "none/people.npz"])
