@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import tempfile
 import time
 import warnings
@@ -109,9 +110,14 @@ def read_bounded(path, largest):
     """Returns the content of a file of at most `largest` bytes.
 
     Raises:
-        ValueError: if the file is larger.
+        ValueError: if the file is larger, or is a pipe or device, from which a read may never return.
         OSError: if it cannot be read.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"`path` must be the path of a file. Received: path={path!r}")
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ValueError(f"{path} must be a regular file.")
     with open(path, "rb") as file:
         content = file.read(min(os.fstat(file.fileno()).st_size, largest) + 1)  # all that is asked for is allocated
     if len(content) > largest:
@@ -123,14 +129,21 @@ def read_json(path, *, largest=LARGEST_JSON):
     """Reads a JSON file of at most `largest` bytes.
 
     Raises:
-        ValueError: if the file is larger, is not JSON, or is nested too deeply.
+        ValueError: if the file is larger, is not JSON, holds NaN or a number that no float can hold, or is nested too
+            deeply.
         OSError: if it cannot be read.
     """
     content = read_bounded(path, largest)
     try:
-        return json.loads(content)
+        return json.loads(content, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be a JSON file. Received: {type(error).__name__}: {error}") from error
+
+
+def _finite(text):
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return float(text)
 
 
 def read_history(path, names):

@@ -160,7 +160,19 @@ def test_json_has_no_number_that_is_not_finite(tmp_path, value):
     assert not names(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, json.dumps("x" * 200).encode()])
+NO_JSON = [
+    b"",
+    b"{",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    json.dumps("x" * 200).encode(),
+    b'[{"a": NaN}]',
+    b"-Infinity",
+    b"1e999",
+]
+
+
+@pytest.mark.parametrize("content", [*NO_JSON, b"[1e999]"])
 def test_what_is_no_json_of_that_size_is_one_error_that_names_the_file(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.json must"):
@@ -172,6 +184,19 @@ def test_a_file_of_more_bytes_than_allowed_is_refused_by_its_name(tmp_path):
     assert read_bounded(tmp_path / "a.csv", 5) == b"12345"
     with pytest.raises(ValueError, match=r"a\.csv must not exceed 4 bytes"):
         read_bounded(tmp_path / "a.csv", 4)
+
+
+def test_what_is_no_file_to_read_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")  # nobody writes into it: a read would wait for ever
+    with pytest.raises(ValueError, match="pipe must be a regular file"):
+        read_bounded(tmp_path / "pipe", 4)
+    for path in (None, 0, b"a"):
+        with pytest.raises(ValueError, match=r"`path` must be the path of a file. Received: path="):
+            read_bounded(path, 4)
+    with pytest.raises(IsADirectoryError):
+        read_bounded(tmp_path, 4)
+    with pytest.raises(FileNotFoundError):
+        read_bounded(tmp_path / "none", 4)
 
 
 def test_of_a_history_the_lines_of_finite_numbers_are_read_and_the_others_named(tmp_path):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_osnet.metrics.arguments import check_count
+
 
 def link(tracks, match, *, base_rate, probability=0.5, travel=None, same=(), different=()):
     """Gives each track an identity: one for all tracks of a person.
@@ -31,8 +33,7 @@ def link(tracks, match, *, base_rate, probability=0.5, travel=None, same=(), dif
         ValueError: if an argument is not as described, or `same` and `different` contradict each other.
     """
     tracks = list(tracks)
-    if match.metric != "cosine":
-        raise ValueError(f"`match` must take cosine distances. Received: metric={match.metric!r}")
+    _check_match(match)
     needed = match.evidence(match.distance_at(probability, base_rate=base_rate))
     labels = np.arange(len(tracks))
     if not tracks:
@@ -56,6 +57,11 @@ def link(tracks, match, *, base_rate, probability=0.5, travel=None, same=(), dif
             return np.unique(_first(labels), return_inverse=True)[1]
         _join(i, j, labels, total, count, allowed)
         allowed[i, i] = False
+
+
+def _check_match(match):
+    if getattr(match, "metric", None) != "cosine":
+        raise ValueError(f"`match` must be a MatchProbability of cosine distances. Received: match={match!r}")
 
 
 def _first(labels):
@@ -116,10 +122,8 @@ class Identities:
     """
 
     def __init__(self, match, *, base_rate, probability=0.5, travel=None, memory=20):
-        if memory < 1:
-            raise ValueError(f"`memory` must be at least 1. Received: memory={memory}")
-        if match.metric != "cosine":
-            raise ValueError(f"`match` must take cosine distances. Received: metric={match.metric!r}")
+        check_count("memory", memory)
+        _check_match(match)
         self.match, self.travel, self.memory = match, travel, memory
         self.needed = match.evidence(match.distance_at(probability, base_rate=base_rate))
         self.tracks, self.next = {}, 0

@@ -166,3 +166,12 @@ def test_bad_arguments_are_named(call, words):
 
 def test_no_track_is_no_person():
     assert link([], MATCH, **RULES).shape == (0,)
+
+
+@pytest.mark.parametrize("match", [None, 3, "cosine", MatchProbability(1.0, 2.0, metric="euclidean")])
+def test_what_is_no_probability_of_cosine_distances_is_refused(match):
+    message = "`match` must be a MatchProbability of cosine distances. Received: match="
+    with pytest.raises(ValueError, match=message):
+        link([], match, base_rate=0.1)
+    with pytest.raises(ValueError, match=message):
+        Identities(match, base_rate=0.1)
