@@ -77,7 +77,7 @@ def _one_image_per_identity(query, distances, matches, ranks, candidates):
 PROTOCOLS = {"market1501": (_whole_gallery, 1), "cuhk03": (_one_image_per_identity, DRAWS)}
 
 
-def score_blocks(blocks, finish, labels, groups, *, protocol, max_rank):
+def score_blocks(blocks, finish, labels, groups=None, *, protocol, max_rank):
     """Scores the queries that have a match, from blocks of their distances.
 
     Args:
@@ -85,7 +85,7 @@ def score_blocks(blocks, finish, labels, groups, *, protocol, max_rank):
             distances, (some queries, gallery), are changed.
         finish: function that turns some rows of a block into distances, in place. It is called in threads.
         labels: `Labels`.
-        groups: codes of the queries and of the gallery, or None.
+        groups: codes of the queries and of the gallery. Default: all are one group.
         protocol, max_rank: as for `evaluate_retrieval`.
 
     Raises:
