@@ -83,7 +83,9 @@ def _by_keras(predictor, output):
 
 def _by_file(predictor, output):
     if keras.backend.backend() != "tensorflow":
-        raise ImportError(f"A .tflite or .onnx file as teacher needs Keras on TensorFlow. Received: {type(predictor).__name__}")
+        raise ImportError(
+            f"A .tflite or .onnx file as teacher needs Keras on TensorFlow. Received: {type(predictor).__name__}"
+        )
     import tensorflow as tf
 
     def numbers(levels):

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.skipif(
 def splits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("market")
     with tarfile.open(PICTURES) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # before Python 3.11.4 there is none
+        tar.extractall(folder)
     return load("market1501", folder)
 
 

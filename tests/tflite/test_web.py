@@ -11,6 +11,7 @@ import threading
 import time
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -143,7 +144,9 @@ def test_pixels_equal_pillows_and_features_pythons_for_photos_and_the_camera(
     for crop in crops:
         pixels, feature = tab.evaluate(EMBED, [accelerator, *crop.size, base64.b64encode(crop.tobytes()).decode()])
         prepared = network.prepare(crop.convert("RGB"))
-        np.testing.assert_array_equal(np.reshape(pixels, prepared.shape), prepared)
+        difference = np.abs(np.reshape(pixels, prepared.shape).astype(int) - prepared)
+        # Pillow 13 resizes along the height first where that shrinks most; the page along the width first, as Pillow 12.
+        assert difference.max() <= (1 if int(PIL.__version__.partition(".")[0]) > 12 else 0)
         assert cosine(feature, network.run(prepared)) > 0.9999
 
 
