@@ -145,7 +145,7 @@ def test_pixels_equal_pillows_and_features_pythons_for_photos_and_the_camera(
         pixels, feature = tab.evaluate(EMBED, [accelerator, *crop.size, base64.b64encode(crop.tobytes()).decode()])
         prepared = network.prepare(crop.convert("RGB"))
         difference = np.abs(np.reshape(pixels, prepared.shape).astype(int) - prepared)
-        # Pillow 13 resizes along the height first where that shrinks most; the page along the width first, as Pillow 12.
+        # Pillow 13 resizes along the height first where that shrinks most, the page along the width, as Pillow 12.
         assert difference.max() <= (1 if int(PIL.__version__.partition(".")[0]) > 12 else 0)
         assert cosine(feature, network.run(prepared)) > 0.9999
 
