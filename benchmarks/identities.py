@@ -27,7 +27,7 @@ sys.path.append(str(ROOT / "recipes"))
 import cameras as recipe  # noqa: E402  # first: it sets what TensorFlow reads when it is imported
 import numpy as np  # noqa: E402
 import tyro  # noqa: E402
-from footage import Frames, read_truth  # noqa: E402
+from footage import Frames, read_ground_truth  # noqa: E402
 from sightings import Association, sightings_of, tracks_of  # noqa: E402
 
 from keras_osnet import FeatureExtractor  # noqa: E402
@@ -101,18 +101,18 @@ def measure_scene(folder, extractor, match):
     names = sorted(path.name for path in folder.glob("c[0-9]*") if path.is_dir())
     settings = read_json(folder / "settings.json")
     rate, people = settings["rate"], settings["people"]
-    truth = read_truth(folder / "ground_truth.csv", names)
+    ground_truth = read_ground_truth(folder / "ground_truth.csv", names)
     began, sightings = time.perf_counter(), {}
     for name in names:
-        boxes = {frame: [(box, None) for _, box in some] for frame, some in truth[name].items()}
+        boxes = {frame: [(box, None) for _, box in some] for frame, some in ground_truth[name].items()}
         sightings[name] = sightings_of(name, Frames(folder / name, fps=rate), boxes, extractor, rate=rate)
     count, seconds = sum(len(seen.frames) for seen in sightings.values()), time.perf_counter() - began
     print(f"{folder}: {count} boxes, {count / seconds:.0f} a second")
-    line("ByteTrack", identity_scores(truth, alone(sightings, rate)))
+    line("ByteTrack", identity_scores(ground_truth, alone(sightings, rate)))
     places = {name: view["scene"] for name, view in read_json(folder / "cameras.json").items()}
     travel = {(a, b): 0.0 for a in names for b in names if places[a] != places[b]}
     for name, asked, identity in linked(*tracks_of(sightings), match, people, travel):
-        line(name, recipe.scored(truth, sightings, identity), asked)
+        line(name, recipe.scored(ground_truth, sightings, identity), asked)
 
 
 def measure_market(options, extractor, match):
@@ -123,7 +123,7 @@ def measure_market(options, extractor, match):
         person, camera, frame = map(int, re.match(r"(\d+)_c(\d)s\d_(\d+)_", path.name).groups())
         images.setdefault(person, {}).setdefault(camera, []).append((frame, path))
     people = sorted(images)[: options.people]
-    truth, rows, tracks, keys = {}, [], [], []
+    ground_truth, rows, tracks, keys = {}, [], [], []
     for person in people:
         for camera, some in images[person].items():
             breaks = [i for i in range(1, len(some)) if some[i][0] - some[i - 1][0] > GAP]
@@ -132,21 +132,21 @@ def measure_market(options, extractor, match):
                 features = extractor([some[i][1] for i in part])
                 tracks.append(Track(camera, [some[i][0] / 25 for i in part], features))
                 for frame in (some[i][0] for i in part):
-                    place = len(truth.setdefault(camera, {}).setdefault(frame, []))
+                    place = len(ground_truth.setdefault(camera, {}).setdefault(frame, []))
                     box = (100 * place, 0, 100 * place + 64, 128)
-                    truth[camera][frame].append((person, box))
+                    ground_truth[camera][frame].append((person, box))
                     rows.append((keys[-1], frame, box))
 
     def found(identity):
-        frames = {camera: {} for camera in truth}
+        frames = {camera: {} for camera in ground_truth}
         for key, frame, box in rows:
             frames[key[0]].setdefault(frame, []).append((identity[key], box, key[1]))
         return frames
 
     print(f"Market-1501, training images, sequence {options.sequence}: {len(rows)} images of {len(people)} people")
-    line("tracks alone", identity_scores(truth, found({key: str(key) for key in keys})))
+    line("tracks alone", identity_scores(ground_truth, found({key: str(key) for key in keys})))
     for name, asked, identity in linked(keys, tracks, match, len(people)):
-        line(name, identity_scores(truth, found(identity)), asked)
+        line(name, identity_scores(ground_truth, found(identity)), asked)
 
 
 def measure_speed(extractor):

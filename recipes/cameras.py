@@ -19,7 +19,7 @@ import app  # first: it sets what TensorFlow reads when it is imported
 import numpy as np
 import tyro
 from camera_results import write_identities, write_page, write_video
-from footage import Frames, named, people_detector, read_boxes, read_truth, sources
+from footage import Frames, named, people_detector, read_boxes, read_ground_truth, sources
 from sightings import sightings_of, tracks_of
 
 from keras_osnet import FeatureExtractor
@@ -32,7 +32,8 @@ from keras_osnet.identities.scores import identity_scores
 from keras_osnet.metrics import MatchProbability
 from keras_osnet.metrics.arguments import check_number
 
-# Probabilities of a match of two tracks, by weights. Others need --match.
+# Probabilities of a match of two tracks, by weights. Others need --match. This one is what `reid.py evaluate --weights
+# osnet_x0_25_people --dataset market1501 --data-dir D --metric cosine --match-probability` prints.
 MATCHES = {
     "osnet_x0_25_people": MatchProbability(offset=9.545, slope=19.376, fitted_on="Market-1501's test images"),
 }
@@ -75,7 +76,7 @@ class Options:
     """Images of people to search for."""
     video_out: bool = False
     """Write CAMERA.mp4 with boxes and identities."""
-    truth: Path | None = None
+    ground_truth: Path | None = None
     """ground_truth.csv of `people.py --scene`, to score the identities. Its boxes are used without `--boxes`."""
 
 
@@ -98,14 +99,14 @@ def match_of(options):
     return MatchProbability.from_dict({name: value for name, value in found.items() if name in names})
 
 
-def boxes_of(options, cameras, truth):
+def boxes_of(options, cameras, ground_truth):
     """{camera: boxes or detector}. Prints what is skipped."""
     if not options.boxes:
-        if not truth:
+        if not ground_truth:
             return dict.fromkeys(cameras, people_detector())
         return {
             camera: {frame: [(box, None) for _, box in some] for frame, some in frames.items()}
-            for camera, frames in truth.items()
+            for camera, frames in ground_truth.items()
         }
     if len(options.boxes) != len(cameras):
         raise ValueError(f"`boxes` must be one file for each of {len(cameras)} videos. Received: {len(options.boxes)}")
@@ -157,13 +158,25 @@ def read_decisions(path, keys, tracks):
     return pairs
 
 
-def scored(truth, sightings, identity):
+def scored(ground_truth, sightings, identity):
     """`IdentityScores` of the sightings."""
     found = {camera: {} for camera in sightings}
     for camera, seen in sightings.items():
         for frame, track, box in zip(seen.frames, seen.tracks, seen.boxes, strict=True):
             found[camera].setdefault(frame, []).append((identity[camera, str(track)], box, track))
-    return identity_scores(truth, found)
+    return identity_scores(ground_truth, found)
+
+
+def tracked(frames, boxes, extractor, refuse_outside):
+    """{camera: `Sightings`}. Prints what is found and what is skipped."""
+    found = {}
+    for camera, images in frames.items():
+        found[camera] = seen = sightings_of(
+            camera, images, boxes[camera], extractor, rate=images.rate, refuse_outside=refuse_outside
+        )
+        warn(camera, seen.skipped)
+        print(f"camera {camera}: {len(seen.frames)} boxes, {len(set(seen.tracks))} tracks", flush=True)
+    return found
 
 
 def linked(options, sightings, match, travel):
@@ -195,22 +208,16 @@ def run_cameras(options):
     start = seconds_of(options.start, "start", dict(zip(cameras, cameras, strict=True)))
     pairs = {f"{a},{b}": (a, b) for a in cameras for b in cameras}
     travel = seconds_of(options.travel, "travel", pairs)
-    truth = read_truth(options.truth, cameras) if options.truth else None
+    ground_truth = read_ground_truth(options.ground_truth, cameras) if options.ground_truth else None
     frames = {camera: Frames(path, start.get(camera, 0.0), options.fps) for camera, path in cameras.items()}
-    boxes = boxes_of(options, cameras, truth)
+    boxes = boxes_of(options, cameras, ground_truth)
     page = options.output / "cameras.html"
     require_writable(page)
     refuse_foreign(page, b"keras_osnet cameras")
-    extractor, sightings = FeatureExtractor(options.weights), {}
+    extractor = FeatureExtractor(options.weights)
     if options.gallery is not None:
         open_gallery(options, extractor).close()  # that of another network is refused before the work
-    for camera in cameras:
-        sightings[camera] = seen = sightings_of(
-            camera, frames[camera], boxes[camera], extractor, rate=frames[camera].rate,
-            refuse_outside=options.refuse_outside,
-        )  # fmt: skip
-        warn(camera, seen.skipped)
-        print(f"camera {camera}: {len(seen.frames)} boxes, {len(set(seen.tracks))} tracks", flush=True)
+    sightings = tracked(frames, boxes, extractor, options.refuse_outside)
     keys, tracks, identity, decided, base_rate = linked(options, sightings, match, travel)
     options.output.mkdir(parents=True, exist_ok=True)
     names = remembered(options, extractor, tracks, [identity[key] for key in keys], match, base_rate)
@@ -223,8 +230,8 @@ def run_cameras(options):
     if options.video_out:
         for camera, seen in sightings.items():
             write_video(options.output / f"{camera}.mp4", frames[camera], seen, identity)
-    if truth:
-        show_scores(scored(truth, sightings, identity), options.output / "scores.json")
+    if ground_truth:
+        show_scores(scored(ground_truth, sightings, identity), options.output / "scores.json")
 
 
 def open_gallery(options, extractor):

@@ -129,19 +129,21 @@ def read_boxes(path):
     return {frame: [(box.edges, box.track) for box in some] for frame, some in boxes.items()}, skipped
 
 
-def read_truth(path, cameras):
+def read_ground_truth(path, cameras):
     """{camera: {frame: [(identity, box)]}} of the visible people of a rendered scene. Its camera N is N or cN here."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    truth = {camera: {} for camera in cameras}
+    ground_truth = {camera: {} for camera in cameras}
     try:
         for row in rows:
             camera = next((name for name in cameras if name in (row["camera"], f"c{row['camera']}")), None)
             if camera and float(row["visible"]) >= VISIBLE:
                 box = tuple(float(row[edge]) for edge in EDGES)
-                truth[camera].setdefault(int(row["frame"]) + 1, []).append((row["identity"], box))
+                ground_truth[camera].setdefault(int(row["frame"]) + 1, []).append((row["identity"], box))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"`truth` must be the ground_truth.csv of a rendered scene. Received: {path}") from error
-    if not any(truth.values()):
-        raise ValueError(f"`truth` must hold people of the cameras {', '.join(cameras)}. Received: {path}")
-    return truth
+        raise ValueError(
+            f"`ground_truth` must be the ground_truth.csv of a rendered scene. Received: {path}"
+        ) from error
+    if not any(ground_truth.values()):
+        raise ValueError(f"`ground_truth` must hold people of the cameras {', '.join(cameras)}. Received: {path}")
+    return ground_truth

@@ -30,11 +30,11 @@ class IdentityScores:
     found: float
 
 
-def identity_scores(truth, found):
+def identity_scores(ground_truth, found):
     """Scores identities.
 
     Args:
-        truth: dict of camera to a dict of frame to a list of (identity, (left, top, right, bottom)).
+        ground_truth: dict of camera to a dict of frame to a list of (identity, (left, top, right, bottom)).
         found: the same of found boxes, with rows (identity, box, track).
 
     Returns:
@@ -52,7 +52,7 @@ def identity_scores(truth, found):
     whole = motmetrics.MOTAccumulator(auto_id=True)  # a frame of each camera is a frame of its own
     single, votes = {}, {}
     people, names = defaultdict(count().__next__), defaultdict(count().__next__)  # motmetrics takes numbers only
-    for camera, frames in truth.items():
+    for camera, frames in ground_truth.items():
         mine = found.get(camera, {})
         if not any(frames.values()) and not any(mine.values()):
             continue

@@ -59,17 +59,17 @@ def attribute_scores(probabilities, labels, threshold=0.5):
     """
     _, predicted, actual = _checked(probabilities, labels, threshold)
     hits = np.count_nonzero(predicted & actual, axis=1)
-    guesses, truths = np.count_nonzero(predicted, axis=1), np.count_nonzero(actual, axis=1)
-    precision, recall = float(np.mean(_ratio(hits, guesses))), float(np.mean(_ratio(hits, truths)))
+    guesses, labelled = np.count_nonzero(predicted, axis=1), np.count_nonzero(actual, axis=1)
+    precision, recall = float(np.mean(_ratio(hits, guesses))), float(np.mean(_ratio(hits, labelled)))
     per_attribute = _balanced(predicted, actual)
     return AttributeScores(
         mA=float(np.mean(per_attribute)),
-        accuracy=float(np.mean(_ratio(hits, guesses + truths - hits))),
+        accuracy=float(np.mean(_ratio(hits, guesses + labelled - hits))),
         precision=precision,
         recall=recall,
         f1=float(_ratio(2 * precision * recall, precision + recall)),
         empty_predictions=int(np.count_nonzero(guesses == 0)),
-        empty_labels=int(np.count_nonzero(truths == 0)),
+        empty_labels=int(np.count_nonzero(labelled == 0)),
         mA_per_attribute=per_attribute,
     )
 

@@ -65,6 +65,7 @@ def train_step_function(
     # Clipping and loss scaling need the norm of the summed gradient, so that all replicas do the same.
     sums_first = replicas > 1 and (numerics.clip_norm or scales)
     check_loss(loss, strategy, numerics, execution)
+    apply = _apply_function(optimizer, variables) if replicas == 1 else None
 
     def gradients_of(images, labels, batch):
         with tf.GradientTape() as tape:
@@ -110,7 +111,7 @@ def train_step_function(
         if tf.distribute.has_strategy():
             optimizer.apply(gradients, variables)  # sums them over replicas
         else:
-            _apply_function(optimizer, variables)(gradients)
+            apply(gradients)
         return tf.concat([tf.cast(tf.stack([value, correct]), "float64"), [tf.cast(own, "float64")], requests], 0)
 
     @tf.function(autograph=False)  # AutoGraph has nothing to convert and takes a sixth of the tracing
@@ -121,13 +122,15 @@ def train_step_function(
 
 
 def _apply_function(optimizer, variables):
-    """Returns the `tf.function` of gradients that updates the variables, the same one for the same optimizer.
+    """Returns the `tf.function` of gradients that updates the variables, the same one for the same settings.
 
     Keras calls `all_reduce` without a strategy too. TensorFlow registers its gradient for ever, and with it the graph
     in which it is called. That graph is this one, traced once, and not the whole step of each round of an adaptation.
     """
-    functions = optimizer.__dict__.setdefault("apply_functions", {})
-    key = tuple(map(id, variables))
+    functions, settings = optimizer.__dict__.setdefault("apply_functions", {}), optimizer.get_config()
+    if isinstance(settings.get("learning_rate"), float):
+        del settings["learning_rate"]  # a variable, which the graph reads
+    key = repr(settings), *map(id, variables)
     if key not in functions:
         functions[key] = tf.function(lambda gradients: optimizer.apply(gradients, variables), autograph=False)
     return functions[key]

@@ -13,25 +13,25 @@ pytest.importorskip("motmetrics", reason="needs motmetrics")
 def scene(seed):
     """Truth and found boxes of 2 cameras, 5 frames, 3 people and 3 found identities, some boxes away from people."""
     rng = np.random.default_rng(seed)
-    truth, found = {}, {}
+    ground_truth, found = {}, {}
     for camera in "ab":
-        truth[camera], found[camera] = {}, {}
+        ground_truth[camera], found[camera] = {}, {}
         for frame in range(1, 6):
             people = [p for p in range(3) if rng.random() < 0.7]
             boxes = [(100 * p, 10, 100 * p + 40, 90) for p in people]
-            truth[camera][frame] = list(zip(people, boxes, strict=True))
+            ground_truth[camera][frame] = list(zip(people, boxes, strict=True))
             shift = [0 if rng.random() < 0.8 else 35 for _ in people]
             names = rng.permutation(3)[: len(people)].tolist()
             found[camera][frame] = [
                 (name, (left + by, top, right + by, bottom), f"t{name}")
                 for name, by, (left, top, right, bottom) in zip(names, shift, boxes, strict=True)
             ]
-    return truth, found
+    return ground_truth, found
 
 
-def plain_idf1(truth, found):
+def plain_idf1(ground_truth, found):
     """2 x correct / (true + found) boxes, for the best assignment of identities to people."""
-    frames = [(truth[c][f], found[c][f]) for c in truth for f in truth[c]]
+    frames = [(ground_truth[c][f], found[c][f]) for c in ground_truth for f in ground_truth[c]]
     boxes = sum(len(t) + len(f) for t, f in frames)
     best = 0
     for order in permutations(range(3)):
@@ -44,20 +44,22 @@ def plain_idf1(truth, found):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_idf1_over_all_cameras_is_that_of_the_best_assignment(seed):
-    truth, found = scene(seed)
-    scores = identity_scores(truth, found)
-    assert scores.idf1 == pytest.approx(plain_idf1(truth, found))
-    for camera in truth:
-        assert scores.camera_idf1[camera] == pytest.approx(plain_idf1(*({camera: x[camera]} for x in (truth, found))))
+    ground_truth, found = scene(seed)
+    scores = identity_scores(ground_truth, found)
+    assert scores.idf1 == pytest.approx(plain_idf1(ground_truth, found))
+    for camera in ground_truth:
+        assert scores.camera_idf1[camera] == pytest.approx(
+            plain_idf1(*({camera: x[camera]} for x in (ground_truth, found)))
+        )
 
 
 def test_matches_across_cameras_are_counted_by_tracks():
     box, other = (0, 0, 10, 20), (50, 0, 60, 20)
-    truth = {"a": {1: [("Anna", box), ("Ben", other)]}, "b": {1: [("Anna", box), ("Ben", other)]}}
+    ground_truth = {"a": {1: [("Anna", box), ("Ben", other)]}, "b": {1: [("Anna", box), ("Ben", other)]}}
     found = {"a": {1: [(1, box, "x"), (2, other, "y")]}, "b": {1: [(1, box, "x"), (1, other, "y")]}}
-    scores = identity_scores(truth, found)
+    scores = identity_scores(ground_truth, found)
     assert (scores.matches, scores.false_matches, scores.found) == (2, 0.5, 0.5)  # Anna = Anna, Anna = Ben
     assert scores.false_match_rate == 0.5  # of Anna, Ben and Ben, Anna
-    alone = identity_scores({"a": truth["a"]}, {"a": found["a"]})
+    alone = identity_scores({"a": ground_truth["a"]}, {"a": found["a"]})
     assert alone.matches == 0
     assert np.isnan([alone.false_matches, alone.false_match_rate, alone.found]).all()

@@ -108,9 +108,9 @@ def test_the_page_holds_every_track_with_an_image_and_loads_nothing(results):
     assert "http" not in text.replace("http-equiv", "")
 
 
-def test_identities_are_scored_against_the_truth_of_a_scene(scene, run_script, tmp_path, capsys):
+def test_identities_are_scored_against_the_ground_truth_of_a_scene(scene, run_script, tmp_path, capsys):
     pytest.importorskip("motmetrics", reason="scores need motmetrics")
-    run(run_script, scene, tmp_path / "out", "--truth", scene / "ground_truth.csv")
+    run(run_script, scene, tmp_path / "out", "--ground-truth", scene / "ground_truth.csv")
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert scores["camera_idf1"] == {"c1": 1, "c2": 1}
     assert "IDF1" in capsys.readouterr().out
@@ -219,7 +219,7 @@ def test_boxes_without_tracks_get_those_of_bytetrack(scene, tmp_path, dropped):
         (["--false-matches", "0"], "`false_matches` must be between 0 and 1"),
         (["--people", "1"], "`people` must be at least 2"),
         (["--match", "ground_truth.csv"], "ground_truth.csv"),
-        (["--truth", "c1.txt"], "`truth` must be the ground_truth.csv of a rendered scene"),
+        (["--ground-truth", "c1.txt"], "`ground_truth` must be the ground_truth.csv of a rendered scene"),
     ],
 )
 def test_wrong_options_are_named(scene, run_script, tmp_path, options, message):

@@ -211,3 +211,19 @@ def test_the_graphs_of_earlier_steps_of_an_optimizer_are_freed():
         gc.collect()
         counts.append(sum(isinstance(found, FuncGraph) for found in gc.get_objects()))
     assert counts[1] == counts[2]
+
+
+def test_a_later_step_of_an_optimizer_takes_its_new_settings():
+    model, strategy, optimizer = small(), tf.distribute.get_strategy(), SGD(0.5, momentum=0.0, l2=0.0)
+    optimizer.build(model.trainable_variables)
+    images, labels = (tf.constant(values[:BATCH]) for values in images_and_labels())
+    for rate, l2 in ((0.5, 0.0), (0.25, 0.0), (0.25, 0.5), (StepSchedule(0.125, 1), 0.5)):
+        optimizer.learning_rate, optimizer.l2 = rate, l2
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(LabelSmoothedCrossEntropy().call(labels, model(images)))
+        before = weights_of(model)
+        gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+        train_step_function(model, LabelSmoothedCrossEntropy(), optimizer, strategy)(images, labels, [0.0, 0.0])
+        step = 0.125 if isinstance(rate, StepSchedule) else rate
+        expected = [w - step * (g + l2 * w) for w, g in zip(before, map(np.asarray, gradients), strict=True)]
+        assert_same_weights(model, expected, tolerance=1e-5)
