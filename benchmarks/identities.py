@@ -35,7 +35,6 @@ from keras_osnet.files import read_json  # noqa: E402
 from keras_osnet.identities import Identities, Track, link  # noqa: E402
 from keras_osnet.identities.rates import base_rate_of, probability_for  # noqa: E402
 from keras_osnet.identities.scores import identity_scores  # noqa: E402
-from keras_osnet.metrics import MatchProbability  # noqa: E402
 
 GAP = 100  # frames of Market-1501, 25 a second
 ASKED = (0.05, 0.1, 0.2)
@@ -149,7 +148,7 @@ def measure_market(options, extractor, match):
         line(name, identity_scores(ground_truth, found(identity)), asked)
 
 
-def measure_speed(extractor):
+def measure_speed(extractor, match):
     """Tracking, features and identities of 8 people in frames of 640 x 360, which are in memory."""
     image = np.random.default_rng(0).integers(0, 256, (360, 640, 3), "uint8")
     boxes = {n: [((60 * p + n, 40, 60 * p + n + 50, 160), None) for p in range(8)] for n in range(1, 61)}
@@ -157,7 +156,7 @@ def measure_speed(extractor):
     sightings_of("first", frames[:16], boxes, extractor, rate=10)
     wall, cpu = time.perf_counter(), time.process_time()
     _, tracks = tracks_of({"camera": sightings_of("camera", frames, boxes, extractor, rate=10)})
-    people = Identities(MatchProbability(9.545, 19.376), base_rate=1 / 30)
+    people = Identities(match, base_rate=1 / 30)
     for track in tracks:
         people.add(track)
     wall, cpu = ((now - then) / len(frames) for now, then in ((time.perf_counter(), wall), (time.process_time(), cpu)))
@@ -165,15 +164,15 @@ def measure_speed(extractor):
 
 
 def main(options: Options):
-    match = recipe.match_of(options)
     extractor = FeatureExtractor(options.weights)
+    match = recipe.match_of(options, extractor)
     print(f"{options.weights}; {match.fitted_on or options.match}")
     columns = ("identities", "IDF1", "within a camera", "wrong asked, %", "wrong, %", "false match rate, %", "found, %")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for folder in options.scenes:
         measure_scene(folder, extractor, match)
     if options.speed:
-        measure_speed(extractor)
+        measure_speed(extractor, match)
     if options.market:
         measure_market(options, extractor, match)
 

@@ -32,12 +32,6 @@ from keras_osnet.identities.scores import identity_scores
 from keras_osnet.metrics import MatchProbability
 from keras_osnet.metrics.arguments import check_number
 
-# Probabilities of a match of two tracks, by weights. Others need --match. This one is what `reid.py evaluate --weights
-# osnet_x0_25_people --dataset market1501 --data-dir D --metric cosine --match-probability` prints.
-MATCHES = {
-    "osnet_x0_25_people": MatchProbability(offset=9.545, slope=19.376, fitted_on="Market-1501's test images"),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -55,8 +49,8 @@ class Options:
     weights: str = "osnet_x0_25_people"
     """A preset, file, folder or address (docs/weights.md); .tflite and .onnx files too."""
     match: Path | None = None
-    """JSON file of a MatchProbability, or the metrics.json of `reid.py evaluate --match-probability`. Needed for other
-    weights than the default."""
+    """JSON file of a MatchProbability, or the metrics.json of `reid.py evaluate --match-probability`. Default: that of
+    the weights, if they have one."""
     fps: float | None = None
     """Frames per second. Needed for folders. Default for videos: the times in the file."""
     start: tuple[str, ...] = ()
@@ -80,16 +74,16 @@ class Options:
     """ground_truth.csv of `people.py --scene`, to score the identities. Its boxes are used without `--boxes`."""
 
 
-def match_of(options):
-    """The `MatchProbability` of the weights.
+def match_of(options, extractor):
+    """The `MatchProbability` that is given, or that of the weights.
 
     Raises:
         ValueError: if there is none, or the file holds none.
     """
     if options.match is None:
-        if options.weights not in MATCHES:
+        if extractor.match is None:
             raise ValueError(f"`match` must be given for these weights. Received: weights={options.weights}")
-        return MATCHES[options.weights]
+        return extractor.match
     found = read_json(options.match)
     if isinstance(found, dict) and isinstance(found.get("match_probability"), dict):
         found = next(iter(found["match_probability"].values()), None)
@@ -200,7 +194,7 @@ def run_cameras(options):
     check_number("false_matches", options.false_matches, "between 0 and 1", lambda value: 0 < value < 1)
     if options.people is not None:
         check_number("people", options.people, "at least 2", lambda value: value >= 2)
-    cameras, match = sources(options.videos), match_of(options)
+    cameras = sources(options.videos)
     if options.video_out and any(
         (options.output / f"{name}.mp4").resolve() == path.resolve() for name, path in cameras.items()
     ):
@@ -215,6 +209,7 @@ def run_cameras(options):
     require_writable(page)
     refuse_foreign(page, b"keras_osnet cameras")
     extractor = FeatureExtractor(options.weights)
+    match = match_of(options, extractor)
     if options.gallery is not None:
         open_gallery(options, extractor).close()  # that of another network is refused before the work
     sightings = tracked(frames, boxes, extractor, options.refuse_outside)

@@ -28,6 +28,7 @@ from keras_osnet.data import images
 from keras_osnet.data.listing import list_images
 from keras_osnet.inference.activations import gate_outputs, map_output, normalise_maps
 from keras_osnet.inference.attributes import attribute_heads
+from keras_osnet.metrics import MatchProbability
 from keras_osnet.metrics.search import search
 from keras_osnet.visual import exponent_fractions, overlay
 from keras_osnet.weights import load_network
@@ -60,13 +61,15 @@ class Demo:
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """What is computed once: paths and features of all images, mean exponents of some, names of the attributes."""
+    """What is computed once: paths and features of all images, mean exponents of some, names of the attributes. `match`
+    is the probability of a match for the metric, None if unknown."""
 
     paths: list
     features: np.ndarray
     exponents: np.ndarray
     metric: str
     attributes: tuple = ()
+    match: MatchProbability | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,8 @@ def prepare(settings):
     exponents = np.mean([exponents_of(compute(network, images.read(path))) for path in some], axis=0)
     print(f", in {time.perf_counter() - began:.0f} s")
     names = tuple(heads[0].names) if heads else ()
-    return network, Gallery(paths, features, exponents, settings.metric, names)
+    match = extractor.match if extractor.match and extractor.match.metric == settings.metric else None
+    return network, Gallery(paths, features, exponents, settings.metric, names, match)
 
 
 def with_all_outputs(network, heads=()):
@@ -137,9 +141,14 @@ def described(result, gallery):
     """An `Answer` as plain values for the page. Attributes are sorted by their probability."""
     paths = [gallery.paths[index] for index in result.indices]
     order = np.argsort(-result.attributes, kind="stable")
+    metric, distances = METRICS[gallery.metric], [f"{d:.3g}" for d in result.distances]
+    if gallery.match:
+        metric += " and the probability that they show the same person (1/2 for a pair before it is seen)"
+        probabilities = gallery.match(result.distances)
+        distances = [f"{text}, {p:.0%}" for text, p in zip(distances, probabilities, strict=True)]
     return {
-        "metric": METRICS[gallery.metric],
-        "nearest": [(p.name, f"{d:.3g}", thumbnail(p)) for p, d in zip(paths, result.distances, strict=True)],
+        "metric": metric,
+        "nearest": [(p.name, text, thumbnail(p)) for p, text in zip(paths, distances, strict=True)],
         "seen": [encoded(result.image), encoded(result.heat)],
         "attributes": [(gallery.attributes[j], float(result.attributes[j])) for j in order],
         "streams": np.stack([result.exponents, gallery.exponents], axis=1).tolist() if len(result.exponents) else [],

@@ -256,7 +256,10 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
             print(f"statistics of the batch norms: from {used} training images of {options.dataset}")
         for name in names:
             protocol = DATASETS[name].protocol
-            rows[name], found = evaluate_sides(extractor, sides[name], options, protocol, normalize=normalize)
+            fitted_on = f"{name}, test set"
+            rows[name], found = evaluate_sides(
+                extractor, sides[name], options, protocol, normalize=normalize, fitted_on=fitted_on
+            )
             text = f"{name}: {scores.describe(sides[name][0], protocol)}\n{scores.table(rows[name])}\n{found.text()}"
             print(text.rstrip())
             for kind, values in found.values().items():

@@ -55,6 +55,7 @@ def info(name: tyro.conf.Positional[str]):
         facts |= {"file": row.file, "bytes": row.size, "SHA-256": row.sha256}
     facts |= {"training set": row.title if row else card.training_set, "licence of the weights": card.weights_licence}
     facts |= {"licence of the images": card.images_licence, "reported Rank-1 / mAP": scores_of(card) or None}
+    facts |= {"match probability": card.match_probability}
     for key, value in facts.items():
         print(f"{key:24s}{'not known' if value is None else value}")
     for address in row.addresses if row else ():
@@ -93,9 +94,10 @@ def score(
     from keras_osnet.inference.evaluation import Scoring, evaluate_sides
     from keras_osnet.inference.scores import table, verification_rows
 
-    sides, scoring = load_splits(dataset, data_dir), Scoring(metric=metric, verification=True)
+    sides, scoring = load_splits(dataset, data_dir), Scoring(metric=metric, verification=True, match_probability=True)
     network, report = app.load_network(name)
-    rows, pairs = evaluate_sides(FeatureExtractor(network), sides, scoring, DATASETS[dataset].protocol)
+    protocol, fitted_on = DATASETS[dataset].protocol, f"{dataset}, test set"
+    rows, pairs = evaluate_sides(FeatureExtractor(network), sides, scoring, protocol, fitted_on=fitted_on)
     print(f"{dataset}: trained on {report.training_set or 'an unknown training set'}\n{table(rows)}")
     print(pairs.text())
     found = Score(dataset, rows[metric]["rank1"], rows[metric]["mAP"], metric, f"measured, keras_osnet {__version__}")
@@ -103,7 +105,8 @@ def score(
         row for row in verification_rows(pairs.verification) if row["distance"] and not row["below_one_impostor"]
     ]
     thresholds = tuple(Threshold(dataset, row["far"], row["distance"], metric) for row in measured)
-    card = replace(report.card, scores=(*report.card.scores, found), thresholds=report.card.thresholds + thresholds)
+    facts = {"scores": (*report.card.scores, found), "thresholds": report.card.thresholds + thresholds}
+    card = replace(report.card, **facts, match_probability=pairs.match.to_dict() if pairs.match else None)
     folder = output or Path("runs") / Path(name).name.split(".")[0]
     network.save_to_preset(folder, card=card)
     print(f"{folder}: load it with OSNet.from_preset; README.md is the model card")

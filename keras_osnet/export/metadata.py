@@ -11,6 +11,7 @@ import keras_osnet
 from keras_osnet.export.flatbuffer import metadata_entry
 from keras_osnet.identities.gallery import fingerprint_of
 from keras_osnet.inference.attributes import attribute_heads
+from keras_osnet.weights.loading import match_probability_of
 
 NAME = "keras_osnet"  # of the metadata entry
 LICENCE = "Apache-2.0 (keras_osnet); weights as those they were made from"
@@ -49,6 +50,7 @@ def described(model, quantization=None, *, pipeline=False, float_parts=(), integ
         "input": takes,
         "attributes": [name for head in attribute_heads(model) for name in head.names],
         "weights": fingerprint_of(model),
+        "match_probability": match_probability_of(model),
     }
 
 
@@ -80,7 +82,7 @@ def metadata_of(path):
     Returns:
         dict: network, version, licence, height and width in pixels, features (how many), quantization, float_parts (of
         an int8 or dynamic network), input, attributes (names, in the order of the probabilities), weights (SHA-256 of
-        the float weights).
+        the float weights), match_probability (values of the `MatchProbability` of the weights, None if unknown).
 
     Raises:
         ValueError: if the file is damaged or no TFLite file.

@@ -72,11 +72,13 @@ class PairScores:
     Attributes:
         verification: `VerificationScores`.
         match, reliability: as `match_probability` returns them.
+        unfitted: why the probability could not be fitted.
     """
 
     verification: VerificationScores | None = None
     match: MatchProbability | None = None
     reliability: Reliability | None = None
+    unfitted: str = ""
 
     def text(self):
         """Returns the lines to print, or "" if no score was requested."""
@@ -91,6 +93,8 @@ class PairScores:
                 f"pairs shows one person: calibration error {self.reliability.calibration_error:.3f}, Brier score "
                 f"{self.reliability.brier:.3f} on the half of the people that a fit on the other half has not seen"
             ]
+        if self.unfitted:
+            lines.append(f"no probability of a match: {self.unfitted}")
         return "\n".join(lines)
 
     def values(self):
@@ -131,7 +135,7 @@ def score_sides(features_of, sides, metric="euclidean", protocol="market1501"):
     return mean([score_splits(features_of, side, metric=metric, protocol=protocol) for side in sides])
 
 
-def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normalize=None):
+def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normalize=None, fitted_on=""):
     """Scores several test sets by several methods.
 
     Args:
@@ -141,6 +145,7 @@ def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normal
         protocol: as for `score_features`.
         normalize: function of (query features, gallery features, splits) that returns both, for
             `camera_normalization`.
+        fitted_on: description of the images, for `match_probability`.
 
     Returns:
         dict of row name to mean scores, and the `PairScores` of the first test set.
@@ -153,5 +158,11 @@ def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normal
         for name, options in scoring.rows().items()
     }
     verified = verify(*found[0], scoring.distance) if scoring.verification else None
-    match = match_probability(*found[0], metric=scoring.distance) if scoring.match_probability else ()
-    return rows, PairScores(verified, *match)
+    pairs = PairScores(verified)
+    if scoring.match_probability:
+        try:
+            fitted = match_probability(*found[0], metric=scoring.distance, fitted_on=fitted_on)
+            pairs = PairScores(verified, *fitted)
+        except ValueError as error:  # too few pairs, or features that tell nobody apart: the other scores are kept
+            pairs = PairScores(verified, unfitted=str(error))
+    return rows, pairs

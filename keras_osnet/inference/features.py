@@ -10,6 +10,9 @@ from keras_osnet.data.listing import list_images
 from keras_osnet.inference import inputs
 from keras_osnet.inference.predictor import predictor_of
 from keras_osnet.metrics.arguments import check_count, row_of
+from keras_osnet.metrics.distances import lengths
+from keras_osnet.metrics.match import MatchProbability
+from keras_osnet.metrics.search import search
 
 
 class FeatureExtractor:
@@ -57,6 +60,49 @@ class FeatureExtractor:
     def network(self):
         """The Keras network that computes features of normalised images."""
         return self.predictor.network_of(self.output)
+
+    @cached_property
+    def match(self):
+        """`keras_osnet.metrics.MatchProbability` of the weights, by their preset, folder or file; None if unknown."""
+        values = None if self.normalizer else self.predictor.match_probability
+        return None if values is None else MatchProbability.from_dict(values)
+
+    def same_person(self, first, second, *, base_rate=0.5, match=None, color="rgb"):
+        """Computes the probability that two images, or two lists of images, show one person.
+
+        Args:
+            first, second: path or array of an image, or list of images of one person. The features of a list are
+                averaged, each of length 1.
+            base_rate: fraction of all pairs that are compared that show one person: .5 for a choice between two people,
+                1 / people for one person among many strangers.
+            match: `keras_osnet.metrics.MatchProbability`, best fitted on pairs of your own cameras. Default: `match` of
+                this extractor, which says in `fitted_on` on whose images it was fitted.
+            color: as above.
+
+        Returns:
+            float, 0..1.
+
+        Raises:
+            ValueError: if there is no `match`, `base_rate` is not between 0 and 1, or an image is not as described.
+        """
+        match = self.match if match is None else match
+        if match is None:
+            raise ValueError(
+                "`match` must be given for these weights, on which nobody has fitted a probability: "
+                "`MatchProbability.fit` or reid.py evaluate --match-probability. Received: match=None"
+            )
+        sides = [list(side) if isinstance(side, (list, tuple)) else [side] for side in (first, second)]
+        if not all(sides):
+            raise ValueError("`first` and `second` must hold an image. Received: an empty list")
+        means = [self._mean(side, match.metric, color) for side in sides]
+        return float(match(search(*means, k=1, metric=match.metric)[1][0, 0], base_rate=base_rate))
+
+    def _mean(self, images, metric, color):
+        """Returns (1, feature_dim), the mean feature of images: for the cosine, of features of length 1."""
+        features = self(images, color=color)
+        if metric == "cosine":
+            features = features / lengths((features**2).sum(axis=1, keepdims=True))
+        return features.mean(axis=0, keepdims=True)
 
     def __call__(self, images, *, color="rgb", cameras=None, progress=None):
         """Computes features.

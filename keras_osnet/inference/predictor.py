@@ -1,5 +1,6 @@
 """Computes the outputs of a network for batches. All predictors of a network share one compiled function."""
 
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -69,7 +70,7 @@ class Predictor:
         self.size = tuple(model.inputs[0].shape[1:3])
         self.outputs = {name: tensor.shape[1] for name, tensor in tensors.items() if len(tensor.shape) == 2}
         self.strategy = strategy if strategy is not None and strategy.num_replicas_in_sync > 1 else None
-        self._preprocessing = getattr(model, "preprocessing", IMAGENET)
+        self._model, self._preprocessing = model, getattr(model, "preprocessing", IMAGENET)
         functions = _COMPILED.setdefault(model, {})
         if self.strategy not in functions:
             import keras
@@ -77,6 +78,13 @@ class Predictor:
             network = keras.Model(model.inputs[0], tensors, name=model.name)
             functions[self.strategy] = _compiled(network, self.strategy)
         self._network, self._compute = functions[self.strategy]
+
+    @cached_property
+    def match_probability(self):
+        """As `match_probability_of` the model."""
+        from keras_osnet.weights.loading import match_probability_of
+
+        return match_probability_of(self._model)
 
     def normalise(self, images):
         """Normalises (n, height, width, 3) uint8 RGB: the float32 input of the network."""

@@ -22,6 +22,7 @@ class _File:
     """The methods of a `Predictor` that are trivial on one device."""
 
     strategy = None
+    match_probability = None  # values of the `MatchProbability` in the metadata
 
     def synchronize(self):
         pass
@@ -47,7 +48,7 @@ class LiteRTFile(_File):
         self._open = partial(interpreter, model_path=os.fspath(path))
         self._interpreter, self._workers = _reading(path, self._open, num_threads=os.cpu_count()), []
         facts, self._runner = _reading(path, _tflite_metadata, path), None
-        self._normalise = _normalisation(facts)
+        self._normalise, self.match_probability = _normalisation(facts), facts.get("match_probability")
         inputs, outputs = self._details()
         if [(details["dtype"], len(details["shape"])) for details in inputs.values()] == [(np.uint8, 3)]:
             self._runner = self._interpreter.get_signature_runner("embed")
@@ -116,7 +117,9 @@ class OnnxFile(_File):
     def __init__(self, path):
         runtime = _needed("onnxruntime", "onnxruntime", path)
         self._session = _reading(path, runtime.InferenceSession, os.fspath(path), providers=["CPUExecutionProvider"])
-        self._normalise = _normalisation(self._session.get_modelmeta().custom_metadata_map)
+        facts = self._session.get_modelmeta().custom_metadata_map
+        self._normalise = _normalisation(facts)
+        self.match_probability = json.loads(facts.get("match_probability", "null"))
         inputs, outputs = self._session.get_inputs(), {out.name: out for out in self._session.get_outputs()}
         names = [name for name in outputs if name == "features" or len(outputs) == 1]
         shape = inputs[0].shape

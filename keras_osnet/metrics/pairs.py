@@ -74,12 +74,13 @@ def pair_blocks(query_features, query_ids, query_cameras, gallery_features, gall
 
 
 def known_pairs(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
-                metric="cosine", seed=0):  # fmt: skip
-    """Returns pairs across cameras for `MatchProbability.fit`: all pairs of one person, and as many of two people.
+                metric="cosine", within=False, seed=0):  # fmt: skip
+    """Returns pairs for `MatchProbability.fit`: all pairs of one person, and as many of two people.
 
     Args:
         query_features, ...: as for `evaluate_retrieval`.
         metric: metric of the distances.
+        within: pairs of images of the same camera. Default: pairs of images of two cameras.
         seed: seed of the draw of pairs of two people.
 
     Returns:
@@ -94,8 +95,9 @@ def known_pairs(query_features, query_ids, query_cameras, gallery_features, gall
     sizes = ("query_features", len(query_features)), ("gallery_features", len(gallery_features))
     labels = encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, *sizes)
     for block in pair_blocks(*sides, metric=metric):
-        across = labels.query_cameras[block.rows, None] != labels.gallery_cameras
-        matches, others = (np.flatnonzero((block.kinds == kind) & across) for kind in (MATCH, IMPOSTOR))
+        cameras = (labels.query_cameras[block.rows, None] == labels.gallery_cameras) == within
+        kinds = SAME_CAMERA if within else MATCH, IMPOSTOR
+        matches, others = (np.flatnonzero((block.kinds == kind) & cameras) for kind in kinds)
         others = rng.choice(others, min(len(matches), len(others)), replace=False)
         for same, pairs in ((True, matches), (False, others)):
             queries = block.rows.start + pairs // len(gallery_features)

@@ -34,6 +34,7 @@ class Card:
         training_set: name of the dataset.
         scores, thresholds: reported or measured scores and thresholds.
         weights_licence, images_licence: licences of the weights and of the training images.
+        match_probability: values of a `keras_osnet.metrics.MatchProbability` that was fitted on pairs across cameras.
     """
 
     training_set: str | None = None
@@ -41,6 +42,7 @@ class Card:
     thresholds: tuple[Threshold, ...] = ()
     weights_licence: str | None = None
     images_licence: str | None = None
+    match_probability: dict | None = None
 
 
 UNKNOWN = Card()

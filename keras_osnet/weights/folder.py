@@ -9,11 +9,11 @@ from keras_osnet.files import read_json, reading, write_atomically, write_json
 from keras_osnet.layers.initial import undrawn
 from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.bounds import check_size, room
-from keras_osnet.weights.card import UNKNOWN, Card, Score, Threshold
+from keras_osnet.weights.card import Card, Score, Threshold
 from keras_osnet.weights.keras_file import fill_from_h5
 from keras_osnet.weights.locate import CONFIG, FOLDER_WEIGHTS
 from keras_osnet.weights.presets import TRAINING_SETS
-from keras_osnet.weights.torchreid import digest_of
+from keras_osnet.weights.torchreid import card_of
 
 FORMAT = 1  # of config.json: a reader refuses a higher one
 CARD_FILE = "README.md"
@@ -35,9 +35,7 @@ def save_to_preset(model, folder, *, card=None):
     config = folder / CONFIG
     if config.exists() and "network" not in _as_dict(read_json(config)):
         raise ValueError(f"`folder` must not hold a config.json of another program. Received: {folder}")
-    report = model.load_report
-    if card is None:
-        card = report.card if report is not None and report.digest == digest_of(model) else UNKNOWN
+    card = card_of(model) if card is None else card
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / FOLDER_WEIGHTS
@@ -124,4 +122,12 @@ def _markdown(model, card):
     if card.thresholds:
         lines += ["", "| test set | false accept rate | distance |", "|---|---|---|"]
         lines += [f"| {t.dataset} | {t.false_accept_rate:g} | {t.metric} {t.distance:.4f} |" for t in card.thresholds]
+    match = card.match_probability
+    if match:
+        evidence = f"sigmoid({match['offset']:.3f} - {match['slope']:.3f} {match['metric']} distance)"
+        lines += [
+            "",
+            f"Two images show one person with the probability {evidence}, if half of all pairs show one person. Fitted "
+            f"on {match['same'] + match['different']:,} pairs across cameras: {match['fitted_on'] or 'not stated'}.",
+        ]
     return "\n".join(lines) + "\n"

@@ -5,12 +5,13 @@ from dataclasses import asdict, replace
 from keras_osnet.files import reading
 from keras_osnet.layers.checks import number
 from keras_osnet.layers.initial import undrawn
+from keras_osnet.weights.card import UNKNOWN
 from keras_osnet.weights.folder import load_folder
 from keras_osnet.weights.formats import STATES
 from keras_osnet.weights.keras_file import fill_from_h5, load_keras, settings_of_h5
 from keras_osnet.weights.locate import locate
 from keras_osnet.weights.presets import PRESETS
-from keras_osnet.weights.torchreid import LoadReport, assign, digest_of, settings_of
+from keras_osnet.weights.torchreid import LoadReport, assign, card_of, digest_of, settings_of
 
 # Settings that must be equal for two networks to have the same weights.
 ARCHITECTURE = ("width", "variant", "depths", "stem", "feature_dim", "pooling", "neck")
@@ -115,8 +116,18 @@ def network_of(weights):
     return network.settings
 
 
+def match_probability_of(model):
+    """Returns values of the `MatchProbability` of a model's weights, None if unknown.
+
+    It is unknown if the weights have changed since they were loaded, or the images have another size than the preset's.
+    """
+    found = card_of(model).match_probability
+    preset = PRESETS.get(model.load_report.preset) if found else None
+    return None if preset and preset.input_shape != tuple(model.input_shape[1:]) else found
+
+
 def _kept(model, report, source):
-    known = source.preset is not None or source.card.training_set is not None
+    known = source.preset is not None or source.card != UNKNOWN
     digest = digest_of(model) if known else None
     model.load_report = replace(report, preset=source.preset, card=source.card, digest=digest)
     return model.load_report

@@ -139,6 +139,12 @@ def digest_of(model):
     return digest.hexdigest()
 
 
+def card_of(model):
+    """Returns the `Card` of the weights of a model, `UNKNOWN` if they were changed since they were loaded."""
+    report = getattr(model, "load_report", None)
+    return report.card if report is not None and report.digest == digest_of(model) else UNKNOWN
+
+
 def _depth(state, stage):
     """Returns the number of blocks of a stage, numbered from 0 without gaps."""
     blocks = {match[1] for match in (re.match(rf"conv{stage}\.(\d+)\.conv1\.", name) for name in state) if match}

@@ -186,6 +186,7 @@ def test_a_file_says_what_it_is(pipeline, model, tmp_path):
         "input": "uint8 RGB 0..255, any size" if pipeline else "normalised float32",
         "attributes": ["hat", "bag", "skirt"],
         "weights": weights.hexdigest(),
+        "match_probability": None,
     }
 
 

@@ -31,16 +31,27 @@ def test_pairs_are_reported_in_words_and_in_plain_values(side):
     pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
     splits, features_of = side
     scoring = Scoring(metric="cosine", verification=True, match_probability=True)
-    _, pairs = evaluate_sides(features_of, [splits], scoring)
+    _, pairs = evaluate_sides(features_of, [splits], scoring, fitted_on="drawn features")
     values = pairs.values()
     assert set(values) == {"verification", "match_probability"}
     found = values["match_probability"]
     # 80 queries with two matches each under the other camera, and as many impostors.
     assert (found["same"], found["different"], found["metric"]) == (160, 160, "cosine")
+    assert found["fitted_on"] == "drawn features"
     assert 0 <= found["calibration_error"] < 0.2
     assert found["brier"] < 0.25
     assert f"sigmoid({found['offset']:.3f} - {found['slope']:.3f} distance)" in pairs.text()
     assert "160 genuine pairs" in pairs.text()
+
+
+def test_features_without_a_probability_keep_their_other_scores(side):
+    pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
+    splits, _ = side
+    scoring = Scoring(metric="cosine", match_probability=True)
+    rows, pairs = evaluate_sides(lambda paths: np.ones((len(paths), 3)), [splits], scoring)
+    assert 0 < rows["cosine"]["mAP"] < 1
+    assert pairs.values() == {}
+    assert pairs.text() == ("no probability of a match: `distances` must differ. Received: one distance for all pairs")
 
 
 @pytest.mark.parametrize("option", ["verification", "match_probability"])

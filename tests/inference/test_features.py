@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 from keras_osnet import FeatureExtractor, OSNet
+from keras_osnet.adaptation import CameraNormalizer
+from keras_osnet.metrics import MatchProbability
+from keras_osnet.weights import Card
 from tests.inference.networks import with_lively_weights
 
 SIZE, DIM = (32, 16), 24
@@ -383,3 +386,52 @@ def test_an_unknown_order_of_channels_is_refused_and_one_for_files_too(extractor
         extractor(saved(tmp_path, pictures()), color="bgr")
     with pytest.raises(ValueError, match=r"`outside` must be one of 'error', 'skip'\. Received: outside='drop'"):
         extractor.crops(frames(), BOXES, outside="drop")
+
+
+def probability(evidence, base_rate):
+    return 1 / (1 + np.exp(-evidence) * (1 - base_rate) / base_rate)
+
+
+def test_the_probability_that_two_images_show_one_person_is_that_of_their_distance(network, extractor, tmp_path):
+    match, some = MatchProbability(offset=2.0, slope=8.0, fitted_on="a yard"), pictures()
+    one, two, three = by_hand(network, some[:3])
+    cosine = one @ two / np.linalg.norm(one) / np.linalg.norm(two)
+    expected = probability(2 - 8 * (1 - cosine), 0.5)
+    assert extractor.same_person(some[0], some[1], match=match) == pytest.approx(expected, abs=1e-5)
+    paths = saved(tmp_path, some)
+    assert extractor.same_person(paths[0], str(paths[1]), match=match) == pytest.approx(expected, abs=1e-5)
+    found = extractor.same_person(some[0], some[1], match=match, base_rate=0.01)
+    assert found == pytest.approx(probability(2 - 8 * (1 - cosine), 0.01), abs=1e-5)
+    mean = two / np.linalg.norm(two) + three / np.linalg.norm(three)
+    cosine = one @ mean / np.linalg.norm(one) / np.linalg.norm(mean)
+    found = extractor.same_person(some[0], some[1:3], match=match)
+    assert found == pytest.approx(probability(2 - 8 * (1 - cosine), 0.5), abs=1e-5)
+    far = MatchProbability(offset=2.0, slope=0.1, metric="euclidean")
+    found = extractor.same_person([some[0]], [some[1], some[2]], match=far)
+    distance = np.linalg.norm(one - (two + three) / 2)
+    assert found == pytest.approx(probability(2 - 0.1 * distance, 0.5), abs=1e-4)
+
+
+def test_the_probability_comes_with_the_weights(network, tmp_path):
+    values = {"offset": 2.0, "slope": 8.0, "metric": "cosine", "fitted_on": "a yard", "same": 5, "different": 6}
+    OSNet.from_config(network.get_config()).save_to_preset(tmp_path / "a", card=Card(match_probability=values))
+    extractor, (first, second) = FeatureExtractor(tmp_path / "a"), pictures()[:2]
+    assert extractor.match == MatchProbability(**values)
+    assert 0 < extractor.same_person(first, second) < extractor.same_person(first, first) <= 1
+    other = OSNet.from_preset(tmp_path / "a")
+    other.get_layer("conv5").conv.kernel.assign_add(other.get_layer("conv5").conv.kernel * 0.1)
+    changed = FeatureExtractor(other)
+    assert changed.match is None
+    with pytest.raises(ValueError, match="`match` must be given for these weights"):
+        changed.same_person(first, second)
+    centred = FeatureExtractor(tmp_path / "a", normalizer=CameraNormalizer().fit(extractor(pictures()), [1] * 7))
+    assert centred.match is None, "features without the mean of their camera have other distances"
+    with pytest.raises(ValueError, match="`first` and `second` must hold an image"):
+        extractor.same_person([], [second])
+    with pytest.raises(ValueError, match="`base_rate` must be between 0 and 1"):
+        extractor.same_person(first, second, base_rate=1)
+
+
+def test_shipped_weights_know_their_probability_at_their_own_size():
+    assert FeatureExtractor("osnet_x0_25_people").match.fitted_on == "market1501, test set"
+    assert FeatureExtractor(OSNet(0.25, weights="people", input_shape=(256, 128, 3))).match is None

@@ -16,7 +16,9 @@ pytest.importorskip("tensorflow", reason="to_tflite needs TensorFlow")
 
 from keras_osnet import FeatureExtractor, OSNet  # noqa: E402
 from keras_osnet.export import to_onnx, to_tflite  # noqa: E402
+from keras_osnet.metrics import MatchProbability  # noqa: E402
 from keras_osnet.models.attribute_head import AttributeHead  # noqa: E402
+from keras_osnet.weights import Card  # noqa: E402
 from tests.inference.networks import with_lively_weights  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +65,15 @@ def test_features_of_a_file_are_those_of_the_network(network, expected, tmp_path
     np.testing.assert_allclose(
         extractor.crops(frames, boxes), FeatureExtractor(network).crops(frames, boxes), atol=1e-5 * expected.max()
     )
+
+
+@pytest.mark.parametrize("name", ["plain.tflite", "nhwc.onnx"])
+def test_a_file_knows_the_probability_of_a_match_of_its_weights(network, tmp_path, name):
+    values = {"offset": 2.0, "slope": 8.0, "metric": "cosine", "fitted_on": "a yard", "same": 5, "different": 6}
+    network.save_to_preset(tmp_path / "a", card=Card(match_probability=values))
+    for source, known in ((OSNet.from_preset(tmp_path / "a"), MatchProbability(**values)), (network, None)):
+        WRITERS[name](source, tmp_path / name)
+        assert FeatureExtractor(tmp_path / name).match == known
 
 
 @pytest.mark.parametrize("name", ["plain.tflite", "nhwc.onnx"])

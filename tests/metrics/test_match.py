@@ -86,16 +86,17 @@ def test_known_pairs_of_what_is_no_matrix_are_refused():
         known_pairs(None, [0], [0], np.ones((1, 3)), [0], [1])
 
 
-def test_known_pairs_are_all_matches_across_cameras_and_as_many_others():
+@pytest.mark.parametrize("within", [False, True])
+def test_known_pairs_are_all_matches_across_or_within_cameras_and_as_many_others(within):
     rng = np.random.default_rng(11)
     query, gallery = rng.normal(size=(300, 5)), rng.normal(size=(70, 5))
     ids, cameras = (rng.integers(0, 6, 300), rng.integers(0, 6, 70)), (rng.integers(0, 3, 300), rng.integers(0, 3, 70))
-    distances, same, queries = known_pairs(query, ids[0], cameras[0], gallery, ids[1], cameras[1])
+    distances, same, queries = known_pairs(query, ids[0], cameras[0], gallery, ids[1], cameras[1], within=within)
     expected, impostors = [], set()
     for q in range(300):
         for g in range(70):
             cosine = query[q] @ gallery[g] / math.sqrt(query[q] @ query[q]) / math.sqrt(gallery[g] @ gallery[g])
-            if cameras[0][q] != cameras[1][g]:
+            if (cameras[0][q] == cameras[1][g]) == within:
                 if ids[0][q] == ids[1][g]:
                     expected.append(1 - cosine)
                 else:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_osnet import OSNet
 from keras_osnet.data.drawn.synthetic import render
 from keras_osnet.metrics import MatchProbability
 from tests.scripts import load
@@ -144,11 +145,8 @@ def test_a_gallery_names_people_again_and_one_of_another_network_is_refused(scen
         ([], "saved by the page of the same videos"),
     ],
 )
-def test_decisions_that_cannot_be_are_refused(scene, run_script, tmp_path, decisions, message):
+def test_decisions_that_cannot_be_are_refused(tmp_path, decisions, message):
     (tmp_path / "decisions.json").write_text(json.dumps(decisions))
-    options = ("--decisions", tmp_path / "decisions.json", "--weights", scene / "w.keras")
-    with pytest.raises(SystemExit, match="`match` must be given"):
-        run(run_script, scene, tmp_path / "out", *options)
     keys = [("c1", "1"), ("c1", "2"), ("c2", "2")]
     tracks = [SIGHTINGS.Track(camera, [0, 1], np.ones((2, 3))) for camera, _ in keys]
     with pytest.raises(ValueError, match=message):
@@ -243,15 +241,22 @@ def test_folders_need_a_rate_and_each_camera_its_own_name_and_boxes(scene, run_s
     assert list(RECIPE.sources([f"door={scene / 'c1'}", str(scene / "c2")])) == ["door", "c2"]
 
 
+def test_weights_without_a_probability_need_one(scene, run_script, tmp_path):
+    OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1)).save(tmp_path / "w.keras")
+    with pytest.raises(SystemExit, match="`match` must be given for these weights"):
+        run(run_script, scene, tmp_path / "out", "--weights", tmp_path / "w.keras")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_probability_comes_from_a_file_or_a_report_of_scores(tmp_path):
     options = RECIPE.Options(videos=(), match=tmp_path / "match.json")
     scores = MATCH | {"metric": "cosine", "same": 9, "different": 9, "fitted_on": "", "brier": 0.1}
     for content in (MATCH, {"rank1": 0.5, "match_probability": {"market1501": scores}}):
         options.match.write_text(json.dumps(content))
-        assert RECIPE.match_of(options).slope == MatchProbability(**MATCH).slope
+        assert RECIPE.match_of(options, None).slope == MatchProbability(**MATCH).slope
     options.match.write_text("{}")
     with pytest.raises(ValueError, match="`match` must hold a MatchProbability"):
-        RECIPE.match_of(options)
+        RECIPE.match_of(options, None)
 
 
 def test_a_video_is_read_with_its_times_and_written_with_names(scene, tmp_path):

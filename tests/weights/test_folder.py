@@ -13,7 +13,8 @@ from tests.weights.networks import LIGHT, same_weights, wiped
 
 RULES = Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), scale=128.0)
 SCORES, THRESHOLDS = (Score("market1501", 0.61, 0.33, source="measured"),), (Threshold("market1501", 1e-3, 12.5),)
-CARD = Card("msmt17", SCORES, THRESHOLDS, "MIT", "research only")
+MATCH = {"offset": 9.5, "slope": 19.25, "metric": "cosine", "fitted_on": "my yard", "same": 40, "different": 1960}
+CARD = Card("msmt17", SCORES, THRESHOLDS, "MIT", "research only", MATCH)
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,13 @@ def test_the_card_comes_along_until_the_weights_change(folder, tmp_path):
     assert load_network(tmp_path / "trained")[1].card == Card()
 
 
+def test_a_card_without_a_training_set_comes_along_too(folder, tmp_path):
+    network = OSNet.from_preset(folder)
+    network.save_to_preset(tmp_path / "own", card=Card(match_probability=MATCH))
+    OSNet.from_preset(tmp_path / "own").save_to_preset(tmp_path / "copy")
+    assert load_network(tmp_path / "copy")[1].card == Card(match_probability=MATCH)
+
+
 def test_the_card_is_a_page_that_says_what_is_known(folder, tmp_path):
     page = (folder / "README.md").read_text()
     words = (
@@ -59,6 +67,8 @@ def test_the_card_is_a_page_that_says_what_is_known(folder, tmp_path):
         "0.001",
         "12.5000",
         "MIT",
+        "sigmoid(9.500 - 19.250 cosine distance)",
+        "2,000 pairs across cameras: my yard",
     )
     assert all(word in page for word in (*words, "research only", "32 x 16", "128", "0.5, 0.4, 0.3"))
     OSNet(**LIGHT).save_to_preset(tmp_path / "unknown")
