@@ -77,7 +77,7 @@ class Predictor:
 
             network = keras.Model(model.inputs[0], tensors, name=model.name)
             functions[self.strategy] = _compiled(network, self.strategy)
-        self._network, self._compute = functions[self.strategy]
+        self._network, self._compute, self._average = functions[self.strategy]
 
     @cached_property
     def match_probability(self):
@@ -112,10 +112,7 @@ class Predictor:
     def synchronize(self):
         """Averages the running statistics of all replicas, as in a saved network. All workers must call it once before
         the batches of an evaluation, because workers differ in their number of batches."""
-        if self.strategy is not None:
-            from keras_osnet.training.replicas import average_statistics
-
-            average_statistics(self._network)
+        self._average()
 
     def own_part(self, count):
         """Returns the slice of `count` images that this worker computes. Together the workers compute all images."""
@@ -169,14 +166,14 @@ def attribute_heads(model):
 
 
 def _compiled(network, strategy):
-    """Returns the network, and a function that computes its outputs for a batch."""
+    """Returns the network, the function that computes its outputs, and the one that averages replicas' statistics."""
     import keras
 
     if strategy is not None:
-        from keras_osnet.training.replicas import compile_on_replicas
+        from keras_osnet.training.replicas import averaging_function, compile_on_replicas
 
-        return network, compile_on_replicas(network, strategy)
-    return network, BACKENDS.get(keras.backend.backend(), _by_keras)(network)
+        return network, compile_on_replicas(network, strategy), averaging_function(network, strategy)
+    return network, BACKENDS.get(keras.backend.backend(), _by_keras)(network), lambda: None
 
 
 def _by_tensorflow(network):

@@ -1,5 +1,7 @@
 """Workers and their replicas: which one this process is, and values and inference on all of them."""
 
+from functools import cache
+
 import numpy as np
 import tensorflow as tf
 
@@ -39,17 +41,37 @@ def gathered(strategy, rows):
         return tf.constant(rows if first else rows[:0])
 
     values = strategy.experimental_distribute_values_from_function(value)
-    return strategy.gather(values, axis=0).numpy().astype(kind)
+    return strategy.experimental_local_results(_gather_function(strategy)(values))[0].numpy().astype(kind)
 
 
-def average_statistics(network):
-    """Sets the running statistics of all replicas to their mean, which a saved network holds.
+@cache
+def _gather_function(strategy):
+    """Returns the function that gathers a value of each replica. `strategy.gather` traces its own in every call."""
+
+    def own(rows):  # TensorFlow looks for the device of an op: `identity`
+        return tf.distribute.get_replica_context().all_gather(tf.identity(rows), 0)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def gather(values):
+        return strategy.run(own, (values,))
+
+    return gather
+
+
+def averaging_function(network, strategy):
+    """Returns the function that sets the running statistics of all replicas to their mean, as a saved network has it.
 
     Every worker has to call it before its first batch: workers may differ in their number of batches.
     """
-    for variable in network.variables:
-        if variable.synchronization == "on_read":
-            variable.assign(np.asarray(variable))
+    variables = [variable for variable in network.variables if variable.synchronization == "on_read"]
+
+    def average():
+        context = tf.distribute.get_replica_context()
+        means = context.all_reduce("MEAN", [tf.identity(variable.value) for variable in variables])
+        for variable, mean in zip(variables, means, strict=True):
+            variable.assign(mean)
+
+    return tf.function(lambda: strategy.run(average), autograph=False) if variables else lambda: None
 
 
 def compile_on_replicas(network, strategy):
