@@ -43,6 +43,8 @@ def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_s
     with tf.device("CPU:0"):  # leaves the GPU's memory to the network
         images, labels = tf.constant(images), tf.constant(labels)
 
+    # AutoGraph has nothing to convert.
+    @tf.autograph.experimental.do_not_convert
     def samples(epoch):
         epoch = tf.cast(epoch, "int32")
         order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=tf.stack([seed, epoch]))
@@ -50,7 +52,7 @@ def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_s
         rows = (order, tf.gather(numbers["flip"], order), tf.gather(numbers["crop"][:, 1:], order))
         return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder=True)
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def augment(batch, mirror, corner_numbers):
         padded = tf.pad(batch, [[0, 0], [pad, pad], [pad, pad], [0, 0]], "REFLECT")
         corners = tf.minimum(tf.cast(corner_numbers * (2 * pad + 1), "int32"), 2 * pad)
@@ -58,6 +60,7 @@ def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_s
         cut = tf.gather(cut, corners[:, 1:] + tf.range(width), axis=2, batch_dims=1)
         return preprocess_input(tf.cast(flip(cut, mirror, 0.5), "float32"))
 
+    @tf.autograph.experimental.do_not_convert
     def load(*batch):
         order, mirror, corner_numbers = (rows[own] for rows in batch)
         return augment(tf.gather(images, order), mirror, corner_numbers), tf.gather(labels, order)

@@ -61,6 +61,7 @@ def image_batches(paths, *, size, batch_size=64):
         tf.data.Dataset of normalised float32 (B, height, width, 3).
     """
 
+    @tf.autograph.experimental.do_not_convert
     def load(path):
         return tf.ensure_shape(resize(_from_file(path), size), (*size, 3))
 
@@ -199,13 +200,15 @@ def _stages(augmentation):
         "erase": lambda images, numbers: erase(_normalise(images), numbers, augmentation.erase, fill),
     }
     active = [name for name in stages if name == "erase" or getattr(augmentation, name)]
-    return {name: tf.function(stages[name], jit_compile=True) for name in active}
+    return {name: tf.function(stages[name], autograph=False, jit_compile=True) for name in active}
 
 
+@tf.autograph.experimental.do_not_convert
 def _normalise(images):
     return preprocess_input(tf.cast(images, "float32"))
 
 
+@tf.autograph.experimental.do_not_convert
 def _from_file(path):
     return decode_tensor(tf.io.read_file(path), path)
 
