@@ -4,6 +4,7 @@ Each process is a fork of one that has imported TensorFlow and Keras and done no
 files and exit status of its own. A new Python imports for five seconds before it begins.
 """
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -25,5 +26,6 @@ def _run(script, arguments, environment, log):
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
     os.environ.update(environment)
+    gc.freeze()  # what is imported is no garbage
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name="__main__")
