@@ -2,7 +2,8 @@
 
     pip install "keras-osnet[recipes,trackers,report]" "opencv-python-headless<5"
     python recipes/cameras.py door.mp4 yard.mp4                                     people by OpenCV's HOG detector
-    python recipes/cameras.py door.mp4 yard.mp4 --boxes door.txt yard.txt           boxes of your own detector
+    python recipes/cameras.py door.mp4 yard.mp4 --detector yolox_nano.onnx          people by a detector's file
+    python recipes/cameras.py door.mp4 yard.mp4 --boxes door.txt yard.txt           boxes from files
 
 It tracks people within each camera, computes features of their boxes, and joins the tracks that show one person. The
 output folder holds identities.csv, a page with a time line for each person, and with --video-out videos with the
@@ -10,7 +11,7 @@ identities. The page merges and splits people by hand; --decisions reads what it
 """
 
 import hashlib
-import sys
+import os
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ import app  # first: it sets what TensorFlow reads when it is imported
 import numpy as np
 import tyro
 from camera_results import write_identities, write_page, write_video
-from footage import Frames, named, people_detector, read_boxes, read_ground_truth, sources
+from footage import Frames, boxes_of, file_detector, named, read_ground_truth, sources, warn
 from sightings import sightings_of, tracks_of
 
 from keras_osnet import FeatureExtractor
@@ -43,7 +44,18 @@ class Options:
     """Folder for the results."""
     boxes: tuple[str, ...] = ()
     """A file of boxes for each camera, in the order of the videos: those of the MOT challenge, or CSV with the columns
-    frame, left, top, right, bottom and maybe track. Default: OpenCV's people detector."""
+    frame, left, top, right, bottom and maybe track. Default: a detector finds people, OpenCV's without `--detector`."""
+    detector: Path | None = None
+    """A people detector, .onnx or .tflite, in place of boxes (docs/cameras.md)."""
+    person_class: int | None = None
+    """Number of the detector's class of people. Default: the class that the file names so, or that of its form."""
+    detector_score: float = 0.4
+    """Least score of a person."""
+    detector_overlap: float = 0.5
+    """Largest intersection over union of two people, for detectors that need non-maximum suppression."""
+    detector_as: tuple[str, ...] = ()
+    """How the detector is read, where the defaults are wrong: letterbox, corner or stretch; rgb or bgr; 0..255, 0..1,
+    -1..1 or imagenet; the name of a form; WIDTHxHEIGHT."""
     refuse_outside: bool = False
     """A box without a pixel in its frame is an error. Default: it is left out and counted."""
     weights: str = "osnet_x0_25_people"
@@ -71,7 +83,7 @@ class Options:
     video_out: bool = False
     """Write CAMERA.mp4 with boxes and identities."""
     ground_truth: Path | None = None
-    """ground_truth.csv of `people.py --scene`, to score the identities. Its boxes are used without `--boxes`."""
+    """ground_truth.csv of `people.py --scene`, to score the identities. Its boxes are used without others."""
 
 
 def match_of(options, extractor):
@@ -93,28 +105,20 @@ def match_of(options, extractor):
     return MatchProbability.from_dict({name: value for name, value in found.items() if name in names})
 
 
-def boxes_of(options, cameras, ground_truth):
-    """{camera: boxes or detector}. Prints what is skipped."""
-    if not options.boxes:
-        if not ground_truth:
-            return dict.fromkeys(cameras, people_detector())
-        return {
-            camera: {frame: [(box, None) for _, box in some] for frame, some in frames.items()}
-            for camera, frames in ground_truth.items()
-        }
-    if len(options.boxes) != len(cameras):
-        raise ValueError(f"`boxes` must be one file for each of {len(cameras)} videos. Received: {len(options.boxes)}")
-    found = {}
-    for camera, path in zip(cameras, options.boxes, strict=True):
-        found[camera], skipped = read_boxes(path)
-        warn(camera, skipped)
-    return found
-
-
-def warn(camera, skipped):
-    for reason, count in skipped.items():
-        if count:
-            print(f"warning: camera {camera}: {count} boxes are left out: {reason}", file=sys.stderr)
+def detector_of(options):
+    """The detector of `--detector`, or None."""
+    if options.detector is None:
+        return None
+    if options.boxes:
+        raise ValueError("`detector` and `boxes` must not be given both")
+    return file_detector(
+        options.detector,
+        person=options.person_class,
+        score=options.detector_score,
+        overlap=options.detector_overlap,
+        words=options.detector_as,
+        threads=os.cpu_count(),
+    )
 
 
 def seconds_of(texts, name, keys):
@@ -192,6 +196,8 @@ def linked(options, sightings, match, travel):
 def run_cameras(options):
     """Finds the people, and writes the results."""
     check_number("false_matches", options.false_matches, "between 0 and 1", lambda value: 0 < value < 1)
+    for name in ("detector_score", "detector_overlap"):
+        check_number(name, getattr(options, name), "0 .. 1", lambda value: 0 <= value <= 1)
     if options.people is not None:
         check_number("people", options.people, "at least 2", lambda value: value >= 2)
     cameras = sources(options.videos)
@@ -204,7 +210,7 @@ def run_cameras(options):
     travel = seconds_of(options.travel, "travel", pairs)
     ground_truth = read_ground_truth(options.ground_truth, cameras) if options.ground_truth else None
     frames = {camera: Frames(path, start.get(camera, 0.0), options.fps) for camera, path in cameras.items()}
-    boxes = boxes_of(options, cameras, ground_truth)
+    boxes = boxes_of(cameras, ground_truth, options.boxes, detector_of(options))
     page = options.output / "cameras.html"
     require_writable(page)
     refuse_foreign(page, b"keras_osnet cameras")

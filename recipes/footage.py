@@ -3,6 +3,7 @@
 import csv
 import re
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,7 +106,8 @@ def people_detector():
 
     if not hasattr(cv2, "HOGDescriptor"):
         raise ValueError(
-            f"OpenCV {cv2.__version__} has no people detector: pip install 'opencv-python-headless<5', or give `boxes`"
+            f"OpenCV {cv2.__version__} has no people detector: give `detector` or `boxes`, or pip install "
+            "'opencv-python-headless<5'"
         )
     hog = cv2.HOGDescriptor()
     hog.setSVMDetector(cv2.HOGDescriptor_getDefaultPeopleDetector())
@@ -118,15 +120,62 @@ def people_detector():
     return detect
 
 
-def read_boxes(path):
-    """Boxes of tflite/boxes.py: (dict of frame to a list of (edges, track or None), `Counter` of skipped rows)."""
-    sys.path.append(str(Path(__file__).resolve().parents[1] / "tflite"))  # a copied script has it beside it
+@contextmanager
+def device_scripts():
+    """Makes the scripts of tflite/ importable. A copied script has them beside it."""
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tflite"))
     try:
-        from boxes import read_boxes as read
+        yield
     finally:
         sys.path.pop()
+
+
+def read_boxes(path):
+    """Boxes of tflite/boxes.py: (dict of frame to a list of (edges, track or None), `Counter` of skipped rows)."""
+    with device_scripts():
+        from boxes import read_boxes as read
     boxes, skipped = read(path)
     return {frame: [(box.edges, box.track) for box in some] for frame, some in boxes.items()}, skipped
+
+
+def file_detector(path, **options):
+    """The people detector of a file, a `Detector` of tflite/detector.py. Prints how it is read."""
+    with device_scripts():
+        from detector import Detector
+    detector = Detector(path, **{name: value for name, value in options.items() if value is not None})
+    print(detector.chosen)
+    return detector
+
+
+def boxes_of(cameras, ground_truth, boxes, detector):
+    """{camera: boxes or detector}. Prints what is skipped.
+
+    Args:
+        cameras: names.
+        ground_truth: of `read_ground_truth`, or None.
+        boxes: a file for each camera, or none.
+        detector: function of an image that returns boxes, or None. Without boxes and ground truth it is OpenCV's.
+    """
+    if detector or not (boxes or ground_truth):
+        return dict.fromkeys(cameras, detector or people_detector())
+    if not boxes:
+        return {
+            camera: {frame: [(box, None) for _, box in some] for frame, some in frames.items()}
+            for camera, frames in ground_truth.items()
+        }
+    if len(boxes) != len(cameras):
+        raise ValueError(f"`boxes` must be one file for each of {len(cameras)} videos. Received: {len(boxes)}")
+    found = {}
+    for camera, path in zip(cameras, boxes, strict=True):
+        found[camera], skipped = read_boxes(path)
+        warn(camera, skipped)
+    return found
+
+
+def warn(camera, skipped):
+    for reason, count in skipped.items():
+        if count:
+            print(f"warning: camera {camera}: {count} boxes are left out: {reason}", file=sys.stderr)
 
 
 def read_ground_truth(path, cameras):

@@ -8,12 +8,13 @@ people in images and videos:
     python tflite/run.py MODEL.tflite --gallery PEOPLE.npz --add FOLDER | --remove NAME | --check
     python tflite/run.py MODEL.tflite QUERY.jpg --gallery PEOPLE.npz [--top 10]
     python tflite/run.py MODEL.tflite --gallery PEOPLE.npz --video FRAMES --boxes BOXES.csv [--output SEEN.csv]
+    python tflite/run.py MODEL.tflite --gallery PEOPLE.npz --video 0 [1 ...] --detector DETECTOR.onnx
 
 With --cameras FILE.json, which `recipes/adapt.py` and `CameraNormalizer.save` write, the mean feature of the camera is
 subtracted. --camera names the camera of the query, of the added images or of the video; --folder-camera names the
 camera of FOLDER.
 
-The script needs ai-edge-litert, NumPy and Pillow, but not TensorFlow.
+The script needs ai-edge-litert, NumPy and Pillow, but not TensorFlow. Detectors in ONNX files need onnxruntime too.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from pathlib import Path
 import numpy as np
 from accelerators import ACCELERATORS  # beside this file
 from cameras import CameraMeans
-from files import MOST_THREADS, list_images, refuse_foreign, replacing, whole
+from detector import OVERLAP, SCORE
+from files import MOST_THREADS, list_images, refuse_foreign, whole
 from network import SUFFIXES, Network, read, weights_of
 from PIL import Image
 
@@ -148,35 +150,29 @@ def threshold_of(gallery, given="auto"):
 
 
 def follow(options):
-    """Prints the identities of the boxes of a video, or writes them as CSV."""
-    from boxes import read_boxes
-    from video import HEADING, FrameImages, VideoFrames, identities, lines, write
+    """Prints the identities of the boxes of videos, or writes them as CSV."""
+    from following import follow as write
+    from video import HEADING
 
     if options.output:
         refuse_foreign(options.output, HEADING.encode())
-    gallery, source = load_gallery(options), Path(options.video)
-    boxes, skipped = read_boxes(existing(options.boxes))
-    network = network_of(options)
+    gallery = load_gallery(options)
+    threshold, note = threshold_of(gallery, options.threshold)
+    print(note, file=sys.stderr)
+    videos = {text: frames_of(text) for text in options.video}
+    write(options, videos, gallery, network_of(options), threshold)
+
+
+def frames_of(text):
+    """The frames of a folder, a video file or the number of a camera."""
+    from frames import FrameImages, VideoFrames
+
+    source = Path(text)
     if source.is_dir():
         frames = FrameImages(source, SUFFIXES, read)
         report_ignored(frames.others)
-    else:
-        is_camera = options.video.isdecimal() and not source.exists()
-        frames = VideoFrames(int(options.video) if is_camera else existing(source))
-    counted = skipped if options.outside == "skip" else None
-    threshold, note = threshold_of(gallery, options.threshold)
-    print(note, file=sys.stderr)
-    seen = identities(
-        frames, boxes, network.embed_boxes, gallery, threshold, least=options.least_boxes, skipped=counted
-    )
-    if options.output:
-        with replacing(options.output, "w", newline="", encoding="utf-8") as file:
-            count = write(file, seen)
-        print(f"{options.output}: {count} boxes")
-    else:
-        for line in lines(seen):
-            print(line, flush=True)
-    report_skipped(skipped)
+        return frames
+    return VideoFrames(int(text) if text.isdecimal() and not source.exists() else existing(source))
 
 
 def report_ignored(others):
@@ -186,15 +182,9 @@ def report_ignored(others):
         print(f"{len(others)} files or folders that are not images are ignored: {names}", file=sys.stderr)
 
 
-def report_skipped(skipped):
-    """Prints the number of skipped rows and boxes by reason."""
-    if skipped:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
-        print(f"{skipped.total()} boxes skipped: {reasons}", file=sys.stderr)
-
-
 COMMON_ARGUMENTS = {"model", "threads", "accelerator", "cameras"}
 FOLLOWING = {"threshold": "auto", "least_boxes": 1, "output": None, "outside": "skip", "camera": None}
+DETECTING = {"person_class": None, "detector_score": SCORE, "detector_overlap": OVERLAP, "detector_as": ()}
 FORMS = [  # required arguments besides the model, optional arguments with their defaults, function
     (("QUERY", "FOLDER"), {"top": 10, "metric": "euclidean", "camera": None, "folder_camera": None}, rank),
     (("QUERY", "--gallery"), {"top": 10, "camera": None}, search),
@@ -202,7 +192,15 @@ FORMS = [  # required arguments besides the model, optional arguments with their
     (("--gallery", "--remove"), {}, remove),
     (("--gallery", "--check"), {}, check),
     (("--gallery", "--video", "--boxes"), FOLLOWING, follow),
+    (("--gallery", "--video", "--detector"), {**FOLLOWING, **DETECTING}, follow),
 ]
+
+
+def fraction(text):
+    """Argument type: a number from 0 to 1."""
+    if not 0 <= float(text) <= 1:  # also refuses NaN
+        raise argparse.ArgumentTypeError(f"must be 0 .. 1. Received: {text}")
+    return float(text)
 
 
 def cosine(text):
@@ -227,8 +225,17 @@ def arguments():
     parser.add_argument("--add", type=Path, metavar="FOLDER", help="holds a folder of images, or NAME.jpg, per person")
     parser.add_argument("--remove", metavar="NAME", help="person to remove")
     parser.add_argument("--check", action="store_true", default=None, help="check the gallery, and list its people")
-    parser.add_argument("--video", metavar="SOURCE", help="folder of frames; video file or camera number (OpenCV)")
+    parser.add_argument(
+        "--video", nargs="+", metavar="SOURCE", help="folder of frames; video file or camera number (OpenCV)"
+    )
     parser.add_argument("--boxes", type=Path, metavar="FILE.csv", help="frame,left,top,right,bottom[,track], or MOT")
+    parser.add_argument(
+        "--detector", type=Path, metavar="FILE", help="finds people, in place of --boxes: .onnx, .tflite"
+    )
+    parser.add_argument("--person-class", type=int, metavar="N", help="class of people (default: the file's or form's)")
+    parser.add_argument("--detector-score", type=fraction, help=f"least score of a person (default {SCORE:g})")
+    parser.add_argument("--detector-overlap", type=fraction, help=f"most overlap of two people (default {OVERLAP:g})")
+    parser.add_argument("--detector-as", nargs="+", metavar="WORD", help="how the detector is read (README)")
     parser.add_argument(
         "--outside", choices=["skip", "refuse"], help="boxes without a pixel in the frame (default skip)"
     )
@@ -267,5 +274,5 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, OSError, RuntimeError) as error:  # LiteRT raises the last
+    except (ValueError, OSError, RuntimeError, ImportError) as error:  # LiteRT raises the third
         sys.exit(f"error: {error}")

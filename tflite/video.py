@@ -1,12 +1,10 @@
 """Who is in the boxes of a video's frames."""
 
 import csv
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from files import list_images  # beside this file
-from PIL import Image
+from boxes import Box  # beside this file
 
 OVERLAP = 0.3  # intersection over union from which two boxes are one track
 PATIENCE = 10  # frames that a track survives unseen
@@ -15,76 +13,17 @@ HEADING = "frame,track,left,top,right,bottom,name,cosine"  # of the CSV file
 
 @dataclass(frozen=True)
 class Seen:
-    """Who is in a box (left, top, right, bottom), and the track's mean cosine so far to the most similar person."""
+    """Who is in a box (left, top, right, bottom), and the track's mean cosine so far to the most similar person.
+
+    `video` is the name of the video, "" where there is one.
+    """
 
     frame: int
     track: str
     box: tuple[int, int, int, int]
     name: str
     cosine: float
-
-
-class FrameImages:
-    """Frames that are images in a folder, in the order of the numbers in their names.
-
-    Args:
-        folder: of images.
-        suffixes: of their names.
-        read: function of a path that returns an upright RGB image.
-
-    Attributes:
-        others: what else is in the folder.
-    """
-
-    def __init__(self, folder, suffixes, read):
-        found, self.others = list_images(folder, suffixes)
-        self.paths, self.read = sorted(found, key=_by_numbers), read
-
-    def frames(self, boxes):
-        """Yields number and image of every frame that has boxes. Raises a ValueError if there is no such frame."""
-        if max(boxes) > len(self.paths):
-            raise ValueError(f"{boxes[max(boxes)][0].where}: there is no frame {max(boxes)}, only {len(self.paths)}")
-        for number in sorted(boxes):
-            yield number, self.read(self.paths[number - 1])
-
-
-def _by_numbers(path):
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", path.name))]
-
-
-class VideoFrames:
-    """Frames of a video file or a camera, by OpenCV.
-
-    Args:
-        source: path, or number of a camera.
-    """
-
-    def __init__(self, source):
-        try:
-            import cv2
-        except ImportError as error:
-            raise ValueError(
-                f"--video {source} needs OpenCV: pip install opencv-python-headless. A folder of frames needs none"
-            ) from error
-        self.source, self.capture = source, cv2.VideoCapture(source if isinstance(source, int) else str(source))
-        self.first = self._next()
-        if self.first is None:
-            raise ValueError(f"--video {source} must be a video that OpenCV can read")
-
-    def _next(self):
-        there, frame = self.capture.read()
-        return Image.fromarray(np.ascontiguousarray(frame[..., ::-1])) if there else None  # OpenCV has blue first
-
-    def frames(self, boxes):
-        """Yields number and image of every frame that has boxes. Raises a ValueError if the video ends early."""
-        image = self.first
-        for number in range(1, max(boxes) + 1):
-            if image is None:
-                raise ValueError(f"{self.source} ends after {number - 1} frames, but there are boxes in {max(boxes)}")
-            if number in boxes:
-                yield number, image
-            image = self._next() if number < max(boxes) else None
-        self.capture.release()
+    video: str = ""
 
 
 @dataclass
@@ -165,11 +104,11 @@ def overlap(a, b):
 
 
 def identities(frames, boxes, embed_boxes, gallery, threshold, *, least=1, skipped=None):
-    """Yields a `Seen` for every box of a video, frame by frame.
+    """Yields a list of `Seen`, one for every box, for every frame of a video that is read.
 
     Args:
         frames: `FrameImages` or `VideoFrames`.
-        boxes: dict of lists of `Box` by frame number.
+        boxes: dict of lists of `Box` by frame number, or a function of an image that returns the edges of its people.
         embed_boxes: function of an image and boxes in whole pixels that returns features (N, D).
         gallery: `Gallery`.
         threshold, least: see `Tracks`.
@@ -179,8 +118,10 @@ def identities(frames, boxes, embed_boxes, gallery, threshold, *, least=1, skipp
         ValueError: naming the box, if none of its pixels is in its frame, unless `skipped` is given.
     """
     tracks = Tracks(gallery.people, threshold, gallery.UNKNOWN, least)
-    for number, image in frames.frames(boxes):
-        pixels = {box: box.pixels(*image.size) for box in boxes[number]}
+    detect = boxes if callable(boxes) else None
+    for number, image in frames.frames(None if detect else boxes):
+        of_frame = [Box("", number, None, tuple(some)) for some in detect(image)] if detect else boxes[number]
+        pixels = {box: box.pixels(*image.size) for box in of_frame}
         inside = {box: edges for box, edges in pixels.items() if edges}
         outside = [box for box in pixels if box not in inside]
         if outside and skipped is None:
@@ -191,23 +132,50 @@ def identities(frames, boxes, embed_boxes, gallery, threshold, *, least=1, skipp
             )
         if outside:
             skipped["outside the frame"] += len(outside)
-        if inside:
-            similarities = gallery.similarities(embed_boxes(image, list(inside.values())))
-            yield from tracks.see(number, [box.track for box in inside], list(inside.values()), similarities)
+        if not inside:
+            yield []
+            continue
+        similarities = gallery.similarities(embed_boxes(image, list(inside.values())))
+        yield tracks.see(number, [box.track for box in inside], list(inside.values()), similarities)
 
 
-def lines(seen):
-    """Yields a heading, and a line for every `Seen` as it comes."""
-    yield "frame  track  cosine  left,top,right,bottom  name"
+def in_turn(videos):
+    """Yields the `Seen` of one or several videos, a frame of each in turn.
+
+    Args:
+        videos: dict of a name to `identities`.
+    """
+    left = dict(videos)
+    while left:
+        for name, frames in list(left.items()):
+            seen = next(frames, None)
+            if seen is None:
+                del left[name]
+            else:
+                yield from seen if len(videos) == 1 else (replace(one, video=name) for one in seen)
+
+
+def until_interrupted(seen):
+    """Yields what there is until Ctrl-C: a camera never ends, and what it saw is kept."""
+    try:
+        yield from seen
+    except KeyboardInterrupt:
+        return
+
+
+def lines(seen, several=False):
+    """Yields a heading, and a line for every `Seen` as it comes, with the video's name where there are several."""
+    yield "frame  track  cosine  left,top,right,bottom  name" + "  video" * several
     for one in seen:
-        yield f"{one.frame:5d}  {one.track:>5}  {one.cosine:6.3f}  {','.join(map(str, one.box)):<21}  {one.name}"
+        edges, video = ",".join(map(str, one.box)), f"  {one.video}" * several
+        yield f"{one.frame:5d}  {one.track:>5}  {one.cosine:6.3f}  {edges:<21}  {one.name}{video}"
 
 
-def write(file, seen):
-    """Writes `Seen` rows as CSV, and returns how many."""
-    table, count = csv.writer(file), 0
-    table.writerow(HEADING.split(","))
+def write(file, seen, several=False):
+    """Writes `Seen` rows as CSV, with the video's name where there are several, and returns how many."""
+    table, rows = csv.writer(file), 0
+    table.writerow(HEADING.split(",") + ["video"] * several)
     for one in seen:
-        count += 1
-        table.writerow((one.frame, one.track, *one.box, one.name, f"{one.cosine:.4f}"))
-    return count
+        rows += 1
+        table.writerow((one.frame, one.track, *one.box, one.name, f"{one.cosine:.4f}", *[one.video] * several))
+    return rows

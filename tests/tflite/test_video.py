@@ -9,6 +9,7 @@ import boxes as boxes_module
 import numpy as np
 import pytest
 import video
+from frames import FrameImages, VideoFrames
 from PIL import Image
 
 # Who is who: red, green and blue boxes have cosine 1 to Red, Green and Blue and 0 to the others.
@@ -23,6 +24,10 @@ def colours(image, boxes):
         [np.asarray(image, float)[top:bottom, left:right].mean((0, 1)) for left, top, right, bottom in boxes]
     )
     return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+def followed(*arguments, **options):
+    return [one for of_frame in video.identities(*arguments, **options) for one in of_frame]
 
 
 def read(tmp_path, text):
@@ -143,7 +148,7 @@ def test_identities_follow_boxes_that_move_and_are_told_apart_from_strangers(tmp
         1: [in_frame(1, 0, 0, 10, 20), in_frame(1, 40, 5, 60, 40)],
         3: [in_frame(3, 43, 5, 80.2, 40), in_frame(3, 2, -5, 12, 20), in_frame(3, 20, 30, 24, 34)],
     }
-    seen = video.identities(video.FrameImages(tmp_path, {".png"}, Image.open), boxes, colours, PEOPLE, 0.65)
+    seen = followed(FrameImages(tmp_path, {".png"}, Image.open), boxes, colours, PEOPLE, 0.65)
     assert [(one.frame, one.track, one.box, one.name) for one in seen] == [
         (1, "1", (0, 0, 10, 20), "Red"),
         (1, "2", (40, 5, 60, 40), "Blue"),
@@ -202,21 +207,21 @@ OUTSIDE = [(60, 0, 70, 10), (-9, 0, 0.4, 10), (5, 40, 9, 50), (5, 5, 5.4, 9)]
 def test_a_box_without_a_pixel_in_its_frame_is_skipped_and_counted_or_refused(tmp_path, edges):
     for n in (1, 2):
         frame(tmp_path / f"f{n}.png", {(0, 0, 10, 20): RED})
-    frames = video.FrameImages(tmp_path, {".png"}, Image.open)
+    frames = FrameImages(tmp_path, {".png"}, Image.open)
     red = [in_frame(n, 0, 0, 10, 20) for n in (1, 2)]
     boxes, skipped = {1: [in_frame(1, *edges)], 2: [red[1], in_frame(2, *edges)]}, Counter()
-    seen = list(video.identities(frames, boxes, colours, PEOPLE, 0.65, skipped=skipped))
+    seen = followed(frames, boxes, colours, PEOPLE, 0.65, skipped=skipped)
     assert [(one.frame, one.box, one.name) for one in seen] == [(2, (0, 0, 10, 20), "Red")]
     assert skipped == {"outside the frame": 2}
     with pytest.raises(ValueError, match=r"boxes.csv, row 7: .* of frame 1 has no pixel in the frame of 60 x 40"):
-        list(video.identities(frames, boxes, colours, PEOPLE, 0.65))
+        followed(frames, boxes, colours, PEOPLE, 0.65)
 
 
 def test_a_frame_that_is_not_there_is_named_before_anything_is_computed(tmp_path):
     frame(tmp_path / "f1.png", {})
     boxes = {1: [in_frame(1, 0, 0, 5, 5)], 4: [in_frame(4, 0, 0, 5, 5)]}
     with pytest.raises(ValueError, match="row 7: there is no frame 4, only 1"):
-        next(video.identities(video.FrameImages(tmp_path, {".png"}, Image.open), boxes, None, PEOPLE, 0.65))
+        next(video.identities(FrameImages(tmp_path, {".png"}, Image.open), boxes, None, PEOPLE, 0.65))
 
 
 class Capture:
@@ -236,12 +241,12 @@ class Capture:
 def test_a_video_is_read_frame_by_frame_with_red_first(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture))
     boxes = {n: [in_frame(n, 0, 0, 60, 40)] for n in (1, 3)}
-    frames = list(video.VideoFrames(Path("film.mp4")).frames(boxes))
+    frames = list(VideoFrames(Path("film.mp4")).frames(boxes))
     assert [(n, image.size, image.getpixel((5, 5))) for n, image in frames] == [
         (1, (60, 40), (20, 0, 255)),
         (3, (60, 40), (0, 0, 255)),
     ]
-    assert [n for n, _ in video.VideoFrames(0).frames({1: []})] == [1]
+    assert [n for n, _ in VideoFrames(0).frames({1: []})] == [1]
 
 
 @pytest.mark.parametrize(
@@ -271,7 +276,7 @@ def test_a_video_is_read_frame_by_frame_with_red_first(monkeypatch):
 def test_a_video_that_cannot_be_followed_says_why(monkeypatch, cv2, source, box, message):
     monkeypatch.setitem(sys.modules, "cv2", cv2)
     with pytest.raises(ValueError, match=message):
-        list(video.identities(video.VideoFrames(source), {box.frame: [box]}, colours, PEOPLE, 0.65))
+        followed(VideoFrames(source), {box.frame: [box]}, colours, PEOPLE, 0.65)
 
 
 def test_results_are_written_as_csv_and_as_lines():
