@@ -1,6 +1,7 @@
 """Identities across cameras against ByteTrack alone: IDF1, wrong matches, and boxes per second.
 
     python benchmarks/identities.py --scenes D1 D2 D3        rendered scenes, with the boxes of their ground truth
+    python benchmarks/identities.py --scenes D1 D2 --pooling weights of the images of a track, in the same scenes
     python benchmarks/identities.py --market D --sequence 1  tracks of Market-1501's training images
     python benchmarks/identities.py --speed --weights FILE.tflite --match FILE       8 people a frame
 
@@ -35,6 +36,7 @@ from keras_osnet.files import read_json  # noqa: E402
 from keras_osnet.identities import Identities, Track, link  # noqa: E402
 from keras_osnet.identities.rates import base_rate_of, probability_for  # noqa: E402
 from keras_osnet.identities.scores import identity_scores  # noqa: E402
+from keras_osnet.metrics import evaluate_retrieval  # noqa: E402
 
 GAP = 100  # frames of Market-1501, 25 a second
 ASKED = (0.05, 0.1, 0.2)
@@ -52,6 +54,8 @@ class Options:
     """Sequence of Market-1501, 1 to 6."""
     people: int = 150
     """Most people of the sequence."""
+    pooling: bool = False
+    """Compare weights of the images of a track on the scenes. Default: measure identities."""
     speed: bool = False
     """Measure the pipeline with 8 people a frame."""
     weights: str = "osnet_x0_25_people"
@@ -96,9 +100,12 @@ def alone(sightings, rate):
     return found
 
 
+def cameras_of(folder):
+    return sorted(path.name for path in folder.glob("c[0-9]*") if path.is_dir())
+
+
 def measure_scene(folder, extractor, match):
-    names = sorted(path.name for path in folder.glob("c[0-9]*") if path.is_dir())
-    settings = read_json(folder / "settings.json")
+    names, settings = cameras_of(folder), read_json(folder / "settings.json")
     rate, people = settings["rate"], settings["people"]
     ground_truth = read_ground_truth(folder / "ground_truth.csv", names)
     began, sightings = time.perf_counter(), {}
@@ -112,6 +119,43 @@ def measure_scene(folder, extractor, match):
     travel = {(a, b): 0.0 for a in names for b in names if places[a] != places[b]}
     for name, asked, identity in linked(*tracks_of(sightings), match, people, travel):
         line(name, recipe.scored(ground_truth, sightings, identity), asked)
+
+
+def measure_pooling(folder, extractor):
+    """Retrieval of a person's images in one camera by those in another: weighted means of their features."""
+    names, features, labels = cameras_of(folder), {}, []
+    rate, ground_truth = (
+        read_json(folder / "settings.json")["rate"],
+        read_ground_truth(folder / "ground_truth.csv", names),
+    )
+    for name in names:
+        boxes = {frame: [(box, person) for person, box in some] for frame, some in ground_truth[name].items()}
+        frames = Frames(folder / name, fps=rate)
+        seen, images = sightings_of(name, frames, boxes, extractor, rate=rate), {n: image for n, _, image in frames}
+        weights = {"none": np.ones(len(seen.boxes)), "height": np.array([box[3] - box[1] for box in seen.boxes])}
+        weights["sharpness"] = np.array(
+            [
+                sharpness(images[n][top:bottom, left:right])
+                for n, (left, top, right, bottom) in zip(seen.frames, seen.boxes, strict=True)
+            ]
+        )
+        for person in dict.fromkeys(seen.tracks):
+            own = [row for row, track in enumerate(seen.tracks) if track == person]
+            labels.append((person, name))
+            for kind, values in weights.items():
+                some = np.array([seen.features[row] for row in own])
+                features.setdefault(kind, []).append(Track(name, own, some, values[own]).feature)
+    people, cameras = zip(*labels, strict=True)
+    for kind, values in features.items():
+        scores = evaluate_retrieval(*(np.stack(values), people, cameras) * 2, metric="cosine")
+        print(f"| {folder} | {len(people)} | {kind} | {100 * scores.cmc[0]:.1f} | {100 * scores.mAP:.1f} |")
+
+
+def sharpness(image):
+    """The variance of the Laplacian of the grey image."""
+    grey = np.pad(image.mean(axis=2), 1, "edge")
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return (around - 4 * grey[1:-1, 1:-1]).var() + 1e-9
 
 
 def measure_market(options, extractor, match):
@@ -170,7 +214,7 @@ def main(options: Options):
     columns = ("identities", "IDF1", "within a camera", "wrong asked, %", "wrong, %", "false match rate, %", "found, %")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for folder in options.scenes:
-        measure_scene(folder, extractor, match)
+        measure_pooling(folder, extractor) if options.pooling else measure_scene(folder, extractor, match)
     if options.speed:
         measure_speed(extractor, match)
     if options.market:

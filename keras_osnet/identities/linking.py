@@ -35,28 +35,64 @@ def link(tracks, match, *, base_rate, probability=0.5, travel=None, same=(), dif
     tracks = list(tracks)
     _check_match(match)
     needed = match.evidence(match.distance_at(probability, base_rate=base_rate))
-    labels = np.arange(len(tracks))
-    if not tracks:
-        return labels
-    features = np.stack([track.feature for track in tracks])
-    allowed = allowed_pairs(tracks, travel)
-    for i, j in _pairs("different", different, len(tracks)):
-        allowed[i, j] = allowed[j, i] = False
-    total, count = match.evidence(1 - features @ features.T), np.ones(len(tracks))
+    people = People(tracks, match, travel, _pairs("different", different, len(tracks)))
     for i, j in _pairs("same", same, len(tracks)):
-        i, j = sorted((labels[i], labels[j]))
+        people.join_tracks(i, j)
+    for _ in people.joins(needed):
+        pass
+    return np.unique(_first(people.labels), return_inverse=True)[1]
+
+
+class People:
+    """People and the tracks that were joined for each; at first each track is a person.
+
+    Attributes:
+        labels: (tracks,) the person of each track, the number of their first track.
+        total: (tracks, tracks) sums of evidence between the tracks of two people.
+        count: (tracks,) how many tracks a person has.
+        allowed: (tracks, tracks) bool, whether two people may be one.
+    """
+
+    def __init__(self, tracks, match, travel, different=()):
+        self.labels, self.count = np.arange(len(tracks)), np.ones(len(tracks))
+        self.allowed = allowed_pairs(tracks, travel)
+        for i, j in different:
+            self.allowed[i, j] = self.allowed[j, i] = False
+        np.fill_diagonal(self.allowed, False)
+        features = np.stack([track.feature for track in tracks]) if tracks else np.empty((0, 1))
+        self.total = match.evidence(1 - features @ features.T)
+
+    def join_tracks(self, i, j):
+        """Joins the people of two tracks."""
+        i, j = sorted((self.labels[i], self.labels[j]))
         if i != j:
-            if not allowed[i, j]:
+            if not self.allowed[i, j]:
                 raise ValueError(f"`same` must not join tracks that are two people. Received: the pair {i, j}")
-            _join(i, j, labels, total, count, allowed)
-    np.fill_diagonal(allowed, False)
-    while True:
-        mean = np.where(allowed, total / np.outer(count, count), -np.inf)
-        i, j = sorted(np.unravel_index(mean.argmax(), mean.shape))
-        if not mean[i, j] >= needed:
-            return np.unique(_first(labels), return_inverse=True)[1]
-        _join(i, j, labels, total, count, allowed)
-        allowed[i, i] = False
+            self._join(i, j)
+
+    def joins(self, needed):
+        """Joins the two people of the largest mean evidence, again and again, while it is at least `needed`. Yields it,
+        and the number of pairs of tracks that it joined."""
+        means = np.where(self.allowed, self.total / np.outer(self.count, self.count), -np.inf)
+        while len(self.labels):
+            i, j = sorted(np.unravel_index(means.argmax(), means.shape))
+            mean, pairs = means[i, j], self.count[i] * self.count[j]
+            if not mean >= needed:
+                return
+            self._join(i, j)
+            means[i] = means[:, i] = np.where(self.allowed[i], self.total[i] / (self.count[i] * self.count), -np.inf)
+            means[j] = means[:, j] = -np.inf
+            yield mean, pairs
+
+    def _join(self, i, j):
+        """Makes j part of i: sums of evidence add, and what either excludes is excluded."""
+        self.labels[self.labels == j] = i
+        self.total[i] += self.total[j]
+        self.total[:, i] += self.total[:, j]
+        self.count[i] += self.count[j]
+        self.allowed[i] &= self.allowed[j]
+        self.allowed[:, i] &= self.allowed[:, j]
+        self.allowed[j] = self.allowed[:, j] = False
 
 
 def _check_match(match):
@@ -68,17 +104,6 @@ def _first(labels):
     """The labels, numbered in the order of their first tracks."""
     _, first, index = np.unique(labels, return_index=True, return_inverse=True)
     return first[index]
-
-
-def _join(i, j, labels, total, count, allowed):
-    """Makes j part of i: sums of evidence add, and what either excludes is excluded."""
-    labels[labels == j] = i
-    total[i] += total[j]
-    total[:, i] += total[:, j]
-    count[i] += count[j]
-    allowed[i] &= allowed[j]
-    allowed[:, i] &= allowed[:, j]
-    allowed[j] = allowed[:, j] = False
 
 
 def allowed_pairs(tracks, travel):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_osnet.identities import Track
+from keras_osnet.identities import Track, link
 from keras_osnet.identities.rates import base_rate_of, probability_for
 from keras_osnet.metrics import MatchProbability
 
@@ -14,12 +14,23 @@ def track(camera, angle, start=0.0):
     return Track(camera, [start, start + 1], np.tile([np.cos(angle), np.sin(angle)], (2, 1)))
 
 
-def test_the_base_rate_is_the_mean_probability_at_itself():
-    angles = np.random.default_rng(0).uniform(0, 1.5, 12)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_base_rate_is_the_fraction_of_pairs_that_are_joined_at_it(seed):
+    angles = np.random.default_rng(seed).uniform(0, 6, 20)
     tracks = [track(f"c{i}", angle) for i, angle in enumerate(angles)]
     rate = base_rate_of(tracks, MATCH)
-    pairs = [1 - np.cos(a - b) for i, a in enumerate(angles) for b in angles[:i]]
-    assert rate == pytest.approx(np.mean([MATCH(d, base_rate=rate) for d in pairs]), abs=1e-4)
+    labels = link(tracks, MATCH, base_rate=rate, probability=0.2)
+    joined = [labels[i] == labels[j] for i in range(20) for j in range(i)]
+    assert 0.02 < rate < 0.3
+    assert rate == pytest.approx(np.mean(joined), abs=1e-9)
+
+
+def test_a_track_that_lies_between_two_people_counts_for_one_of_them():
+    """Single pairs say that the middle one shows both: two of three pairs. It can show one of them only."""
+    left, middle, right = (track("a", angle, start) for angle, start in ((0, 0), (0.3, 5), (0.6, 0)))
+    others = [track("b", angle, 10) for angle in (2, 3, 4, 5)]
+    pairs = 7 * 6 / 2 - 1 - 6  # left and right, and the four of the other camera, are seen at one time
+    assert base_rate_of([left, middle, right, *others], MATCH) == pytest.approx(1 / pairs)
 
 
 def test_pairs_that_cannot_be_one_person_do_not_count():
