@@ -97,9 +97,10 @@ class Detector:
         shape = self.network.shape
         axis = next((axis for axis in (1, 3) if len(shape) == 4 and shape[axis] == 3), None)
         if axis is None or shape[0] not in (None, 1) or self.network.dtype.name not in TYPES:
+            shown = ", ".join(str(side or "any") for side in shape)
             raise ValueError(
                 f"A detector must take one image, (1, 3, height, width) or (1, height, width, 3), of "
-                f"{', '.join(TYPES)}. {self.path} takes {tuple(side or '?' for side in shape)} of {self.network.dtype}"
+                f"{', '.join(TYPES)}. {self.path} takes ({shown}) of {self.network.dtype}"
             )
         sides = (shape[2:] if axis == 1 else shape[1:3])[::-1]
         size = tuple(side or free for side, free in zip(sides, given or (SIDE, SIDE), strict=True))

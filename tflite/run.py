@@ -159,6 +159,8 @@ def follow(options):
     gallery = load_gallery(options)
     threshold, note = threshold_of(gallery, options.threshold)
     print(note, file=sys.stderr)
+    if len(set(options.video)) < len(options.video):
+        raise ValueError(f"--video must name each video once. Received: {', '.join(options.video)}")
     videos = {text: frames_of(text) for text in options.video}
     write(options, videos, gallery, network_of(options), threshold)
 

@@ -177,6 +177,42 @@ def test_boxes_outside_of_their_frame_are_left_out_or_refused(scene):
     assert seen_of(scene / "c1", {1: boxes[1][:1]}).frames == []
 
 
+def test_people_are_found_by_the_file_of_a_detector(scene, run_script, tmp_path, capsys):
+    for package in ("trackers", "onnx", "motmetrics"):
+        pytest.importorskip(package, reason=f"needs {package}")
+    from tests.tflite.detectors import two_halves
+
+    detector = two_halves(tmp_path / "two.onnx", (120, 130, 120), SIZE[1], SIZE[0])
+    options = ("--detector", detector, "--detector-as", "0..255", "--people", 2, "--fps", 10)
+    options += ("--ground-truth", scene / "ground_truth.csv", "--output", tmp_path / "out")
+    run_script("recipes/cameras.py", scene / "c1", scene / "c2", *options)
+    assert "two.onnx is read as end-to-end (1, 2, 6). People are class 0." in capsys.readouterr().out
+    with open(tmp_path / "out/identities.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = sorted(
+        (row["camera"], int(row["frame"]), [int(row[edge]) for edge in ("left", "top", "right", "bottom")])
+        for row in rows
+    )
+    expected = sorted(
+        (f"c{camera}", frame + 1, list(box_of(person, camera, frame)))
+        for camera in (1, 2) for frame in range(FRAMES) for person in (0, 1)
+    )  # fmt: skip
+    assert [row[:2] for row in found] == [row[:2] for row in expected]
+    np.testing.assert_allclose([row[2] for row in found], [row[2] for row in expected], atol=2)
+    assert json.loads((tmp_path / "out/scores.json").read_text())["camera_idf1"] == {"c1": 1, "c2": 1}
+
+
+def test_a_detector_that_cannot_be_used_is_named_before_any_work(scene, run_script, tmp_path):
+    options = ("--fps", 10, "--output", tmp_path / "out")
+    with pytest.raises(SystemExit, match="`detector` and `boxes` must not be given both"):
+        run(run_script, scene, tmp_path / "out", "--detector", "d.onnx")
+    with pytest.raises(SystemExit, match=r"`detector_score` must be 0 .. 1"):
+        run_script("recipes/cameras.py", scene / "c1", *options, "--detector", "d.onnx", "--detector-score", 2)
+    with pytest.raises(SystemExit, match=r"There is no file d.onnx"):
+        run_script("recipes/cameras.py", scene / "c1", *options, "--detector", "d.onnx")
+    assert not (tmp_path / "out").exists()
+
+
 def test_videos_without_people_are_refused(scene, run_script, tmp_path):
     (tmp_path / "boxes.txt").write_text("99,1,5,5,40,90\n")
     with pytest.raises(SystemExit, match="error: The videos must show people"):

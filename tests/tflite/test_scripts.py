@@ -23,6 +23,7 @@ from keras_osnet.adaptation import CameraNormalizer
 from keras_osnet.data import images
 from keras_osnet.export import metadata_of, run_tflite, to_tflite
 from keras_osnet.export.litert import TFLiteNetwork
+from tests.tflite.detectors import constant
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "tflite"
 
@@ -321,6 +322,59 @@ def test_people_are_found_in_the_boxes_of_a_video(people, tmp_path, model, names
     assert "unknown" not in [name for *_, name in printed]
 
 
+@pytest.fixture(scope="module")
+def detector(people):
+    """A detector that returns a red and a green box, and something of class 2, for every frame of `people`."""
+    boxes = [(2, 0, 10, 20, 1), (30, 6, 45, 30, 1), (20, 0, 25, 9, 2)]
+    rows = [[0, kind, 0.9, left / 50, top / 30, right / 50, bottom / 30] for left, top, right, bottom, kind in boxes]
+    return constant(people / "detector.onnx", {"detection_out": np.float32([[rows]])})
+
+
+def test_people_are_found_in_videos_by_a_detector(people, detector, tmp_path):
+    gallery = "--gallery", tmp_path / "people.npz"
+    run(people / "embed.tflite", *gallery, "--add", people / "people")
+    (tmp_path / "more").mkdir()
+    shutil.copy(people / "frames/1.png", tmp_path / "more")
+    detected = "--detector", detector, "--person-class", 1, "--threshold", 0.65
+    videos = *gallery, "--video", people / "frames", tmp_path / "more", *detected
+    boxes = [("2,0,10,20", "1", "Red"), ("30,6,45,30", "2", "Green")]
+    expected = [
+        [frame, track, *box.split(","), name, str(video)]
+        for frame, video in (("1", people / "frames"), ("1", tmp_path / "more"), ("2", people / "frames"))
+        for box, track, name in boxes
+    ]
+    done = script("run.py", people / "embed.tflite", *videos, "--output", tmp_path / "seen.csv")
+    assert done.returncode == 0, done.stderr
+    heading, *rows = [line.split(",") for line in (tmp_path / "seen.csv").read_text().splitlines()]
+    assert heading[-2:] == ["cosine", "video"]
+    assert [row[:7] + row[8:] for row in rows] == expected
+    assert "detector.onnx is read as openvino (1, 1, 3, 7). People are class 1. Input: 96 x 64 float32" in done.stderr
+    one = run(people / "embed.tflite", *gallery, "--video", tmp_path / "more", *detected).splitlines()
+    assert [line.split()[::3] for line in one[1:]] == [["1", "2,0,10,20"], ["1", "30,6,45,30"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--video", "frames", "--detector", "embed.tflite"), r"embed.tflite takes \(any, any, 3\) of uint8"),
+        (("--video", "frames", "--detector", "model.tflite"), r"no detector of a known form. .*\(1, 512\)"),
+        (("--video", "frames", "--detector", "boxes.csv"), "must be a file .onnx or .tflite"),
+        (
+            ("--video", "frames", "frames", "--detector", "detector.onnx"),
+            "each video once. Received: .*frames, .*frames",
+        ),
+        (("--video", "frames", "gallery", "--boxes", "boxes.csv"), "--boxes must be those of one video. Received: 2"),
+    ],
+)
+def test_a_detector_that_cannot_be_used_is_refused_in_words(people, detector, tmp_path, arguments, message):
+    gallery = "--gallery", tmp_path / "p.npz"
+    run(people / "embed.tflite", *gallery, "--add", people / "people")
+    words = [people / word if (people / word).exists() else word for word in arguments]
+    done = script("run.py", people / "embed.tflite", *gallery, *words)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert re.search(f"^error: .*{message}", done.stderr, re.MULTILINE), done.stderr
+
+
 def test_a_video_that_fails_writes_nothing(people, tmp_path):
     run(people / "embed.tflite", "--gallery", tmp_path / "p.npz", "--add", people / "people")
     (tmp_path / "boxes.csv").write_text("frame,left,top,right,bottom\n1,0,0,9,9\n2,50,0,60,9\n")
@@ -378,6 +432,8 @@ def test_run_imports_neither_tensorflow_nor_keras(people, arguments):
         ("--gallery", "p.npz"),
         ("--gallery", "p.npz", "--add", "people", "--check"),
         ("--gallery", "p.npz", "--video", "frames"),
+        ("--gallery", "p.npz", "--video", "0", "--detector", "d.onnx", "--boxes", "b.csv"),
+        ("--gallery", "p.npz", "--video", "frames", "--boxes", "b.csv", "--person-class", "1"),
         ("query.png", "gallery", "--top", "0"),
         ("query.png", "--gallery", "g.npz", "--cameras", "c.json", "--folder-camera", "yard"),
         ("--gallery", "g.npz", "--check", "--cameras", "c.json", "--camera", "door"),
@@ -494,6 +550,8 @@ def test_what_the_package_refuses_to_read_is_refused_by_name(tmp_path, name, con
         (("query.png", "gallery", "--top", "-3"), "must be 1 .. 1000000. Received: -3"),
         (("--gallery", "p.npz", "--video", "f", "--boxes", "b.csv", "--threshold", "nan"), "-1 .. 1. Received: nan"),
         (("--gallery", "p.npz", "--video", "f", "--boxes", "b.csv", "--threshold", "inf"), "-1 .. 1. Received: inf"),
+        (("--gallery", "p", "--video", "0", "--detector", "d", "--detector-score", "1.5"), "0 .. 1. Received: 1.5"),
+        (("--gallery", "p", "--video", "0", "--detector", "d", "--detector-overlap", "nan"), "0 .. 1. Received: nan"),
     ],
 )
 def test_numbers_out_of_range_are_refused(monkeypatch, capsys, arguments, message):

@@ -279,6 +279,48 @@ def test_a_video_that_cannot_be_followed_says_why(monkeypatch, cv2, source, box,
         followed(VideoFrames(source), {box.frame: [box]}, colours, PEOPLE, 0.65)
 
 
+def test_a_number_that_is_no_camera_is_refused_by_name(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture))
+    with pytest.raises(ValueError, match=r"--video 3 must be the number of a camera that OpenCV can open"):
+        VideoFrames(3)
+
+
+def test_a_function_finds_the_people_of_every_frame(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture))
+    for n in (1, 2, 3):
+        frame(tmp_path / f"f{n}.png", {} if n == 2 else {(5, 5, 15, 25): RED})
+
+    def reddish(image):
+        mask = np.asarray(image)[..., 0] > 200
+        rows, columns = np.nonzero(mask)
+        return np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]] if mask.any() else [])
+
+    folder = FrameImages(tmp_path, {".png"}, Image.open)
+    seen = list(video.identities(folder, reddish, colours, PEOPLE, 0.65))
+    assert [[(one.frame, one.box, one.name, one.track) for one in some] for some in seen] == [
+        [(1, (5, 5, 15, 25), "Red", "1")], [], [(3, (5, 5, 15, 25), "Red", "1")],
+    ]  # fmt: skip
+    assert [n for n, _ in VideoFrames(Path("film.mp4")).frames(None)] == [1, 2, 3]
+
+
+def test_videos_take_turns_frame_by_frame_and_each_has_its_own_tracks():
+    def one(frame, track):
+        return video.Seen(frame, track, (1, 2, 3, 4), "Ann", 0.9)
+
+    first, second = iter([[one(1, "1"), one(1, "2")], [], [one(3, "1")]]), iter([[], [one(2, "1")]])
+    seen = [(some.video, some.frame, some.track) for some in video.in_turn({"door": first, "yard": second})]
+    assert seen == [("door", 1, "1"), ("door", 1, "2"), ("yard", 2, "1"), ("door", 3, "1")]
+    assert [some.video for some in video.in_turn({"door": iter([[one(1, "1")]])})] == [""]
+
+
+def test_ctrl_c_ends_a_camera_and_what_it_saw_is_kept():
+    def frames():
+        yield 1
+        raise KeyboardInterrupt
+
+    assert list(video.until_interrupted(frames())) == [1]
+
+
 def test_results_are_written_as_csv_and_as_lines():
     seen = [video.Seen(12, "a,b", (1, 2, 30, 40), "Ann Lee", 0.91239)]
 
@@ -291,4 +333,7 @@ def test_results_are_written_as_csv_and_as_lines():
         "frame,track,left,top,right,bottom,name,cosine",
         '12,"a,b",1,2,30,40,Ann Lee,0.9124',
     ]
+    several = File()
+    video.write(several, [video.Seen(12, "1", (1, 2, 30, 40), "Ann", 0.5, "door")], several=True)
+    assert "".join(several).splitlines() == [f"{video.HEADING},video", "12,1,1,2,30,40,Ann,0.5000,door"]
     assert list(video.lines(seen))[1].split(None, 4) == ["12", "a,b", "0.912", "1,2,30,40", "Ann Lee"]
