@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import encode_labels, feature_matrices, row_of, squared_norms
+from keras_osnet.metrics.arguments import encode_labels, feature_matrices, real_array, row_of, squared_norms
 from keras_osnet.metrics.blocks import product_blocks
 from keras_osnet.metrics.distances import METRICS
 from keras_osnet.metrics.ranking import average_precisions, ranks_of
@@ -74,13 +74,15 @@ def pair_blocks(query_features, query_ids, query_cameras, gallery_features, gall
 
 
 def known_pairs(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
-                metric="cosine", within=False, seed=0):  # fmt: skip
+                metric="cosine", within=False, times=None, gap=None, seed=0):  # fmt: skip
     """Returns pairs for `MatchProbability.fit`: all pairs of one person, and as many of two people.
 
     Args:
         query_features, ...: as for `evaluate_retrieval`.
         metric: metric of the distances.
         within: pairs of images of the same camera. Default: pairs of images of two cameras.
+        times: with `gap`, (query times, gallery times): numbers of frames, or seconds.
+        gap: (least, most) difference of the times of a pair. Default: any.
         seed: seed of the draw of pairs of two people.
 
     Returns:
@@ -89,13 +91,25 @@ def known_pairs(query_features, query_ids, query_cameras, gallery_features, gall
     Raises:
         ValueError: if an argument is not as described.
     """
+    if (times is None) != (gap is None):
+        raise ValueError(f"`times` and `gap` must be given together. Received: times={times!r:.60}, gap={gap!r}")
     rng, found = np.random.default_rng(seed), []
     query_features, gallery_features = feature_matrices(query_features, gallery_features)
     sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
     sizes = ("query_features", len(query_features)), ("gallery_features", len(gallery_features))
     labels = encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, *sizes)
+    if gap is not None:
+        times = [real_array("times", side) for side in times]
+        if [side.shape for side in times] != [(len(query_features),), (len(gallery_features),)] or len(gap) != 2:
+            raise ValueError(
+                "`times` must be one number for each image of the query and the gallery, and `gap` two numbers. "
+                f"Received: shapes {[side.shape for side in times]}, gap={gap!r}"
+            )
     for block in pair_blocks(*sides, metric=metric):
         cameras = (labels.query_cameras[block.rows, None] == labels.gallery_cameras) == within
+        if gap is not None:
+            between = np.abs(times[0][block.rows, None] - times[1])
+            cameras &= (gap[0] <= between) & (between <= gap[1])
         kinds = SAME_CAMERA if within else MATCH, IMPOSTOR
         matches, others = (np.flatnonzero((block.kinds == kind) & cameras) for kind in kinds)
         others = rng.choice(others, min(len(matches), len(others)), replace=False)

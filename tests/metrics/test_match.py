@@ -81,21 +81,40 @@ def test_reliability_equals_plain_loops():
     assert found.brier == pytest.approx(brier)
 
 
+@pytest.mark.parametrize(("options", "message"), [
+    ({"times": ([1], [2])}, "`times` and `gap` must be given together"),
+    ({"gap": (1, 2)}, "`times` and `gap` must be given together"),
+    ({"times": ([1, 2], [2]), "gap": (1, 2)}, "`times` must be one number for each image"),
+    ({"times": ([1], [2]), "gap": (1,)}, "and `gap` two numbers"),
+    ({"times": ([1], ["x"]), "gap": (1, 2)}, "`times` must"),
+])  # fmt: skip
+def test_times_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        known_pairs(np.ones((1, 3)), [0], [0], np.ones((1, 3)), [0], [1], **options)
+
+
 def test_known_pairs_of_what_is_no_matrix_are_refused():
     with pytest.raises(ValueError, match="`query_features` must be a 2-D array"):
         known_pairs(None, [0], [0], np.ones((1, 3)), [0], [1])
 
 
+@pytest.mark.parametrize("gap", [None, (10, 30)])
 @pytest.mark.parametrize("within", [False, True])
-def test_known_pairs_are_all_matches_across_or_within_cameras_and_as_many_others(within):
+def test_known_pairs_are_all_matches_across_or_within_cameras_and_as_many_others(within, gap):
     rng = np.random.default_rng(11)
     query, gallery = rng.normal(size=(300, 5)), rng.normal(size=(70, 5))
     ids, cameras = (rng.integers(0, 6, 300), rng.integers(0, 6, 70)), (rng.integers(0, 3, 300), rng.integers(0, 3, 70))
-    distances, same, queries = known_pairs(query, ids[0], cameras[0], gallery, ids[1], cameras[1], within=within)
+    times = rng.integers(0, 100, 300), rng.integers(0, 100, 70)
+    options = {"times": times, "gap": gap} if gap else {}
+    distances, same, queries = known_pairs(
+        query, ids[0], cameras[0], gallery, ids[1], cameras[1], within=within, **options
+    )
     expected, impostors = [], set()
     for q in range(300):
         for g in range(70):
             cosine = query[q] @ gallery[g] / math.sqrt(query[q] @ query[q]) / math.sqrt(gallery[g] @ gallery[g])
+            if gap and not 10 <= abs(times[0][q] - times[1][g]) <= 30:
+                continue
             if (cameras[0][q] == cameras[1][g]) == within:
                 if ids[0][q] == ids[1][g]:
                     expected.append(1 - cosine)
