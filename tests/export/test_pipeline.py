@@ -1,4 +1,5 @@
 import hashlib
+from functools import cache
 
 import keras
 import numpy as np
@@ -61,9 +62,14 @@ def test_boxes_are_resized_as_their_crops_are():
         assert_as_pillow(value, frame[top:bottom, left:right])
 
 
+def slim():
+    """Two streams, where the others add the same ops again."""
+    return OSNet(width=0.25, variant="osnet_t2", input_shape=(*SIZE, 3), depths=(1, 1, 1))
+
+
 def joint():
     keras.utils.set_random_seed(5)  # where a resized level differs from Pillow's, its weight decides the difference
-    network = OSNet(width=0.25, input_shape=(*SIZE, 3), depths=(1, 1, 1))
+    network = slim()
     head = AttributeHead(["hat", "bag", "skirt"], name="attributes")
     outputs = {"features": network.output, "attributes": head(network.output)}
     head.kernel.assign(np.random.default_rng(5).normal(0, 3, head.kernel.shape))
@@ -73,6 +79,20 @@ def joint():
 @pytest.fixture(scope="module")
 def model():
     return joint()
+
+
+@pytest.fixture(scope="module")
+def file(model, tmp_path_factory):
+    """Function of a quantization that returns the report of the file with the pipeline: each is written once."""
+    folder = tmp_path_factory.mktemp("pipelines")
+
+    @cache
+    def written(quantization):
+        calibration = CALIBRATION if quantization == "int8" else None
+        path = folder / f"{quantization}.tflite"
+        return to_tflite(model, path, quantization=quantization, calibration=calibration, pipeline=True)
+
+    return written
 
 
 CALIBRATION = normalised(np.stack([by_pillow(blocks(40, 60, seed)) for seed in range(8)]))
@@ -88,13 +108,11 @@ def expected_of(model):
 
 
 @pytest.mark.parametrize("quantization", BOUNDS)
-def test_one_file_gives_unit_features_and_probabilities_from_images_of_any_size(quantization, model, tmp_path):
-    calibration = CALIBRATION if quantization == "int8" else None
-    path = tmp_path / "m.tflite"
-    report = to_tflite(model, path, quantization=quantization, calibration=calibration, pipeline=True)
+def test_one_file_gives_unit_features_and_probabilities_from_images_of_any_size(quantization, model, file):
+    report = file(quantization)
     features, probabilities = expected_of(model)
     assert np.ptp(probabilities) > 0.05
-    found = run_tflite(path, IMAGES)
+    found = run_tflite(report.path, IMAGES)
     cosine, difference = BOUNDS[quantization]
     np.testing.assert_allclose(np.linalg.norm(found["feature"], axis=1), 1, atol=1e-5)
     assert (found["feature"] * features).sum(1).min() > cosine
@@ -104,9 +122,8 @@ def test_one_file_gives_unit_features_and_probabilities_from_images_of_any_size(
         assert report.ops["QUANTIZE"] == 3  # one a signature that has the network
 
 
-def test_boxes_of_a_frame_have_the_features_of_their_crops_and_match_gives_cosines(model, tmp_path):
-    to_tflite(model, tmp_path / "m.tflite", pipeline=True)
-    interpreter = Interpreter(str(tmp_path / "m.tflite"))
+def test_boxes_of_a_frame_have_the_features_of_their_crops_and_match_gives_cosines(file):
+    interpreter = Interpreter(str(file(None).path))
     frame, boxes = blocks(90, 130, 2), np.float32([[3, 4, 50, 80], [60, 10, 100, 90]])
     found = interpreter.get_signature_runner("embed_boxes")(frame=frame, boxes=boxes)["features"]
     embed = interpreter.get_signature_runner("embed")
@@ -171,10 +188,10 @@ def test_networks_that_are_no_osnet_have_their_outputs_and_pipelines_too(pipelin
 
 
 @pytest.mark.parametrize("pipeline", [False, True])
-def test_a_file_says_what_it_is(pipeline, model, tmp_path):
-    to_tflite(model, tmp_path / "m.tflite", quantization="float16", pipeline=pipeline)
+def test_a_file_says_what_it_is(pipeline, model, file, tmp_path):
+    report = file("float16") if pipeline else to_tflite(model, tmp_path / "m.tflite", quantization="float16")
     weights = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in model.get_weights()))
-    assert metadata_of(tmp_path / "m.tflite") == {
+    assert metadata_of(report.path) == {
         "network": model.name,
         "version": keras_osnet.__version__,
         "licence": "Apache-2.0 (keras_osnet); weights as those they were made from",
@@ -191,7 +208,7 @@ def test_a_file_says_what_it_is(pipeline, model, tmp_path):
 
 
 def test_batches_of_any_size_go_through_a_file_that_leaves_it_open(tmp_path):
-    network = OSNet(width=0.25, input_shape=(*SIZE, 3), depths=(1, 1, 1))
+    network = slim()
     to_tflite(network, tmp_path / "m.tflite", batch_size=None)
     interpreter = Interpreter(str(tmp_path / "m.tflite"))
     interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], (5, *SIZE, 3))
