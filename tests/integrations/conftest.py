@@ -15,7 +15,7 @@ SIZE = (64, 32)
 @pytest.fixture(scope="session")
 def network():
     keras.utils.set_random_seed(0)
-    return with_lively_weights(OSNet(width=0.25, input_shape=(*SIZE, 3), depths=(1, 1, 1)))
+    return with_lively_weights(OSNet(width=0.25, variant="osnet_t2", input_shape=(*SIZE, 3), depths=(1, 1, 1)))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
     market(folder)
     duke(folder)
     for name in "ab":
-        model = OSNet(0.25, input_shape=SIZE, depths=(1, 1, 1), name=name)
+        model = OSNet(0.25, "osnet_t1", input_shape=SIZE, depths=(1, 1, 1), name=name)
         model.save(folder / f"{name}.keras")
     return folder
 
