@@ -18,7 +18,7 @@ import numpy as np
 if __name__ == "__main__":  # as if it were not installed: not needed, and seconds to import
     sys.modules["keras"] = None
 
-from keras_osnet.identities import Gallery  # noqa: E402
+from keras_osnet.identities import Gallery
 
 ROWS, DIMENSION, CALLS = 7, 24, 1000
 NETWORK = {"network": "a", "fingerprint": "f" * 64, "dimension": DIMENSION}
