@@ -12,6 +12,7 @@ writes them to disk.
 import asyncio
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,8 @@ from PIL import Image
 from keras_osnet import FeatureExtractor, preprocess_input
 from keras_osnet.data import images
 from keras_osnet.data.listing import list_images
+from keras_osnet.identities import Gallery as Remembered
+from keras_osnet.identities import fingerprint_of
 from keras_osnet.inference.activations import gate_outputs, map_output, normalise_maps
 from keras_osnet.inference.attributes import attribute_heads
 from keras_osnet.metrics import MatchProbability
@@ -36,6 +39,7 @@ from keras_osnet.weights import load_network
 PAGE = Path(__file__).with_suffix(".html")
 METRICS = {"euclidean": "Euclidean distance", "cosine": "1 - cosine"}
 TOP, EXAMPLES, SAMPLE = 10, 24, 32
+ROWS, PEOPLE = 200, 5  # of the gallery that remembers: rows that are looked at, and people that are shown
 # Longer side in pixels of images in a list, of the query beside its activation map, and of what the network takes in.
 SMALL, SHOWN, LARGE = 192, 460, 1024
 # Limits of a dropped file: then no format takes 300 MB of memory or seconds.
@@ -52,6 +56,8 @@ class Demo:
     """A preset, file, folder or address (docs/weights.md)."""
     gallery: Path
     """Folder of images of people, with all folders below it."""
+    people: str | None = None
+    """File or address of a gallery that remembers (docs/gallery.md), to show who the person is."""
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """Distance between features."""
     port: int = 7860
@@ -62,7 +68,7 @@ class Demo:
 @dataclass(frozen=True, eq=False)
 class Gallery:
     """What is computed once: paths and features of all images, mean exponents of some, names of the attributes. `match`
-    is the probability of a match for the metric, None if unknown."""
+    is the probability of a match for the metric, None if unknown. `people` opens the gallery that remembers."""
 
     paths: list
     features: np.ndarray
@@ -70,6 +76,7 @@ class Gallery:
     metric: str
     attributes: tuple = ()
     match: MatchProbability | None = None
+    people: Callable | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +90,7 @@ class Answer:
     distances: np.ndarray
     exponents: np.ndarray
     attributes: np.ndarray
+    people: tuple = ()
 
 
 def prepare(settings):
@@ -90,6 +98,7 @@ def prepare(settings):
     paths, began = list_images(settings.gallery), time.perf_counter()
     model, _ = load_network(settings.weights)
     extractor, heads = FeatureExtractor(model), attribute_heads(model)
+    people = opener(settings, extractor)
 
     def progress(done, total):
         print(f"\rfeatures of {done} of {total} images", end="", flush=True)
@@ -100,7 +109,31 @@ def prepare(settings):
     print(f", in {time.perf_counter() - began:.0f} s")
     names = tuple(heads[0].names) if heads else ()
     match = extractor.match if extractor.match and extractor.match.metric == settings.metric else None
-    return network, Gallery(paths, features, exponents, settings.metric, names, match)
+    return network, Gallery(paths, features, exponents, settings.metric, names, match, people)
+
+
+def opener(settings, extractor):
+    """A function that opens the gallery that remembers, or None. A gallery of another network is refused."""
+    if settings.people is None:
+        return None
+    if "://" not in settings.people and not Path(settings.people).is_file():
+        raise ValueError(f"`people` must be a gallery. There is no file {settings.people}")
+    facts = {"fingerprint": fingerprint_of(extractor.network), "dimension": extractor.feature_dim}
+    people = partial(Remembered.open, settings.people, network=str(settings.weights), **facts)
+    people().close()
+    return people
+
+
+def most_similar(gallery, feature):
+    """The `Match`es of the most similar people in the gallery that remembers, one for each."""
+    if gallery.people is None:
+        return ()
+    with gallery.people() as people:  # it belongs to the thread that opens it
+        (rows,) = people.search(feature, ROWS)
+    best = {}
+    for row in rows:
+        best.setdefault(row.identity, row)
+    return tuple(best.values())[:PEOPLE]
 
 
 def with_all_outputs(network, heads=()):
@@ -134,7 +167,8 @@ def answer(network, gallery, image, left_out=None):
     kept = indices[0] != (-1 if left_out is None else left_out)
     small, attributes = shrunk(image, SHOWN), outputs.get("attributes", np.empty((1, 0)))[0]
     heat = overlay(small, normalise_maps(outputs["maps"])[0])
-    return Answer(small, heat, indices[0][kept][:TOP], distances[0][kept][:TOP], exponents_of(outputs), attributes)
+    ranked, people = (indices[0][kept][:TOP], distances[0][kept][:TOP]), most_similar(gallery, outputs["features"])
+    return Answer(small, heat, *ranked, exponents_of(outputs), attributes, people)
 
 
 def described(result, gallery):
@@ -146,8 +180,10 @@ def described(result, gallery):
         metric += " and the probability that they show the same person (1/2 for a pair before it is seen)"
         probabilities = gallery.match(result.distances)
         distances = [f"{text}, {p:.0%}" for text, p in zip(distances, probabilities, strict=True)]
+    seen = [(row.identity, f"{row.distance:.3g}", row.camera, row.time) for row in result.people]
     return {
         "metric": metric,
+        "people": None if gallery.people is None else seen,
         "nearest": [(p.name, text, thumbnail(p)) for p, text in zip(paths, distances, strict=True)],
         "seen": [encoded(result.image), encoded(result.heat)],
         "attributes": [(gallery.attributes[j], float(result.attributes[j])) for j in order],

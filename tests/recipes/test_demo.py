@@ -1,6 +1,7 @@
 """The demo: what it answers, how fast, whom it answers, what it refuses, what it leaves behind, and its page."""
 
 import base64
+import dataclasses
 import io
 import json
 import math
@@ -23,6 +24,8 @@ from PIL import Image
 from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.data import images
 from keras_osnet.data.drawn.synthetic import render
+from keras_osnet.identities import Gallery as Remembered
+from keras_osnet.identities import fingerprint_of
 from keras_osnet.models.attribute_head import AttributeHead
 from tests.recipes.pages import FOREIGN, ask, served
 from tests.scripts import ROOT, load
@@ -104,6 +107,41 @@ def test_an_image_that_is_lost_after_the_start_or_of_odd_sides_breaks_no_ranking
     lost, odd = RECIPE.described(answer, gallery)["nearest"]
     assert lost == ("lost.png", "1", None)
     assert size_of(odd[2]) == (192, 1)
+
+
+def test_people_of_a_gallery_that_remembers_are_shown_with_their_nearest_row(prepared, tmp_path):
+    network, gallery, extractor = prepared
+    features, facts = extractor(gallery.paths[:6]), {"network": "x", "dimension": 512}
+    address, fingerprint = tmp_path / "people.db", fingerprint_of(extractor.network)
+    with Remembered.open(address, fingerprint=fingerprint, **facts) as people:
+        people.add(features, ["Anna"] * 3 + ["Ben"] * 2 + ["Cleo"], ["door"] * 6, range(6))
+    settings = RECIPE.Demo(tmp_path / "model.keras", tmp_path, people=str(address))
+    named = dataclasses.replace(gallery, people=RECIPE.opener(settings, extractor))
+    result = RECIPE.answer(network, named, images.read(gallery.paths[4]))
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    distances = 1 - unit @ unit[4]
+    assert result.people[0].identity == "Ben"
+    best = {"Anna": distances[:3].min(), "Ben": distances[3:5].min(), "Cleo": distances[5]}
+    assert [(row.identity, pytest.approx(row.distance, abs=1e-4)) for row in result.people] == sorted(
+        best.items(), key=lambda item: item[1]
+    )
+    name, distance, camera, time = RECIPE.described(result, named)["people"][0]
+    assert (name, camera, time) == ("Ben", "door", 4.0)
+    assert float(distance) < 1e-4
+    with Remembered.open(address, fingerprint=fingerprint, **facts) as people:
+        people.delete("Ben")
+    assert "Ben" not in [row.identity for row in RECIPE.answer(network, named, images.read(gallery.paths[4])).people]
+    assert RECIPE.described(RECIPE.answer(network, gallery, images.read(gallery.paths[4])), gallery)["people"] is None
+
+
+def test_a_gallery_that_is_not_there_or_of_another_network_is_refused(prepared, tmp_path):
+    extractor = prepared[2]
+    with pytest.raises(ValueError, match="`people` must be a gallery"):
+        RECIPE.opener(RECIPE.Demo(Path("w"), tmp_path, people=str(tmp_path / "no.db")), extractor)
+    assert not (tmp_path / "no.db").exists()
+    Remembered.open(tmp_path / "other.db", network="another", fingerprint="0" * 64).close()
+    with pytest.raises(ValueError, match="holds features of another"):
+        RECIPE.opener(RECIPE.Demo(Path("w"), tmp_path, people=str(tmp_path / "other.db")), extractor)
 
 
 def test_attributes_are_shown_where_the_network_predicts_them(tmp_path):
