@@ -14,12 +14,13 @@ from keras_osnet.preprocessing import IMAGENET, preprocess_input
 _COMPILED = WeakKeyDictionary()
 
 
-def predictor_of(model, *, strategy=None):
+def predictor_of(model, *, strategy=None, classifier=False):
     """Returns the predictor of a network, or of a file that another runtime runs.
 
     Args:
         model: `keras.Model`; a .tflite or .onnx file; or any weights that `load_network` accepts.
         strategy: as for `Predictor`.
+        classifier: whether to keep the classifier of weights.
 
     Returns:
         `Predictor`, or a class of `RUNTIMES` with the same attributes.
@@ -40,7 +41,7 @@ def predictor_of(model, *, strategy=None):
             ) from error
         from keras_osnet.weights import load_network
 
-        model, _ = load_network(model)
+        model, _ = load_network(model, classifier=classifier)
     return Predictor(model, strategy=strategy)
 
 

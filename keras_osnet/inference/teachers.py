@@ -36,7 +36,7 @@ class Teachers(keras.layers.Layer):
         self.output_name, self.preprocessing = output, preprocessing
         self.sizes, lengths, self._functions = [], [], []
         for model in models:
-            predictor = predictor_of(model)
+            predictor = predictor_of(model, classifier=output == "logits")
             self.sizes.append(predictor.size)
             lengths.append(_checked_length(model, predictor, output))
             compute = _by_keras if isinstance(predictor, Predictor) else _by_file

@@ -49,6 +49,16 @@ def test_logits_come_from_networks_with_a_classifier():
     )
 
 
+def test_weights_in_files_teach_logits_if_they_have_a_classifier(tmp_path):
+    network, images = OSNet(**SMALL, input_shape=(24, 16, 3), classes=5), preprocess_input(LEVELS)
+    network.save(tmp_path / "w.keras")
+    network.save_to_preset(tmp_path / "folder")
+    for path in (tmp_path / "w.keras", tmp_path / "folder"):
+        found = array(Teachers([path], "logits")(images))[:, 0]
+        np.testing.assert_allclose(found, array(network(images)), rtol=1e-4, atol=1e-5)
+        assert Teachers([path]).lengths == (6,)
+
+
 def test_networks_that_cannot_teach_are_refused():
     network = OSNet(**SMALL, input_shape=(24, 16, 3))
     with pytest.raises(ValueError, match=r"A teacher must return logits. Received: .*with features"):
