@@ -64,8 +64,8 @@ def start(size):
     return OSNet(0.0625, "osnet_t1", (*size, 3), depths=(1, 1, 1), feature_dim=24)
 
 
-def adapted(target, work_dir, settings=SETTINGS, **options):
-    states, best, fault = adapt(start, target, settings, EVERY_STEP, work_dir, tf.distribute.get_strategy(), **options)
+def adapted(target, work_dir, settings=SETTINGS, execution=Execution(), **options):  # noqa: B008
+    states, best, fault = adapt(start, target, settings, execution, work_dir, tf.distribute.get_strategy(), **options)
     return states, best, fault, keras.models.load_model(work_dir / "best.keras", compile=False).get_weights()
 
 
@@ -108,8 +108,8 @@ def test_a_run_that_is_killed_in_a_step_and_between_rounds_ends_as_an_undisturbe
 
     for options in ({"callbacks": [KillAtStep(3)]}, {"on_state": kill}):
         with pytest.raises(Killed):
-            adapted(target, tmp_path, **options)
-    found = adapted(target, tmp_path)
+            adapted(target, tmp_path, execution=EVERY_STEP, **options)
+    found = adapted(target, tmp_path, execution=EVERY_STEP)
     assert found[:3] == undisturbed[:3]
     for mine, theirs in zip(found[3], undisturbed[3], strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-6)
@@ -195,7 +195,7 @@ def test_a_damaged_file_of_a_round_is_refused_by_its_name(target, tmp_path, name
 
 
 def test_the_first_rounds_may_have_small_images_and_scores_change_nothing(target, tmp_path):
-    settings, execution = replace(SETTINGS, rounds=1, height=64, small_rounds=1), replace(EVERY_STEP, evaluate_every=1)
+    settings, execution = replace(SETTINGS, rounds=1, height=64, small_rounds=1), Execution(evaluate_every=1)
     scores = {"cosine": {"rank1": 1.0}}
     states, best, _ = adapt(
         start, target, settings, execution, tmp_path, tf.distribute.get_strategy(), score=lambda *_: scores
