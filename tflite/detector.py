@@ -129,8 +129,9 @@ class Detector:
     def _class(self, given, shapes):
         """Number of the person's class."""
         names = self.layout.classes
-        count = len(names) or (self.form.classes(shapes) if self.form.classes else None)
-        number = given
+        count, number = max(names, default=-1) + 1, given
+        if not names and self.form.classes:
+            count = self.form.classes(shapes)
         if given is None and names:
             number = next((n for n, name in names.items() if str(name).lower() in PERSON), None)
             if number is None:
@@ -140,7 +141,7 @@ class Detector:
                 )
         elif given is None:
             number = 1 if FROM_ONE in self.layout.names else self.form.person
-        if not (0 <= number or number == ANY == self.form.person) or (count is not None and number >= count):
+        if not (0 <= number or number == ANY == self.form.person) or number >= count > 0:
             limit = f"0 .. {count - 1}, the classes of {self.path}" if count else "0 or more"
             raise ValueError(f"The number of the person's class must be {limit}. Received: {number}")
         return number

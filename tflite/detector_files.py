@@ -23,11 +23,12 @@ class Onnx:
     def __init__(self, path, threads):
         runtime = _needed("onnxruntime", "onnxruntime", "onnx", path)
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads, options.log_severity_level = threads, 3  # errors
         self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        images, *others = sorted(self.session.get_inputs(), key=lambda one: len(one.shape), reverse=True)
-        if [one.name for one in others] not in ([], ["orig_target_sizes"]):
-            raise ValueError(f"it has the inputs {', '.join(one.name for one in (images, *others))}")
+        inputs = sorted(self.session.get_inputs(), key=lambda one: len(one.shape), reverse=True)
+        if [one.name for one in inputs[1:]] not in ([], ["orig_target_sizes"]) or not inputs:
+            raise ValueError(f"it has the inputs {', '.join(one.name for one in inputs) or 'none'}")
+        images, *others = inputs
         self.input, self.sizes, types = images.name, [one.name for one in others], {"float": "float32"}
         name = images.type.removeprefix("tensor(").removesuffix(")")
         self.dtype = np.dtype(types.get(name, name))
@@ -46,7 +47,10 @@ class LiteRT:
     def __init__(self, path, threads):
         interpreter = _needed("ai_edge_litert.interpreter", "ai-edge-litert", "export", path).Interpreter
         self.interpreter = interpreter(str(path), num_threads=threads)
-        (self.input,) = self.interpreter.get_input_details()
+        inputs = self.interpreter.get_input_details()
+        if len(inputs) != 1:
+            raise ValueError(f"it has the inputs {', '.join(one['name'] for one in inputs) or 'none'}")
+        self.input = inputs[0]
         self.outputs = self.interpreter.get_output_details()
         self.dtype, self.names = np.dtype(self.input["dtype"]), tuple(one["name"] for one in self.outputs)
         signature = self.input["shape_signature"] if len(self.input["shape_signature"]) else self.input["shape"]

@@ -23,7 +23,6 @@ from keras_osnet.adaptation import CameraNormalizer
 from keras_osnet.data import images
 from keras_osnet.export import metadata_of, run_tflite, to_tflite
 from keras_osnet.export.litert import TFLiteNetwork
-from tests.tflite.detectors import constant
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "tflite"
 
@@ -325,6 +324,10 @@ def test_people_are_found_in_the_boxes_of_a_video(people, tmp_path, model, names
 @pytest.fixture(scope="module")
 def detector(people):
     """A detector that returns a red and a green box, and something of class 2, for every frame of `people`."""
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package, reason=f"needs {package}")
+    from tests.tflite.detectors import constant
+
     boxes = [(2, 0, 10, 20, 1), (30, 6, 45, 30, 1), (20, 0, 25, 9, 2)]
     rows = [[0, kind, 0.9, left / 50, top / 30, right / 50, bottom / 30] for left, top, right, bottom, kind in boxes]
     return constant(people / "detector.onnx", {"detection_out": np.float32([[rows]])})
