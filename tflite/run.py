@@ -161,6 +161,8 @@ def follow(options):
     print(note, file=sys.stderr)
     if len(set(options.video)) < len(options.video):
         raise ValueError(f"--video must name each video once. Received: {', '.join(options.video)}")
+    if options.camera and len(options.video) > 1:
+        raise ValueError(f"--camera must be that of one video. Received: {len(options.video)} videos")
     videos = {text: frames_of(text) for text in options.video}
     write(options, videos, gallery, network_of(options), threshold)
 

@@ -1,19 +1,22 @@
 """Who is in the boxes of a video's frames."""
 
 import csv
+from collections import deque
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from boxes import Box  # beside this file
 
 OVERLAP = 0.3  # intersection over union from which two boxes are one track
 PATIENCE = 10  # frames that a track survives unseen
+REMEMBERED = 300  # last boxes of a track that decide who it is
 HEADING = "frame,track,left,top,right,bottom,name,cosine"  # of the CSV file
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Who is in a box (left, top, right, bottom), and the track's mean cosine so far to the most similar person.
+    """Who is in a box (left, top, right, bottom), and the track's median cosine so far to the most similar person.
 
     `video` is the name of the video, "" where there is one.
     """
@@ -30,17 +33,18 @@ class Seen:
 class _Track:
     box: tuple
     frame: int
-    total: np.ndarray | float = 0.0
-    count: int = 0
+    similarities: deque = field(default_factory=partial(deque, maxlen=REMEMBERED))
 
 
 @dataclass
 class Tracks:
-    """Which boxes show the same person, and who it is: the mean of the cosines to everybody over a track's boxes.
+    """Which boxes show the same person, and who it is: the median of the cosines to everybody over a track's boxes.
+
+    A mean would be lowered by the boxes of a person who walks in or out, of whom a part is seen.
 
     Args:
         people: (P,) names.
-        threshold: mean cosine from which a track is the most similar person.
+        threshold: median cosine from which a track is the most similar person.
         unknown: the name below it.
         least: boxes that a track has before it gets a name.
     """
@@ -70,12 +74,12 @@ class Tracks:
         for name, box, similarity in zip(tracks, boxes, similarities, strict=True):
             track = self._tracks.setdefault(name, _Track(box, frame))
             track.box, track.frame = box, frame
-            track.total, track.count = track.total + similarity, track.count + 1
-            mean = track.total / track.count
-            best = int(np.argmax(mean))
-            known = mean[best] >= self.threshold and track.count >= self.least
+            track.similarities.append(similarity)
+            median = np.median(track.similarities, axis=0)
+            best = int(np.argmax(median))
+            known = median[best] >= self.threshold and len(track.similarities) >= min(self.least, REMEMBERED)
             person = str(self.people[best]) if known else self.unknown
-            seen.append(Seen(frame, str(name), box, person, float(mean[best])))
+            seen.append(Seen(frame, str(name), box, person, float(median[best])))
         return seen
 
     def _associated(self, frame, boxes):
@@ -172,10 +176,15 @@ def lines(seen, several=False):
 
 
 def write(file, seen, several=False):
-    """Writes `Seen` rows as CSV, with the video's name where there are several, and returns how many."""
-    table, rows = csv.writer(file), 0
+    """Writes `Seen` rows as CSV, with the video's name where there are several, and returns how many.
+
+    The boxes of a track get the name and the cosine that it has at its end.
+    """
+    seen = list(seen)
+    last = {(one.video, one.track): one for one in seen}
+    table = csv.writer(file)
     table.writerow(HEADING.split(",") + ["video"] * several)
     for one in seen:
-        rows += 1
-        table.writerow((one.frame, one.track, *one.box, one.name, f"{one.cosine:.4f}", *[one.video] * several))
-    return rows
+        end = last[one.video, one.track]
+        table.writerow((one.frame, one.track, *one.box, end.name, f"{end.cosine:.4f}", *[one.video] * several))
+    return len(seen)

@@ -158,13 +158,27 @@ def test_identities_follow_boxes_that_move_and_are_told_apart_from_strangers(tmp
     ]
 
 
-def test_a_track_is_the_person_of_the_largest_mean_so_far():
-    similarities = [[0.2, 0.9], [0.9, 0.3], [0.9, 0.3], [0, 0.2]]
+def test_a_track_is_the_person_of_the_largest_median_so_far():
+    similarities = [[0.2, 0.9], [0.9, 0.3], [0.8, 0.4], [0, 0.2], [0.1, 0.9]]
     tracks = video.Tracks(np.array(["Ann", "Bob"]), 0.58, "unknown")
     seen = [tracks.see(n, ["x"], [(0, 0, 1, 1)], np.array([row]))[0] for n, row in enumerate(similarities, start=1)]
-    # means: (.2, .9), (.55, .6), (.667, .5), (.5, .425)
-    assert [one.name for one in seen] == ["Bob", "Bob", "Ann", "unknown"]
-    np.testing.assert_allclose([one.cosine for one in seen], [0.9, 0.6, 2 / 3, 0.5])
+    # medians: (.2, .9), (.55, .6), (.8, .4), (.5, .35), (.2, .4)
+    assert [one.name for one in seen] == ["Bob", "Bob", "Ann", "unknown", "unknown"]
+    np.testing.assert_allclose([one.cosine for one in seen], [0.9, 0.6, 0.8, 0.5, 0.4])
+
+
+def test_a_track_that_begins_and_ends_with_a_part_of_the_person_keeps_its_name():
+    tracks = video.Tracks(np.array(["Ann"]), 0.9, "unknown")
+    cosines = [0.3, 0.4, *[0.95] * 9, 0.2, 0.1]
+    seen = [tracks.see(n, ["x"], [(0, 0, 1, 1)], np.array([[cosine]]))[0] for n, cosine in enumerate(cosines)]
+    assert [one.name for one in seen] == ["unknown"] * 4 + ["Ann"] * 9
+
+
+def test_a_long_track_is_who_its_last_300_boxes_show():
+    tracks = video.Tracks(np.array(["Ann", "Bob"]), 0.5, "unknown", least=400)
+    rows = [[0.9, 0.1]] * 300 + [[0.1, 0.9]] * 151
+    seen = [tracks.see(n, ["x"], [(0, 0, 1, 1)], np.array([row]))[0] for n, row in enumerate(rows)]
+    assert [seen[n].name for n in (298, 299, 448, 450)] == ["unknown", "Ann", "Ann", "Bob"]
 
 
 def test_a_track_gets_its_name_once_it_has_enough_boxes():
@@ -333,6 +347,13 @@ def test_results_are_written_as_csv_and_as_lines():
         "frame,track,left,top,right,bottom,name,cosine",
         '12,"a,b",1,2,30,40,Ann Lee,0.9124',
     ]
+    changing = File()
+    boxes = [video.Seen(n, track, (1, 2, 3, 4), name, 0.5 + n / 10) for n, track, name in (
+        (1, "7", "unknown"), (1, "8", "Bob"), (2, "7", "Ann"), (2, "8", "unknown"))]  # fmt: skip
+    video.write(changing, boxes)
+    assert [line.split(",")[-2:] for line in "".join(changing).splitlines()[1:]] == [
+        ["Ann", "0.7000"], ["unknown", "0.7000"], ["Ann", "0.7000"], ["unknown", "0.7000"],
+    ]  # fmt: skip
     several = File()
     video.write(several, [video.Seen(12, "1", (1, 2, 30, 40), "Ann", 0.5, "door")], several=True)
     assert "".join(several).splitlines() == [f"{video.HEADING},video", "12,1,1,2,30,40,Ann,0.5000,door"]
