@@ -86,10 +86,10 @@ class FeatureExtractor:
             ValueError: if there is no `match`, `base_rate` is not between 0 and 1, or an image is not as described.
         """
         match = self.match if match is None else match
-        if match is None:
+        if not isinstance(match, MatchProbability):
             raise ValueError(
-                "`match` must be given for these weights, on which nobody has fitted a probability: "
-                "`MatchProbability.fit` or reid.py evaluate --match-probability. Received: match=None"
+                "`match` must be a MatchProbability, and given where the weights have none: `MatchProbability.fit` or "
+                f"reid.py evaluate --match-probability. Received: match={match!r:.60}"
             )
         sides = [list(side) if isinstance(side, (list, tuple)) else [side] for side in (first, second)]
         if not all(sides):

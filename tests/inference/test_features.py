@@ -422,8 +422,11 @@ def test_the_probability_comes_with_the_weights(network, tmp_path):
     other.get_layer("conv5").conv.kernel.assign_add(other.get_layer("conv5").conv.kernel * 0.1)
     changed = FeatureExtractor(other)
     assert changed.match is None
-    with pytest.raises(ValueError, match="`match` must be given for these weights"):
-        changed.same_person(first, second)
+    for match in (None, values):
+        with pytest.raises(
+            ValueError, match="`match` must be a MatchProbability, and given where the weights have none"
+        ):
+            changed.same_person(first, second, match=match)
     centred = FeatureExtractor(tmp_path / "a", normalizer=CameraNormalizer().fit(extractor(pictures()), [1] * 7))
     assert centred.match is None, "features without the mean of their camera have other distances"
     with pytest.raises(ValueError, match="`first` and `second` must hold an image"):
