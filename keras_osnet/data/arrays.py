@@ -1,5 +1,7 @@
 """Batches of small images in memory, with tf.data."""
 
+from functools import cache
+
 import numpy as np
 import tensorflow as tf
 
@@ -52,6 +54,21 @@ def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_s
         rows = (order, tf.gather(numbers["flip"], order), tf.gather(numbers["crop"][:, 1:], order))
         return tf.data.Dataset.from_tensor_slices(rows).batch(batch_size, drop_remainder=True)
 
+    @tf.autograph.experimental.do_not_convert
+    def load(*batch):
+        order, mirror, corner_numbers = (rows[own] for rows in batch)
+        augment = _augmentation(own.stop - own.start, height, width, pad)
+        return augment(tf.gather(images, order), mirror, corner_numbers), tf.gather(labels, order)
+
+    first_epoch, done = divmod(first_step, steps)
+    dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples).skip(done)
+    return dataset.map(load, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+@cache
+def _augmentation(count, height, width, pad):
+    """Returns the function of a batch, the same one for later datasets, which then need not compile it again."""
+
     @tf.function(autograph=False, jit_compile=True)
     def augment(batch, mirror, corner_numbers):
         padded = tf.pad(batch, [[0, 0], [pad, pad], [pad, pad], [0, 0]], "REFLECT")
@@ -60,11 +77,4 @@ def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_s
         cut = tf.gather(cut, corners[:, 1:] + tf.range(width), axis=2, batch_dims=1)
         return preprocess_input(tf.cast(flip(cut, mirror, 0.5), "float32"))
 
-    @tf.autograph.experimental.do_not_convert
-    def load(*batch):
-        order, mirror, corner_numbers = (rows[own] for rows in batch)
-        return augment(tf.gather(images, order), mirror, corner_numbers), tf.gather(labels, order)
-
-    first_epoch, done = divmod(first_step, steps)
-    dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples).skip(done)
-    return dataset.map(load, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return augment

@@ -1,5 +1,7 @@
 """Batches of image files, with tf.data."""
 
+from functools import cache
+
 import numpy as np
 import tensorflow as tf
 
@@ -151,12 +153,9 @@ def training_batches(
         image = tf.slice(image, corner, [*size, 3])
         return tf.ensure_shape(image, (*size, 3)), label, numbers
 
-    stages = _stages(augmentation)
-
     @tf.autograph.experimental.do_not_convert
     def augment(images, labels, numbers):
-        for name, stage in stages.items():
-            images = stage(images, numbers[name])
+        images = _augmented(images, numbers, augmentation)
         return (images, labels) if loaded == own else (images[own], labels[own])
 
     each = loaded.stop - loaded.start
@@ -185,22 +184,34 @@ def own_part(batch_size, shard):
     return slice(index * batch_size // count, (index + 1) * batch_size // count)
 
 
-def _stages(augmentation):
-    """Returns a dict of name to function of (images, numbers), in the order of the stages. The last also normalises.
+def _augmented(images, numbers, augmentation):
+    """Applies the stages that have a probability, in their order. The last also normalises.
 
-    Stages of probability 0 are left out. A compiled stage is one pass over the pixels instead of ten. Compiled together
-    they would take three times as long: XLA would compute a patched and jittered pixel again at each use.
+    A compiled stage is one pass over the pixels instead of ten. Compiled together they would take three times as long:
+    XLA would compute a patched and jittered pixel again at each use.
     """
-    fill = ERASING_FILLS[augmentation.erase_fill]
-    stages = {
-        "flip": lambda images, numbers: flip(images, numbers, augmentation.flip),
-        "patch": lambda images, numbers: patch(images, numbers, augmentation.patch),
-        "jitter": lambda images, numbers: jitter(images, numbers, augmentation.jitter, augmentation.jitter_strengths),
-        "grey": lambda images, numbers: without_colour(images, numbers, augmentation.grey),
-        "erase": lambda images, numbers: erase(_normalise(images), numbers, augmentation.erase, fill),
-    }
-    active = [name for name in stages if name == "erase" or getattr(augmentation, name)]
-    return {name: tf.function(stages[name], autograph=False, jit_compile=True) for name in active}
+    further = {"jitter": (tuple(augmentation.jitter_strengths),), "erase": (augmentation.erase_fill,)}
+    for name in STAGES:
+        probability = getattr(augmentation, name)
+        if probability or name == "erase":
+            stage = _compiled(name, tuple(images.shape), probability, *further.get(name, ()))
+            images = stage(images, numbers[name])
+    return images
+
+
+def _normalised_and_erased(images, numbers, probability, fill):
+    return erase(_normalise(images), numbers, probability, ERASING_FILLS[fill])
+
+
+STAGES = {"flip": flip, "patch": patch, "jitter": jitter, "grey": without_colour, "erase": _normalised_and_erased}
+
+
+@cache
+def _compiled(name, shape, *settings):
+    """Returns the function of a stage, the same one for later datasets, which then need not compile it again."""
+    return tf.function(
+        lambda images, numbers: STAGES[name](images, numbers, *settings), autograph=False, jit_compile=True
+    )
 
 
 @tf.autograph.experimental.do_not_convert
