@@ -26,12 +26,12 @@ for number, handler in HANDLERS.items():
 
 # They take half of the time. They come first, so that at the end no process waits for another one's long file.
 LONG = (
-    "training/test_interrupted.py", "export/test_tflite.py", "adaptation/test_rounds.py", "models/test_promises.py", "recipes/test_demo.py",
-    "tflite/test_scripts.py", "test_docs.py", "models/test_osnet.py", "recipes/test_reid.py",
-    "recipes/test_every_recipe.py", "weights/test_loading.py", "training/test_replicas.py", "layers/test_block.py",
-    "recipes/test_real_pictures.py", "fuzz/test_readers.py", "test_imports.py", "export/test_pipeline.py",
-    "visual/test_gates_differ.py", "recipes/test_compare.py", "tflite/test_web.py", "identities/test_gallery.py",
-    "export/proof/test_certificate.py", "inference/test_features.py",
+    "training/test_interrupted.py", "export/test_tflite.py", "adaptation/test_rounds.py", "models/test_promises.py",
+    "recipes/test_demo.py", "tflite/test_scripts.py", "test_docs.py", "models/test_osnet.py",
+    "recipes/test_reid.py", "recipes/test_every_recipe.py", "weights/test_loading.py", "training/test_replicas.py",
+    "layers/test_block.py", "recipes/test_real_pictures.py", "fuzz/test_readers.py", "test_imports.py",
+    "export/test_pipeline.py", "visual/test_gates_differ.py", "recipes/test_compare.py", "tflite/test_web.py",
+    "identities/test_gallery.py", "export/proof/test_certificate.py", "inference/test_features.py",
 )  # fmt: skip
 
 
