@@ -18,6 +18,9 @@ from keras_osnet.preprocessing import Preprocessing
 Init = TypeVar("Init")
 
 
+INPUT_SHAPE = (256, 128, 3)  # this very object: the caller gave none
+
+
 def _accept_tensors(init: Init) -> Init:
     """Lets a network also be made as cls(inputs, outputs, name=...), as `keras.models.clone_model` does it.
 
@@ -60,7 +63,7 @@ class OSNet(Network):
         width: multiplier beta of the channels of all layers but the embedding; 1.0, 0.75, 0.5, 0.25 in the paper.
         variant: a row of `VARIANTS`.
         input_shape: (height, width, 3) in pixels, at least 13 x 13 (stem "cifar": 4 x 4). A side may be None: any
-            size. Default (256, 128, 3).
+            size. Default: that of `weights`, if they say one, or (256, 128, 3).
         depths: blocks in conv2, conv3, conv4. Default (2, 2, 2).
         stem: "reid" (7x7 stride 2, max pool) or "cifar" (3x3 stride 1, no pool).
         feature_dim: length of the embedding. Default 512.
@@ -98,7 +101,7 @@ class OSNet(Network):
         self,
         width=1.0,
         variant="osnet",
-        input_shape=(256, 128, 3),
+        input_shape=INPUT_SHAPE,
         depths=(2, 2, 2),
         stem="reid",
         feature_dim=512,
@@ -122,6 +125,12 @@ class OSNet(Network):
         }
         if min(channels(width).values()) < 4:
             raise ValueError(f"`width` must be .0625 or more, for conv1 to keep 4 channels. Received: width={width}")
+        if weights is not None:
+            from keras_osnet.weights.loading import input_shape_of, load_weights, locate
+
+            weights = locate(weights, width=width, variant=variant)
+            if input_shape is INPUT_SHAPE:
+                input_shape = input_shape_of(weights) or INPUT_SHAPE
         policy = _policy(dtype)
         x = inputs = keras.Input(_input_shape(input_shape, stem), name="picture")
         with undrawn(weights is not None):
@@ -130,8 +139,6 @@ class OSNet(Network):
         super().__init__(inputs, x, name=name or f"{variant}_x{width:g}".replace(".", "_"))
         self._describe(policy, **settings)
         if weights is not None:
-            from keras_osnet.weights import load_weights
-
             load_weights(self, weights)
         if preprocessing is not None:
             self.preprocessing = Preprocessing(**preprocessing) if isinstance(preprocessing, dict) else preprocessing

@@ -40,6 +40,12 @@ def load_keras(path):
     return network
 
 
+def config_of(path):
+    """Returns the config of a .keras file. Errors are as for `load_keras`."""
+    with reading(path, "a .keras file of a network"), open(path, "rb") as file:
+        return _config_in(open_zip(file))
+
+
 def fill_from_h5(model, path):
     """Fills a network from a .weights.h5 file, and checks its arrays: Keras ignores missing and additional arrays.
 
@@ -110,10 +116,7 @@ def _check_archive(file):
     """Raises ValueError if the archive lacks a part, or if its network is larger than its weights allow."""
     archive = open_zip(file)
     entries = {entry.filename: entry for entry in archive.infolist()}
-    if "config.json" not in entries:
-        raise ValueError("it has no config.json")
-    if entries["config.json"].file_size > LARGEST_CONFIG:
-        raise ValueError(f"its config.json has more than {LARGEST_CONFIG:,} bytes")
+    config = _config_in(archive)
     most = room(file.seek(0, io.SEEK_END))
     if sum(entry.file_size for entry in entries.values()) > most:
         raise ValueError(f"its parts take more than {most:,} bytes")
@@ -124,7 +127,16 @@ def _check_archive(file):
     if weights.endswith(".h5"):
         with h5py.File(io.BytesIO(content)) as arrays:
             shapes_of(arrays, most)
-    _check_config(json.loads(archive.read("config.json")), len(content))
+    _check_config(config, len(content))
+
+
+def _config_in(archive):
+    sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+    if "config.json" not in sizes:
+        raise ValueError("it has no config.json")
+    if sizes["config.json"] > LARGEST_CONFIG:
+        raise ValueError(f"its config.json has more than {LARGEST_CONFIG:,} bytes")
+    return json.loads(archive.read("config.json"))
 
 
 def _check_config(config, size):

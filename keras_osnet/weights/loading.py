@@ -2,14 +2,14 @@
 
 from dataclasses import asdict, replace
 
-from keras_osnet.files import reading
+from keras_osnet.files import read_json, reading
 from keras_osnet.layers.checks import number
 from keras_osnet.layers.initial import undrawn
 from keras_osnet.weights.card import UNKNOWN
 from keras_osnet.weights.folder import load_folder
 from keras_osnet.weights.formats import STATES
-from keras_osnet.weights.keras_file import fill_from_h5, load_keras, settings_of_h5
-from keras_osnet.weights.locate import locate
+from keras_osnet.weights.keras_file import config_of, fill_from_h5, load_keras, settings_of_h5
+from keras_osnet.weights.locate import CONFIG, Source, locate
 from keras_osnet.weights.presets import PRESETS
 from keras_osnet.weights.torchreid import LoadReport, assign, card_of, digest_of, settings_of
 
@@ -22,8 +22,9 @@ def load_weights(model, weights):
 
     Args:
         model: the OSNet.
-        weights: argument of `locate`: a preset, a training set, a file, a folder, an address. A .weights.h5 file must
-            be of exactly the same network; in other formats the classifier may differ or be absent.
+        weights: argument of `locate`: a preset, a training set, a file, a folder, an address; or the `Source` that it
+            returned. A .weights.h5 file must be of exactly the same network; in other formats the classifier may differ
+            or be absent.
 
     Returns:
         `LoadReport`, which `model.load_report` keeps.
@@ -32,7 +33,9 @@ def load_weights(model, weights):
         ValueError: if the weights are of another network, or of no known format.
         OSError: if they cannot be read or downloaded.
     """
-    source = locate(weights, width=model.width, variant=model.variant)
+    source = weights
+    if not isinstance(weights, Source):
+        source = locate(weights, width=model.width, variant=model.variant)
     if source.format in STATES:
         report = _assign(model, source, *STATES[source.format](source.path))
     elif source.format == "h5":
@@ -43,6 +46,22 @@ def load_weights(model, weights):
         _require_osnet(other, source)
         report, source = _copy(model, other, source), replace(source, card=card)
     return _kept(model, report, source)
+
+
+def input_shape_of(source):
+    """Returns (height, width, 3) of the images for which weights were trained, None if they do not say it.
+
+    Args:
+        source: `Source`.
+    """
+    if source.preset:
+        return PRESETS[source.preset].input_shape
+    if source.format not in ("folder", "keras"):
+        return None
+    facts = read_json(source.path / CONFIG) if source.format == "folder" else config_of(source.path)
+    settings = facts.get("network" if source.format == "folder" else "config") if isinstance(facts, dict) else None
+    shape = settings.get("input_shape") if isinstance(settings, dict) else None
+    return tuple(shape) if isinstance(shape, list) and len(shape) == 3 else None
 
 
 def load_network(weights, *, width=None, variant=None, resolution=1.0, classifier=False, **changes):

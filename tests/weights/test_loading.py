@@ -409,3 +409,22 @@ def test_the_authors_checkpoints_load(dataset, identities):
     assert report.dropped == (() if fits else ("classifier.bias", "classifier.weight"))
     assert all((ops.convert_to_numpy(v.value) >= 0).all() for v in model.weights if v.name == "moving_variance")
     assert all(np.isfinite(w).all() and not (w == 0.75).all() for w in model.get_weights()[: -2 if not fits else None])
+
+
+def test_a_network_takes_the_input_size_of_its_weights_unless_it_is_given_one(light, network, tmp_path):
+    light.save(tmp_path / "w.keras")
+    light.save_to_preset(tmp_path / "folder")
+    light.save_weights(tmp_path / "w.weights.h5")
+    settings = {name: value for name, value in LIGHT.items() if name != "input_shape"}
+    for name in ("w.keras", "folder"):
+        made = OSNet(**settings, classes=5, weights=tmp_path / name)
+        assert made.input_shape == light.input_shape
+        assert same_weights(made, light)
+        given = OSNet(**settings, classes=5, weights=tmp_path / name, input_shape=(256, 128, 3))
+        assert given.input_shape == (None, 256, 128, 3)
+    made = OSNet(**settings, classes=5, weights=tmp_path / "w.weights.h5")
+    assert made.input_shape == (None, 256, 128, 3), "the file does not say its size"
+    assert OSNet(**settings).input_shape == (None, 256, 128, 3)
+    any_size = OSNet(**{**settings, "input_shape": (None, None, 3)}, classes=5)
+    any_size.save(tmp_path / "any.keras")
+    assert OSNet(**settings, classes=5, weights=tmp_path / "any.keras").input_shape == (None, None, None, 3)

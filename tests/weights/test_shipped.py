@@ -43,7 +43,10 @@ def test_it_loads_by_name_and_by_training_set_without_a_network_connection(name,
     row = PRESETS[name]
     model = OSNet.from_preset(name)
     assert (model.width, model.variant, model.input_shape[1:]) == (row.width, row.variant, row.input_shape)
-    assert same_weights(model, OSNet(row.width, row.variant, weights="people"))
+    again = OSNet(row.width, row.variant, weights="people")
+    assert same_weights(model, again)
+    assert again.input_shape == (None, *row.input_shape)
+    assert OSNet(row.width, row.variant, (96, 48, 3), weights=name).input_shape == (None, 96, 48, 3)
     assert FeatureExtractor(name).size == (128, 64)
     assert locate("people", width=row.width, variant=row.variant).preset == name
     assert not list(tmp_path.iterdir())  # nothing was downloaded
