@@ -279,7 +279,7 @@ def test_outputs_stay_float32_in_mixed_precision():
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        model = OSNet(**SMALL, classes=5)
+        model = OSNet(**QUICK, classes=5)
     finally:
         keras.config.set_dtype_policy(policy)
     last, features, logits = taps(model, "conv5", "embedding", "classifier")(IMAGES, training=False)
