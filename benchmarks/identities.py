@@ -29,7 +29,7 @@ import cameras as recipe  # noqa: E402  # first: it sets what TensorFlow reads w
 import numpy as np  # noqa: E402
 import tyro  # noqa: E402
 from footage import Frames, read_ground_truth  # noqa: E402
-from sightings import Association, sightings_of, tracks_of  # noqa: E402
+from sightings import Association, comparable, sightings_of, tracks_of  # noqa: E402
 
 from keras_osnet import FeatureExtractor  # noqa: E402
 from keras_osnet.files import read_json  # noqa: E402
@@ -72,8 +72,9 @@ def line(name, scores, first=""):
     )
 
 
-def linked(keys, tracks, match, people, travel=None):
+def linked(keys, tracks, matches, people, travel=None):
     """Yields (description, asked percentage of wrong matches, identity of each key)."""
+    tracks, match = comparable(tracks, matches)
     rates = {"ours, people estimated": base_rate_of(tracks, match, travel=travel), "ours, people given": 1 / people}
     print(f"  {len(tracks)} tracks; base rates " + ", ".join(f"{rate:.4f}" for rate in rates.values()))
     for name, rate in rates.items():
@@ -104,7 +105,7 @@ def cameras_of(folder):
     return sorted(path.name for path in folder.glob("c[0-9]*") if path.is_dir())
 
 
-def measure_scene(folder, extractor, match):
+def measure_scene(folder, extractor, matches):
     names, settings = cameras_of(folder), read_json(folder / "settings.json")
     rate, people = settings["rate"], settings["people"]
     ground_truth = read_ground_truth(folder / "ground_truth.csv", names)
@@ -117,7 +118,7 @@ def measure_scene(folder, extractor, match):
     line("ByteTrack", identity_scores(ground_truth, alone(sightings, rate)))
     places = {name: view["scene"] for name, view in read_json(folder / "cameras.json").items()}
     travel = {(a, b): 0.0 for a in names for b in names if places[a] != places[b]}
-    for name, asked, identity in linked(*tracks_of(sightings), match, people, travel):
+    for name, asked, identity in linked(*tracks_of(sightings), matches, people, travel):
         line(name, recipe.scored(ground_truth, sightings, identity), asked)
 
 
@@ -158,7 +159,7 @@ def sharpness(image):
     return (around - 4 * grey[1:-1, 1:-1]).var() + 1e-9
 
 
-def measure_market(options, extractor, match):
+def measure_market(options, extractor, matches):
     """Tracks of one sequence. An image is a box of its own place in its frame."""
     folder = options.market / "Market-1501-v15.09.15" / "bounding_box_train"
     images = {}
@@ -188,7 +189,7 @@ def measure_market(options, extractor, match):
 
     print(f"Market-1501, training images, sequence {options.sequence}: {len(rows)} images of {len(people)} people")
     line("tracks alone", identity_scores(ground_truth, found({key: str(key) for key in keys})))
-    for name, asked, identity in linked(keys, tracks, match, len(people)):
+    for name, asked, identity in linked(keys, tracks, matches, len(people)):
         line(name, identity_scores(ground_truth, found(identity)), asked)
 
 
@@ -209,16 +210,16 @@ def measure_speed(extractor, match):
 
 def main(options: Options):
     extractor = FeatureExtractor(options.weights)
-    match = recipe.match_of(options, extractor)
-    print(f"{options.weights}; {match.fitted_on or options.match}")
+    matches = recipe.matches_of(options, extractor)
+    print(f"{options.weights}; {next(iter(matches.values())).fitted_on or options.match}")
     columns = ("identities", "IDF1", "within a camera", "wrong asked, %", "wrong, %", "false match rate, %", "found, %")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for folder in options.scenes:
-        measure_pooling(folder, extractor) if options.pooling else measure_scene(folder, extractor, match)
+        measure_pooling(folder, extractor) if options.pooling else measure_scene(folder, extractor, matches)
     if options.speed:
-        measure_speed(extractor, match)
+        measure_speed(extractor, next(iter(matches.values())))
     if options.market:
-        measure_market(options, extractor, match)
+        measure_market(options, extractor, matches)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 import tyro
 from camera_results import write_identities, write_page, write_video
 from footage import Frames, boxes_of, file_detector, named, read_ground_truth, sources, warn
-from sightings import sightings_of, tracks_of
+from sightings import comparable, sightings_of, tracks_of
 
 from keras_osnet import FeatureExtractor
 from keras_osnet.export.metadata import metadata_of
@@ -86,23 +86,26 @@ class Options:
     """ground_truth.csv of `people.py --scene`, to score the identities. Its boxes are used without others."""
 
 
-def match_of(options, extractor):
-    """The `MatchProbability` that is given, or that of the weights.
+def matches_of(options, extractor):
+    """The `MatchProbability` that is given, or those of the weights, as a dict by their `normalized`.
 
     Raises:
         ValueError: if there is none, or the file holds none.
     """
     if options.match is None:
-        if extractor.match is None:
+        found = {kind: extractor.match_of(kind) for kind in (False, True)}
+        found = {kind: match for kind, match in found.items() if match}
+        if not found:
             raise ValueError(f"`match` must be given for these weights. Received: weights={options.weights}")
-        return extractor.match
+        return found
     found = read_json(options.match)
     if isinstance(found, dict) and isinstance(found.get("match_probability"), dict):
         found = next(iter(found["match_probability"].values()), None)
     names = MatchProbability.__dataclass_fields__
     if not isinstance(found, dict) or not {"offset", "slope"} <= set(found):
         raise ValueError(f"`match` must hold a MatchProbability. Received: {options.match}")
-    return MatchProbability.from_dict({name: value for name, value in found.items() if name in names})
+    match = MatchProbability.from_dict({name: value for name, value in found.items() if name in names})
+    return {match.normalized: match}
 
 
 def detector_of(options):
@@ -177,11 +180,8 @@ def tracked(frames, boxes, extractor, refuse_outside):
     return found
 
 
-def linked(options, sightings, match, travel):
-    """(keys, tracks, identity of each key, decisions as pairs of keys, base rate)."""
-    keys, tracks = tracks_of(sightings)
-    if not tracks:
-        raise ValueError("The videos must show people. No box of a person is in their frames.")
+def linked(options, keys, tracks, match, travel):
+    """(identity of each key, decisions as pairs of keys, base rate)."""
     base_rate = 1 / options.people if options.people else base_rate_of(tracks, match, travel=travel)
     limit = {"base_rate": base_rate, "travel": travel}
     probability = probability_for(tracks, match, false_matches=options.false_matches, **limit)
@@ -190,7 +190,7 @@ def linked(options, sightings, match, travel):
     identity = dict(zip(keys, (labels + 1).tolist(), strict=True))
     decided = {kind: [(keys[i], keys[j]) for i, j in decisions.get(kind, ())] for kind in ("same", "different")}
     print(f"{len(tracks)} tracks of {len(set(labels))} people; joined from a probability of {probability:.3f}")
-    return keys, tracks, identity, decided, base_rate
+    return identity, decided, base_rate
 
 
 def run_cameras(options):
@@ -215,17 +215,24 @@ def run_cameras(options):
     require_writable(page)
     refuse_foreign(page, b"keras_osnet cameras")
     extractor = FeatureExtractor(options.weights)
-    match = match_of(options, extractor)
+    matches = matches_of(options, extractor)
+    if False not in matches and (options.gallery or options.find):
+        raise ValueError("`match` must be fitted without --camera-normalization for `gallery` and `find`.")
     if options.gallery is not None:
         open_gallery(options, extractor).close()  # that of another network is refused before the work
     sightings = tracked(frames, boxes, extractor, options.refuse_outside)
-    keys, tracks, identity, decided, base_rate = linked(options, sightings, match, travel)
+    keys, tracks = tracks_of(sightings)
+    if not tracks:
+        raise ValueError("The videos must show people. No box of a person is in their frames.")
+    compared, match = comparable(tracks, matches)
+    identity, decided, base_rate = linked(options, keys, compared, match, travel)
     options.output.mkdir(parents=True, exist_ok=True)
-    names = remembered(options, extractor, tracks, [identity[key] for key in keys], match, base_rate)
+    own = matches.get(False)  # for single images and other videos, whose camera means are not known
+    names = remembered(options, extractor, tracks, [identity[key] for key in keys], own, base_rate)
     write_identities(options.output / "identities.csv", sightings, identity, names)
-    features = np.stack([track.feature for track in tracks])
+    features = np.stack([track.feature for track in compared])
     probabilities = match(1 - features @ features.T, base_rate=base_rate)
-    found = search(options.find, extractor, features, match, base_rate, keys, identity)
+    found = search(options.find, extractor, tracks, own, base_rate, keys, identity)
     write_page(page, sightings, keys, tracks, identity, probabilities, found, decided)
     print(f"Look at the people: {page}")
     if options.video_out:
@@ -268,9 +275,9 @@ def show_scores(scores, path):
     )
 
 
-def search(paths, extractor, features, match, base_rate, keys, identity):
+def search(paths, extractor, tracks, match, base_rate, keys, identity):
     """For each image the tracks, the most probable first. Prints the first."""
-    found = []
+    found, features = [], np.stack([track.feature for track in tracks])
     for path, feature in zip(paths, extractor(list(paths)), strict=True) if paths else ():
         distances = 1 - features @ (feature / np.linalg.norm(feature))
         probabilities = match(distances, base_rate=base_rate)

@@ -6,11 +6,13 @@ from itertools import islice
 
 import numpy as np
 
+from keras_osnet.adaptation import CameraNormalizer
 from keras_osnet.identities import Track
 from keras_osnet.identities.scores import overlaps
 
 CHUNK = 16  # frames in memory at a time
 LOST = 1.0  # seconds that a track survives unseen
+LEAST_TRACKS = 5  # of a camera: the mean of fewer is nearly that of a single person
 OVERLAP = 0.3  # least intersection over union of two boxes of a track in consecutive frames
 TALLEST = 256  # pixels of a box; more show nothing more to the network
 
@@ -142,6 +144,45 @@ class Association:
             self.single -= 1
             tracks[row] = self.single
         return tracks
+
+
+def without_camera_means(tracks):
+    """The tracks without the mean feature of their camera. None: a camera has too few tracks for a mean."""
+    counts = Counter(str(track.camera) for track in tracks)
+    if min(counts.values(), default=0) < LEAST_TRACKS:
+        return None
+    cameras = [str(track.camera) for track in tracks for _ in track.times]
+    normalizer = CameraNormalizer().fit(np.concatenate([track.features for track in tracks]), cameras)
+    return [
+        Track(t.camera, t.times, normalizer.transform(t.features, [str(t.camera)] * len(t.times)), t.weights)
+        for t in tracks
+    ]
+
+
+def comparable(tracks, matches):
+    """The tracks and the probability by which they are compared.
+
+    All images of a room have much in common. It is removed where every camera has enough tracks.
+
+    Args:
+        tracks: list of `Track`.
+        matches: dict of `MatchProbability.normalized` to `MatchProbability`.
+
+    Returns:
+        list of `Track`, and `MatchProbability`.
+
+    Raises:
+        ValueError: if a camera has too few tracks, and the only probability is for features without camera means.
+    """
+    removed = without_camera_means(tracks) if True in matches else None
+    if removed is not None:
+        return removed, matches[True]
+    if False not in matches:
+        raise ValueError(
+            "`match` must be fitted without --camera-normalization where a camera has fewer than "
+            f"{LEAST_TRACKS} tracks."
+        )
+    return tracks, matches[False]
 
 
 def byte_track(rate):

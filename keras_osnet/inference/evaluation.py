@@ -161,7 +161,8 @@ def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normal
     pairs = PairScores(verified)
     if scoring.match_probability:
         try:
-            fitted = match_probability(*found[0], metric=scoring.distance, fitted_on=fitted_on)
+            facts = {"fitted_on": fitted_on, "normalized": scoring.camera_normalization}
+            fitted = match_probability(*found[0], metric=scoring.distance, **facts)
             pairs = PairScores(verified, *fitted)
         except ValueError as error:  # too few pairs, or features that tell nobody apart: the other scores are kept
             pairs = PairScores(verified, unfitted=str(error))

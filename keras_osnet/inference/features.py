@@ -64,7 +64,11 @@ class FeatureExtractor:
     @cached_property
     def match(self):
         """`keras_osnet.metrics.MatchProbability` of the weights, by their preset, folder or file; None if unknown."""
-        values = None if self.normalizer else self.predictor.match_probability
+        return self.match_of(self.normalizer is not None)
+
+    def match_of(self, normalized):
+        """Returns the `MatchProbability` of the weights, for features without camera means if `normalized`, or None."""
+        values = self.predictor.match_probabilities[bool(normalized)]
         return None if values is None else MatchProbability.from_dict(values)
 
     def same_person(self, first, second, *, base_rate=0.5, match=None, color="rgb"):

@@ -81,11 +81,11 @@ class Predictor:
         self._network, self._compute, self._average = functions[self.strategy]
 
     @cached_property
-    def match_probability(self):
-        """As `match_probability_of` the model."""
-        from keras_osnet.weights.loading import match_probability_of
+    def match_probabilities(self):
+        """As `match_probabilities_of` the model."""
+        from keras_osnet.weights.loading import match_probabilities_of
 
-        return match_probability_of(self._model)
+        return match_probabilities_of(self._model)
 
     def normalise(self, images):
         """Normalises (n, height, width, 3) uint8 RGB: the float32 input of the network."""

@@ -15,6 +15,7 @@ import numpy as np
 from keras_osnet.preprocessing import Preprocessing, preprocess_input
 
 METADATA = b"keras_osnet"  # name of the metadata entry of our .tflite files
+MATCHES = "match_probability", "normalized_match_probability"  # in the metadata
 TYPES = {"float32", "int8", "uint8"}  # that a .tflite file may take
 
 
@@ -22,7 +23,7 @@ class _File:
     """The methods of a `Predictor` that are trivial on one device."""
 
     strategy = None
-    match_probability = None  # values of the `MatchProbability` in the metadata
+    match_probabilities = None, None  # as of a `Predictor`, from the metadata
 
     def synchronize(self):
         pass
@@ -48,7 +49,7 @@ class LiteRTFile(_File):
         self._open = partial(interpreter, model_path=os.fspath(path))
         self._interpreter, self._workers = _reading(path, self._open, num_threads=os.cpu_count()), []
         facts, self._runner = _reading(path, _tflite_metadata, path), None
-        self._normalise, self.match_probability = _normalisation(facts), facts.get("match_probability")
+        self._normalise, self.match_probabilities = _normalisation(facts), tuple(map(facts.get, MATCHES))
         inputs, outputs = self._details()
         if [(details["dtype"], len(details["shape"])) for details in inputs.values()] == [(np.uint8, 3)]:
             self._runner = self._interpreter.get_signature_runner("embed")
@@ -119,7 +120,7 @@ class OnnxFile(_File):
         self._session = _reading(path, runtime.InferenceSession, os.fspath(path), providers=["CPUExecutionProvider"])
         facts = self._session.get_modelmeta().custom_metadata_map
         self._normalise = _normalisation(facts)
-        self.match_probability = json.loads(facts.get("match_probability", "null"))
+        self.match_probabilities = tuple(json.loads(facts.get(name, "null")) for name in MATCHES)
         inputs, outputs = self._session.get_inputs(), {out.name: out for out in self._session.get_outputs()}
         names = [name for name in outputs if name == "features" or len(outputs) == 1]
         shape = inputs[0].shape

@@ -216,12 +216,13 @@ def verification_table(scores):
     return "\n".join(lines)
 
 
-def match_probability(query, gallery, splits, *, metric="cosine", fitted_on=""):
+def match_probability(query, gallery, splits, *, metric="cosine", fitted_on="", normalized=False):
     """Fits the probability of a match on the pairs of a test set across cameras.
 
     Args:
         query, gallery, splits, metric: as for `score_features`.
         fitted_on: description of the images.
+        normalized: whether the mean of each camera was removed from the features.
 
     Returns:
         `MatchProbability` fitted on all pairs; and the `Reliability`, on one half of the identities, of a second fit on
@@ -237,7 +238,7 @@ def match_probability(query, gallery, splits, *, metric="cosine", fitted_on=""):
     people = np.random.default_rng(0).permutation(identity.max() + 1)
     first = np.isin(identity[queries], people[: len(people) // 2])
     half = MatchProbability.fit(distances[first], same[first], metric=metric)
-    fitted = MatchProbability.fit(distances, same, metric=metric, fitted_on=fitted_on)
+    fitted = MatchProbability.fit(distances, same, metric=metric, fitted_on=fitted_on, normalized=normalized)
     return fitted, reliability(half(distances[~first]), same[~first])
 
 

@@ -26,6 +26,8 @@ class MatchProbability:
         metric: metric of the distances, "cosine" (1 - cosine) or "euclidean".
         fitted_on: description of the images of the pairs.
         same, different: number of pairs of each kind.
+        normalized: whether the mean of each camera was removed from the features, as
+            `keras_osnet.adaptation.CameraNormalizer` does.
 
     Raises:
         ValueError: for an argument that is not as described.
@@ -39,6 +41,7 @@ class MatchProbability:
     fitted_on: str = ""
     same: int = 0
     different: int = 0
+    normalized: bool = False
 
     def __post_init__(self):
         row_of("metric", self.metric, METRICS)
@@ -47,12 +50,14 @@ class MatchProbability:
         check_number("slope", self.slope, "at least 0", lambda value: value >= 0)
         if not isinstance(self.fitted_on, str):
             raise ValueError(f"`fitted_on` must be a string. Received: fitted_on={self.fitted_on!r}")
+        if not isinstance(self.normalized, bool):
+            raise ValueError(f"`normalized` must be true or false. Received: normalized={self.normalized!r}")
         for name in ("same", "different"):
             value = getattr(self, name)
             check_number(name, value, "a number of pairs", lambda value: value >= 0 and value == int(value))
 
     @classmethod
-    def fit(cls, distances, same, *, metric="cosine", fitted_on=""):
+    def fit(cls, distances, same, *, metric="cosine", fitted_on="", normalized=False):
         """Fits the probability on known pairs.
 
         Args:
@@ -61,6 +66,7 @@ class MatchProbability:
                 matter.
             metric: metric of the distances.
             fitted_on: description of the images.
+            normalized: whether the mean of each camera was removed from the features.
 
         Raises:
             ValueError: if an argument is not as described, or the same person is not nearer than others.
@@ -75,7 +81,7 @@ class MatchProbability:
             raise ValueError("`distances` must be smaller for one person than for two. Received: the contrary")
         counts = int(same.sum()), int((~same).sum())
         slope = factor / spread
-        return cls(float(shift + slope * middle), float(slope), metric, fitted_on, *counts)
+        return cls(float(shift + slope * middle), float(slope), metric, fitted_on, *counts, normalized)
 
     def refit(self, distances, same, *, fitted_on=""):
         """Adjusts the fit to other cameras with a few pairs from there, such as 50.
@@ -94,7 +100,8 @@ class MatchProbability:
         shift, factor = _fitted(self.evidence(distances), same, prior=((0, SHIFT), (1, STRETCH)))
         factor = max(factor, 0.0)
         counts = int(same.sum()), int((~same).sum())
-        return type(self)(shift + factor * self.offset, factor * self.slope, self.metric, fitted_on, *counts)
+        coefficients = shift + factor * self.offset, factor * self.slope
+        return type(self)(*coefficients, self.metric, fitted_on, *counts, self.normalized)
 
     def evidence(self, distances):
         """Returns the log-likelihood ratio of one person against two, in the shape of `distances`."""

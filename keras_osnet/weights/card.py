@@ -35,6 +35,7 @@ class Card:
         scores, thresholds: reported or measured scores and thresholds.
         weights_licence, images_licence: licences of the weights and of the training images.
         match_probability: values of a `keras_osnet.metrics.MatchProbability` that was fitted on pairs across cameras.
+        normalized_match_probability: the same for features without the mean of their camera.
     """
 
     training_set: str | None = None
@@ -43,6 +44,7 @@ class Card:
     weights_licence: str | None = None
     images_licence: str | None = None
     match_probability: dict | None = None
+    normalized_match_probability: dict | None = None
 
 
 UNKNOWN = Card()

@@ -135,14 +135,17 @@ def network_of(weights):
     return network.settings
 
 
-def match_probability_of(model):
-    """Returns values of the `MatchProbability` of a model's weights, None if unknown.
+def match_probabilities_of(model):
+    """Returns values of the `MatchProbability`s of a model's weights, None if unknown: of features, and of features
+    without the mean of their camera.
 
-    It is unknown if the weights have changed since they were loaded, or the images have another size than the preset's.
+    They are unknown if the weights have changed since they were loaded, or if the images have another size than those
+    of the preset.
     """
-    found = card_of(model).match_probability
-    preset = PRESETS.get(model.load_report.preset) if found else None
-    return None if preset and preset.input_shape != tuple(model.input_shape[1:]) else found
+    card = card_of(model)
+    found = card.match_probability, card.normalized_match_probability
+    preset = PRESETS.get(model.load_report.preset) if any(found) else None
+    return (None, None) if preset and preset.input_shape != tuple(model.input_shape[1:]) else found
 
 
 def _kept(model, report, source):

@@ -90,8 +90,8 @@ class Preset:
     @property
     def card(self):
         """What is known about the weights."""
-        match = MATCHES.get(self.name)
-        return Card(self.training_set, self.scores, (), self.weights_licence, self.images_licence, match)
+        facts = self.training_set, self.scores, (), self.weights_licence, self.images_licence
+        return Card(*facts, *MATCHES.get(self.name, ()))
 
 
 # Rank-1 and mAP in percent, by training set or file, with a cosine distance where the third value says so.
@@ -136,11 +136,15 @@ SCORES = {
     },
 }
 # Probabilities that two images show one person. `reid.py evaluate --weights NAME --dataset market1501 --metric cosine
-# --match-probability` fits them, on pairs across cameras of 446 queries of 100 identities.
+# --match-probability` fits them, on pairs across cameras of 446 queries of 100 identities; the second one with
+# --camera-normalization.
 _FITTED = {"metric": "cosine", "fitted_on": "market1501, test set", "same": 5304, "different": 5304}
 MATCHES = {
-    "osnet_x0_25_people": {"offset": 9.544912, "slope": 19.376086, **_FITTED},
-    "osnet_x0_25_msmt17": {"offset": 9.671156, "slope": 22.521597, **_FITTED},
+    name: tuple({"offset": a, "slope": b, **_FITTED, "normalized": k == 1} for k, (a, b) in enumerate(coefficients))
+    for name, coefficients in {
+        "osnet_x0_25_people": ((9.544912, 19.376086), (10.570613, 13.434442)),
+        "osnet_x0_25_msmt17": ((9.671156, 22.521597), (12.015072, 14.853058)),
+    }.items()
 }
 CHECKSUMS = {  # SHA-256, bytes
     "osnet_x0_25_market1501": ("c0ff09177a21417a19bc73bbf5af4eb5d2b097c2074ed35e67819ee6cd93612c", 2_462_783),

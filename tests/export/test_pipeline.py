@@ -204,6 +204,7 @@ def test_a_file_says_what_it_is(pipeline, model, file, tmp_path):
         "attributes": ["hat", "bag", "skirt"],
         "weights": weights.hexdigest(),
         "match_probability": None,
+        "normalized_match_probability": None,
     }
 
 

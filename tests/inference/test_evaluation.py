@@ -37,7 +37,7 @@ def test_pairs_are_reported_in_words_and_in_plain_values(side):
     found = values["match_probability"]
     # 80 queries with two matches each under the other camera, and as many impostors.
     assert (found["same"], found["different"], found["metric"]) == (160, 160, "cosine")
-    assert found["fitted_on"] == "drawn features"
+    assert (found["fitted_on"], found["normalized"]) == ("drawn features", False)
     assert 0 <= found["calibration_error"] < 0.2
     assert found["brier"] < 0.25
     assert f"sigmoid({found['offset']:.3f} - {found['slope']:.3f} distance)" in pairs.text()

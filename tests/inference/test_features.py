@@ -435,6 +435,10 @@ def test_the_probability_comes_with_the_weights(network, tmp_path):
         extractor.same_person(first, second, base_rate=1)
 
 
-def test_shipped_weights_know_their_probability_at_their_own_size():
-    assert FeatureExtractor("osnet_x0_25_people").match.fitted_on == "market1501, test set"
+def test_shipped_weights_know_their_probabilities_at_their_own_size():
+    extractor = FeatureExtractor("osnet_x0_25_people")
+    assert extractor.match.fitted_on == "market1501, test set"
+    assert [extractor.match_of(kind).normalized for kind in (False, True)] == [False, True]
+    extractor.normalizer = CameraNormalizer().fit(np.eye(512)[:3], [1, 1, 1])
+    assert FeatureExtractor("osnet_x0_25_people", normalizer=extractor.normalizer).match.normalized
     assert FeatureExtractor(OSNet(0.25, weights="people", input_shape=(256, 128, 3))).match is None

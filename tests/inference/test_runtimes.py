@@ -70,10 +70,13 @@ def test_features_of_a_file_are_those_of_the_network(network, expected, tmp_path
 @pytest.mark.parametrize("name", ["plain.tflite", "nhwc.onnx"])
 def test_a_file_knows_the_probability_of_a_match_of_its_weights(network, tmp_path, name):
     values = {"offset": 2.0, "slope": 8.0, "metric": "cosine", "fitted_on": "a yard", "same": 5, "different": 6}
-    network.save_to_preset(tmp_path / "a", card=Card(match_probability=values))
+    normalized = values | {"offset": 3.0, "normalized": True}
+    network.save_to_preset(tmp_path / "a", card=Card(match_probability=values, normalized_match_probability=normalized))
     for source, known in ((OSNet.from_preset(tmp_path / "a"), MatchProbability(**values)), (network, None)):
         WRITERS[name](source, tmp_path / name)
-        assert FeatureExtractor(tmp_path / name).match == known
+        extractor = FeatureExtractor(tmp_path / name)
+        assert extractor.match == known
+        assert extractor.match_of(True) == (known and MatchProbability(**normalized))
 
 
 @pytest.mark.parametrize("name", ["plain.tflite", "nhwc.onnx"])

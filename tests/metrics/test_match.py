@@ -126,7 +126,11 @@ def test_known_pairs_are_all_matches_across_or_within_cameras_and_as_many_others
 
 
 def test_plain_values_give_the_same_object():
-    match = MatchProbability.fit(*drawn(9), metric="euclidean", fitted_on="drawn pairs")
+    match = MatchProbability.fit(*drawn(9), metric="euclidean", fitted_on="drawn pairs", normalized=True)
+    assert match.normalized
+    assert match.refit(*drawn(10)).normalized
+    with pytest.raises(ValueError, match="`normalized` must be true or false"):
+        MatchProbability(1.0, 1.0, normalized=1)
     assert MatchProbability.from_dict(match.to_dict()) == match
 
 

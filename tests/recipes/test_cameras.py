@@ -284,15 +284,56 @@ def test_weights_without_a_probability_need_one(scene, run_script, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def in_two_rooms(people):
+    """Tracks of people in two cameras, whose rooms are most of every feature."""
+    rng = np.random.default_rng(0)
+    rooms, own = rng.normal(size=(2, 32)), rng.normal(size=(people, 32))
+    return [
+        SIGHTINGS.Track(
+            f"c{camera}", [9.0 * person, 9.0 * person + 1], np.tile(4 * rooms[camera] + own[person], (2, 1))
+        )
+        for camera in (0, 1)
+        for person in range(people)
+    ]
+
+
+def test_what_all_images_of_a_camera_have_in_common_is_removed_where_it_has_enough_tracks():
+    tracks = in_two_rooms(8)
+    matches = {False: MatchProbability(10, 20), True: MatchProbability(10, 14, normalized=True)}
+    compared, match = SIGHTINGS.comparable(tracks, matches)
+    assert match is matches[True]
+    features = np.stack([track.feature for track in compared])
+    nearest = (features[:8] @ features[8:].T).argmax(axis=1)
+    assert nearest.tolist() == list(range(8))
+    assert [(track.camera, track.start) for track in compared] == [(track.camera, track.start) for track in tracks]
+    plain = np.stack([track.feature for track in tracks])
+    assert (plain[:8] @ plain[:8].T).min() > 0.8, "the people of a room look alike without it"
+    for some in (tracks[:12], in_two_rooms(4), []):
+        assert SIGHTINGS.comparable(some, matches) == (some, matches[False])
+    assert SIGHTINGS.comparable(tracks, {False: matches[False]}) == (tracks, matches[False])
+    with pytest.raises(ValueError, match="`match` must be fitted without --camera-normalization"):
+        SIGHTINGS.comparable(in_two_rooms(4), {True: matches[True]})
+
+
+def test_images_and_galleries_need_a_probability_of_features_with_camera_means(scene, run_script, tmp_path):
+    (tmp_path / "match.json").write_text(json.dumps(MATCH | {"normalized": True}))
+    options = ("--match", tmp_path / "match.json", "--gallery", tmp_path / "people.db")
+    with pytest.raises(SystemExit, match="without --camera-normalization for `gallery` and `find`"):
+        run(run_script, scene, tmp_path / "out", *options)
+    with pytest.raises(SystemExit, match="where a camera has fewer than 5 tracks"):
+        run(run_script, scene, tmp_path / "out", *options[:2])
+
+
 def test_a_probability_comes_from_a_file_or_a_report_of_scores(tmp_path):
     options = RECIPE.Options(videos=(), match=tmp_path / "match.json")
     scores = MATCH | {"metric": "cosine", "same": 9, "different": 9, "fitted_on": "", "brier": 0.1}
     for content in (MATCH, {"rank1": 0.5, "match_probability": {"market1501": scores}}):
         options.match.write_text(json.dumps(content))
-        assert RECIPE.match_of(options, None).slope == MatchProbability(**MATCH).slope
+        (match,) = RECIPE.matches_of(options, None).values()
+        assert match.slope == MatchProbability(**MATCH).slope
     options.match.write_text("{}")
     with pytest.raises(ValueError, match="`match` must hold a MatchProbability"):
-        RECIPE.match_of(options, None)
+        RECIPE.matches_of(options, None)
 
 
 def test_a_video_is_read_with_its_times_and_written_with_names(scene, tmp_path):

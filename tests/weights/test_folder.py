@@ -13,8 +13,9 @@ from tests.weights.networks import LIGHT, same_weights, wiped
 
 RULES = Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), scale=128.0)
 SCORES, THRESHOLDS = (Score("market1501", 0.61, 0.33, source="measured"),), (Threshold("market1501", 1e-3, 12.5),)
+NORMALIZED = {"offset": 8.5, "slope": 12.0, "metric": "cosine", "fitted_on": "", "same": 1, "different": 2}
 MATCH = {"offset": 9.5, "slope": 19.25, "metric": "cosine", "fitted_on": "my yard", "same": 40, "different": 1960}
-CARD = Card("msmt17", SCORES, THRESHOLDS, "MIT", "research only", MATCH)
+CARD = Card("msmt17", SCORES, THRESHOLDS, "MIT", "research only", MATCH, NORMALIZED | {"normalized": True})
 
 
 @pytest.fixture(scope="module")
