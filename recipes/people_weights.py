@@ -160,7 +160,8 @@ def device_file(options, work_dir):
     if options.test:
         proof = ["--certify", "--dataset", options.test, "--data-dir", options.data_dir, "--metric", "cosine"]
         command += proof
-    subprocess.run(list(map(str, command)), check=True)
+    if subprocess.run(list(map(str, command))).returncode:
+        raise SystemExit(f"The weights and their card are written. {options.name}.tflite failed, as said above.")
 
 
 def run(options):
@@ -176,8 +177,8 @@ def run(options):
     text = card(network, options, rows, groups)
     write_atomically(weights.with_suffix(".md"), text.encode())
     print(text)
-    device_file(options, work_dir)
     print(f"{weights}: {weights.stat().st_size:,} bytes")
+    device_file(options, work_dir)
 
 
 def main():

@@ -20,6 +20,7 @@ ROBOFLOW = (
 )
 SPORTS = "https://huggingface.co/datasets/holma91/SAM-Deep-EIoU/resolve/main/checkpoints/osnet_sports.pth.tar"
 OURS = "recipes/people_weights.py"
+OURS_446 = f"{OURS}; not the official test set: 446 queries of 100 identities"
 PACKAGED = Path(__file__).parent / "files"
 
 # Endings of torchreid's file names: how the network was trained.
@@ -132,8 +133,9 @@ SCORES = {
     "osnet_ain_x1_0_d_m_c": {"msmt17": (40.2, 16.2, "cosine")},
     "osnet_x0_25_people": {
         "people": (95.5, 91.6, "cosine", OURS),
-        "market1501": (64.1, 42.6, "cosine", f"{OURS}; not the official test set: 446 queries of 100 identities"),
+        "market1501": (64.1, 42.6, "cosine", OURS_446),
     },
+    "osnet_x0_5_people": {"people": (95.5, 93.5, "cosine", OURS), "market1501": (72.0, 48.6, "cosine", OURS_446)},
 }
 # Probabilities that two images show one person. `reid.py evaluate --weights NAME --dataset market1501 --metric cosine
 # --match-probability` fits them, on pairs across cameras of 446 queries of 100 identities; the second one with
@@ -143,6 +145,7 @@ MATCHES = {
     name: tuple({"offset": a, "slope": b, **_FITTED, "normalized": k == 1} for k, (a, b) in enumerate(coefficients))
     for name, coefficients in {
         "osnet_x0_25_people": ((9.544912, 19.376086), (10.570613, 13.434442)),
+        "osnet_x0_5_people": ((10.406665, 21.399617), (11.330254, 14.362656)),
         "osnet_x0_25_msmt17": ((9.671156, 22.521597), (12.015072, 14.853058)),
     }.items()
 }
@@ -154,6 +157,7 @@ CHECKSUMS = {  # SHA-256, bytes
     "osnet_ain_x1_0_msmt17_all": ("8a07e8da38946f7cee37f4561617bf8b6d2fe8f3a4027852893ea092e46d919f", 17_293_009),
     "osnet_ain_x1_0_ms_d_c": ("2f38acc25e28cb29407635db2be315edc08d5457a904b72a9a11e427f41f3242", None),
     "osnet_x0_25_people": ("44c91085c27eae69dd3e103c51d6ef4bc7e8153e00bc8deaf58820ac75674d00", 487_904),
+    "osnet_x0_5_people": ("1c831e1028a1e400a27df04f31af4fc3576d3efb17395069faa2402156466b20", 1_377_864),
     "osnet_x1_0_sports": ("8d5b2fd8763db34c2aad69810466adf413f0426d9f8119d322227e0e639c5fbd", 30_393_613),
 }
 
@@ -239,6 +243,7 @@ ROWS = (
     _roboflow("osnet_x1_0_soccernet"),
     _row("osnet_x1_0_sports", "osnet_sports.pth.tar", (SPORTS,), weights_licence="not stated"),
     _packaged("osnet_x0_25_people"),
+    _packaged("osnet_x0_5_people"),
 )
 PRESETS = {row.name: row for row in ROWS}
 

@@ -23,7 +23,7 @@ ZOO = {
     *(f"osnet{variant}_x1_0_{name}" for variant, name in product(("", "_ibn", "_ain"), MIXED)),
 }
 OTHERS = {f"osnet_x1_0_{name}" for name in ("mot17", "sportsmot", "dancetrack", "soccernet", "sports")}
-OURS = {"osnet_x0_25_people"}
+OURS = {"osnet_x0_25_people", "osnet_x0_5_people"}
 ROWS = pytest.mark.parametrize("row", PRESETS.values(), ids=PRESETS)
 
 
