@@ -1,7 +1,7 @@
 """Identities across cameras against ByteTrack alone: IDF1, wrong matches, and boxes per second.
 
     python benchmarks/identities.py --scenes D1 D2 D3        rendered scenes, with the boxes of their ground truth
-    python benchmarks/identities.py --scenes D1 D2 --pooling weights of the images of a track, in the same scenes
+    python benchmarks/identities.py --scenes D1 D2 --pooling           how the images of a track are weighted
     python benchmarks/identities.py --market D --sequence 1  tracks of Market-1501's training images
     python benchmarks/identities.py --speed --weights FILE.tflite --match FILE       8 people a frame
 

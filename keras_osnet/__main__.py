@@ -28,6 +28,8 @@ SCRIPTS = {
     "benchmark": ("tflite/benchmark.py", "latency of TFLite files"),
     "web": ("tflite/web.py", "a page for a phone's browser that knows people by its camera"),
 }
+# The extra with what a script needs, where it is not `all`.
+EXTRAS = {"people": "people", "people-weights": "people", "cameras": "cameras"}
 
 
 def root():
@@ -102,7 +104,10 @@ def main():
     try:
         runpy.run_path(str(script), run_name="__main__")
     except ModuleNotFoundError as error:
-        sys.exit(f"error: {options.name} needs {error.name}, which is not installed: pip install 'keras-osnet[all]'")
+        extra = EXTRAS.get(options.name, "all")
+        sys.exit(
+            f"error: {options.name} needs {error.name}, which is not installed: pip install 'keras-osnet[{extra}]'"
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Who is who in the videos of several cameras: one identity for a person (docs/cameras.md).
 
-    pip install "keras-osnet[recipes,trackers,report]" "opencv-python-headless<5"
+    pip install "keras-osnet[cameras]"
     python recipes/cameras.py door.mp4 yard.mp4                                     people by OpenCV's HOG detector
     python recipes/cameras.py door.mp4 yard.mp4 --detector yolox_nano.onnx          people by a detector's file
     python recipes/cameras.py door.mp4 yard.mp4 --boxes door.txt yard.txt           boxes from files
@@ -43,7 +43,7 @@ class Options:
     output: Path = Path("runs/cameras")
     """Folder for the results."""
     boxes: tuple[str, ...] = ()
-    """A file of boxes for each camera, in the order of the videos: those of the MOT challenge, or CSV with the columns
+    """A file of boxes for each camera, in the order of the videos: those of MOTChallenge, or CSV with the columns
     frame, left, top, right, bottom and maybe track. Default: a detector finds people, OpenCV's without `--detector`."""
     detector: Path | None = None
     """A people detector, .onnx or .tflite, in place of boxes (docs/cameras.md)."""

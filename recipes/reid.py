@@ -62,19 +62,20 @@ class Settings(app.PersonSettings, Objective):
     metric: app.Metric = "euclidean"
     """Distance between features."""
     targets: str = ""
-    """Datasets to evaluate on, separated by commas. Default: the dataset's own test set."""
+    """Datasets to evaluate on in place of the dataset's own test set, separated by commas."""
     identities: int = 0
     """Train on the first N identities only. 0: all."""
     baselines: bool = True
     """Evaluate two baselines too: the network before the training, and colour histograms."""
 
 
-# Section 4.1 trains 350 epochs with SGD from scratch. It fine-tunes 150 with AMSGrad, the first 10 the classifier only.
+# Section 4.1: 350 epochs of SGD from scratch, or 150 epochs of AMSGrad, in the first 10 of which only the classifier is
+# trained.
 FINE_TUNED = dict(
     weights=tyro.MISSING, frozen_epochs=10, epochs=150, optimizer="amsgrad", learning_rate=0.0015,
     schedule="single_step",
 )  # fmt: skip
-# Adam with half a cosine: on held-out training identities it is far better than SGD (recipes/README.md).
+# Adam with cosine decay: on held-out training identities it is far better than SGD (recipes/README.md).
 STRONG = dict(epochs=120, optimizer="adam", learning_rate=0.0035, schedule="cosine", warmup_epochs=1, crop=0.5)
 LARGE_DATASETS = ("market1501", "cuhk03", "dukemtmcreid", "msmt17")
 # Your own images: few epochs.
@@ -85,8 +86,9 @@ ROWS = {
     # Table 3: OSNet from scratch, R1 / mAP on Market-1501 93.6 / 81.0; fine-tuned 94.8 / 84.9.
     **{name: Settings(dataset=name) for name in LARGE_DATASETS},
     **{f"{name}_finetune": Settings(dataset=name, **FINE_TUNED) for name in LARGE_DATASETS},
-    # Table 3: the paper's baselines, on Market-1501 87.0 / 69.5 and 84.8 / 65.0.
+    # Adam and cosine decay, which the paper does not have.
     **{f"{name}_strong": Settings(dataset=name, **STRONG) for name in LARGE_DATASETS},
+    # Table 3: the paper's baselines, on Market-1501 87.0 / 69.5 and 84.8 / 65.0.
     **{f"{name}_{kind}": Settings(dataset=name, network=kind) for kind, name in product(BASELINES, LARGE_DATASETS)},
     # Table 4: fine-tuned from a network trained on mix4; means over 10 splits.
     "mix4": Settings(dataset="mix4", targets="viper,grid"),
@@ -130,8 +132,9 @@ def order_of(settings, labels, steps):
     """Returns a function of the epoch that returns the P x K order of its images, or None for a random order."""
     k = settings.images_per_identity
     if not k:
-        if any(getattr(settings, name) for name in PAIR_LOSSES):
-            print(f"{', '.join(PAIR_LOSSES)}: a batch needs several images of a person: set --images-per-identity 4")
+        used = [name for name in PAIR_LOSSES if getattr(settings, name)]
+        if used:
+            print(f"{', '.join(used)}: a batch needs several images of a person: set --images-per-identity 4")
         return None
     short = short_identities(labels, k)
     if short:
@@ -156,7 +159,7 @@ def train(run):
     names = settings.targets.split(",") if settings.targets else [settings.dataset]
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
     targets = [{name: others.get(name, group) for name in names} for group in groups]
-    splits = [split for sides in targets for name in names for split in sides[name]]
+    splits = [split for sides in targets for group in sides.values() for split in group]
     test_images = sorted({path for split in splits for record in split.query + split.gallery for path in record.paths})
     # A new run decodes all test images, so that none of them fails after hours of training.
     check_files = require_files if any(run.work_dir.glob("**/config.json")) else images.refuse_unreadable
@@ -205,7 +208,7 @@ def training_of(run, records, sides):
 
 
 def summary(trials):
-    """Prints and returns the metrics of a run, means over its trainings: of the first target, and of each target."""
+    """Returns the mean metrics over the trainings: of the first target, and with several in "targets" of each."""
     means = {name: scores.mean([trial[name] for trial in trials]) for name in trials[0]}
     if len(trials) > 1:
         print(f"means over {len(trials)} trials\n{scores.table(means)}")

@@ -47,6 +47,17 @@ def test_the_command_prints_what_the_script_prints_and_no_notice_of_tensorflow()
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
 
 
+@pytest.mark.parametrize(("name", "extra"), [("cameras", "cameras"), ("people", "people"), ("reid", "all")])
+def test_a_missing_package_is_an_error_that_names_the_extra(monkeypatch, name, extra):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for module in ("keras_osnet", "keras_osnet.__main__"):  # the command imports the package anew
+        monkeypatch.setitem(sys.modules, module, sys.modules[module])
+    for module in ("app", "tyro"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SystemExit, match=rf"needs (app|tyro), .* pip install 'keras-osnet\[{extra}\]'"):
+        call(monkeypatch, name)
+
+
 def test_help_for_copy_says_what_it_takes(monkeypatch, capsys):
     call(monkeypatch, "copy", "--help")
     assert "keras-osnet copy NAME copies a script to the current folder" in capsys.readouterr().out

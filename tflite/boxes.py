@@ -10,7 +10,7 @@ import numpy as np
 COLUMNS = ("frame", "left", "top", "right", "bottom")
 DELIMITERS = ",;\t "
 LARGEST, LONGEST = 2**28, 200  # characters of a file, and of it in an error
-PERSON = 1  # class of the MOT challenge's ground truth, whose rows have 9 columns
+PERSON = 1  # class of MOTChallenge's ground truth, whose rows have 9 columns
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def read_boxes(path):
     """Boxes of every frame, from either kind of CSV. Values are separated by commas, semicolons, tabs or spaces.
 
     - columns frame, left, top, right, bottom and maybe track, named in the first row; others are not read
-    - those of the MOT challenge, without names: frame, track or -1, left, top, width, height, ...; pixels from 1. In
+    - those of MOTChallenge, without names: frame, track or -1, left, top, width, height, ...; pixels from 1. In
       ground truth, rows that are flagged to be ignored or are of another class than people are skipped: it has 9
       columns, or, in 2015, 10 like results, with flags 0 and 1 in place of confidences
 
@@ -100,7 +100,7 @@ def _rows(path):
 
 
 def _ignored(where, row, flags):
-    """Why a row of the MOT challenge is skipped, or None. Detections and results have 6, 7 or 10 columns.
+    """Why a row of MOTChallenge is skipped, or None. Detections and results have 6, 7 or 10 columns.
 
     Args:
         flags: whether the seventh of 10 columns holds flags.

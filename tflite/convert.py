@@ -92,7 +92,7 @@ class Options:
     split: int = 0
     """Which split, of a re-identification dataset that has several."""
     metric: Literal["euclidean", "cosine"] = "euclidean"
-    """Between features."""
+    """Distance between features."""
     budget: float = BUDGET
     """The largest loss of each main score (R1 and mAP, mA, error) that passes, in points."""
 

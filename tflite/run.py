@@ -232,7 +232,9 @@ def arguments():
     parser.add_argument(
         "--video", nargs="+", metavar="SOURCE", help="folder of frames; video file or camera number (OpenCV)"
     )
-    parser.add_argument("--boxes", type=Path, metavar="FILE.csv", help="frame,left,top,right,bottom[,track], or MOT")
+    parser.add_argument(
+        "--boxes", type=Path, metavar="FILE.csv", help="frame,left,top,right,bottom[,track], or MOTChallenge"
+    )
     parser.add_argument(
         "--detector", type=Path, metavar="FILE", help="finds people, in place of --boxes: .onnx, .tflite"
     )

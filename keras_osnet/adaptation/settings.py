@@ -12,11 +12,11 @@ class Rounds(Numerics):
     """How a network adapts. These settings identify a run."""
 
     rounds: int = 20
-    """Of clustering and training."""
+    """Number of rounds of clustering and training."""
     epochs: int = 3
     """Epochs of each round over the clustered images."""
     height: int = 256
-    """Of the images in pixels; the width is half of it."""
+    """Height of the images in pixels; the width is half of it."""
     small_rounds: int = 0
     """The first rounds, with images of half the height and width, which take a quarter of the time."""
     clusters_per_batch: int = 16
@@ -32,11 +32,11 @@ class Rounds(Numerics):
     least_silhouette: float = 0.2
     """Clusters with a lower silhouette are taken for look-alikes, and end the rounds. -1: train on any."""
     temperature: float = 0.05
-    """Of the softmax over all clusters."""
+    """Temperature of the softmax over all clusters."""
     momentum: float = 0.9
     """What a centroid keeps when it moves towards its hardest image of a batch."""
     camera_weight: float = 0.5
-    """Of the loss of the cameras. 0: without."""
+    """Weight of the loss of the cameras. 0: no such loss."""
     optimizer: Literal["adam", "amsgrad", "sgd", "nesterov"] = "adam"
     learning_rate: float = 3.5e-4
     l2: float = 5e-4

@@ -1,4 +1,4 @@
-"""Which tracks of several cameras show one person: by their features, and by where and when a person can be."""
+"""Links tracks of several cameras that show one person, by features, times and travel times."""
 
 import numpy as np
 
@@ -40,14 +40,14 @@ def link(tracks, match, *, base_rate, probability=0.5, travel=None, same=(), dif
         people.join_tracks(i, j)
     for _ in people.joins(needed):
         pass
-    return np.unique(_first(people.labels), return_inverse=True)[1]
+    return np.unique(people.labels, return_inverse=True)[1]
 
 
 class People:
     """People and the tracks that were joined for each; at first each track is a person.
 
     Attributes:
-        labels: (tracks,) the person of each track, the number of their first track.
+        labels: (tracks,) int64, the person of each track: the index of the person's first track.
         total: (tracks, tracks) sums of evidence between the tracks of two people.
         count: (tracks,) how many tracks a person has.
         allowed: (tracks, tracks) bool, whether two people may be one.
@@ -64,11 +64,14 @@ class People:
 
     def join_tracks(self, i, j):
         """Joins the people of two tracks."""
-        i, j = sorted((self.labels[i], self.labels[j]))
-        if i != j:
-            if not self.allowed[i, j]:
-                raise ValueError(f"`same` must not join tracks that are two people. Received: the pair {i, j}")
-            self._join(i, j)
+        first, second = sorted((self.labels[i], self.labels[j]))
+        if first != second:
+            if not self.allowed[first, second]:
+                raise ValueError(
+                    "`same` must not join tracks that are two people, by `different`, by their times or by `travel`. "
+                    f"Received: the pair ({i}, {j})"
+                )
+            self._join(first, second)
 
     def joins(self, needed):
         """Joins the two people of the largest mean evidence, again and again, while it is at least `needed`. Yields it,
@@ -100,12 +103,6 @@ def _check_match(match):
         raise ValueError(f"`match` must be a MatchProbability of cosine distances. Received: match={match!r}")
 
 
-def _first(labels):
-    """The labels, numbered in the order of their first tracks."""
-    _, first, index = np.unique(labels, return_index=True, return_inverse=True)
-    return first[index]
-
-
 def allowed_pairs(tracks, travel):
     """(tracks, tracks) bool: whether two tracks may be one person."""
     allowed = np.ones((len(tracks), len(tracks)), bool)
@@ -135,8 +132,8 @@ def _pairs(name, pairs, count):
 class Identities:
     """People across cameras while tracks come in, one after the other.
 
-    A track gets the identity with the largest mean evidence over its tracks, or a new one where that is too little or
-    excluded, by the rules of `link`. An identity once given is kept, until `merge` or `split` changes it.
+    A track gets the identity with the largest mean evidence over its tracks, or a new one if no allowed identity has
+    enough, by the rules of `link`. Only `merge` and `split` change the identity of a track.
 
     Args:
         match, base_rate, probability, travel: as for `link`.
@@ -172,7 +169,7 @@ class Identities:
         """Makes two identities one, which keeps the first number.
 
         Raises:
-            ValueError: if one is unknown.
+            ValueError: if one is unknown, or both are the same.
         """
         self._require(kept, other)
         joined = sorted(self.tracks[kept] + self.tracks.pop(other), key=lambda track: track.end)
@@ -182,7 +179,8 @@ class Identities:
         """Takes some of its tracks from an identity. Returns their new identity.
 
         Raises:
-            ValueError: if the identity is unknown, or does not hold one of the tracks, or nothing else.
+            ValueError: if the identity is unknown, or `tracks` is empty, holds a track of another identity, or is all
+                of its tracks.
         """
         self._require(identity)
         moved = [track for track in self.tracks[identity] if any(track is other for other in tracks)]

@@ -75,12 +75,11 @@ class OmniScaleBlock(Composite):
             )
         if stream_filters is None and filters % 4:
             raise ValueError(f"`filters` must be a multiple of 4. Received: filters={filters}")
-        middle = filters // 4 if stream_filters is None else count("stream_filters", stream_filters)
-        self.stream_filters = middle
+        self.stream_filters = filters // 4 if stream_filters is None else count("stream_filters", stream_filters)
         dtype = self.dtype_policy
-        self.conv1 = ConvNorm(middle, dtype=dtype, name="conv1")
+        self.conv1 = ConvNorm(self.stream_filters, dtype=dtype, name="conv1")
         self.stream_convs = [
-            CONVOLUTIONS[convolution](middle, dtype=dtype, name=f"stream{s + 1}_{i + 1}")
+            CONVOLUTIONS[convolution](self.stream_filters, dtype=dtype, name=f"stream{s + 1}_{i + 1}")
             for s, t in enumerate(self.exponents)
             for i in range(t)
         ]
@@ -97,7 +96,7 @@ class OmniScaleBlock(Composite):
         return self.conv1.depth + stream + (self.fusion.depth if self.fusion else 0) + self.conv3.depth
 
     def make(self, input_shape):
-        # The gates are built before the projection: this order decides which weights a seed draws.
+        # The gates are built before `downsample`: this order decides which weights a seed draws.
         self.residual(symbolic(input_shape, self.compute_dtype), build_part)
         if input_shape[-1] != self.filters:
             self.downsample = ConvNorm(self.filters, activation=False, dtype=self.dtype_policy, name="downsample")

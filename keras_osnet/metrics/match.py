@@ -15,7 +15,7 @@ SHIFT, STRETCH = 1.0, 0.25
 class MatchProbability:
     """Probability that two images show one person.
 
-        evidence(d) = offset - slope d = log P(d | same person) - log P(d | two people)
+        evidence(d) = offset - slope d = log P(d | same person) - log P(d | different people)
         P(same person | d) = sigmoid(evidence(d) + log(base_rate / (1 - base_rate)))
 
     `fit` fits it on known pairs. It is valid for pairs of the same network and the same kind: across cameras, or under
@@ -78,7 +78,9 @@ class MatchProbability:
             raise ValueError("`distances` must differ. Received: one distance for all pairs")
         shift, factor = _fitted((middle - distances) / spread, same)
         if factor <= 0:
-            raise ValueError("`distances` must be smaller for one person than for two. Received: the contrary")
+            raise ValueError(
+                "`distances` must be smaller for the same person than for different people. Received: the contrary"
+            )
         counts = int(same.sum()), int((~same).sum())
         slope = factor / spread
         return cls(float(shift + slope * middle), float(slope), metric, fitted_on, *counts, normalized)
@@ -86,8 +88,8 @@ class MatchProbability:
     def refit(self, distances, same, *, fitted_on=""):
         """Adjusts the fit to other cameras with a few pairs from there, such as 50.
 
-        The new evidence is the most probable shift + factor * evidence. The prior of shift is 0 ± 1, and that of factor
-        is 1 ± .25.
+        The new evidence is shift + factor * evidence, of maximum posterior probability. The priors are normal, of mean
+        0 and standard deviation 1 for shift, and of 1 and .25 for factor.
 
         Args:
             distances, same, fitted_on: as for `fit`.
@@ -104,7 +106,7 @@ class MatchProbability:
         return type(self)(*coefficients, self.metric, fitted_on, *counts, self.normalized)
 
     def evidence(self, distances):
-        """Returns the log-likelihood ratio of one person against two, in the shape of `distances`."""
+        """Returns the log-likelihood ratio of the same person against different people, in the shape of `distances`."""
         distances = real_array("distances", distances)
         if not np.isfinite(distances).all():
             raise ValueError("`distances` must be finite. Received: NaN or infinity")

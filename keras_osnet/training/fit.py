@@ -48,7 +48,7 @@ class Training:
         finish: function of (network, scores before the training or None, history, strategy), called after the training.
             It evaluates the network, prints the scores, and returns the metrics of this training.
         score: function of (network, strategy) that returns a dict of scores, called after every
-            `Execution.evaluate_every` epochs. Default: none.
+            `Execution.evaluate_every` epochs and after the last one; never if that is 0. Default: none.
         score_before: True calls `score` before the training too.
         select: function of (network, strategy) that returns a dict of scores, called after every epoch. The network of
             the epoch with the highest score is saved. Default: the network of the last epoch is saved.
@@ -73,7 +73,7 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
     """Starts or resumes the trainings of a run, and writes config.json, model.keras and metrics.json.
 
     Call it before TensorFlow creates a tensor: devices are set up first. Each of several trainings has its own folder:
-    trial0, trial1 and so on.
+    trial0, trial1 and so on; model.keras is the network of the last one.
 
     Args:
         settings: `Numerics` with the further fields `seed`, `epochs` and `batch_size`. A run is resumed only with the
