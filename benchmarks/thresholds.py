@@ -1,31 +1,43 @@
 """Strangers and enrolled people who get a name at the threshold that is proposed from a gallery.
 
-    python benchmarks/thresholds.py osnet_x0_25_people FOLDER/query FOLDER/bounding_box_test
+    python benchmarks/thresholds.py osnet_x0_25_people --images FOLDER/query FOLDER/bounding_box_test
+    python benchmarks/thresholds.py osnet_x0_25_people --scenes D1/rendered-sequence D2/rendered-sequence
 
 Images have the names of Market-1501. People are drawn and enrolled with four images each, or half of theirs. All other
 images of theirs, and all images of the others, are then compared one by one.
+
+Scenes are those of `recipes/people.py --scene`, with the boxes and tracks of their ground truth. People are drawn and
+enrolled with four boxes each, of one camera or of all. Their other boxes, and those of the others, get the names that
+`tflite/run.py --video` gives: when they are printed, and in the file, where a track has its last name.
 """
 
 import argparse
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from keras_osnet import FeatureExtractor
 from keras_osnet.data.listing import list_images
+from keras_osnet.files import read_json
+from keras_osnet.metrics.distances import lengths
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tflite"))
 from gallery import Gallery
 from thresholds import DEFAULT, proposed
+from video import Tracks
 
 ENROLLED, IMAGES, DRAWS = (5, 20, 50), 4, 20
+IN_SCENES, UNKNOWN = (5, 10), ""
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", help="a preset or a file")
-    parser.add_argument("images", type=Path, nargs="+", help="folders of images")
+    parser.add_argument("--images", type=Path, nargs="+", default=[], help="folders of images")
+    parser.add_argument("--scenes", type=Path, nargs="+", default=[], help="folders of rendered scenes")
     return parser.parse_args()
 
 
@@ -47,17 +59,82 @@ def draw(features, identities, count, seed):
     return found
 
 
-def main():
-    options = arguments()
-    paths = [path for folder in options.images for path in list_images(folder)]
+def boxes_of(folder, extractor):
+    """Returns features of length 1 and (camera, person) of the boxes of a scene, in the order of their frames."""
+    from footage import Frames, read_ground_truth
+    from sightings import sightings_of
+
+    cameras = sorted(path.name for path in folder.glob("c[0-9]*") if path.is_dir())
+    truth, rate = read_ground_truth(folder / "ground_truth.csv", cameras), read_json(folder / "settings.json")["rate"]
+    features, tracks = [], []
+    for camera in cameras:
+        boxes = {frame: [(box, person) for person, box in some] for frame, some in truth[camera].items()}
+        seen = sightings_of(camera, Frames(folder / camera, fps=rate), boxes, extractor, rate=rate)
+        order = np.argsort(seen.frames, kind="stable")
+        features.append(np.stack(seen.features)[order])
+        tracks += [(camera, str(seen.tracks[i])) for i in order]
+    features = np.concatenate(features)
+    return features / lengths((features**2).sum(axis=1, keepdims=True)), np.array(tracks)
+
+
+def draw_in_scene(features, tracks, count, one_camera, seed):
+    """Returns, for printed names and for names in the file: fractions of strangers named, enrolled named right."""
+    rng, gallery, enrolled = np.random.default_rng(seed), Gallery("none.npz", "0" * 64), []
+    for person in rng.choice(np.unique(tracks[:, 1]), count, replace=False):
+        rows = np.flatnonzero(tracks[:, 1] == person)
+        if one_camera:
+            rows = rows[tracks[rows, 0] == rng.choice(np.unique(tracks[rows, 0]))]
+        kept = rows[(len(rows) * (np.arange(IMAGES) + 1)) // (IMAGES + 1)]
+        gallery.append([person] * IMAGES, features[kept])
+        enrolled += list(kept)
+    named = Tracks(gallery.people, proposed(gallery), UNKNOWN)
+    keys, box = [" ".join(track) for track in tracks], (0, 0, 1, 1)
+    printed = [
+        named.see(number, [key], [box], [similarity])[0].name
+        for number, (key, similarity) in enumerate(zip(keys, gallery.similarities(features), strict=True))
+    ]
+    last = dict(zip(keys, printed, strict=True))
+    known = np.isin(tracks[:, 1], gallery.people)
+    later = known & ~np.isin(np.arange(len(tracks)), enrolled)
+    found = []
+    for names in (np.array(printed), np.array([last[key] for key in keys])):
+        found += [np.mean(names[~known] != UNKNOWN), np.mean((names == tracks[:, 1])[later])]
+    return found
+
+
+def measure_scenes(folders, extractor):
+    print("| scene | people enrolled | of | strangers named, right: printed | in the file |\n|---|---|---|---|---|")
+    every = []
+    for folder in folders:
+        features, tracks = boxes_of(folder, extractor)
+        for one_camera, count in product((True, False), IN_SCENES):
+            rows = [draw_in_scene(features, tracks, count, one_camera, seed) for seed in range(DRAWS // 2)]
+            every.append(np.mean(rows, axis=0))
+            rates = "{:.1%}, {:.1%} | {:.1%}, {:.1%}".format(*every[-1])
+            place = "one camera" if one_camera else "all cameras"
+            print(f"| {folder.parent.name} | {count} | {place} | {rates} |", flush=True)
+    print("| all | | | {:.1%}, {:.1%} | {:.1%}, {:.1%} |".format(*np.mean(every, axis=0)))
+
+
+def measure_images(folders, extractor):
+    paths = [path for folder in folders for path in list_images(folder)]
     people = np.array([path.name.split("_")[0] for path in paths])
     known = ~np.isin(people, ("-1", "0000"))  # distractors of Market-1501
-    features = FeatureExtractor(options.weights)([path for path, kept in zip(paths, known, strict=True) if kept])
+    features = extractor([path for path, kept in zip(paths, known, strict=True) if kept])
     print("| people enrolled | threshold | strangers named | enrolled named right | the same at .65 |")
     for count in ENROLLED:
         rows = [draw(features, people[known], count, seed) for seed in range(DRAWS)]
         threshold, *rates = np.mean(rows, axis=0)
         print(f"| {count} | {threshold:.2f} | " + "{:.1%} | {:.1%} | {:.1%}, {:.1%} |".format(*rates))
+
+
+def main():
+    options = arguments()
+    extractor = FeatureExtractor(options.weights)
+    if options.images:
+        measure_images(options.images, extractor)
+    if options.scenes:
+        measure_scenes(options.scenes, extractor)
 
 
 if __name__ == "__main__":
