@@ -42,7 +42,7 @@ class Settings(Numerics, Optimization):
     width: float = 1.0
     depths: tuple[int, int, int] = (2, 2, 2)
     """Blocks of conv2, conv3, conv4."""
-    optimizer: Literal["sgd", "nesterov", "amsgrad"] = "nesterov"
+    optimizer: Literal["sgd", "nesterov", "amsgrad", "adam"] = "nesterov"
     epochs: int = 200
     batch_size: int = 128
     """Images per step, in all replicas together."""

@@ -2,16 +2,34 @@
 
 import atexit
 import os
+import platform
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 
 ACCELERATORS = ("cpu", "gpu", "npu")
 
 
+def why_not():
+    """Returns why CompiledModel cannot run on this machine, or "".
+
+    LiteRT 2.3 ends the process on ARM processors before ARMv8.1, such as those of the Raspberry Pi 3 and 4: its GPU
+    library, which it loads for the CPU too, is compiled with atomic instructions.
+    """
+    if sys.platform == "linux" and platform.machine() == "aarch64":
+        if "atomics" not in Path("/proc/cpuinfo").read_text().split():
+            return "LiteRT's CompiledModel needs an ARM processor with atomic instructions (ARMv8.1)"
+    try:
+        import ai_edge_litert.compiled_model  # noqa: F401
+    except ImportError as error:
+        return f"ai-edge-litert is too old: {error}"
+    return ""
+
+
 class Compiled:
-    """A TFLite file whose input and outputs are of one size, compiled for an accelerator.
+    """A TFLite file whose input and outputs are of one size, compiled for an accelerator. `why_not` must return "".
 
     Args:
         path: the file.
@@ -22,7 +40,6 @@ class Compiled:
 
     Raises:
         ValueError: if this machine has no such accelerator, or it cannot run all of the file.
-        ImportError: if LiteRT is older than 2.
     """
 
     def __init__(self, path, accelerator, threads, signature, name):

@@ -4,9 +4,10 @@
 #   tflite/arm.sh tflite/run.py osnet.tflite query.jpg gallery_folder/
 #   ARM_CPU=cortex-a53 tflite/arm.sh tflite/run.py osnet.tflite query.jpg gallery_folder/
 #
-# ARM_CPU is a processor of QEMU; default neoverse-n1. The first run takes 85 MB of packages from Debian and 35 MB of
-# wheels and unpacks them into $KERAS_OSNET_CACHE/arm, or ~/.cache/keras_osnet/arm. It needs Debian on x86-64, Python
-# with pip, and no root. The wheels have the versions of that Python, if it has these packages.
+# ARM_CPU is a processor of QEMU; default neoverse-n1. The first run downloads 85 MB of packages from Debian and 35 MB of
+# wheels, and unpacks them into $KERAS_OSNET_CACHE/arm-trixie, or ~/.cache/keras_osnet/arm-trixie. It needs Debian on
+# x86-64 and Python with pip, but no root. The wheels have the versions of that Python's packages, where it has them. The
+# program cannot start other programs, as tflite/benchmark.py does.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${KERAS_OSNET_CACHE:-$HOME/.cache/keras_osnet}

@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from accelerators import Compiled  # beside this file
+from accelerators import Compiled, why_not  # beside this file
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from files import MOST_THREADS
@@ -111,15 +111,13 @@ class Network:
 
     def _open(self, signature, outputs, threads):
         """Makes CompiledModel ready to run the file, or the Interpreter, on the CPU, where it cannot."""
-        if "features" in outputs and np.int8 not in (self.input["dtype"], self.output["dtype"]):
-            try:
-                self.compiled = Compiled(self.path, self.accelerator, threads, signature, "features")
-                self.interpreter = None
-                return
-            except ImportError as error:
-                reason = f"ai-edge-litert is too old: {error}"
-        else:
+        reason = why_not()
+        if "features" not in outputs or np.int8 in (self.input["dtype"], self.output["dtype"]):
             reason = "it has no signature `embed` in float"
+        if not reason:
+            self.compiled = Compiled(self.path, self.accelerator, threads, signature, "features")
+            self.interpreter = None
+            return
         if self.accelerator != "cpu":
             raise ValueError(f"{self.path} cannot run on the {self.accelerator.upper()}: {reason}")
         try:

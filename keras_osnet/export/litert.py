@@ -1,5 +1,9 @@
 """Runs TFLite files in LiteRT."""
 
+import platform
+import sys
+from pathlib import Path
+
 import numpy as np
 from ai_edge_litert.compiled_model import CompiledModel, HardwareAccelerator
 from ai_edge_litert.interpreter import Interpreter
@@ -147,6 +151,8 @@ def run_compiled(path, images, accelerator):
     inputs, outputs = TFLiteNetwork(path).details
     if inputs is None or np.int8 in [one["dtype"] for one in (inputs, *outputs.values())]:
         raise ValueError(f"{path} takes images of any size or int8: only the Interpreter runs it")
+    if _lacks_atomics():
+        raise ValueError(f"{path} cannot run in CompiledModel, which needs an ARM processor with atomic instructions")
     with quiet():
         try:
             model = CompiledModel.from_file(str(path), HardwareAccelerator[accelerator])
@@ -159,6 +165,12 @@ def run_compiled(path, images, accelerator):
     if not all(np.isfinite(value).all() for one in found for value in one.values()):
         raise ValueError(f"{path} must compute outputs that are finite. It does not on this {accelerator}")
     return found
+
+
+def _lacks_atomics():
+    """Whether this is an ARM processor before ARMv8.1, on which CompiledModel ends the process."""
+    on_arm = sys.platform == "linux" and platform.machine() == "aarch64"
+    return on_arm and "atomics" not in Path("/proc/cpuinfo").read_text().split()
 
 
 def _compiled_outputs(model, image):
