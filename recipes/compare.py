@@ -169,22 +169,22 @@ def run(options):
     if len(options.weights) < 2:
         raise ValueError(f"`weights` must name at least 2 networks. Received: {len(options.weights)}")
     require_writable(options.work_dir / "metrics.json")
-    sides = {
+    test_sets = {
         name: (load_attributes if options.attributes else load)(name, options.data_dir) for name in options.datasets
     }
     loaded = {}  # load all weights first, so that a wrong name is found early
     for weights in options.weights:
         loaded[name_of(weights, loaded)] = weights, load_network(weights, resolution=options.resolution)[0]
-    found, networks = {name: {} for name in sides}, {}
+    found, networks = {name: {} for name in test_sets}, {}
     for name, (weights, network) in loaded.items():
         cost = {"parameters": network.count_params(), "milliseconds": milliseconds(network)}
         networks[name] = {"weights": weights, **cost}
-        for dataset, splits in sides.items():
+        for dataset, splits in test_sets.items():
             arguments = network, splits, options
             found[dataset][name] = image_values(*arguments, dataset) if options.attributes else query_values(*arguments)
     options.work_dir.mkdir(parents=True, exist_ok=True)
     report, rows = {"networks": networks, "datasets": {}}, {}
-    for dataset, splits in sides.items():
+    for dataset, splits in test_sets.items():
         draw = draw_of(splits, options)
         rows[dataset] = compared(found[dataset], draw, options.scores)
         print(f"{dataset}{f', {options.metric}' * (not options.attributes)}")
@@ -197,7 +197,7 @@ def run(options):
                 values[name]["attributes"] = attributes[name]
         report["datasets"][dataset] = values
         plot(rows[dataset], networks, options.work_dir / dataset, options.scores[0])
-    if len(sides) > 1:
+    if len(test_sets) > 1:
         print(matrix(rows, options.scores))
     write_json(options.work_dir / "metrics.json", report)
     print(options.work_dir)

@@ -107,11 +107,11 @@ def trained(options):
 def scored(network, options, real):
     """Returns the rows of the table of scores, and the table of scores by group on rendered people."""
     extractor, rows = FeatureExtractor(network), []
-    sides = {"people": [load("people", options.output)], **real}
-    for name, splits in sides.items():
-        found = reid.score_sides(extractor, splits, "cosine", DATASETS[name].protocol)
+    test_sets = {"people": [load("people", options.output)], **real}
+    for name, splits in test_sets.items():
+        found = reid.score_test_set(extractor, splits, "cosine", DATASETS[name].protocol)
         rows.append((name, found["rank1"], found["mAP"]))
-    return rows, by_group(extractor, sides["people"][0], identities(options))
+    return rows, by_group(extractor, test_sets["people"][0], identities(options))
 
 
 def identities(options):

@@ -35,7 +35,7 @@ from keras_osnet.data.listing import require_files
 from keras_osnet.data.sampling import identity_batches, short_identities
 from keras_osnet.files import write_json
 from keras_osnet.inference import scores
-from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_sides, score_sides
+from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_test_set, score_test_set
 from keras_osnet.models.baselines import BASELINES
 from keras_osnet.training.checkpoints import save_model
 from keras_osnet.training.execution import make_optimizer
@@ -159,38 +159,42 @@ def train(run):
     names = settings.targets.split(",") if settings.targets else [settings.dataset]
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
     targets = [{name: others.get(name, group) for name in names} for group in groups]
-    splits = [split for sides in targets for group in sides.values() for split in group]
+    splits = [split for test_sets in targets for group in test_sets.values() for split in group]
     test_images = sorted({path for split in splits for record in split.query + split.gallery for path in record.paths})
     # A new run decodes all test images, so that none of them fails after hours of training.
     check_files = require_files if any(run.work_dir.glob("**/config.json")) else images.refuse_unreadable
     check_files(test_images)
-    trainings = [training_of(run, group[0].train, sides) for group, sides in zip(groups, targets, strict=True)]
+    trainings = [training_of(run, group[0].train, test_sets) for group, test_sets in zip(groups, targets, strict=True)]
     fit(settings, run, run.work_dir, trainings, summarize=summary)
     return run.work_dir, targets[0][names[0]][0]
 
 
-def training_of(run, records, sides):
-    """Returns the training on `records`. `sides` has, for each target, the splits to evaluate on."""
+def training_of(run, records, test_sets):
+    """Returns the training on `records`. `test_sets` has, for each target, the splits to evaluate on."""
     settings = run.settings
     people = sorted({record.identity for record in records})[: settings.identities or None]
     index = {identity: i for i, identity in enumerate(people)}
     records = [record for record in records if record.identity in index]
     paths, labels = [r.path for r in records], np.array([index[r.identity] for r in records])
     steps = len(paths) // settings.batch_size
-    first = next(iter(sides))
+    first = next(iter(test_sets))
     # `describe` raises errors of test sets before the training. Given weights may have seen the test identities.
     unseen = None if settings.weights else settings.dataset
-    texts = [scores.describe(s, DATASETS[name].protocol, unseen=name == unseen) for name in sides for s in sides[name]]
+    texts = [
+        scores.describe(s, DATASETS[name].protocol, unseen=name == unseen)
+        for name in test_sets
+        for s in test_sets[name]
+    ]
 
     def score(network, strategy, name=first):
         extractor = FeatureExtractor(network, strategy=strategy)
-        return score_sides(extractor, sides[name], settings.metric, DATASETS[name].protocol)
+        return score_test_set(extractor, test_sets[name], settings.metric, DATASETS[name].protocol)
 
     def finish(network, before, history, strategy):
-        found = {name: score(network, strategy, name) for name in sides}
-        rows = found if len(sides) > 1 else {"trained": found[first]}
+        found = {name: score(network, strategy, name) for name in test_sets}
+        rows = found if len(test_sets) > 1 else {"trained": found[first]}
         if before:
-            histograms = score_sides(scores.colour_histograms, sides[first])
+            histograms = score_test_set(scores.colour_histograms, test_sets[first])
             start = "before fine-tuning" if settings.weights else "untrained network"
             rows = {**rows, start: before, "colour histograms": histograms}
         print("\n".join([app.duration(history), *texts, scores.table(rows)]))
@@ -243,9 +247,9 @@ class Evaluation(Scoring):
 def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
     """Evaluates weights on the test set of a dataset."""
     names = dict.fromkeys([options.dataset, *filter(None, options.targets.split(","))])
-    sides = {name: load_splits(name, options.data_dir) for name in names}
+    test_sets = {name: load_splits(name, options.data_dir) for name in names}
     for name in names:
-        check_scoring(options, sides[name], name)
+        check_scoring(options, test_sets[name], name)
     network, report = load_network(
         options.weights, width=options.width, variant=options.variant, resolution=options.resolution
     )
@@ -255,15 +259,17 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
         normalize = partial(normalize_side, extractor)
         print(f"{network.name}: {report.assigned} arrays from {options.weights}")
         if options.target_statistics:
-            used = re_estimate_statistics(network, [r.path for r in sides[options.dataset][0].train])
+            used = re_estimate_statistics(network, [r.path for r in test_sets[options.dataset][0].train])
             print(f"statistics of the batch norms: from {used} training images of {options.dataset}")
         for name in names:
             protocol = DATASETS[name].protocol
             fitted_on = f"{name}, test set"
-            rows[name], found = evaluate_sides(
-                extractor, sides[name], options, protocol, normalize=normalize, fitted_on=fitted_on
+            rows[name], found = evaluate_test_set(
+                extractor, test_sets[name], options, protocol, normalize=normalize, fitted_on=fitted_on
             )
-            text = f"{name}: {scores.describe(sides[name][0], protocol)}\n{scores.table(rows[name])}\n{found.text()}"
+            text = (
+                f"{name}: {scores.describe(test_sets[name][0], protocol)}\n{scores.table(rows[name])}\n{found.text()}"
+            )
             print(text.rstrip())
             for kind, values in found.values().items():
                 pairs.setdefault(kind, {})[name] = values

@@ -91,13 +91,16 @@ def score(
 
     from keras_osnet import DATASETS, FeatureExtractor, __version__
     from keras_osnet.data import load_splits
-    from keras_osnet.inference.evaluation import Scoring, evaluate_sides
+    from keras_osnet.inference.evaluation import Scoring, evaluate_test_set
     from keras_osnet.inference.scores import table, verification_rows
 
-    sides, scoring = load_splits(dataset, data_dir), Scoring(metric=metric, verification=True, match_probability=True)
+    test_set, scoring = (
+        load_splits(dataset, data_dir),
+        Scoring(metric=metric, verification=True, match_probability=True),
+    )
     network, report = app.load_network(name)
     protocol, fitted_on = DATASETS[dataset].protocol, f"{dataset}, test set"
-    rows, pairs = evaluate_sides(FeatureExtractor(network), sides, scoring, protocol, fitted_on=fitted_on)
+    rows, pairs = evaluate_test_set(FeatureExtractor(network), test_set, scoring, protocol, fitted_on=fitted_on)
     print(f"{dataset}: trained on {report.training_set or 'an unknown training set'}\n{table(rows)}")
     print(pairs.text())
     found = Score(dataset, rows[metric]["rank1"], rows[metric]["mAP"], metric, f"measured, keras_osnet {__version__}")

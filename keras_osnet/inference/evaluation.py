@@ -106,23 +106,23 @@ class PairScores:
         return found
 
 
-def check_scoring(scoring, sides, name):
+def check_scoring(scoring, test_set, name):
     """Refuses numbers of neighbours that a gallery does not have.
 
     Args:
         scoring: `Scoring`.
-        sides: list of `Splits`.
+        test_set: list of `Splits`.
         name: name of the dataset, for the error.
 
     Raises:
         ValueError: if `expand` or `k1` exceeds the smallest gallery, `k2` or `lambda_value` is out of range, or pairs
             are requested from a dataset that is ranked within groups.
     """
-    if any(side.grouped for side in sides) and (scoring.verification or scoring.match_probability):
+    if any(splits.grouped for splits in test_set) and (scoring.verification or scoring.match_probability):
         raise ValueError(
             f"`verification` and `match_probability` must be off for {name}, whose people have a label for each group."
         )
-    smallest = min(len(side.gallery) for side in sides)
+    smallest = min(len(splits.gallery) for splits in test_set)
     for option, k in (("expand", scoring.expand), ("k1", scoring.k1 * scoring.rerank)):
         if not 0 <= k <= smallest:
             raise ValueError(f"`{option}` must be 0 to {smallest}, the gallery of {name}. Received: {option}={k}")
@@ -130,17 +130,17 @@ def check_scoring(scoring, sides, name):
         check_reranking(scoring.k1, scoring.k2, scoring.lambda_value, smallest)
 
 
-def score_sides(features_of, sides, metric="euclidean", protocol="market1501"):
+def score_test_set(features_of, test_set, metric="euclidean", protocol="market1501"):
     """Returns the mean scores over several test sets, a list of `Splits`."""
-    return mean([score_splits(features_of, side, metric=metric, protocol=protocol) for side in sides])
+    return mean([score_splits(features_of, splits, metric=metric, protocol=protocol) for splits in test_set])
 
 
-def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normalize=None, fitted_on=""):
+def evaluate_test_set(features_of, test_set, scoring, protocol="market1501", *, normalize=None, fitted_on=""):
     """Scores several test sets by several methods.
 
     Args:
         features_of: as for `features_of_splits`.
-        sides: list of `Splits`.
+        test_set: list of `Splits`.
         scoring: `Scoring`.
         protocol: as for `score_features`.
         normalize: function of (query features, gallery features, splits) that returns both, for
@@ -150,7 +150,7 @@ def evaluate_sides(features_of, sides, scoring, protocol="market1501", *, normal
     Returns:
         dict of row name to mean scores, and the `PairScores` of the first test set.
     """
-    found = [(*features_of_splits(features_of, side), side) for side in sides]
+    found = [(*features_of_splits(features_of, splits), splits) for splits in test_set]
     if scoring.camera_normalization:
         found = [(*normalize(*part), part[2]) for part in found]
     rows = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_osnet.data import Record, Splits
-from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_sides
+from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_test_set
 
 PEOPLE, CAMERAS = 40, (1, 2)
 
@@ -22,7 +22,7 @@ def side():
 
 def test_nothing_is_said_of_pairs_that_was_not_asked_for(side):
     splits, features_of = side
-    rows, pairs = evaluate_sides(features_of, [splits], Scoring(metric="cosine"))
+    rows, pairs = evaluate_test_set(features_of, [splits], Scoring(metric="cosine"))
     assert list(rows) == ["cosine"]
     assert (pairs.text(), pairs.values()) == ("", {})
 
@@ -31,7 +31,7 @@ def test_pairs_are_reported_in_words_and_in_plain_values(side):
     pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
     splits, features_of = side
     scoring = Scoring(metric="cosine", verification=True, match_probability=True)
-    _, pairs = evaluate_sides(features_of, [splits], scoring, fitted_on="drawn features")
+    _, pairs = evaluate_test_set(features_of, [splits], scoring, fitted_on="drawn features")
     values = pairs.values()
     assert set(values) == {"verification", "match_probability"}
     found = values["match_probability"]
@@ -48,7 +48,7 @@ def test_features_without_a_probability_keep_their_other_scores(side):
     pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
     splits, _ = side
     scoring = Scoring(metric="cosine", match_probability=True)
-    rows, pairs = evaluate_sides(lambda paths: np.ones((len(paths), 3)), [splits], scoring)
+    rows, pairs = evaluate_test_set(lambda paths: np.ones((len(paths), 3)), [splits], scoring)
     assert 0 < rows["cosine"]["mAP"] < 1
     assert pairs.values() == {}
     assert pairs.text() == ("no probability of a match: `distances` must differ. Received: one distance for all pairs")
