@@ -69,8 +69,7 @@ class Settings(app.PersonSettings, Objective):
     """Evaluate two baselines too: the network before the training, and colour histograms."""
 
 
-# Section 4.1: 350 epochs of SGD from scratch, or 150 epochs of AMSGrad, in the first 10 of which only the classifier is
-# trained.
+# Section 4.1: 350 epochs of SGD from scratch, or 150 of AMSGrad, the first 10 of which train only the classifier.
 FINE_TUNED = dict(
     weights=tyro.MISSING, frozen_epochs=10, epochs=150, optimizer="amsgrad", learning_rate=0.0015,
     schedule="single_step",
@@ -181,10 +180,9 @@ def training_of(run, records, test_sets):
     # `describe` raises errors of test sets before the training. Given weights may have seen the test identities.
     unseen = None if settings.weights else settings.dataset
     texts = [
-        scores.describe(s, DATASETS[name].protocol, unseen=name == unseen)
-        for name in test_sets
-        for s in test_sets[name]
-    ]
+        scores.describe(splits, DATASETS[name].protocol, unseen=name == unseen)
+        for name, test_set in test_sets.items() for splits in test_set
+    ]  # fmt: skip
 
     def score(network, strategy, name=first):
         extractor = FeatureExtractor(network, strategy=strategy)
