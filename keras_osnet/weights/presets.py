@@ -135,6 +135,7 @@ SCORES = {
         "people": (95.5, 91.6, "cosine", OURS),
         "market1501": (64.1, 42.6, "cosine", OURS_446),
     },
+    "osnet_ain_x0_25_people": {"people": (94.2, 90.6, "cosine", OURS), "market1501": (69.7, 48.7, "cosine", OURS_446)},
     "osnet_x0_5_people": {"people": (95.5, 93.5, "cosine", OURS), "market1501": (72.0, 48.6, "cosine", OURS_446)},
 }
 # Probabilities that two images show one person. `reid.py evaluate --weights NAME --dataset market1501 --metric cosine
@@ -145,6 +146,7 @@ MATCHES = {
     name: tuple({"offset": a, "slope": b, **_FITTED, "normalized": k == 1} for k, (a, b) in enumerate(coefficients))
     for name, coefficients in {
         "osnet_x0_25_people": ((9.544912, 19.376086), (10.570613, 13.434442)),
+        "osnet_ain_x0_25_people": ((9.655492, 19.737721), (10.528729, 13.429742)),
         "osnet_x0_5_people": ((10.406665, 21.399617), (11.330254, 14.362656)),
         "osnet_x0_25_msmt17": ((9.671156, 22.521597), (12.015072, 14.853058)),
     }.items()
@@ -158,6 +160,7 @@ CHECKSUMS = {  # SHA-256, bytes
     "osnet_ain_x1_0_ms_d_c": ("2f38acc25e28cb29407635db2be315edc08d5457a904b72a9a11e427f41f3242", None),
     "osnet_x0_25_people": ("44c91085c27eae69dd3e103c51d6ef4bc7e8153e00bc8deaf58820ac75674d00", 487_904),
     "osnet_x0_5_people": ("1c831e1028a1e400a27df04f31af4fc3576d3efb17395069faa2402156466b20", 1_377_864),
+    "osnet_ain_x0_25_people": ("1571e5a1026ae1b9e02e3ebf4d00b412b74020eed515e68df630b64a5c268377", 486_920),
     "osnet_x1_0_sports": ("8d5b2fd8763db34c2aad69810466adf413f0426d9f8119d322227e0e639c5fbd", 30_393_613),
 }
 
@@ -243,6 +246,7 @@ ROWS = (
     _roboflow("osnet_x1_0_soccernet"),
     _row("osnet_x1_0_sports", "osnet_sports.pth.tar", (SPORTS,), weights_licence="not stated"),
     _packaged("osnet_x0_25_people"),
+    _packaged("osnet_ain_x0_25_people"),
     _packaged("osnet_x0_5_people"),
 )
 PRESETS = {row.name: row for row in ROWS}

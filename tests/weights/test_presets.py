@@ -23,7 +23,7 @@ ZOO = {
     *(f"osnet{variant}_x1_0_{name}" for variant, name in product(("", "_ibn", "_ain"), MIXED)),
 }
 OTHERS = {f"osnet_x1_0_{name}" for name in ("mot17", "sportsmot", "dancetrack", "soccernet", "sports")}
-OURS = {"osnet_x0_25_people", "osnet_x0_5_people"}
+OURS = {"osnet_x0_25_people", "osnet_ain_x0_25_people", "osnet_x0_5_people"}
 ROWS = pytest.mark.parametrize("row", PRESETS.values(), ids=PRESETS)
 
 
@@ -96,7 +96,7 @@ def test_a_training_set_stands_for_the_row_of_a_width_and_variant(asked, found):
 
 
 @pytest.mark.parametrize(("asked", "words"), [
-    (("msmt17", 0.25, "osnet_ain"), r"osnet_ain x0\.25.*\['imagenet'\].*'msmt17'"),
+    (("msmt17", 0.25, "osnet_ain"), r"osnet_ain x0\.25.*\['imagenet', 'people'\].*'msmt17'"),
     (("sports", 0.5, "osnet"), r"osnet x0\.5.*'msmt17_all'.*'sports'"),
     (("msmt17", 0.33, "osnet"), r"osnet x0\.33.*\[\].*'msmt17'"),
 ])  # fmt: skip
