@@ -26,7 +26,7 @@ def test_list_prints_a_row_for_each_preset(run_script, capsys):
 
 def test_list_takes_a_word(run_script, capsys):
     run_script(SCRIPT, "list", "osnet_ain_x0")
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert len(capsys.readouterr().out.splitlines()) == 5
     with pytest.raises(SystemExit, match="error: `word` must be in"):
         run_script(SCRIPT, "list", "elephant")
 

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import accelerators
 import files
 import keras
 import network
@@ -681,3 +682,14 @@ def test_convert_writes_a_file_that_agrees_with_keras_and_says_little(folder, tm
     assert f"{(tmp_path / 'out.tflite').stat().st_size:,} bytes" in done.stdout
     assert len(done.stdout.splitlines()) == 3
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("machine", "features", "works"), [
+    ("aarch64", "fp asimd aes crc32 cpuid", False),  # Cortex-A53, A72
+    ("aarch64", "fp asimd aes crc32 atomics cpuid", True),
+    ("x86_64", "fpu sse2", True),
+])  # fmt: skip
+def test_compiled_model_is_not_used_on_arm_processors_that_lack_its_instructions(monkeypatch, machine, features, works):
+    monkeypatch.setattr(accelerators.platform, "machine", lambda: machine)
+    monkeypatch.setattr(accelerators.Path, "read_text", lambda path: f"processor: 0\nFeatures: {features}\n")
+    assert ("ARMv8.1" not in accelerators.why_not()) == works

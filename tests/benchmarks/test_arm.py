@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,6 @@ from keras_osnet.export.calibration import drawn_images
 from keras_osnet.weights.download import cache_folder
 from tests.scripts import ROOT
 from tests.scripts import load as script
-
-sys.path.insert(0, str(ROOT / "tflite"))
-import accelerators
 
 ARM = script("benchmarks/arm.py")
 SYSTEM = cache_folder() / "arm-trixie"
@@ -43,17 +39,6 @@ def test_an_int8_file_finds_the_same_people_on_emulated_arm_processors(tmp_path)
     done = subprocess.run(run, env={**os.environ, "ARM_CPU": "cortex-a53"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert Path(paths[-1]).name in done.stdout.splitlines()[1]
-
-
-@pytest.mark.parametrize(("machine", "features", "works"), [
-    ("aarch64", "fp asimd aes crc32 cpuid", False),  # Cortex-A53, A72
-    ("aarch64", "fp asimd aes crc32 atomics cpuid", True),
-    ("x86_64", "fpu sse2", True),
-])  # fmt: skip
-def test_compiled_model_is_not_used_on_arm_processors_that_lack_its_instructions(monkeypatch, machine, features, works):
-    monkeypatch.setattr(accelerators.platform, "machine", lambda: machine)
-    monkeypatch.setattr(accelerators.Path, "read_text", lambda path: f"processor: 0\nFeatures: {features}\n")
-    assert ("ARMv8.1" not in accelerators.why_not()) == works
 
 
 def test_the_choice_holds_matches_and_strangers(tmp_path):
