@@ -18,7 +18,7 @@ release=trixie python=3.13 folder=$cache/arm-trixie
 unpack_debian() {
     local address keys=/usr/share/keyrings/debian-archive-keyring.gpg work=$1
     address=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $VERSION_CODENAME" | head -n 1)
-    mkdir -p "$work"/{state/lists/partial,cache/archives/partial,packages,root}
+    mkdir -p "$work"/{state/lists/partial,cache/archives/partial,packages,system}
     echo "deb [arch=amd64,arm64 signed-by=$keys] $address $release main" >"$work/sources.list"
     cat >"$work/apt.conf" <<END
 Dir::Etc::sourcelist "$work/sources.list";
@@ -37,8 +37,8 @@ END
     local names=("${libraries[@]/#/lib}" zlib1g "python$python-minimal")
     (cd "$work/packages" && apt-get -qq download qemu-user:amd64 "${names[@]/%/:arm64}")
     local package
-    for package in "$work"/packages/*_arm64.deb; do dpkg -x "$package" "$work/root"; done
-    ln -sfn usr/lib "$work/root/lib"
+    for package in "$work"/packages/*_arm64.deb; do dpkg -x "$package" "$work/system"; done
+    ln -sfn usr/lib "$work/system/lib"
     dpkg --fsys-tarfile "$work"/packages/qemu-user_*.deb | tar -x -C "$work" --strip-components 3 ./usr/bin/qemu-aarch64
     rm -r "$work"/{state,cache,packages,sources.list,apt.conf}
 }
@@ -71,7 +71,8 @@ if [ ! -x "$folder/qemu-aarch64" ]; then
     python3 -m pip install -q --disable-pip-version-check --root-user-action ignore --target "$work/site" \
         --only-binary :all: --python-version "$python" "${platforms[@]}" "${packages[@]}"
     mv -T "$work" "$folder" 2>/dev/null || [ -x "$folder/qemu-aarch64" ]   # or another process was faster
+    rm -rf "$work"   # `exec` below runs no trap
 fi
 
-export PYTHONHOME=$folder/root/usr PYTHONPATH=$folder/site:$repository PYTHONDONTWRITEBYTECODE=1
-exec "$folder/qemu-aarch64" -cpu "${ARM_CPU:-neoverse-n1}" -L "$folder/root" "$folder/root/usr/bin/python$python" "$@"
+export PYTHONHOME=$folder/system/usr PYTHONPATH=$folder/site:$repository PYTHONDONTWRITEBYTECODE=1
+exec "$folder/qemu-aarch64" -cpu "${ARM_CPU:-neoverse-n1}" -L "$folder/system" "$folder/system/usr/bin/python$python" "$@"
