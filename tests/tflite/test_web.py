@@ -4,11 +4,14 @@ import base64
 import hashlib
 import http.client
 import io
+import itertools
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import PIL
@@ -24,6 +27,7 @@ sys.path.insert(0, str(ROOT / "tflite"))
 import web
 from gallery import Gallery
 from network import Network, read, weights_of
+from thresholds import DEFAULT, proposed
 
 RUN = [sys.executable, ROOT / "tflite" / "run.py"]
 FLAGS = {
@@ -55,14 +59,33 @@ def serving(found):
         serving.shutdown()
 
 
+SIZES = [(64, 128), (189, 570), (50, 97)]
+PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "market1501.tar.xz"
+
+
+def photographed():
+    """Three images of real people at their own size, and one of them enlarged."""
+    if not PHOTOGRAPHS.is_file():
+        pytest.skip(f"needs the research data in {PHOTOGRAPHS}")
+    with tarfile.open(PHOTOGRAPHS) as archive:
+        files = (archive.extractfile(member) for member in archive if "/query/" in member.name and member.isfile())
+        people = [Image.open(file).convert("RGB") for file in itertools.islice(files, 0, 9, 3)]
+    return people, people[0].resize((220, 440))
+
+
 @pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """Images of people of several sizes, and one of them in a camera."""
+def images(tmp_path_factory, request):
+    """Images of three people, and one of them in a camera. Parameter "real": photographs."""
     folder = tmp_path_factory.mktemp("images")
-    for i, size in enumerate([(64, 128), (189, 570), (50, 97)], start=1):
-        render(i, 1, 0).resize(size).save(folder / f"{i}.png")
+    if getattr(request, "param", "drawn") == "real":
+        people, seen = photographed()
+    else:
+        people = [render(i, 1, 0).resize(size) for i, size in enumerate(SIZES, start=1)]
+        seen = render(1, 1, 0).resize((220, 440))
+    for i, person in enumerate(people, start=1):
+        person.save(folder / f"{i}.png")
     frame = Image.new("RGB", (640, 480), (96, 128, 112))
-    frame.paste(render(1, 1, 0).resize((220, 440)), (210, 20))
+    frame.paste(seen, (210, 20))
     frame.save(folder / "frame.mjpeg", "JPEG", quality=95)  # a video of one frame
     return folder
 
@@ -131,6 +154,7 @@ EMBED = """async ([accelerator, width, height, encoded]) => {
 
 
 @pytest.mark.parametrize("accelerator", FLAGS)
+@pytest.mark.parametrize("images", ["drawn", "real"], indirect=True)
 def test_pixels_equal_pillows_and_features_pythons_for_photos_and_the_camera(
     serving, launch, images, file, accelerator
 ):
@@ -174,6 +198,35 @@ def test_galleries_go_to_python_and_come_back(serving, launch, images, file, tmp
     tab.set_input_files("#import", path)
     tab.get_by_text("People: 3, features: 3").wait_for()
     assert Gallery.load(exported(tab, path), *owner(file)).names.tolist() == ["Anna <b>", "Bo 𝔹", "Zoë"]
+
+
+PROPOSED = """async () => {
+    const { changing } = await import("/gallery.js"), { proposed } = await import("/thresholds.js");
+    return proposed((await changing(await (await fetch("model.json")).json())).entries); }"""
+
+
+@pytest.mark.parametrize("shots", [(3, 3, 3, 3), (1, 1, 1), (4, 1, 2), (2, 2)])
+def test_the_threshold_is_proposed_from_the_gallery_as_python_does(serving, launch, file, tmp_path, shots):
+    tab, network = launch(serving), Network(file)
+    gallery = Gallery(tmp_path / "people.npz", *owner(file))
+    for i, count in enumerate(shots, start=1):
+        features = [network.run(network.prepare(render(i, camera, 0))) for camera in range(1, count + 1)]
+        gallery.append([f"p{i}"] * count, np.stack(features))
+    gallery.save()
+    tab.set_input_files("#import", tmp_path / "people.npz")
+    tab.get_by_text(f"People: {len(shots)}, features: {sum(shots)}").wait_for()
+    expected = proposed(gallery)
+    assert tab.evaluate(PROPOSED) == pytest.approx(expected, abs=1e-6)
+    shown = f"{DEFAULT if expected is None else expected:.2f}"
+    assert tab.locator("#value").inner_text() == shown
+    tab.locator("#threshold").fill("0.9")
+    assert tab.locator("#value").inner_text() == "0.90"
+    assert not tab.locator("#proposed").is_checked()
+    tab.reload()
+    tab.get_by_text("Ready on the CPU").wait_for(timeout=60_000)
+    assert tab.locator("#value").inner_text() == "0.90"
+    tab.locator("#proposed").check()
+    assert tab.locator("#value").inner_text() == shown
 
 
 def test_the_page_opens_and_answers_without_its_server(serving, launch, images):

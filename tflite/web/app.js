@@ -2,18 +2,18 @@
 
 import { Gallery, changing, checkedName, quantized } from "./gallery.js";
 import { loadNetwork } from "./network.js";
+import { DEFAULT, proposed } from "./thresholds.js";
 
 const at = (id) => document.getElementById(id);
 const PAUSE = 200, TAP = 8; // milliseconds between two answers; pixels that a finger moves in a tap
 const LARGEST = 2 ** 25; // pixels of a photo
-const THRESHOLD = 0.65; // as of run.py
 const KINDS = { webgpu: "GPU", wasm: "CPU" };
 const CAMERA = {
   NotAllowedError: "The camera was refused. Allow it in the settings of the browser for this page, or choose photos.",
   NotFoundError: "There is no camera. Choose photos instead.",
   NotReadableError: "The camera is used by another program. Close it, or choose photos.",
 };
-let network, gallery, feature, stream, box, pictures = [], picture, busy = false, facing = "environment";
+let network, gallery, feature, threshold, stream, box, pictures = [], picture, busy = false, facing = "environment";
 
 /* Names become text, never markup. */
 function make(tag, attributes, ...children) {
@@ -202,8 +202,8 @@ async function recognise() {
 
 function answer() {
   if (!feature) return;
-  const found = gallery.search(feature).slice(0, 3), least = Number(at("threshold").value);
-  const known = found.length && found[0][1] >= least;
+  const found = gallery.search(feature).slice(0, 3);
+  const known = found.length && found[0][1] >= threshold;
   at("result").hidden = false;
   at("name").textContent = known ? found[0][0] : "unknown";
   at("name").className = known ? "known" : "";
@@ -220,6 +220,16 @@ function list() {
     make("button", { ariaLabel: `Delete ${name}`, onclick: guarded(() => remove(name)) }, "Delete"))));
   if (!people.size) at("people").append(make("li", { className: "none" }, "Nobody yet."));
   at("export").disabled = !people.size;
+  setThreshold();
+}
+
+/* The threshold that was set by hand, else the one that the gallery proposes. */
+function setThreshold() {
+  const own = localStorage.threshold;
+  threshold = own === undefined ? proposed(gallery.entries) ?? DEFAULT : Number(own);
+  at("proposed").checked = own === undefined;
+  at("threshold").value = threshold;
+  at("value").textContent = threshold.toFixed(2);
   answer();
 }
 
@@ -262,15 +272,17 @@ at("turn").addEventListener("click", guarded(() => { facing = facing === "user" 
 at("whole").addEventListener("click", guarded(async () => { placeFirst(true); if (!stream) await recognise(); }));
 at("threshold").addEventListener("input", () => {
   localStorage.threshold = at("threshold").value;
-  at("value").textContent = Number(at("threshold").value).toFixed(2);
-  answer();
+  setThreshold();
+});
+at("proposed").addEventListener("change", () => {
+  if (at("proposed").checked) delete localStorage.threshold;
+  else localStorage.threshold = at("threshold").value;
+  setThreshold();
 });
 
 /* ---- start ---- */
 
 async function ready() {
-  at("threshold").value = localStorage.threshold ?? THRESHOLD;
-  at("value").textContent = Number(at("threshold").value).toFixed(2);
   try {
     await kept();
     network = await loadNetwork(new URLSearchParams(location.search).get("accelerator"));
