@@ -55,7 +55,7 @@ def main(options):
         images = (
             test_set.train[chosen] if isinstance(test_set.train, np.ndarray) else [test_set.train[j] for j in chosen]
         )
-        calibration = Calibration(images, "").prepared(network.input_shape[1:])
+        calibration = Calibration(images, "").prepared(network)
         with tempfile.TemporaryDirectory() as folder:
             settings = {"quantization": options.quantization, "calibration": calibration, "float_parts": parts}
             report = to_tflite(network, Path(folder) / "model.tflite", **settings)

@@ -1,7 +1,7 @@
 """Preprocessing of images: size, range and normalisation."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -36,9 +36,28 @@ class Preprocessing:
         if self.resizing not in RESIZINGS:
             raise ValueError(f"`resizing` must be one of {RESIZINGS}. Received: resizing={self.resizing!r}")
 
+    @classmethod
+    def of_metadata(cls, facts):
+        """Returns the preprocessing in a file's metadata, a dict. Values that are missing there are ImageNet's."""
+        return cls(**{field.name: facts[field.name] for field in fields(cls) if field.name in facts})
+
 
 IMAGENET = Preprocessing()
 MEAN, STD = np.array(IMAGENET.mean, "float32"), np.array(IMAGENET.std, "float32")
+
+
+def preprocessing_of(model):
+    """Returns the `Preprocessing` of a model: ImageNet's where it has none of its own."""
+    return getattr(model, "preprocessing", IMAGENET)
+
+
+def require_training_preprocessing(model):
+    """Raises a ValueError unless a model takes images as the training pipelines make them, with ImageNet's values."""
+    if preprocessing_of(model) != IMAGENET:
+        raise ValueError(
+            "`weights` must be of a network that takes images normalised by ImageNet's mean and standard deviation, as "
+            f"training does. Received: {preprocessing_of(model)}"
+        )
 
 
 def preprocess_input(images, preprocessing=IMAGENET):

@@ -33,6 +33,7 @@ from keras_osnet.inference.activations import gate_outputs, map_output, normalis
 from keras_osnet.inference.attributes import attribute_heads
 from keras_osnet.metrics import MatchProbability
 from keras_osnet.metrics.search import search
+from keras_osnet.preprocessing import preprocessing_of
 from keras_osnet.visual import exponent_fractions, overlay
 from keras_osnet.weights import load_network
 
@@ -152,7 +153,8 @@ def with_all_outputs(network, heads=()):
 
 def compute(network, image):
     """The outputs of `with_all_outputs` for one image (h, w, 3)."""
-    return network.predict_on_batch(preprocess_input(images.resize(image, network.input_shape[1:3])[None]))
+    levels = images.resize(image, network.input_shape[1:3])[None]
+    return network.predict_on_batch(preprocess_input(levels, preprocessing_of(network)))
 
 
 def exponents_of(outputs):

@@ -48,7 +48,7 @@ from keras_osnet.export.proof.test_sets import (
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.export.tflite import check_arguments, recommended_float_parts, to_tflite
 from keras_osnet.files import require_writable
-from keras_osnet.preprocessing import IMAGENET
+from keras_osnet.preprocessing import preprocessing_of
 from keras_osnet.weights import load_network
 
 TFLITE = ".tflite"
@@ -166,14 +166,14 @@ def float_parts_of(options, network):
 
 def compare(network, path, held_out, pipeline, of_levels=False):
     """Prints how far the file's outputs are from Keras'."""
-    shape = network.input_shape[1:]
+    shape, preprocessing = network.input_shape[1:], preprocessing_of(network)
     if held_out:
-        kind, images = f"{len(held_out)} images held out", calibration_images(held_out, shape)
+        kind, images = f"{len(held_out)} images held out", calibration_images(held_out, shape, preprocessing)
         levels = [image_files.read(path) for path in held_out] if pipeline or of_levels else None
         levels = [image_files.resize(image, shape[:2]) for image in levels] if of_levels else levels
     else:
         kind, levels = "4 random images", np.random.default_rng(0).integers(0, 256, (4, *shape), dtype="uint8")
-        images = preprocess_input(levels, getattr(network, "preprocessing", IMAGENET))
+        images = preprocess_input(levels, preprocessing)
     given = levels if pipeline or of_levels else images
     with quiet():  # LiteRT's log
         expected, found = network.predict(images, verbose=0), TARGETS[path.suffix].run(path, given)
@@ -258,7 +258,7 @@ def main(options):
         network,
         path,
         quantization=quantization,
-        calibration=calibration and calibration.prepared(network.input_shape[1:]),
+        calibration=calibration and calibration.prepared(network),
         pipeline=options.pipeline,
         float_parts=float_parts,
         integer_io=options.integer_io,

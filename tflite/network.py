@@ -1,6 +1,7 @@
 """Images, and TFLite files that compute their features, without TensorFlow."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 from accelerators import Compiled, why_not  # beside this file
@@ -16,7 +17,7 @@ SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm"}
 PIXELS, SIDE, BYTES = 2**25, 2**14, 2**27  # limits, checked before an image is decoded
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's orientation -> Image.Transpose that makes it upright
 LARGE = 1024  # sides from twice this on are reduced before they go into a file that takes any size
-MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "scale": 255.0}  # of files that say nothing
 
 
 def read(path):
@@ -83,7 +84,7 @@ class Network:
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path} is not a TFLite file that LiteRT can run: {error}") from error
         if not self.takes_any_size:
-            self._plain(outputs)
+            self._plain(outputs, metadata_of(Path(path).read_bytes()))
             self._open(signature, outputs, threads)
         elif accelerator != "cpu":
             raise ValueError(f"{path} takes images of any size, which LiteRT runs on the CPU only")
@@ -96,7 +97,7 @@ class Network:
                 return name, runner.get_input_details(), runner.get_output_details()
         return None, {}, {}
 
-    def _plain(self, named):
+    def _plain(self, named, facts):
         """Checks and keeps the details of the input and of the feature, and (height, width) of the input."""
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         outputs = [named["features"]] if "features" in named else outputs
@@ -108,6 +109,7 @@ class Network:
                 f"or uint8 and return one feature. It takes {shapes} and returns {len(outputs)}"
             )
         self.input, self.output, self.size = inputs[0], outputs[0], shapes[0][1:3]
+        self.mean, self.std, self.scale = (np.float32(facts.get(name, IMAGENET[name])) for name in IMAGENET)
 
     def _open(self, signature, outputs, threads):
         """Makes CompiledModel ready to run the file, or the Interpreter, on the CPU, where it cannot."""
@@ -134,7 +136,7 @@ class Network:
         levels = np.asarray(image.resize(self.size[::-1], Image.Resampling.BILINEAR))[None]
         if self.input["dtype"] == np.uint8:
             return levels
-        values = (levels.astype(np.float32) / 255 - MEAN) / STD
+        values = (levels.astype(np.float32) / self.scale - self.mean) / self.std
         if self.input["dtype"] != np.int8:
             return values
         scale, zero = scale_of(self.input)
@@ -184,10 +186,15 @@ def scale_of(details):
 
 def weights_of(content):
     """SHA-256 of the weights that a TFLite file was made from, as it says itself; "" of one that does not say it."""
+    return str(metadata_of(content).get("weights", ""))
+
+
+def metadata_of(content):
+    """What a TFLite file of keras_osnet says of itself, a dict; {} of one that says nothing."""
     try:
         model = schema.Model.GetRootAs(content, 0)
         entries = [model.Metadata(i) for i in range(model.MetadataLength())]
         (facts,) = (model.Buffers(entry.Buffer()) for entry in entries if entry.Name() == b"keras_osnet")
-        return str(json.loads(facts.DataAsNumpy().tobytes()).get("weights", ""))
+        return dict(json.loads(facts.DataAsNumpy().tobytes()))
     except Exception:  # of a file of another kind, or a damaged one, which LiteRT refuses by name
-        return ""
+        return {}

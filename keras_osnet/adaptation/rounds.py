@@ -21,6 +21,7 @@ from keras_osnet.inference import FeatureExtractor
 from keras_osnet.layers.checks import count
 from keras_osnet.layers.checks import number as number_of
 from keras_osnet.optimizers import OPTIMIZERS
+from keras_osnet.preprocessing import require_training_preprocessing
 from keras_osnet.training.checkpoints import Checkpoint, save_model
 from keras_osnet.training.loop import CHECKPOINT, train
 from keras_osnet.training.replicas import gathered, is_chief
@@ -120,6 +121,7 @@ class _Run:
             s = self.settings
             with self.strategy.scope():
                 network = self.make_network((height, height // 2))
+                require_training_preprocessing(network)
                 average = {"use_ema": True, "ema_momentum": s.ema} if s.ema else {}
                 optimizer = OPTIMIZERS[s.optimizer](s.learning_rate, l2=s.l2, **average)
                 optimizer.build(network.trainable_variables)

@@ -7,7 +7,7 @@ import numpy as np
 from keras_osnet.inference.inputs import load_batches, read_resized
 from keras_osnet.layers import batch_norms
 from keras_osnet.layers.checks import count
-from keras_osnet.preprocessing import IMAGENET, preprocess_input
+from keras_osnet.preprocessing import preprocess_input, preprocessing_of
 
 
 def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0):
@@ -39,7 +39,7 @@ def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0)
         raise ValueError(f"`network` must have batch norms. Received: {network.name}, which has none")
     batches = min(batches, len(paths) // batch_size)
     chosen = np.random.default_rng(seed).permutation(len(paths))[: batches * batch_size]
-    size, preprocessing = network.input_shape[1:3], getattr(network, "preprocessing", IMAGENET)
+    size, preprocessing = network.input_shape[1:3], preprocessing_of(network)
 
     def load(path):
         return preprocess_input(read_resized(path, size), preprocessing)

@@ -7,20 +7,21 @@ import numpy as np
 from keras_osnet.data import images as image_files
 from keras_osnet.data.drawn.synthetic import SyntheticSettings, render
 from keras_osnet.data.listing import list_images
-from keras_osnet.preprocessing import preprocess_input
+from keras_osnet.preprocessing import IMAGENET, preprocess_input
 
 # Ranges of a single image do not hold for others. 200 images are as good as 1000.
 LEAST, MOST = 2, 250
 DRAWN = 32
 
 
-def calibration_images(calibration, shape):
+def calibration_images(calibration, shape, preprocessing=IMAGENET):
     """Returns calibration images, preprocessed as in evaluation.
 
     Args:
         calibration: (N, *shape) array of normalised images; a list of image files; or a folder, of which at most 250
             images are used, evenly spread in the order of their paths.
         shape: (height, width, 3) of the network's input.
+        preprocessing: `Preprocessing` of the network. Default: ImageNet's.
 
     Returns:
         (N, *shape) float32 array.
@@ -32,7 +33,7 @@ def calibration_images(calibration, shape):
     if isinstance(calibration, (str, os.PathLike)):
         calibration = evenly_spread(list_images(calibration), MOST)
     of_files = len(calibration) >= LEAST and all(isinstance(item, (str, os.PathLike)) for item in calibration)
-    images = normalised(map(image_files.read, calibration), shape[:2]) if of_files else calibration
+    images = normalised(map(image_files.read, calibration), shape[:2], preprocessing) if of_files else calibration
     if len(images) < LEAST:
         raise ValueError(f"`calibration` must hold {LEAST} images or more, better 200. Received: {len(images)}")
     images = np.asarray(images, "float32")
@@ -43,19 +44,19 @@ def calibration_images(calibration, shape):
     return images
 
 
-def drawn_images(shape):
+def drawn_images(shape, preprocessing=IMAGENET):
     """Returns drawn people at the size of a network's input, normalised: (32, *shape) float32.
 
     They replace photographs for the rounding of weights, which depends on means and covariances of maps only.
     """
     settings = SyntheticSettings(height=max(shape[0], 16), width=max(shape[1], 16))
     images = [np.asarray(render(i + 1, i % 4 + 1, 1, settings)) for i in range(DRAWN)]
-    return preprocess_input(np.stack(images)[:, : shape[0], : shape[1]])
+    return preprocess_input(np.stack(images)[:, : shape[0], : shape[1]], preprocessing)
 
 
-def normalised(images, size):
+def normalised(images, size, preprocessing=IMAGENET):
     """Returns the network input (N, *size, 3) float32 of uint8 RGB images of any sizes."""
-    return preprocess_input(np.stack([image_files.resize(image, size) for image in images]))
+    return preprocess_input(np.stack([image_files.resize(image, size) for image in images]), preprocessing)
 
 
 def evenly_spread(items, count):

@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from keras_osnet.export.converter import quiet
 from keras_osnet.export.metadata import metadata_of
+from keras_osnet.preprocessing import Preprocessing
 
 # Signature of each of a model's outputs in a file that takes normalised images. A file of version 0.1 has none, or
 # `serving_default` where it has several outputs.
@@ -29,6 +30,7 @@ class TFLiteNetwork:
     Attributes:
         size: (height, width) of the input images; None if the input is a uint8 image of any size.
         takes_levels: whether the images are RGB levels 0..255, uint8; else they are normalised.
+        preprocessing: `Preprocessing` of normalised images, from the metadata. Default: ImageNet's.
 
     Raises:
         ValueError: if LiteRT cannot run the file, or the input is not one image.
@@ -53,6 +55,7 @@ class TFLiteNetwork:
         if not whole:
             self._outputs = {name: details for some in outputs.values() for name, details in some.items()}
             self._plain()
+        self.preprocessing = Preprocessing.of_metadata(metadata_of(path))
 
     def _signatures(self):
         """Returns the details of inputs and outputs by name, for each signature. A runner is not kept, because LiteRT

@@ -1,7 +1,7 @@
 """What a converted file says of itself, for programs that have nothing but the file, and what its writer reports."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import keras
@@ -11,6 +11,7 @@ import keras_osnet
 from keras_osnet.export.flatbuffer import metadata_entry
 from keras_osnet.identities.gallery import fingerprint_of
 from keras_osnet.inference.attributes import attribute_heads
+from keras_osnet.preprocessing import preprocessing_of
 from keras_osnet.weights.loading import match_probabilities_of
 
 NAME = "keras_osnet"  # of the metadata entry
@@ -53,6 +54,7 @@ def described(model, quantization=None, *, pipeline=False, float_parts=(), integ
         "weights": fingerprint_of(model),
         "match_probability": match,
         "normalized_match_probability": normalized_match,
+        **asdict(preprocessing_of(model)),
     }
 
 
@@ -85,7 +87,7 @@ def metadata_of(path):
         dict: network, version, licence, height and width in pixels, features (how many), quantization, float_parts (of
         an int8 or dynamic network), input, attributes (names, in the order of the probabilities), weights (SHA-256 of
         the float weights), match_probability and normalized_match_probability (as in the `Card` of the weights, None if
-        unknown).
+        unknown), and mean, std, scale and resizing of the network's `Preprocessing`.
 
     Raises:
         ValueError: if the file is damaged or no TFLite file.

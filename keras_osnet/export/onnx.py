@@ -17,7 +17,6 @@ from keras_osnet.export.folded import fold, is_foldable
 from keras_osnet.export.graph import OUTPUT, Node
 from keras_osnet.export.metadata import ExportReport, described, output_shapes, refuse_non_finite
 from keras_osnet.files import write_atomically
-from keras_osnet.preprocessing import MEAN, STD
 
 
 def _window(node):
@@ -140,8 +139,7 @@ def needed(package, extra):
 
 def _metadata(model, layout):
     """Returns the metadata, dict of name to text. Values other than text are JSON."""
-    mean, std = ([round(float(value), 6) for value in values] for values in (MEAN, STD))
-    facts = described(model) | {"layout": layout, "mean": mean, "std": std}
+    facts = described(model) | {"layout": layout}
     return {name: fact if isinstance(fact, str) else json.dumps(fact) for name, fact in facts.items()}
 
 

@@ -1,11 +1,13 @@
 """The preprocessing inside a TFLite file: from a camera's image to a feature of length 1."""
 
+from functools import partial
+
 import tensorflow as tf
 
-from keras_osnet.preprocessing import MEAN, STD
+from keras_osnet.preprocessing import IMAGENET, preprocess_input
 
 
-def signatures(network, size, outputs):
+def signatures(network, size, outputs, preprocessing=IMAGENET):
     """A module, and functions of it by the names of their signatures.
 
     embed: picture uint8 (H, W, 3), RGB of any size -> feature float32 (D,).
@@ -20,11 +22,14 @@ def signatures(network, size, outputs):
             attributes, or both.
         size: (height, width) of its input.
         outputs: the names of its outputs: "features", "attributes".
+        preprocessing: `Preprocessing` of the images that the network takes. Default: ImageNet's.
     """
     picture = tf.TensorSpec((None, None, 3), tf.uint8, name="picture")
     frame, boxes = tf.TensorSpec((None, None, 3), tf.uint8, name="frame"), tf.TensorSpec((None, 4), name="boxes")
     feature, gallery = tf.TensorSpec((None,), name="feature"), tf.TensorSpec((None, None), name="gallery")
     module = tf.Module()
+
+    normalised = partial(preprocess_input, preprocessing=preprocessing)
 
     def outputs_of(picture):
         whole = normalised(resized(picture[None], tf.shape(picture)[None, :2], size))
@@ -101,11 +106,6 @@ def crops(frame, boxes, size):
     columns = tf.minimum(first[:, :1] + tf.range(most[0]), tf.shape(frame)[1] - 1)
     maps = tf.gather(tf.gather(frame, rows), columns, axis=2, batch_dims=1)
     return resized(maps, sides[:, ::-1], size)
-
-
-def normalised(levels):
-    """Normalises levels 0..255."""
-    return (levels - 255 * MEAN) * (1 / (255 * STD))
 
 
 def unit(features):

@@ -19,7 +19,7 @@ from keras_osnet.export.pipeline import signatures
 from keras_osnet.export.rounding import Rounded, round_weights
 from keras_osnet.files import write_atomically
 from keras_osnet.metrics.arguments import row_of
-from keras_osnet.preprocessing import IMAGENET, preprocess_input
+from keras_osnet.preprocessing import preprocess_input, preprocessing_of
 
 
 @dataclass(frozen=True)
@@ -145,11 +145,11 @@ def to_tflite(
         model, quantization, calibration is not None, pipeline, float_parts, integer_io, input_type
     )
     shape = model.input_shape[1:]
-    images = None if calibration is None else calibration_images(calibration, shape)
+    images = None if calibration is None else calibration_images(calibration, shape, preprocessing_of(model))
     rounded = rounded_graph(model, quantization, images, float_parts)
     function = _function(model, rounded)
     if pipeline:
-        module, functions = signatures(_by_name(function, names), shape[:2], names)
+        module, functions = signatures(_by_name(function, names), shape[:2], names, preprocessing_of(model))
         source, added = from_module(module, functions, model), {}
     else:
         image = tf.TensorSpec((batch_size, *shape), input_type, name="picture")
@@ -223,7 +223,9 @@ def rounded_graph(model, quantization, images, float_parts):
     row = QUANTIZATIONS[quantization]
     if row.rounded is None or (images is None and not float_parts and not is_foldable(model)):
         return None
-    return row.rounded(fold(model), drawn_images(model.input_shape[1:]) if images is None else images, float_parts)
+    if images is None:
+        images = drawn_images(model.input_shape[1:], preprocessing_of(model))
+    return row.rounded(fold(model), images, float_parts)
 
 
 def _function(model, rounded):
@@ -238,8 +240,7 @@ def _function(model, rounded):
 
 def _of_levels(function, model):
     """The function of RGB levels 0..255 in place of normalised images."""
-    preprocessing = getattr(model, "preprocessing", IMAGENET)
-    return lambda levels: function(preprocess_input(levels, preprocessing))
+    return lambda levels: function(preprocess_input(levels, preprocessing_of(model)))
 
 
 def _kernels(graph, parts):

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from keras_osnet.inference.runtimes import RUNTIMES
-from keras_osnet.preprocessing import IMAGENET, preprocess_input
+from keras_osnet.preprocessing import preprocess_input, preprocessing_of
 
 # Network -> {strategy: compiled function}. The functions hold the network's layers, not the network.
 _COMPILED = WeakKeyDictionary()
@@ -71,7 +71,7 @@ class Predictor:
         self.size = tuple(model.inputs[0].shape[1:3])
         self.outputs = {name: tensor.shape[1] for name, tensor in tensors.items() if len(tensor.shape) == 2}
         self.strategy = strategy if strategy is not None and strategy.num_replicas_in_sync > 1 else None
-        self._model, self._preprocessing = model, getattr(model, "preprocessing", IMAGENET)
+        self._model, self._preprocessing = model, preprocessing_of(model)
         functions = _COMPILED.setdefault(model, {})
         if self.strategy not in functions:
             import keras

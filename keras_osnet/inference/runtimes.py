@@ -6,7 +6,6 @@ Both classes have the attributes and methods of a `Predictor` that a `FeatureExt
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from functools import partial
 from importlib import import_module
 
@@ -155,11 +154,8 @@ RUNTIMES = {".tflite": LiteRTFile, ".onnx": OnnxFile}
 
 def _normalisation(facts):
     """Returns the function that normalises images as in the metadata, a dict of values or JSON. Default: ImageNet's."""
-    names = {field.name for field in fields(Preprocessing)} & set(facts)
-    values = {name: facts[name] for name in names}
-    for name in names - {"resizing"}:
-        values[name] = json.loads(values[name]) if isinstance(values[name], str) else values[name]
-    preprocessing = Preprocessing(**values)
+    numbers = {name: json.loads(facts[name]) for name in ("mean", "std", "scale") if isinstance(facts.get(name), str)}
+    preprocessing = Preprocessing.of_metadata(facts | numbers)
     return lambda images: preprocess_input(images, preprocessing)
 
 

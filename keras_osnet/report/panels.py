@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_osnet.data.records import Record
 from keras_osnet.inference.activations import BATCH, compute_inside, gated_blocks, normalise_maps
-from keras_osnet.preprocessing import preprocess_input
+from keras_osnet.preprocessing import preprocess_input, preprocessing_of
 from keras_osnet.report.thumbnails import read_image
 from keras_osnet.visual.feature_map import feature_map
 from keras_osnet.visual.gates import GateClusters, cluster_gates, exponent_fractions
@@ -160,7 +160,9 @@ def inside(networks, tests, groups, *, name, layer, block):
         rows, images = images_of(looked | gated if first else looked, tests, network)
         if not rows:
             return [], "None of the query images can be read."
-        activations, vectors = compute_inside(network, preprocess_input(images), layer=layer, gates=first)
+        activations, vectors = compute_inside(
+            network, preprocess_input(images, preprocessing_of(network)), layer=layer, gates=first
+        )
         maps.append(dict(zip(rows, zip(images, normalise_maps(activations), strict=True), strict=True)))
         if first:
             kept = [place for place, row in enumerate(rows) if row in gated]

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from keras_osnet.files import write_json
+from keras_osnet.preprocessing import require_training_preprocessing
 from keras_osnet.training.callbacks import KeepBest, progress_callbacks
 from keras_osnet.training.checkpoints import save_model
 from keras_osnet.training.execution import set_up, synchronize_norms
@@ -121,6 +122,7 @@ def _fit(training, settings, execution, work_dir, strategy):
     keras.utils.set_random_seed(settings.seed)
     with strategy.scope():
         plan = training.build()
+    require_training_preprocessing(plan.network)
     check_loss(plan.loss, strategy, settings, execution)
     callbacks = progress_callbacks(execution, work_dir, training.batches, strategy)
     if settings.synchronize_norms:

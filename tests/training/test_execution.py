@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_osnet import OSNet
 from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum
 from keras_osnet.optimizers import SGD, AMSGrad
 from keras_osnet.training.execution import SCHEDULES, make_optimizer, set_up
-from keras_osnet.training.fit import Training, fit
+from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.training.loop import train
 from keras_osnet.training.settings import Execution, Numerics, Optimization
 from keras_osnet.training.step import check_loss, train_step_function
@@ -196,6 +197,7 @@ def test_a_loss_that_mines_the_whole_batch_needs_it_whole(strategy, numerics, ex
 class Settings(Numerics, Optimization):
     batch_size: int = 5
     epochs: int = 90
+    seed: int = 0
 
 
 @pytest.mark.parametrize(("changed", "kind", "has"), [
@@ -229,6 +231,13 @@ def test_what_cannot_be_set_up_leaves_no_folder(tmp_path):
     with pytest.raises(ValueError, match="multiple of 2: 2 replicas"):
         fit(Settings(), Execution(replicas=2), tmp_path / "run", [training])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_takes_other_images_than_training_makes_is_refused(tmp_path):
+    network = OSNet(0.0625, "osnet_t1", (32, 16, 3), (1, 1, 1), preprocessing={"scale": 200.0})
+    training = Training(lambda: Plan(network, network, None, None), None, 1, None)
+    with pytest.raises(ValueError, match=r"`weights` must be of a network .* normalised by ImageNet's .*scale=200"):
+        fit(Settings(), Execution(), tmp_path / "run", [training])
 
 
 def test_a_batch_larger_than_the_dataset_is_refused_before_anything_is_made(tmp_path):

@@ -11,6 +11,7 @@ from keras_osnet.export.proof.certificate import Layer, Layers
 from keras_osnet.export.proof.test_sets import batches
 from keras_osnet.export.rounding import LINEAR
 from keras_osnet.export.tflite import QUANTIZATIONS, rounded_graph
+from keras_osnet.preprocessing import preprocessing_of
 
 IMAGES, BATCH = 32, 4
 LEAST_KERNEL = 1024  # values; TensorFlow's converter leaves smaller kernels and their inputs in float
@@ -56,14 +57,13 @@ def layers_of(model, quantization, calibration, float_parts, test_set, expected,
         return None, f"The network cannot be simulated: it is no OSNet, but {type(model).__name__} {model.name}."
     size = model.input_shape[1:3]
     if rounded is None:
-        images = calibration and calibration.prepared(model.input_shape[1:])
+        images = calibration and calibration.prepared(model)
         rounded = rounded_graph(model, quantization, images, float_parts)
     exact = rounded.exact
     chosen = evenly_spread(np.arange(len(test_set.test)), IMAGES)
     some = evenly_spread(test_set.test, IMAGES)
-    images = np.concatenate(
-        [normalised([test_set.crop(image, size) for image in batch], size) for batch in batches(some)]
-    )
+    crops = ([test_set.crop(image, size) for image in batch] for batch in batches(some))
+    images = np.concatenate([normalised(batch, size, preprocessing_of(model)) for batch in crops])
     take = (lambda name, value: value) if rounded.ranges else _dynamic_inputs(exact, nodes_of(exact, float_parts))
     noise = layer_noise(exact, rounded.graph, images, give=rounder(rounded.ranges), take=take)
     names = [name for name, node in exact.items() if node.op != "output"]

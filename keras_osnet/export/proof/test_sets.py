@@ -17,6 +17,7 @@ from keras_osnet.export.litert import TFLiteNetwork
 from keras_osnet.export.proof.tasks import ATTRIBUTES, BATCH, CLASSIFICATION, RETRIEVAL, Task
 from keras_osnet.metrics.arguments import row_of
 from keras_osnet.metrics.distances import METRICS
+from keras_osnet.preprocessing import preprocessing_of
 
 CALIBRATED = 200  # images of the training set
 
@@ -65,11 +66,12 @@ class Calibration:
     images: tuple[str, ...] | np.ndarray
     rule: str
 
-    def prepared(self, shape):
-        """Returns the `calibration` of `to_tflite`, for a network's input of (height, width, 3)."""
+    def prepared(self, model):
+        """Returns the `calibration` of `to_tflite` for a model."""
+        shape, preprocessing = model.input_shape[1:], preprocessing_of(model)
         if isinstance(self.images, np.ndarray):
-            return normalised(self.images, shape[:2])
-        return calibration_images(list(self.images), shape)
+            return normalised(self.images, shape[:2], preprocessing)
+        return calibration_images(list(self.images), shape, preprocessing)
 
     @cached_property
     def digests(self):
@@ -163,7 +165,9 @@ def prepared(image, network, test_set):
     if network.size is None:
         return image
     image = test_set.crop(image, network.size)
-    return image_files.resize(image, network.size) if network.takes_levels else normalised([image], network.size)[0]
+    if network.takes_levels:
+        return image_files.resize(image, network.size)
+    return normalised([image], network.size, network.preprocessing)[0]
 
 
 def batches(images):

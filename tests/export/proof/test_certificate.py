@@ -237,7 +237,7 @@ def test_the_simulated_noise_is_near_the_files_own(quantization, float_parts, tm
         settings={"metric": "cosine", "protocol": "market1501"},
     )  # fmt: skip
     calibration = Calibration(images[12:], "made up") if quantization == "int8" else None
-    given = calibration and calibration.prepared((32, 48, 3))
+    given = calibration and calibration.prepared(model)
     settings = {"quantization": quantization, "calibration": given, "float_parts": float_parts}
     path = to_tflite(model, tmp_path / "m.tflite", **settings).path
     found = certify(model, path, test_set, quantization=quantization, calibration=calibration, budget=100)
