@@ -27,8 +27,14 @@ class Preprocessing:
     resizing: str = "bilinear"
 
     def __post_init__(self):
+        received = f"mean={self.mean!r}, std={self.std!r}, scale={self.scale!r}"
+        try:
+            for name in ("mean", "std"):
+                object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
+            object.__setattr__(self, "scale", float(self.scale))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"`mean`, `std` and `scale` must be numbers. Received: {received}") from error
         for name in ("mean", "std"):
-            object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
             if len(getattr(self, name)) != 3 or not all(map(math.isfinite, getattr(self, name))):
                 raise ValueError(f"`{name}` must be three finite numbers. Received: {name}={getattr(self, name)}")
         if not (0 < self.scale < math.inf and min(self.std) > 0):

@@ -109,7 +109,15 @@ class Network:
                 f"or uint8 and return one feature. It takes {shapes} and returns {len(outputs)}"
             )
         self.input, self.output, self.size = inputs[0], outputs[0], shapes[0][1:3]
-        self.mean, self.std, self.scale = (np.float32(facts.get(name, IMAGENET[name])) for name in IMAGENET)
+        try:
+            self.mean, self.std, self.scale = (np.float32(facts.get(name, IMAGENET[name])) for name in IMAGENET)
+            known = self.mean.shape == self.std.shape == (3,) and self.scale.shape == ()
+            known = known and np.isfinite(self.mean).all() and all(0 < n < np.inf for n in (*self.std, self.scale))
+        except (TypeError, ValueError):  # of text
+            known = False
+        if not known:
+            found = {name: facts.get(name) for name in IMAGENET}
+            raise ValueError(f"{self.path} must have mean, std and scale of RGB levels in its metadata. It has {found}")
 
     def _open(self, signature, outputs, threads):
         """Makes CompiledModel ready to run the file, or the Interpreter, on the CPU, where it cannot."""

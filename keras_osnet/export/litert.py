@@ -42,6 +42,7 @@ class TFLiteNetwork:
         self.path, self.size = path, None
         try:
             self._interpreter = Interpreter(str(path), num_threads=threads)
+            self.preprocessing = Preprocessing.of_metadata(metadata_of(path))
             inputs, outputs = self._signatures()
             # The images of a file with the preprocessing inside are no batch: (height, width, 3).
             kinds = {name: [(one["dtype"], len(one["shape"])) for one in inputs[name].values()] for name in inputs}
@@ -55,7 +56,6 @@ class TFLiteNetwork:
         if not whole:
             self._outputs = {name: details for some in outputs.values() for name, details in some.items()}
             self._plain()
-        self.preprocessing = Preprocessing.of_metadata(metadata_of(path))
 
     def _signatures(self):
         """Returns the details of inputs and outputs by name, for each signature. A runner is not kept, because LiteRT

@@ -48,7 +48,8 @@ class LiteRTFile(_File):
         self._open = partial(interpreter, model_path=os.fspath(path))
         self._interpreter, self._workers = _reading(path, self._open, num_threads=os.cpu_count()), []
         facts, self._runner = _reading(path, _tflite_metadata, path), None
-        self._normalise, self.match_probabilities = _normalisation(facts), tuple(map(facts.get, MATCHES))
+        self._normalise = _reading(path, _normalisation, facts)
+        self.match_probabilities = tuple(map(facts.get, MATCHES))
         inputs, outputs = self._details()
         if [(details["dtype"], len(details["shape"])) for details in inputs.values()] == [(np.uint8, 3)]:
             self._runner = self._interpreter.get_signature_runner("embed")
@@ -118,8 +119,9 @@ class OnnxFile(_File):
         runtime = _needed("onnxruntime", "onnxruntime", path)
         self._session = _reading(path, runtime.InferenceSession, os.fspath(path), providers=["CPUExecutionProvider"])
         facts = self._session.get_modelmeta().custom_metadata_map
-        self._normalise = _normalisation(facts)
-        self.match_probabilities = tuple(json.loads(facts.get(name, "null")) for name in MATCHES)
+        self._normalise = _reading(path, _normalisation, facts)
+        values = (facts.get(name, "null") for name in MATCHES)
+        self.match_probabilities = tuple(_reading(path, json.loads, value) for value in values)
         inputs, outputs = self._session.get_inputs(), {out.name: out for out in self._session.get_outputs()}
         names = [name for name in outputs if name == "features" or len(outputs) == 1]
         shape = inputs[0].shape

@@ -8,6 +8,7 @@ from PIL import Image
 
 from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.export import run_tflite, to_onnx, to_tflite
+from keras_osnet.export.litert import TFLiteNetwork
 from keras_osnet.export.proof.test_sets import Calibration
 from keras_osnet.preprocessing import Preprocessing
 from tests.inference.networks import with_lively_weights
@@ -85,6 +86,19 @@ def test_calibration_images_are_normalised_as_for_the_network(model, images, err
     for given in (tuple(map(str, images)), np.stack([np.asarray(Image.open(path)) for path in images])):
         prepared = Calibration(given, "all").prepared(model)
         assert error(np.asarray(model(prepared, training=False))) < 1e-3
+
+
+@pytest.mark.parametrize("fault", ['"scale": "ab" ', '"scale": -55.0', '"scale": NaN  ', '"scale": [1.0]'])
+def test_metadata_that_are_no_preprocessing_are_refused_with_the_files_name(fault, model, tmp_path):
+    sys.path.insert(0, str(ROOT / "tflite"))
+    from network import Network
+
+    content = to_tflite(model, tmp_path / "model.tflite").path.read_bytes()
+    assert content.count(b'"scale": 200.0') == 1
+    (tmp_path / "model.tflite").write_bytes(content.replace(b'"scale": 200.0', fault.encode()))
+    for read in (FeatureExtractor, TFLiteNetwork, Network):
+        with pytest.raises(ValueError, match=r"model\.tflite .*"):
+            read(tmp_path / "model.tflite")
 
 
 def test_files_of_before_say_nothing_and_take_imagenets_values(model, images, tmp_path, monkeypatch):
