@@ -35,8 +35,9 @@ RESTART = 138  # exit status if another worker is gone; Kubeflow restarts a work
 # Name of an option, in any recipe -> smallest and largest value.
 RANGES = {
     **dict.fromkeys(("epochs", "frozen_epochs", "identities", "images_per_identity", "val_identities"), (0, 10**6)),
-    **dict.fromkeys(("label_smoothing", "threshold"), (0, 1)),
+    **dict.fromkeys(("label_smoothing", "threshold", "drop_block"), (0, 1)),
     **dict.fromkeys(("triplet", "circle", "multi_similarity", "center", "identity"), (0, 10**6)),  # weights of losses
+    "part_classifiers": (0, 10**6),
     **dict.fromkeys((f"{kind}_distillation" for kind in ("feature", "relation", "logit")), (0, 10**6)),
     **dict.fromkeys(("width", "resolution"), (0.0625, 16)),
     "batch_size": (1, 2**20),

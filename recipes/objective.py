@@ -26,10 +26,14 @@ class Objective:
     """Margin of the triplet loss. A negative value selects the soft margin."""
     circle: float = 0.0
     """Weight of the circle loss."""
+    circle_gamma: float = 64.0
+    """Scale of the similarities in the circle loss; 128 is usual for person re-identification."""
     multi_similarity: float = 0.0
     """Weight of the multi-similarity loss."""
     center: float = 0.0
     """Weight of the center loss; 5e-4 is usual."""
+    part_classifiers: float = 0.0
+    """Weight of the cross entropies of a classifier for each part of the feature, with pooling stripes or branches."""
     teachers: str = ""
     """Trained networks to learn from, separated by commas: presets, weights, .tflite or .onnx files."""
     feature_distillation: float = 0.0
@@ -38,6 +42,8 @@ class Objective:
     """Weight of the difference from the teachers' similarities within a batch."""
     logit_distillation: float = 0.0
     """Weight of the difference from the teachers' probabilities of the same identities, in the same order."""
+    drop_block: float = 0.0
+    """Fraction of the height of an OSNet's last feature map that each batch loses in training; 0.33 is usual."""
 
 
 def check_objective(settings):
@@ -78,7 +84,14 @@ def with_losses(network, classes, settings):
     """Returns the network with its heads, the loss, and the names of the heads."""
     losses = {CLASSIFIERS[settings.classifier]: 1.0}
     losses |= {name: getattr(settings, name) for name in (*PAIR_LOSSES, "center", *DISTILLATIONS)}
+    losses["part_cross_entropy"] = settings.part_classifiers
     margin = settings.margin if settings.margin >= 0 else "soft"
-    arguments = {"cross_entropy": {"epsilon": settings.label_smoothing}, "triplet": {"margin": margin}}
-    model, loss = with_objective(network, classes, losses, arguments, teachers_of(settings))
-    return model, loss, ("classifier", "centers") if settings.center else ("classifier",)
+    arguments = {
+        "cross_entropy": {"epsilon": settings.label_smoothing},
+        "part_cross_entropy": {"epsilon": settings.label_smoothing},
+        "triplet": {"margin": margin},
+        "circle": {"gamma": settings.circle_gamma},
+    }
+    model, loss = with_objective(network, classes, losses, arguments, teachers_of(settings), settings.drop_block)
+    heads = {"classifier": True, "centers": settings.center, "part_logits": settings.part_classifiers}
+    return model, loss, tuple(name for name, weight in heads.items() if weight)

@@ -48,8 +48,8 @@ class Settings(app.PersonSettings, Objective):
     """Settings that identify a run."""
 
     network: Literal["osnet", "mobilenet_v2", "shufflenet"] = "osnet"
-    pooling: Literal["avg", "max", "gem"] = "avg"
-    """Pooling over the last map; gem is the generalised mean."""
+    pooling: Literal["avg", "max", "gem", "stripes", "branches"] = "avg"
+    """Pooling over the last map: gem is the generalised mean; stripes and branches make a feature of parts."""
     neck: Literal["fc", "bnneck"] = "fc"
     """fc: the paper's dense, norm and ReLU; bnneck: no ReLU, and losses of pairs take features before the norm."""
     frozen_epochs: int = 0

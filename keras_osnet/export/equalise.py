@@ -13,8 +13,7 @@ MADE = {
     "dense": {"kernel": 1, "bias": 0},
     "instance_norm": {"gamma": 0, "beta": 0},
 }
-# Axis of the kernel's input channels. Other ops need their input unscaled, except a concatenation, which a convolution
-# follows.
+# Axis of the kernel's input channels. Other ops need their input unscaled, except a concatenation that only these use.
 USED = {"conv": 2, "depthwise": 2, "dense": 0}
 # A channel that is smaller than the largest by this factor is dead. Scaling it could only overflow.
 DEAD = 1e-3
@@ -68,11 +67,17 @@ def _is_free(graph, group):
     if next(reversed(graph)) in group:
         return False
     return all(
-        node.op in USED or node.op == "concat" or i in THROUGH.get(node.op, ())
-        for node in graph.values()
+        node.op in USED or _is_undone(graph, name) or i in THROUGH.get(node.op, ())
+        for name, node in graph.items()
         for i, source in enumerate(node.inputs)
         if source in group
     )
+
+
+def _is_undone(graph, name):
+    """Returns whether a node is a concatenation that is no output, and all ops that use it undo the scales."""
+    users = [node.op for node in graph.values() if name in node.inputs]
+    return graph[name].op == "concat" and bool(users) and set(users) <= set(USED)
 
 
 def _rescaled(node, name, scales):

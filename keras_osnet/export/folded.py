@@ -8,11 +8,12 @@ import numpy as np
 from keras_osnet.export.graph import OUTPUT, Node
 from keras_osnet.layers import ConvNorm, sublayers
 from keras_osnet.layers.norms import array_of
+from keras_osnet.models.parts import PARTS, PartPooling
 
 # Layers of an OSNet without its classifier.
 BODY = {
     *("conv1", "pool1_pad", "pool1", "conv2", "transition2", "transition2_pool", "conv3", "transition3"),
-    *("transition3_pool", "conv4", "conv5", "gap", "gmp", "embedding"),
+    *("transition3_pool", "conv4", "conv5", "gap", "gmp", *PARTS, "embedding"),
 }
 
 
@@ -47,7 +48,11 @@ def fold(model):
             last = model.get_layer(f"transition{stage}").operations(put, f"transition{stage}", last)
             last = put(f"transition{stage}.pool", "average_pool", last, strides=2, size=2)
     last = model.get_layer("conv5").operations(put, "conv5", last)
-    last = put("pool5", "mean" if "gap" in names else "maximum", last)
+    of_parts = next((name for name in PARTS if name in names), None)
+    if of_parts:
+        last = model.get_layer(of_parts).operations(put, "pool5", last)
+    else:
+        last = put("pool5", "mean" if "gap" in names else "maximum", last)
     model.get_layer("embedding").operations(put, "embedding", last)
     return graph | _heads(model)
 
@@ -60,6 +65,9 @@ def is_foldable(model):
     return (
         {"conv1", "embedding"} <= set(layers)
         and all(isinstance(layers[name], ConvNorm) for name in ("conv1", "conv5"))
+        and all(
+            isinstance(layers[name], PartPooling) and None not in layers[name].sides for name in {*PARTS} & {*layers}
+        )
         and all(layer.activation is keras.activations.linear for layer in dense)
         and all(isinstance(layer, keras.layers.InputLayer) for layer in others if layer not in dense)
         and (isinstance(model.output, dict) or len(model.outputs) == 1)

@@ -6,7 +6,7 @@ from keras_osnet.losses.distillation import FeatureDistillation, LogitDistillati
 from keras_osnet.losses.metric import CenterLoss, CircleLoss, MultiSimilarityLoss
 from keras_osnet.losses.objective import LOSSES, with_objective
 from keras_osnet.losses.triplet import MININGS, BatchHardTriplet
-from keras_osnet.losses.weighted_sum import LabelColumns, WeightedSum
+from keras_osnet.losses.weighted_sum import EachPart, LabelColumns, WeightedSum
 
 __all__ = [
     "FORMS",
@@ -16,6 +16,7 @@ __all__ = [
     "BatchHardTriplet",
     "CenterLoss",
     "CircleLoss",
+    "EachPart",
     "FeatureDistillation",
     "LabelColumns",
     "LabelSmoothedCrossEntropy",

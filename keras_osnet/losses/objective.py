@@ -7,14 +7,17 @@ from functools import partial
 import keras
 from keras import ops
 
+from keras_osnet.layers import BatchDropBlock
 from keras_osnet.layers.checks import known, number
 from keras_osnet.losses.classification import LabelSmoothedCrossEntropy, MarginSoftmax
 from keras_osnet.losses.distillation import FeatureDistillation, LogitDistillation, RelationDistillation
 from keras_osnet.losses.metric import CenterLoss, CircleLoss, MultiSimilarityLoss
 from keras_osnet.losses.triplet import BatchHardTriplet
-from keras_osnet.losses.weighted_sum import WeightedSum
+from keras_osnet.losses.weighted_sum import EachPart, WeightedSum
 from keras_osnet.models.heads import Centers, CosineClassifier, dense_head
 from keras_osnet.models.network import Network
+from keras_osnet.models.osnet import OSNet
+from keras_osnet.models.parts import PartClassifiers, PartPooling
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class Row:
     Args:
         loss: function of the loss's own arguments that returns the loss.
         output: name of the output: "features", "logits", or a new name.
-        head: function of the number of classes, the weight of the loss and the network's neck, with `dtype` and `name`,
-            that returns the layer from features to this output. None for the features themselves.
+        head: function of the number of classes, the weight of the loss and the network, with `dtype` and `name`, that
+            returns the layer from features to this output. None for the features themselves.
         taught: "features" or "logits": the output of the network that learns from that of its teachers. Default: the
             loss has no teachers.
     """
@@ -36,15 +39,28 @@ class Row:
     taught: str | None = None
 
 
-def _dense(classes, weight, neck, **options):
-    return dense_head(classes, use_bias=neck != "bnneck", **options)  # features around 0 need no bias
+def _needs_bias(network):
+    return getattr(network, "neck", None) != "bnneck"  # features around 0 need none
 
 
-def _cosines(classes, weight, neck, directions=1, **options):
+def _dense(classes, weight, network, **options):
+    return dense_head(classes, use_bias=_needs_bias(network), **options)
+
+
+def _cosines(classes, weight, network, directions=1, **options):
     return CosineClassifier(classes, directions, **options)
 
 
-def _centers(classes, weight, neck, **options):
+def _of_parts(classes, weight, network, **options):
+    lengths = getattr(network.layers[-1], "lengths", network.output.shape[1:])
+    return PartClassifiers(classes, lengths, use_bias=_needs_bias(network), **options)
+
+
+def _each_part(**arguments):
+    return EachPart(LabelSmoothedCrossEntropy(**arguments))
+
+
+def _centers(classes, weight, network, **options):
     # The learning rate of the centres does not depend on the weight of their loss.
     return Centers(classes, gradient_scale=1 / weight, **options)
 
@@ -59,6 +75,7 @@ LOSSES = {
     "triplet": Row(BatchHardTriplet, "features"),
     "circle": Row(CircleLoss, "features"),
     "multi_similarity": Row(MultiSimilarityLoss, "features"),
+    "part_cross_entropy": Row(_each_part, "part_logits", _of_parts),
     "center": Row(CenterLoss, "centers", _centers),
     "feature_distillation": Row(FeatureDistillation, "taught_features", taught="features"),
     "relation_distillation": Row(RelationDistillation, "taught_features", taught="features"),
@@ -89,7 +106,7 @@ class TrainingNetwork(Network):
 keras.saving.get_custom_objects()["TrainingNetwork"] = TrainingNetwork  # the name in a .h5 file
 
 
-def with_objective(network, classes, losses=None, arguments=None, teachers=None):
+def with_objective(network, classes, losses=None, arguments=None, teachers=None, drop_block=0.0):
     """Adds heads to a network that returns features. The new model shares all its layers.
 
     Losses that compare features take the embedding of a network with the neck "bnneck" before its norm. Classifiers and
@@ -103,13 +120,17 @@ def with_objective(network, classes, losses=None, arguments=None, teachers=None)
         arguments: mapping from rows to the arguments of their losses, such as {"triplet": {"margin": "soft"}}.
         teachers: mapping from "features" or "logits" to the `keras_osnet.inference.teachers.Teachers` of the rows of
             distillation. Default: none.
+        drop_block: fraction of the height of the last map, 0 up to 1, that an OSNet loses in training: see
+            `BatchDropBlock`. In a feature of parts, only those with max pooling lose it. The network alone keeps whole
+            maps, in training too. Default 0: none.
 
     Returns:
         (model, loss): the model returns a dict of "features", "logits" and the other outputs that the losses use.
 
     Raises:
         ValueError: for an unknown row, a negative weight, no or several losses of logits, an argument of a loss out of
-            its range, or teachers that a row of distillation lacks, or whose outputs have another length.
+            its range, teachers that a row of distillation lacks, or whose outputs have another length, or a
+            `drop_block` that leaves nothing of the map, or of a network that is no OSNet.
 
     Reference: paper, Section 4.1 (cross entropy with label smoothing).
     """
@@ -125,21 +146,37 @@ def with_objective(network, classes, losses=None, arguments=None, teachers=None)
         choices = [name for name, row in LOSSES.items() if row.output == "logits"]
         raise ValueError(f"`losses` must have one of {choices}. Received: losses={losses}")
     neck = getattr(network, "neck", None)
-    features = network.get_layer("embedding").before_norm() if neck == "bnneck" else network.output
+    pooled, features = _dropped(network, drop_block) if drop_block else (None, network.output)
     outputs, terms = {"features": features}, []
+    if neck == "bnneck":
+        embedding = network.get_layer("embedding")
+        outputs["features"] = embedding.before_norm(embedding.input if pooled is None else pooled)
     for name, row in rows.items():
         if row.head is not None:
             layer = {"logits": "classifier"}.get(row.output, row.output)
-            head = row.head(classes, weights[name], neck, dtype=network.dtype_policy, name=layer)
-            outputs[row.output] = head(network.output)
+            head = row.head(classes, weights[name], network, dtype=network.dtype_policy, name=layer)
+            outputs[row.output] = head(features)
         terms.append((weights[name], row.loss(**arguments.get(name, {})), row.output))
-    own = {"features": network.output, "logits": outputs["logits"]}
+    own = {"features": features, "logits": outputs["logits"]}
     for name, row in rows.items():
         if row.taught and row.output not in outputs:
             outputs[row.output] = _beside(own[row.taught], _taught(name, row, own, teachers or {})(network.input))
     model = TrainingNetwork(network.input, outputs)
     model.dtype_policy = network.dtype_policy
     return model, WeightedSum(terms)
+
+
+def _dropped(network, height):
+    """Returns the input of the embedding and the features of an OSNet whose last map loses a block in training."""
+    if not isinstance(network, OSNet) or network.classes is not None:
+        raise ValueError(f"`drop_block` is for OSNets that return features. Received: {network.name}")
+    last, pooling, embedding = network.layers[-3:]
+    # Mean pooling of a block of zeros would return less than in inference; the other poolings take the largest values.
+    rescale = network.pooling == "avg"
+    block = BatchDropBlock(height, rescale=rescale, dtype=network.dtype_policy, name="drop_block")(last.output)
+    of_parts = isinstance(pooling, PartPooling)
+    pooled = pooling(last.output, dropped=block) if of_parts else pooling(block)
+    return pooled, embedding(pooled)
 
 
 def _taught(name, row, own, teachers):

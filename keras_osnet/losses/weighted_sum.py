@@ -1,4 +1,4 @@
-"""Sums of losses on several outputs of a network, and losses on some of an image's labels."""
+"""Sums of losses on several outputs of a network, and losses on some labels of an image or parts of an output."""
 
 import keras
 from keras import ops
@@ -87,6 +87,36 @@ class LabelColumns(ImageLoss):
     def get_config(self):
         loss = keras.saving.serialize_keras_object(self.loss)
         return {**super().get_config(), "loss": loss, "first": self.first, "count": self.count}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
+
+
+@keras.saving.register_keras_serializable(package="keras_osnet")
+class EachPart(ImageLoss):
+    """The mean of a loss over the parts of an output: (1 / P) sum_p L(labels, outputs[:, p]).
+
+    Args:
+        loss: a `keras.losses.Loss` whose `call` returns one value per image.
+
+    Input: labels as for the loss, outputs (B, P, ...). Output of `call`: (B,).
+    """
+
+    def __init__(self, loss, name="each_part", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.loss = loss
+
+    @property
+    def whole_batch(self):
+        return getattr(self.loss, "whole_batch", False)
+
+    def call(self, y_true, y_pred):
+        parts = y_pred.shape[1]
+        return sum(self.loss.call(y_true, y_pred[:, part]) for part in range(parts)) / parts
+
+    def get_config(self):
+        return {**super().get_config(), "loss": keras.saving.serialize_keras_object(self.loss)}
 
     @classmethod
     def from_config(cls, config):

@@ -100,9 +100,9 @@ class Embedding(Composite):
         outputs = run(self.norm, run(self.dense, inputs))
         return ops.relu(outputs) if NECKS[self.neck] else outputs
 
-    def before_norm(self):
-        """The symbolic output of the dense layer, for the symbolic input of this layer in its network."""
-        return self.dense(self.input)
+    def before_norm(self, inputs):
+        """The symbolic output of the dense layer, for a symbolic input of this layer."""
+        return self.dense(inputs)
 
     def operations(self, put, name, source):
         weights = self.norm.folded(array_of(self.dense.kernel), array_of(self.dense.bias))
@@ -129,7 +129,7 @@ def unit_vectors(vectors, axis=-1):
     return vectors / ops.sqrt(ops.where(squares > 0, squares, 1.0))
 
 
-class _ClassLayer(keras.layers.Layer):
+class ClassLayer(keras.layers.Layer):
     """(B, features) -> one value per class, (B, classes), in the policy's variable dtype and at least float32."""
 
     def __init__(self, classes, dtype=None, **kwargs):
@@ -148,7 +148,7 @@ class _ClassLayer(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class Centers(_ClassLayer):
+class Centers(ClassLayer):
     """Half the squared distance of a feature to a learned centre of every class, for `CenterLoss`.
 
     d_k = 1/2 |x - c_k|^2, never negative. Its derivative by x is x - c_k, that by c_k is gradient_scale (c_k - x).
@@ -205,7 +205,7 @@ class Centers(_ClassLayer):
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class CosineClassifier(_ClassLayer):
+class CosineClassifier(ClassLayer):
     """Cosine of the angle between a feature and a learned direction of every class, for `MarginSoftmax`.
 
     cos(theta_k) = max_s w_ks x / (|w_ks| |x|), without bias: a class may have several directions s, so that its hard or

@@ -67,7 +67,8 @@ class OSNet(Network):
         depths: blocks in conv2, conv3, conv4. Default (2, 2, 2).
         stem: "reid" (7x7 stride 2, max pool) or "cifar" (3x3 stride 1, no pool).
         feature_dim: length of the embedding. Default 512.
-        pooling: "avg", "max" or "gem" (`GeneralizedMeanPooling`) over the last map.
+        pooling: "avg", "max" or "gem" (`GeneralizedMeanPooling`) over the last map; "stripes" or "branches" for a
+            feature whose parts are computed from stripes and channels of the map: see `keras_osnet.models.parts`.
         classes: None for features, or how many logits.
         weights: None; the name of a preset of this width and variant, or of its training set ("msmt17"); a file of any
             known format, a folder, "https://..." or "hf://...". Not part of the config.

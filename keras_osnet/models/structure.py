@@ -6,17 +6,20 @@ import keras
 
 from keras_osnet.layers import ConvNorm, Stage
 from keras_osnet.models.heads import Embedding, GeneralizedMeanPooling, dense_head
+from keras_osnet.models.parts import PartEmbedding, PartPooling
 from keras_osnet.models.variants import VARIANTS
 
 CHANNELS = {"conv1": 64, "conv2": 256, "conv3": 384, "conv4": 512, "conv5": 512}
 # stem: kernel and stride of conv1, and whether a max pool follows. The paper does not give the stem for 32 x 32
 # images; "cifar" keeps their full resolution.
 STEMS = {"reid": (7, 2, True), "cifar": (3, 1, False)}
-# Name of the layer, and the function that makes it.
+# Name of the layer, the function that makes it, and that of the embedding after it.
 POOLINGS = {
-    "avg": ("gap", partial(keras.layers.GlobalAveragePooling2D, data_format="channels_last")),
-    "max": ("gmp", partial(keras.layers.GlobalMaxPooling2D, data_format="channels_last")),
-    "gem": ("gem", GeneralizedMeanPooling),
+    "avg": ("gap", partial(keras.layers.GlobalAveragePooling2D, data_format="channels_last"), Embedding),
+    "max": ("gmp", partial(keras.layers.GlobalMaxPooling2D, data_format="channels_last"), Embedding),
+    "gem": ("gem", GeneralizedMeanPooling, Embedding),
+    "stripes": ("stripes", partial(PartPooling, "stripes"), PartEmbedding),
+    "branches": ("branches", partial(PartPooling, "branches"), PartEmbedding),
 }
 
 
@@ -50,9 +53,9 @@ def layers_of(width, variant, depths, stem, feature_dim, pooling, classes, neck,
             layers.append(ConvNorm(filters[f"conv{stage}"], dtype=dtype, name=f"transition{stage}"))
             layers.append(keras.layers.AveragePooling2D(2, name=f"transition{stage}_pool", **common))
     layers.append(ConvNorm(filters["conv5"], dtype=dtype, name="conv5"))
-    name, pool = POOLINGS[pooling]
+    name, pool, embedding = POOLINGS[pooling]
     layers.append(pool(name=name, dtype=dtype))
-    layers.append(Embedding(feature_dim, neck, dtype=dtype, name="embedding"))
+    layers.append(embedding(feature_dim, neck, dtype=dtype, name="embedding"))
     return layers if classes is None else [*layers, dense_head(classes, dtype=dtype, name="classifier")]
 
 

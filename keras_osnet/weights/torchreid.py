@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from keras_osnet.models.parts import PartEmbedding
 from keras_osnet.weights.bounds import check_size, check_values
 from keras_osnet.weights.card import UNKNOWN, Card
 from keras_osnet.weights.formats import read_state
@@ -188,7 +189,13 @@ def _differences(model, state, arrays, wanted, missing, extra, misshaped):
 
 
 def variables_of(model):
-    """Yields (torchreid name, variable) of every weight of a model."""
+    """Yields (torchreid name, variable) of every weight of a model.
+
+    Raises:
+        ValueError: for a model whose feature has parts, which torchreid's networks do not have.
+    """
+    if isinstance(model.get_layer("embedding"), PartEmbedding):
+        raise ValueError(f"`model` must have a feature without parts. Received: pooling={model.pooling!r}")
     ain = model.variant == "osnet_ain"
     yield from _conv_norm("conv1", model.get_layer("conv1"))
     for stage, depth in zip((2, 3, 4), model.depths, strict=True):

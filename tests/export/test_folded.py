@@ -11,6 +11,7 @@ from keras_osnet.export.layout import pooling_as_depthwise, stem_on_blocks
 from keras_osnet.layers import ConvNorm
 from keras_osnet.layers.composite import Composite
 from keras_osnet.layers.fusion import FUSIONS, add_streams
+from keras_osnet.models.parts import PARTS
 from keras_osnet.models.variants import Variant
 
 SHAPE = (48, 32, 3)
@@ -70,6 +71,24 @@ def test_other_stems_heads_and_depths_fold_too(settings):
     model = lived_in(OSNet(**{"width": 0.25, "input_shape": SHAPE, **settings}))
     expected = model(IMAGES, training=False).numpy()
     np.testing.assert_allclose(run(fold(model), IMAGES), expected, atol=1e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("classes", [None, 7])
+@pytest.mark.parametrize("neck", ["fc", "bnneck"])
+@pytest.mark.parametrize("pooling", PARTS)
+def test_a_feature_of_parts_folds_and_the_rewrites_leave_it_as_it_is(pooling, neck, classes):
+    settings = {"depths": (1, 1, 1), "variant": "osnet_t1", "feature_dim": 50, "neck": neck, "classes": classes}
+    model = lived_in(OSNet(0.25, input_shape=(80, 32, 3), pooling=pooling, **settings))  # 5 rows: unequal stripes
+    images = np.random.default_rng(1).normal(size=(2, 80, 32, 3)).astype("float32")
+    expected, graph = model(images, training=False).numpy(), fold(model)
+    sizes = sizes_of(graph, images)
+    changed, _ = equalise(pooling_as_depthwise(graph, sizes), sizes)
+    for rewritten in (graph, changed):
+        np.testing.assert_allclose(run(rewritten, images), expected, atol=1e-5 * max(1, np.abs(expected).max()))
+    # Where a classifier follows, the channels of the parts are equalised too.
+    parts = [name for name in graph if name.startswith("embedding.dense")]
+    alike = [np.array_equal(changed[name].weights["bias"], graph[name].weights["bias"]) for name in parts]
+    assert all(alike) == (classes is None)
 
 
 class Halves(Composite):

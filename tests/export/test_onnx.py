@@ -68,6 +68,7 @@ def test_every_variant_agrees_with_keras_in_both_layouts(variant, tmp_path):
     [
         ({"stem": "cifar", "pooling": "max", "classes": 7, "depths": (1, 2, 1)}, "logits"),
         ({"width": 0.5, "feature_dim": 40, "input_shape": (50, 37, 3)}, "features"),
+        ({"pooling": "branches", "neck": "bnneck", "input_shape": (80, 37, 3)}, "features"),
     ],
 )
 def test_other_stems_poolings_widths_and_odd_sides_agree_too(settings, name, tmp_path):

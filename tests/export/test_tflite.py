@@ -16,6 +16,7 @@ from keras_osnet.export.converter import converted, from_function, from_module
 from keras_osnet.export.flatbuffer import metadata_entry, read
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.models.attribute_head import AttributeHead
+from keras_osnet.models.parts import PARTS as PARTS_OF_FEATURES
 from keras_osnet.preprocessing import Preprocessing
 
 SHAPE = (64, 48, 3)
@@ -81,6 +82,19 @@ def test_a_classifier_and_the_cifar_stem_convert_too(tmp_path):
     outputs = run_tflite(to_tflite(model, tmp_path / "model.tflite").path, images)
     expected = outputs_of(model, images)
     np.testing.assert_allclose(outputs, expected, atol=1e-5 * max(1, expected.max()))
+
+
+@pytest.mark.parametrize(("quantization", "least"), [(None, 1 - 1e-5), ("dynamic", 0.999), ("int8", 0.99)])
+@pytest.mark.parametrize("pooling", PARTS_OF_FEATURES)
+def test_a_feature_of_parts_is_one_output_of_one_file(pooling, quantization, least, tmp_path):
+    model = slim(pooling=pooling, input_shape=SHAPE)
+    calibration = IMAGES if quantization == "int8" else None
+    report = to_tflite(model, tmp_path / "model.tflite", quantization=quantization, calibration=calibration)
+    expected, found = outputs_of(model, IMAGES), run_tflite(report.path, IMAGES)
+    assert found.shape == expected.shape == (3, model.feature_dim)
+    assert cosines(found, expected).min() > least
+    assert report.ops["FULLY_CONNECTED"] == len(PARTS_OF_FEATURES[pooling])
+    assert not any(name.startswith(("Flex", "CUSTOM")) for name in report.ops)
 
 
 def with_attributes(model):

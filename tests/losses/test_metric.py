@@ -13,6 +13,7 @@ from keras_osnet.losses import (
     BatchHardTriplet,
     CenterLoss,
     CircleLoss,
+    EachPart,
     LabelColumns,
     LabelSmoothedCrossEntropy,
     MarginSoftmax,
@@ -91,7 +92,7 @@ def test_a_distance_to_another_centre_may_overflow():
 
 # Circle loss
 
-SETTINGS = [(0.25, 64.0), (0.4, 7.0), (0.0, 1.0)]
+SETTINGS = [(0.25, 64.0), (0.25, 128.0), (0.4, 7.0), (0.0, 1.0)]
 
 
 def unit_rows(points):
@@ -349,6 +350,7 @@ ROWS = {
     "multi-similarity": (MultiSimilarityLoss(3, 5, 0, 0.2), embeddings(), True),
     "arcface": (MarginSoftmax("arcface", 0.3, 30, 0.1), cosines(), False),
     "cosface": (MarginSoftmax("cosface"), cosines(), False),
+    "parts": (EachPart(LabelSmoothedCrossEntropy(0.2)), np.stack([cosines(), cosines(1)], 1), False),
     "sum": (WeightedSum(SUM, name="all"), outputs(), True),
     "sum of single images": (WeightedSum(SUM[2:]), outputs(), False),
 }
@@ -453,6 +455,16 @@ def test_a_single_column_of_labels_comes_without_its_axis():
     loss = LabelColumns(LabelSmoothedCrossEntropy(0.0), 1)
     found = ops.convert_to_numpy(loss.call(np.array([[9, 2], [9, 0]]), logits))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_the_loss_of_each_part_is_their_mean():
+    logits = np.random.default_rng(1).normal(size=(8, 3, CLASSES)).astype("float32")
+    exponentials = np.exp(logits.astype("float64"))
+    own = (exponentials / exponentials.sum(2, keepdims=True))[np.arange(8), :, LABELS]
+    loss = EachPart(LabelSmoothedCrossEntropy(0.0))
+    np.testing.assert_allclose(values(loss, LABELS, logits), -np.log(own).sum(1) / 3, rtol=1e-5)
+    assert not loss.whole_batch
+    assert EachPart(CircleLoss()).whole_batch
 
 
 def test_columns_that_the_labels_lack_are_refused():

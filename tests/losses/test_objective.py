@@ -146,6 +146,10 @@ ORACLES = {
     "triplet": triplet,
     "circle": circle,
     "multi_similarity": multi_similarity,
+    "part_cross_entropy": lambda y: [
+        sum(softmax_cost(z, k, 0.1) for z in parts) / len(parts)
+        for parts, k in zip(y["part_logits"], LABELS, strict=True)
+    ],
     "center": lambda y: [distances[k] for distances, k in zip(y["centers"], LABELS, strict=True)],
     "feature_distillation": features_taught,
     "relation_distillation": relations_taught,
@@ -295,3 +299,43 @@ def test_relations_are_learnt_from_features_of_another_length():
     assert y["taught_features"].shape == (5, 3, 9)
     expected = 0.5 * np.array(ORACLES["cross_entropy"](y)) + relations_taught(y)
     np.testing.assert_allclose(values(loss, y), expected, rtol=1e-4)
+
+
+SMALL = {"width": 0.0625, "variant": "osnet_t1", "input_shape": (48, 24, 3), "depths": (1, 1, 1), "feature_dim": 7}
+MAPS = np.random.default_rng(4).normal(size=(4, 48, 24, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+@pytest.mark.parametrize("neck", ["fc", "bnneck"])
+def test_a_training_with_a_drop_block_loses_the_same_rows_of_all_images_and_the_network_keeps_them(neck, pooling):
+    shared = OSNet(**SMALL, neck=neck, pooling=pooling)
+    before, layers = keras.ops.convert_to_numpy(shared(MAPS)), list(shared.layers)
+    model, _ = with_objective(shared, CLASSES, {"cross_entropy": 1, "triplet": 1}, drop_block=0.4)
+    np.testing.assert_array_equal(shared(MAPS), before)
+    if neck == "fc":  # of a bnneck the losses take features before the norm
+        np.testing.assert_allclose(model(MAPS)["features"], before, rtol=1e-5, atol=1e-6)
+    assert shared.layers == layers
+    whole, dropped = (model.get_layer(name).output for name in ("conv5", "drop_block"))
+    inside = keras.Model(model.input, [whole, dropped, *model.output.values()])
+    whole, dropped, features, logits = (keras.ops.convert_to_numpy(y) for y in inside(MAPS, training=True))
+    zeros = np.flatnonzero((dropped == 0).all((0, 2, 3)))
+    kept = [row for row in range(3) if row not in zeros]
+    assert whole.shape[1:3] == (3, 1)
+    assert len(zeros) == 1
+    factor = 1.5 if pooling == "avg" else 1.0
+    np.testing.assert_allclose(dropped[:, kept], factor * whole[:, kept], rtol=1e-5)
+    pooled = whole[:, kept].mean((1, 2)) if pooling == "avg" else whole[:, kept].max((1, 2))
+    dense = shared.get_layer("embedding").dense
+    made = pooled @ keras.ops.convert_to_numpy(dense.kernel) + keras.ops.convert_to_numpy(dense.bias)
+    normed = (made - made.mean(0)) / np.sqrt(made.var(0) + 1e-5)
+    expected = made if neck == "bnneck" else np.maximum(normed, 0)
+    np.testing.assert_allclose(features, expected, rtol=1e-3, atol=1e-4)
+    kernel = keras.ops.convert_to_numpy(model.get_layer("classifier").kernel)
+    np.testing.assert_allclose(logits, (normed if neck == "bnneck" else expected) @ kernel, rtol=1e-3, atol=1e-4)
+
+
+def test_a_drop_block_is_for_osnets():
+    with pytest.raises(ValueError, match=r"`drop_block` is for OSNets that return features. Received: functional"):
+        with_objective(network(), CLASSES, drop_block=0.3)
+    with pytest.raises(ValueError, match="`height` must be above 0 and at most 1"):
+        with_objective(OSNet(**SMALL), CLASSES, drop_block=-0.3)

@@ -313,7 +313,10 @@ def test_outputs_stay_float32_in_mixed_precision():
         ({"input_shape": 256}, r"`input_shape` must be \(height, width, 3\).* Received: input_shape=256"),
         ({"variant": "resnet"}, "`variant` must be one of .*'osnet_ain'.* Received: variant='resnet'"),
         ({"stem": "imagenet"}, r"`stem` must be one of \['reid', 'cifar'\]. Received: stem='imagenet'"),
-        ({"pooling": "sum"}, r"`pooling` must be one of \['avg', 'max', 'gem'\]. Received: pooling='sum'"),
+        (
+            {"pooling": "sum"},
+            r"`pooling` must be one of \['avg', 'max', 'gem', 'stripes', 'branches'\]. Received: pooling='sum'",
+        ),
         ({"neck": "bn"}, r"`neck` must be one of \['fc', 'bnneck'\]. Received: neck='bn'"),
         ({"depths": (2, 2)}, r"`depths` must be three positive counts. Received: depths=\(2, 2\)"),
         ({"depths": (2, 0, 2)}, "`depths` must be a positive integer. Received: depths=0"),
