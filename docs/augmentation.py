@@ -26,6 +26,7 @@ STRIPS = {
     "crop": Augmentation(flip=0, crop=1),
     "patch": Augmentation(flip=0, patch=1),
     "jitter": Augmentation(flip=0, jitter=1),
+    "augmix": Augmentation(flip=0, augmix=1),
     "grey": Augmentation(flip=0, grey=1),
     "erase_torchreid": Augmentation(flip=0, erase=1),
     "erase_mean": Augmentation(flip=0, erase=1, erase_fill="mean"),

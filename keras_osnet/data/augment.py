@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from keras_osnet.data.augmix import COLUMNS as AUGMIX_COLUMNS
 from keras_osnet.preprocessing import MEAN
 
 ATTEMPTS = 10  # rectangles drawn until one fits; about one in four does not fit a 2:1 image
@@ -29,7 +30,7 @@ ERASING_FILLS = {
 class Augmentation:
     """Probabilities, 0..1, of the augmentations of a training image, and their strengths.
 
-    The order is crop, flip, patch, jitter, grey, normalisation, erase.
+    The order is crop, flip, patch, jitter, augmix, grey, normalisation, erase.
 
     Attributes:
         flip: Probability that the image is mirrored left to right.
@@ -41,13 +42,15 @@ class Augmentation:
         jitter_strengths: Strengths of these three, 0..1. The factors are uniform in 1 - strength .. 1 + strength.
         erase_fill: Colour of erased rectangles: torchreid or mean.
         grey: Probability that all three channels become the grey level.
+        augmix: Probability that the image is mixed with three chains of colour operations.
 
     Raises:
         ValueError: for a probability or strength outside 0..1, or an unknown fill.
 
     Reference: paper, Section 4.1 (flip, random erasing); torchreid's random crop, colour jitter and their strengths;
     Zhou et al., "Learning Generalisable Omni-Scale Representations" (RandomPatch); Zhong et al., "Random Erasing";
-    Gong et al., "Eliminate Deviation with Deviation for Data Augmentation" (random grey images).
+    Gong et al., "Eliminate Deviation with Deviation for Data Augmentation" (random grey images); Hendrycks et al.,
+    "AugMix", without the operations that move pixels.
     """
 
     flip: float = 0.5
@@ -58,9 +61,10 @@ class Augmentation:
     jitter_strengths: tuple[float, float, float] = (0.2, 0.15, 0.0)
     erase_fill: str = "torchreid"
     grey: float = 0.0
+    augmix: float = 0.0
 
     def __post_init__(self):
-        for name in ("flip", "crop", "erase", "patch", "jitter", "grey"):
+        for name in ("flip", "crop", "erase", "patch", "jitter", "grey", "augmix"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ValueError(f"`{name}` must be a probability, 0 to 1. Received: {name}={value}")
@@ -79,6 +83,7 @@ STREAMS = (
     {"flip": 1, "crop": 3, "erase": 1 + 4 * ATTEMPTS},
     {"patch": 7 + 2 * ATTEMPTS, "jitter": 4},
     {"grey": 1},
+    {"augmix": AUGMIX_COLUMNS},
 )
 COLUMNS = {name: columns for stream in STREAMS for name, columns in stream.items()}
 

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_osnet.data.augment import ERASING_FILLS, crop_window, draw, erase, flip, patch
+from keras_osnet.data.augmix import augmix
 from keras_osnet.data.colour import jitter, without_colour
 from keras_osnet.data.images import decode_tensor
 from keras_osnet.preprocessing import preprocess_input
@@ -203,14 +204,20 @@ def _normalised_and_erased(images, numbers, probability, fill):
     return erase(_normalise(images), numbers, probability, ERASING_FILLS[fill])
 
 
-STAGES = {"flip": flip, "patch": patch, "jitter": jitter, "grey": without_colour, "erase": _normalised_and_erased}
+STAGES = {
+    "flip": flip, "patch": patch, "jitter": jitter, "augmix": augmix, "grey": without_colour,
+    "erase": _normalised_and_erased,
+}  # fmt: skip
+UNCOMPILED = ("augmix",)  # XLA takes ten times as long to count levels
 
 
 @cache
 def _compiled(name, shape, *settings):
     """Returns the function of a stage, the same one for later datasets, which then need not compile it again."""
     return tf.function(
-        lambda images, numbers: STAGES[name](images, numbers, *settings), autograph=False, jit_compile=True
+        lambda images, numbers: STAGES[name](images, numbers, *settings),
+        autograph=False,
+        jit_compile=name not in UNCOMPILED,
     )
 
 

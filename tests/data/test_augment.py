@@ -18,6 +18,7 @@ from keras_osnet.data.augment import (
     flip,
     patch,
 )
+from keras_osnet.data.augmix import augmix
 from keras_osnet.data.colour import jitter, without_colour
 from keras_osnet.preprocessing import preprocess_input
 
@@ -142,6 +143,16 @@ def changes_by(augment, numbers_for, images):
     return changes
 
 
+def mixing_numbers(edge):
+    """Random numbers of chains whose first operation, of one, inverts the levels from a threshold on."""
+    numbers = np.zeros((len(edge), COLUMNS["augmix"]), "float32")
+    numbers[:, 0], numbers[:, 1] = edge, 1
+    numbers[:, [6, 13, 20]] = 0.99
+    numbers[:, [7, 14, 21]] = 0.99
+    numbers[:, 2:5] = 0.5
+    return numbers
+
+
 STRONG = (1.0, 1.0, 1.0)
 CHANGES = {
     "flip": changes_by(flip, lambda edge: edge[:, None], images_of(3)),
@@ -151,6 +162,7 @@ CHANGES = {
     "jitter": changes_by(
         lambda *args: jitter(*args, STRONG), lambda edge: np.stack([edge, *numbers_of(3, 3).T], 1), levels_of(3)
     ),
+    "augmix": changes_by(augmix, lambda edge: mixing_numbers(edge), levels_of(3)),
     "grey": changes_by(without_colour, lambda edge: edge[:, None], levels_of(3)),
 }
 
@@ -367,13 +379,24 @@ def test_new_augmentations_do_not_move_the_numbers_of_the_first_ones():
     np.testing.assert_array_equal(np.concatenate([numbers[name] for name in ("flip", "crop", "erase")], axis=1), rows)
     np.testing.assert_allclose(rows[0, :3], (0.8487116, 0.6998510, 0.5644654), rtol=1e-6)
     assert (
-        np.intersect1d(rows, np.concatenate([numbers[name] for name in ("patch", "jitter", "grey")], axis=1)).size <= 2
+        np.intersect1d(
+            rows, np.concatenate([numbers[name] for name in ("patch", "jitter", "grey", "augmix")], axis=1)
+        ).size
+        <= 2
     )
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("flip", -0.1), ("crop", 1.5), ("erase", 2), ("patch", 1.01), ("jitter", float("nan")), ("grey", 2)],
+    [
+        ("flip", -0.1),
+        ("crop", 1.5),
+        ("erase", 2),
+        ("patch", 1.01),
+        ("jitter", float("nan")),
+        ("grey", 2),
+        ("augmix", -1),
+    ],
 )
 def test_a_probability_outside_0_to_1_is_refused(name, value):
     with pytest.raises(ValueError, match=f"`{name}` must be a probability, 0 to 1. Received: {name}={value}"):

@@ -129,7 +129,7 @@ def test_a_network_is_fine_tuned_from_a_file_with_other_losses_and_batches_and_s
         *("--images-per-identity", "2", "--classifier", "arcface", "--triplet", "1", "--circle", "0.1"),
         *("--circle-gamma", "128", "--drop-block", "0.4"),
         *("--center", "5e-4", "--patch", "0.5", "--jitter", "0.5", "--targets", "dukemtmcreid,market1501"),
-        *("--schedule", "cosine", "--no-baselines", "--grey", "0.2"),
+        *("--schedule", "cosine", "--no-baselines", "--grey", "0.2", "--augmix", "0.5"),
         *("--teachers", folder / "run" / "model.keras", "--relation-distillation", "1", "--feature-distillation", "1"),
     )
     printed = capsys.readouterr().out
