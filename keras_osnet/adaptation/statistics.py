@@ -7,7 +7,7 @@ import numpy as np
 from keras_osnet.inference.inputs import load_batches, read_resized
 from keras_osnet.layers import batch_norms
 from keras_osnet.layers.checks import count
-from keras_osnet.preprocessing import preprocess_input, preprocessing_of
+from keras_osnet.preprocessing import normalise_into, preprocessing_of
 
 
 def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0):
@@ -41,13 +41,14 @@ def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0)
     chosen = np.random.default_rng(seed).permutation(len(paths))[: batches * batch_size]
     size, preprocessing = network.input_shape[1:3], preprocessing_of(network)
 
-    def load(path):
-        return preprocess_input(read_resized(path, size), preprocessing)
+    def load(path, out):
+        normalise_into(out, read_resized(path, size), preprocessing)
 
     with _momenta(norms) as set_momentum:
-        for number, batch in enumerate(load_batches([str(paths[i]) for i in chosen], load, batch_size)):
+        files = [str(paths[i]) for i in chosen]
+        for number, batch in enumerate(load_batches(files, load, batch_size, (1, *size, 3))):
             set_momentum(number / (number + 1))  # of the first batch 0, so that nothing of the old statistics is left
-            network(batch, training=True)
+            network(batch.copy(), training=True)  # JAX may still read it when the next batch is loaded
     return len(chosen)
 
 

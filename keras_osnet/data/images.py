@@ -38,11 +38,12 @@ TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRA
                         "ROTATE_90"), start=2))  # fmt: skip
 
 
-def read(path, *, longest=None, pixels=PIXELS):
+def read(path, *, size=None, longest=None, pixels=PIXELS):
     """Reads an image file.
 
     Args:
         path: file in one of `FORMATS`, whatever its suffix, within the limits `PIXELS`, `SIDE` and `BYTES`.
+        size: (height, width) to which the image is resized, as by `resize`. Default: its own size.
         longest: largest length of the longer side in pixels, for display. Larger images are shrunk, and a large JPEG is
             decoded at a fraction of its size. Default: no limit.
         pixels: largest height x width. Default `PIXELS`.
@@ -53,7 +54,7 @@ def read(path, *, longest=None, pixels=PIXELS):
     Raises:
         ValueError: naming the file and the reason, if it cannot be read.
     """
-    return decode(read_bytes(path), path, longest=longest, pixels=pixels)
+    return decode(read_bytes(path), path, size=size, longest=longest, pixels=pixels)
 
 
 def read_bytes(path):
@@ -66,7 +67,7 @@ def read_bytes(path):
             return file.read(min(size, BYTES) + 1)  # `read` allocates all bytes that it is asked for
 
 
-def decode(content, name="the image", *, longest=None, pixels=PIXELS):
+def decode(content, name="the image", *, size=None, longest=None, pixels=PIXELS):
     """Decodes the bytes of an image file, as `read` does. `name` is for the error message."""
     with _naming(name), _opened(content, pixels) as image:
         if longest is not None:
@@ -76,7 +77,7 @@ def decode(content, name="the image", *, longest=None, pixels=PIXELS):
         upright = rgb.transpose(Image.Transpose[turn]) if turn else rgb
         if longest is not None:
             upright.thumbnail((longest, longest))
-        return np.asarray(upright)
+        return np.asarray(upright if size is None else _resized(upright, size))
 
 
 def mode_of(content, name="the image"):
@@ -119,7 +120,11 @@ def decode_tensor(content, name=""):
 
 def resize(image, size):
     """(h, w, 3) uint8 -> (*size, 3) uint8: bilinear, antialiased."""
-    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+    return np.asarray(_resized(Image.fromarray(image), size))
+
+
+def _resized(image, size):
+    return image.resize(size[::-1], Image.Resampling.BILINEAR)
 
 
 @contextmanager

@@ -198,13 +198,13 @@ class FeatureExtractor:
         return self._predict(arrays, lambda array: inputs.array_resized(array, self.size, color), total, progress)
 
     def _predict(self, items, resized, total, progress):
-        def load(item):
+        def load(item, rows):
             image = resized(item)
-            views = np.concatenate([image, image[:, :, ::-1]]) if self.flip else image
-            return self.predictor.normalise(views)
+            self.predictor.normalise(np.concatenate([image, image[:, :, ::-1]]) if self.flip else image, out=rows)
 
+        shape, dtype = self.predictor.row
         features, done = np.empty((total, self.feature_dim), "float32"), 0
-        for batch in inputs.load_batches(items, load, self.batch_size):
+        for batch in inputs.load_batches(items, load, self.batch_size, (1 + self.flip, *shape), dtype):
             rows = self.predictor.predict(batch)[self.output]
             if self.flip:
                 rows = rows.reshape(-1, 2, self.feature_dim).mean(axis=1)

@@ -14,16 +14,37 @@ COLORS = {"rgb": slice(None), "bgr": slice(None, None, -1)}
 OUTSIDE = {"error": False, "skip": True}  # whether boxes that do not overlap their frame are left out
 
 
-def load_batches(items, load, batch_size):
-    """Yields batches of load(item), arrays (1, ...), in order. Threads load the next batch in the meantime."""
-    items, pending = iter(items), deque()
+def load_batches(items, load, batch_size, shape, dtype="float32"):
+    """Yields batches in order. Threads load the next batch in the meantime.
+
+    Args:
+        items: iterable.
+        load: function of an item and an array of `shape` and `dtype`, which it fills.
+        batch_size: items per batch.
+        shape: (n, ...), the rows of an item, of which a batch (batch_size * n, ...) consists.
+        dtype: of the batches. Default float32.
+
+    Yields:
+        arrays. Their memory is used again once the next batch is asked for: new memory takes time in every batch.
+    """
+    items, pending, spare = iter(items), deque(), []
+
+    def loaded():
+        memory, count, loading = pending.popleft()
+        deque(loading, maxlen=0)  # waits, and raises what a thread has raised
+        spare.append(memory)
+        return memory[:count].reshape(-1, *shape[1:])
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         while chunk := list(islice(items, batch_size)):
+            memory = spare.pop() if spare else np.empty((len(chunk), *shape), dtype)
             # A thread would only add its start to a single image.
-            pending.append([load(chunk[0])] if len(chunk) == 1 else pool.map(load, chunk))
+            run = map if len(chunk) == 1 else pool.map
+            pending.append((memory, len(chunk), run(load, chunk, memory)))
             if len(pending) > 1:
-                yield np.concatenate(list(pending.popleft()))
-        yield from (np.concatenate(list(rows)) for rows in pending)
+                yield loaded()
+        while pending:
+            yield loaded()
 
 
 class UnreadableFile(ValueError):
@@ -33,7 +54,7 @@ class UnreadableFile(ValueError):
 def read_resized(path, size):
     """Returns an image file as (1, *size, 3) uint8 RGB."""
     try:
-        return images.resize(images.read(path), size)[None]
+        return images.read(path, size=size)[None]
     except ValueError as error:
         raise UnreadableFile(str(error)) from error
 

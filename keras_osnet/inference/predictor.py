@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from keras_osnet.inference.runtimes import RUNTIMES
-from keras_osnet.preprocessing import preprocess_input, preprocessing_of
+from keras_osnet.preprocessing import normalise_into, preprocess_input, preprocessing_of
 
 # Network -> {strategy: compiled function}. The functions hold the network's layers, not the network.
 _COMPILED = WeakKeyDictionary()
@@ -87,9 +87,16 @@ class Predictor:
 
         return match_probabilities_of(self._model)
 
-    def normalise(self, images):
-        """Normalises (n, height, width, 3) uint8 RGB: the float32 input of the network."""
-        return preprocess_input(images, self._preprocessing)
+    @property
+    def row(self):
+        """Shape and type of the network's input for one image."""
+        return (*self.size, 3), "float32"
+
+    def normalise(self, images, out=None):
+        """Normalises (n, height, width, 3) uint8 RGB: the float32 input of the network, in the array `out` if given."""
+        if out is None:
+            return preprocess_input(images, self._preprocessing)
+        return normalise_into(out, images, self._preprocessing)
 
     def predict(self, batch):
         """Computes the outputs of a batch.

@@ -6,16 +6,17 @@ Both classes have the attributes and methods of a `Predictor` that a `FeatureExt
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 
 import numpy as np
 
-from keras_osnet.preprocessing import Preprocessing, preprocess_input
+from keras_osnet.preprocessing import Preprocessing, normalise_into, preprocess_input
 
 METADATA = b"keras_osnet"  # name of the metadata entry of our .tflite files
 MATCHES = "match_probability", "normalized_match_probability"  # in the metadata
 TYPES = {"float32", "int8", "uint8"}  # that a .tflite file may take
+PART = 8  # images that ONNX Runtime computes at a time: with 16 and more, the maps leave a core's caches
 
 
 class _File:
@@ -66,6 +67,7 @@ class LiteRTFile(_File):
             )
         ((self._name, self._input),), ((self._key, self._output),) = inputs.items(), outputs.items()
         self.outputs = {"features": int(self._output["shape"][-1])}
+        self.row = (*self.size, 3), self._input["dtype"]
 
     def _details(self):
         """Returns LiteRT's details of inputs and of feature outputs, by name. Old files have no names."""
@@ -77,14 +79,13 @@ class LiteRTFile(_File):
         unnamed = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         return tuple(dict(enumerate([] if self._interpreter.get_signature_list() else details)) for details in unnamed)
 
-    def normalise(self, images):
-        if self._input["dtype"] == np.uint8:
-            return images
-        values = self._normalise(images)
+    def normalise(self, images, out=None):
         if self._input["dtype"] == np.float32:
-            return values
-        scale, zero = _scale_of(self._input)
-        return np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
+            return self._normalise(images, out)
+        if self._input["dtype"] == np.int8:
+            scale, zero = _scale_of(self._input)
+            images = np.clip(np.rint(self._normalise(images) / scale) + zero, -128, 127).astype(np.int8)
+        return _placed(images, out)
 
     def predict(self, batch):
         features = np.empty((len(batch), self.outputs["features"]), np.float32)
@@ -117,7 +118,9 @@ class OnnxFile(_File):
 
     def __init__(self, path):
         runtime = _needed("onnxruntime", "onnxruntime", path)
-        self._session = _reading(path, runtime.InferenceSession, os.fspath(path), providers=["CPUExecutionProvider"])
+        self._open = partial(runtime.InferenceSession, os.fspath(path), providers=["CPUExecutionProvider"])
+        self._session, self._one_thread = _reading(path, self._open), runtime.SessionOptions()
+        self._one_thread.intra_op_num_threads = 1
         facts = self._session.get_modelmeta().custom_metadata_map
         self._normalise = _reading(path, _normalisation, facts)
         values = (facts.get(name, "null") for name in MATCHES)
@@ -135,10 +138,12 @@ class OnnxFile(_File):
         self._input, self._output = inputs[0].name, names[0]
         self._batch = shape[0] if isinstance(shape[0], int) else None
         self.size, self.outputs = tuple(sides), {"features": outputs[names[0]].shape[-1]}
+        self.row = (3, *self.size) if self._channels_first else (*self.size, 3), "float32"
 
-    def normalise(self, images):
-        values = self._normalise(images)
-        return values.transpose(0, 3, 1, 2) if self._channels_first else values
+    def normalise(self, images, out=None):
+        if not self._channels_first:
+            return self._normalise(images, out)
+        return _placed(self._normalise(images).transpose(0, 3, 1, 2), out)
 
     def predict(self, batch):
         batch, count = np.ascontiguousarray(batch), len(batch)
@@ -146,9 +151,22 @@ class OnnxFile(_File):
             padding = np.zeros((-count % self._batch, *batch.shape[1:]), batch.dtype)
             parts = np.split(np.concatenate([batch, padding]), (count + len(padding)) // self._batch)
         else:
-            parts = [batch]
-        rows = [self._session.run([self._output], {self._input: part})[0] for part in parts]
+            parts = np.array_split(batch, max(min(count, os.cpu_count()), -(-count // PART)))
+        if len(parts) == 1:
+            rows = [self._run(self._session, parts[0])]
+        else:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                rows = list(pool.map(partial(self._run, self._parallel), parts))
         return {"features": np.concatenate(rows)[:count]}
+
+    @cached_property
+    def _parallel(self):
+        """A session that runs in the thread that calls it. The threads of the other one wait for each other at every
+        op, and keep cores busy while they wait, which the threads that read images need."""
+        return self._open(self._one_thread)
+
+    def _run(self, session, part):
+        return session.run([self._output], {self._input: part})[0]
 
 
 RUNTIMES = {".tflite": LiteRTFile, ".onnx": OnnxFile}
@@ -158,7 +176,19 @@ def _normalisation(facts):
     """Returns the function that normalises images as in the metadata, a dict of values or JSON. Default: ImageNet's."""
     numbers = {name: json.loads(facts[name]) for name in ("mean", "std", "scale") if isinstance(facts.get(name), str)}
     preprocessing = Preprocessing.of_metadata(facts | numbers)
-    return lambda images: preprocess_input(images, preprocessing)
+
+    def normalise(images, out=None):
+        return preprocess_input(images, preprocessing) if out is None else normalise_into(out, images, preprocessing)
+
+    return normalise
+
+
+def _placed(values, out):
+    """Returns values in the array `out`, if it is given."""
+    if out is None:
+        return values
+    out[...] = values
+    return out
 
 
 def _tflite_metadata(path):

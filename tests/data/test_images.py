@@ -271,3 +271,13 @@ def test_a_caller_may_set_a_lower_limit():
 def test_resizing_is_pillows():
     want = np.asarray(Image.fromarray(RGB).resize((13, 5), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(images.resize(RGB, (5, 13)), want)
+
+
+@pytest.mark.parametrize("size", [(30, 20), (7, 5), (H, W)], ids=["larger", "smaller", "equal"])
+def test_a_file_is_turned_upright_and_then_resized(tmp_path, size):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned right
+    (tmp_path / "a.png").write_bytes(saved(RGB, "PNG", exif=exif))
+    upright = Image.fromarray(np.rot90(RGB, -1).copy())
+    expected = np.asarray(upright.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(images.read(tmp_path / "a.png", size=size), expected)

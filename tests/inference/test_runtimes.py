@@ -67,6 +67,16 @@ def test_features_of_a_file_are_those_of_the_network(network, expected, tmp_path
     )
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_large_batch_has_the_features_of_its_images_in_order(network, tmp_path, name):
+    WRITERS[name](network, tmp_path / name)
+    levels = np.random.default_rng(2).integers(0, 256, (21, 32, 16, 3), "uint8")  # several parts, the last one smaller
+    together, alone = FeatureExtractor(tmp_path / name), FeatureExtractor(tmp_path / name, batch_size=1)
+    one_by_one = np.concatenate([alone([image]) for image in levels])
+    assert np.ptp(one_by_one, axis=0).max() > 0.01, "the images must be told apart"
+    np.testing.assert_allclose(together(levels), one_by_one, atol=1e-5 * one_by_one.max())
+
+
 @pytest.mark.parametrize("name", ["plain.tflite", "nhwc.onnx"])
 def test_a_file_knows_the_probability_of_a_match_of_its_weights(network, tmp_path, name):
     values = {"offset": 2.0, "slope": 8.0, "metric": "cosine", "fitted_on": "a yard", "same": 5, "different": 6}
