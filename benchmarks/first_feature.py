@@ -163,9 +163,9 @@ def write_networks(folder, widths):
         to_onnx(network, path.with_suffix(".onnx"))
 
 
-def write_images(folder):
+def write_images(folder, count):
     rng = np.random.default_rng(0)
-    paths = [str(folder / f"{number}.jpg") for number in range(max(BATCHES))]
+    paths = [str(folder / f"{number}.jpg") for number in range(count)]
     for path in paths:
         coarse = Image.fromarray(rng.integers(0, 256, (16, 8, 3), dtype=np.uint8))
         coarse.resize((64, 128), Image.Resampling.BICUBIC).save(path, quality=90)
@@ -182,15 +182,25 @@ def packages_of(python):
 def measured(python, way, network, paths):
     """Seconds and CPU seconds from the start of the process to the first feature, and images per second by batch."""
     begin = f"network, paths, batches, least = {str(network)!r}, {paths!r}, {BATCHES!r}, {SECONDS!r}\n"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
-    environment |= ENVIRONMENT | way.environment
-    command = [python, "-c", begin + way.program + MEASURED]
     began = time.time()
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=network.parent)
+    first, cpu, rates = output_of(python, begin + way.program + MEASURED, way.environment, network.parent)
+    return [first - began, cpu, *rates.values()]
+
+
+def output_of(python, program, environment, folder):
+    """What a program in a process of its own prints last, as JSON."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
+    done = subprocess.run(
+        [python, "-c", program], capture_output=True, text=True, env=kept | ENVIRONMENT | environment, cwd=folder
+    )
     if done.returncode:
         raise RuntimeError(f"{python} failed:\n{done.stderr[-2000:]}")
-    first, cpu, rates = json.loads(done.stdout.splitlines()[-1])
-    return [first - began, cpu, *rates.values()]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def write_torchreid(python, network):
+    """Writes torchreid's file of a network by the environment that has torchreid."""
+    subprocess.run([python, "-c", WRITE_TORCHREID, str(network)], check=True)
 
 
 def main(
@@ -210,7 +220,7 @@ def main(
     chosen = {name: way for name, way in WAYS.items() if not ways or any(part in name for part in ways)}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        paths = write_images(folder)
+        paths = write_images(folder, max(BATCHES))
         write_networks(folder, widths)
         available = {each: packages_of(each) for each in python}
         for width in widths:
@@ -224,7 +234,7 @@ def main(
                     if set(way.packages) <= packages:
                         network = folder / f"{name_of(width)}{way.suffix}"
                         if way.suffix == ".pth" and not network.exists():
-                            subprocess.run([each, "-c", WRITE_TORCHREID, str(network)], check=True)
+                            write_torchreid(each, network)
                         rows = [measured(each, way, network, paths) for _ in range(repeats)]
                         first, cpu, *rates = (statistics.median(column) for column in zip(*rows, strict=True))
                         installed = "installed" if "keras" in packages else "no"
