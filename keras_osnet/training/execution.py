@@ -3,6 +3,7 @@
 import keras
 
 from keras_osnet.layers import batch_norms
+from keras_osnet.lookahead import LOOKAHEADS
 from keras_osnet.optimizers import OPTIMIZERS, CosineSchedule, StepSchedule
 from keras_osnet.training.strategies import make_strategy
 
@@ -75,7 +76,8 @@ SCHEDULES = {"multi_step": _multi_step, "single_step": _single_step, "cosine": _
 
 
 def make_optimizer(settings, steps_per_epoch):
-    """Returns the optimizer with its schedule, with averages of the weights for `ema` and loss scaling for float16.
+    """Returns the optimizer with its schedule: with slow weights for `lookahead`, averages for `ema`, and loss scaling
+    for float16.
 
     Args:
         settings: `Optimization` and `Numerics` with `epochs`.
@@ -86,7 +88,8 @@ def make_optimizer(settings, steps_per_epoch):
     """
     rate = SCHEDULES[settings.schedule](settings, steps_per_epoch)
     averages = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
-    optimizer = OPTIMIZERS[settings.optimizer](rate, l2=settings.l2, **averages)
+    table, slow = (LOOKAHEADS, {"lookahead": settings.lookahead}) if settings.lookahead else (OPTIMIZERS, {})
+    optimizer = table[settings.optimizer](rate, l2=settings.l2, **averages, **slow)
     return keras.optimizers.LossScaleOptimizer(optimizer) if settings.precision == "mixed_float16" else optimizer
 
 

@@ -26,6 +26,8 @@ class Optimization:
     """Optimizer and learning rate."""
 
     optimizer: Literal["sgd", "nesterov", "amsgrad", "adam"] = "sgd"
+    lookahead: int = 0
+    """Number of steps after which the weights return half-way to slow weights. 0: none."""
     learning_rate: float = 0.065
     l2: float = 5e-4
     """Weight decay of all weights: gradient + l2 x weight."""

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_osnet import OSNet
+from keras_osnet.lookahead import LookaheadSGD
 from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum
 from keras_osnet.optimizers import SGD, AMSGrad
 from keras_osnet.training.execution import SCHEDULES, make_optimizer, set_up
@@ -204,6 +205,7 @@ class Settings(Numerics, Optimization):
     ({"optimizer": "sgd"}, SGD, {"nesterov": False, "l2": 5e-4, "use_ema": False}),
     ({"optimizer": "nesterov", "l2": 0.25}, SGD, {"nesterov": True, "l2": 0.25}),
     ({"optimizer": "amsgrad", "ema": 0.9}, AMSGrad, {"use_ema": True, "ema_momentum": 0.9}),
+    ({"optimizer": "nesterov", "lookahead": 6}, LookaheadSGD, {"nesterov": True, "lookahead": 6, "slow_rate": 0.5}),
 ])  # fmt: skip
 def test_the_optimizer_is_that_of_the_settings(changed, kind, has):
     optimizer = make_optimizer(Settings(**changed), 5)
