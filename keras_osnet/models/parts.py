@@ -13,7 +13,16 @@ from keras_osnet.layers.initial import Normal
 from keras_osnet.layers.norms import array_of
 from keras_osnet.models.heads import NECKS, ClassLayer, dense_settings, full_precision
 
-POOLS = {"mean": ops.mean, "max": ops.max}
+
+def _largest(maps):
+    """The maximum by its place. XLA may compute `ops.max` and the maps twice, and differently: no place then equals the
+    maximum, and its derivative is NaN."""
+    rows = ops.reshape(maps, (ops.shape(maps)[0], -1, maps.shape[-1]))
+    places = ops.argmax(ops.stop_gradient(rows), axis=1)
+    return ops.take_along_axis(rows, places[:, None], axis=1)[:, 0]
+
+
+POOLS = {"mean": lambda maps: ops.mean(maps, axis=(1, 2)), "max": _largest}
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Part:
     def of(self, maps):
         """Returns (B, C / groups) for maps (B, H, W, C)."""
         rows, channels = slice_of(self.stripe, maps.shape[1]), slice_of(self.group, maps.shape[3])
-        return POOLS[self.pool](maps[:, rows, :, channels], axis=(1, 2))
+        return POOLS[self.pool](maps[:, rows, :, channels])
 
 
 STRIPES = (Part(), Part("max"), Part(stripe=(0, 2)), Part(stripe=(1, 2)))

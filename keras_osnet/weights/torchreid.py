@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from keras_osnet.models.parts import PartEmbedding
 from keras_osnet.weights.bounds import check_size, check_values
 from keras_osnet.weights.card import UNKNOWN, Card
 from keras_osnet.weights.formats import read_state
@@ -194,7 +193,7 @@ def variables_of(model):
     Raises:
         ValueError: for a model whose feature has parts, which torchreid's networks do not have.
     """
-    if isinstance(model.get_layer("embedding"), PartEmbedding):
+    if hasattr(model.get_layer("embedding"), "lengths"):  # Keras, which `PartEmbedding` needs, may not be installed
         raise ValueError(f"`model` must have a feature without parts. Received: pooling={model.pooling!r}")
     ain = model.variant == "osnet_ain"
     yield from _conv_norm("conv1", model.get_layer("conv1"))

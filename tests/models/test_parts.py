@@ -159,7 +159,6 @@ def test_features_of_parts_are_float32_in_mixed_precision(kind, dtype):
     assert {weight.dtype for weight in model.weights} == {"float32"}
 
 
-@pytest.mark.xfail(keras.backend.backend() == "jax", reason="JAX: the loss becomes NaN; the cause is not known yet")
 @KINDS
 @NECKED
 def test_a_network_of_parts_is_trained_with_a_classifier_of_each_part_and_a_dropped_block(kind, neck):
