@@ -14,11 +14,11 @@ PACKAGE = ROOT / "keras_osnet"
 
 # The order of the package: each part imports only from the parts before it.
 ORDER = (
-    "files", "preprocessing", "layers", "models", "weights", "losses", "optimizers", "lookahead", "metrics",
+    "files", "preprocessing", "layers", "models", "weights", "losses", "optimizers", "metrics",
     "complexity", "data", "visual", "training", "inference", "adaptation", "identities", "export", "report",
     "integrations", "__init__", "__main__",
 )  # fmt: skip
-NETWORK = ("layers", "models", "weights", "losses", "optimizers", "lookahead", "metrics", "complexity")
+NETWORK = ("layers", "models", "weights", "losses", "optimizers", "metrics", "complexity")
 ALLOWED = {part: set(ORDER[:place]) for place, part in enumerate(ORDER)}
 ALLOWED["data"] -= set(NETWORK)
 # Within a function, so that the arrow exists only when it is called: `OSNet(weights=...)`.

@@ -3,8 +3,7 @@
 import keras
 
 from keras_osnet.layers import batch_norms
-from keras_osnet.lookahead import LOOKAHEADS
-from keras_osnet.optimizers import OPTIMIZERS, CosineSchedule, StepSchedule
+from keras_osnet.optimizers import LOOKAHEADS, OPTIMIZERS, CosineSchedule, StepSchedule
 from keras_osnet.training.strategies import make_strategy
 
 # name -> smallest value, and upper bound, which is excluded

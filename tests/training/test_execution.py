@@ -8,9 +8,8 @@ import pytest
 import tensorflow as tf
 
 from keras_osnet import OSNet
-from keras_osnet.lookahead import LookaheadSGD
 from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum
-from keras_osnet.optimizers import SGD, AMSGrad
+from keras_osnet.optimizers import SGD, AMSGrad, LookaheadSGD
 from keras_osnet.training.execution import SCHEDULES, make_optimizer, set_up
 from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.training.loop import train

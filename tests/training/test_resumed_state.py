@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from keras_osnet.layers import BatchDropBlock
-from keras_osnet.lookahead import LookaheadAdam, LookaheadSGD
-from keras_osnet.optimizers import SGD
+from keras_osnet.optimizers import SGD, LookaheadAdam, LookaheadSGD
 from tests.training.small import CLASSES, SHAPE, run, small, weights_of
 
 

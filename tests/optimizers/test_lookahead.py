@@ -6,8 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_osnet.lookahead import LOOKAHEADS, LookaheadAdam, LookaheadSGD
-from keras_osnet.optimizers import OPTIMIZERS
+from keras_osnet.optimizers import LOOKAHEADS, OPTIMIZERS, LookaheadAdam, LookaheadSGD
 
 SHAPES = ((3, 2), (4,))
 

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_osnet.layers.checks import count, number
-from keras_osnet.optimizers import SGD, Adam, AMSGrad
+from keras_osnet.optimizers.updates import SGD, Adam, AMSGrad
 
 
 class Lookahead:
