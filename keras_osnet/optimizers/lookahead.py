@@ -43,11 +43,12 @@ class Lookahead:
 
     def update_step(self, gradient, variable, learning_rate):
         super().update_step(gradient, variable, learning_rate)
-        slow, fast = self.slow_weights[self._indices[id(variable)]], ops.convert_to_tensor(variable)
+        slow_weight = self.slow_weights[self._indices[id(variable)]]
+        slow, fast = ops.convert_to_tensor(slow_weight), ops.convert_to_tensor(variable)
         # The optimizer counts a step after all its updates.
         due = ops.equal((self.iterations + 1) % self.lookahead, 0)
         moved = slow + self.slow_rate * (fast - slow)
-        self.assign(slow, ops.where(due, moved, slow))
+        self.assign(slow_weight, ops.where(due, moved, slow))
         self.assign(variable, ops.where(due, moved, fast))
 
     def get_config(self):
@@ -55,8 +56,11 @@ class Lookahead:
 
 
 def _value_of(variable, shape, dtype):
-    """The value of a variable, as an initializer: where a step is traced, the variable is made outside of its graph."""
-    return ops.convert_to_tensor(variable, dtype)
+    """A copy of a variable, as an initializer: where a step is traced, the slow weight is made outside of its graph.
+
+    On PyTorch, the tensor of a variable is the variable's own memory.
+    """
+    return ops.copy(ops.convert_to_tensor(variable, dtype))
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
