@@ -79,7 +79,11 @@ def probability_for(tracks, match, *, base_rate, false_matches, travel=None):
     found = np.sort(match(distances[across], base_rate=base_rate))[::-1]
     wrong = np.cumsum(1 - found) / np.arange(1, len(found) + 1)
     accepted = found[wrong <= false_matches]
-    return float(np.clip(accepted[-1], 1e-9, 1 - 1e-9)) if len(accepted) else 1 - false_matches
+    if not len(accepted):
+        return 1 - false_matches
+    # `link` goes from the probability back to a distance. Rounding must not lose the pair that the probability is of.
+    least = np.clip(accepted[-1], 1e-9, 1 - 1e-9)
+    return float(least / (least + (1 - least) * (1 + 1e-6)))
 
 
 def _distances(tracks, travel):

@@ -52,6 +52,13 @@ def test_of_the_matches_from_the_probability_on_a_wanted_fraction_is_wrong(wante
     assert found == pytest.approx(min(p for p, rate in zip(pairs, wrong, strict=True) if rate <= wanted))
 
 
+def test_the_pair_that_the_probability_is_of_is_joined_whatever_is_rounded():
+    for angle in np.random.default_rng(2).uniform(0.05, 0.6, 200):
+        tracks = [track("a", 0), track("b", angle)]
+        found = probability_for(tracks, MATCH, base_rate=0.5, false_matches=0.3)
+        assert link(tracks, MATCH, base_rate=0.5, probability=found).tolist() == [0, 0], angle
+
+
 def test_without_a_match_that_is_sure_enough_the_probability_is_the_wanted_one():
     assert probability_for([track("a", 0), track("b", 1.5)], MATCH, base_rate=0.1, false_matches=0.05) == 0.95
     with pytest.raises(ValueError, match="`false_matches` must be between 0 and 1"):
