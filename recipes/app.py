@@ -239,7 +239,7 @@ def extract(weights: str, images: Path, output: Path, resolution: float = 1.0, f
         weights: as for evaluate.
         images: folder, searched with its subfolders.
         output: .npz file with the arrays `paths` and `features`.
-        resolution: input size as a multiple of 256 x 128, for weights that do not have one.
+        resolution: input size as a multiple of the preset's, or of 256 x 128. Other weights that have one keep it.
         flip: average the features of each image and its mirror image.
     """
     if output.suffix != ".npz" or not output.parent.is_dir():
@@ -275,7 +275,7 @@ def search(
         gallery: folder, searched with its subfolders.
         k: number of images to print.
         metric: distance between features.
-        resolution: input size as a multiple of 256 x 128, for weights that do not have one.
+        resolution: input size as a multiple of the preset's, or of 256 x 128. Other weights that have one keep it.
     """
     paths = list_images(gallery)
     extractor = FeatureExtractor(load_network(weights, resolution=resolution)[0])

@@ -75,7 +75,8 @@ FINE_TUNED = dict(
     schedule="single_step",
 )  # fmt: skip
 # Adam with cosine decay: on held-out training identities it is far better than SGD (recipes/README.md).
-STRONG = dict(epochs=120, optimizer="adam", learning_rate=0.0035, schedule="cosine", warmup_epochs=1, crop=0.5)
+STRONG = dict(epochs=120, optimizer="adam", learning_rate=0.0035, schedule="cosine", warmup_epochs=1, crop=0.5,
+              metric="cosine")  # fmt: skip
 LARGE_DATASETS = ("market1501", "cuhk03", "dukemtmcreid", "msmt17")
 # Your own images: few epochs.
 OWN_IMAGES = dict(epochs=60, milestones=(30, 50), warmup_epochs=1, batch_size=32)
@@ -235,7 +236,7 @@ class Evaluation(Scoring):
     variant: str | None = None
     """Row of keras_osnet.VARIANTS. Default: as in the weights."""
     resolution: float = 1.0
-    """Height and width as a fraction of 256 x 128, for weights that do not say their input size."""
+    """Input size as a multiple of the preset's, or of 256 x 128. Other weights that say their input size keep it."""
     targets: str = ""
     """More datasets to evaluate on, separated by commas."""
     target_statistics: bool = False
