@@ -5,6 +5,7 @@ alone, not on the order or the number of processes.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,7 @@ SPLITS = ("bounding_box_train", "query", "bounding_box_test")
 # Raised whenever the same settings would give other images, so that an old folder is not taken for a new one.
 VERSION = 1
 TRAIN, VALIDATION = 0, 1
+PARTS = ("clothes", "scenes", "sensor")  # that `PeopleSettings.without` may name
 FIRST_VALIDATION = 900_000  # identities of the validation set come after this number
 # Columns of labels.csv before the attributes: the body's box in pixels of the image, the share of the body that is
 # seen, and the variant: 0 as drawn, others without the jacket or what is carried.
@@ -42,6 +44,9 @@ class PeopleSettings:
     """Fraction of pairs of people who differ in one detail only: hard negatives."""
     changes: float = 0.0
     """Fraction of images in which people lack the jacket or the objects that they have in their other images."""
+    without: tuple[Literal[PARTS], ...] = ()
+    """What is left out, to measure its worth. clothes: patterns, prints, jackets and objects that people carry; scenes:
+    all places but one; sensor: the camera's blur, colours, noise and compression."""
 
     def __post_init__(self):
         least = {
@@ -59,6 +64,9 @@ class PeopleSettings:
             raise ValueError(f"`identities` must be at most {FIRST_VALIDATION}. Received: {self.identities}")
         if self.height % 2:
             raise ValueError(f"`height` must be even. Received: height={self.height}")
+        unknown = sorted(set(self.without) - set(PARTS))
+        if unknown:
+            raise ValueError(f"`without` must be of {PARTS}. Received: {unknown}")
         for name in ("twins", "changes"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be from 0 to 1. Received: {name}={getattr(self, name)}")
@@ -70,7 +78,10 @@ class PeopleSettings:
 
     @property
     def stamp(self):
-        return {"kind": "people", "version": VERSION, **asdict(self)}
+        found = {"kind": "people", "version": VERSION, **asdict(self), "without": list(self.without)}
+        if not self.without:
+            del found["without"]  # as in folders that were made before there was this setting
+        return found
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ class People:
         settings = self.settings
         studio, shots = self._studio(side), dataset.shots(settings, side, number)
         person = people.person_of((settings.seed, side), number, settings.twins)
+        if "clothes" in settings.without:
+            person = people.in_plain_clothes(person)
         variants = people.variants(person)
         models, rows, sizes = {}, [], {}
         for shot in shots:
@@ -47,7 +49,9 @@ class People:
     def _studio(self, side):
         if side not in self.studios:
             key = (self.settings.seed, side)
-            self.studios[side] = Studio(self.parts, key, self.settings.size, self.renderer)
+            self.studios[side] = Studio(
+                self.parts, key, self.settings.size, self.renderer, without=self.settings.without
+            )
         return self.studios[side]
 
 

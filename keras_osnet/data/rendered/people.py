@@ -102,6 +102,15 @@ def draw_twin(person, rng):
     return DETAILS[name](person, rng), name
 
 
+def in_plain_clothes(person):
+    """The person in clothes of one colour each, without a jacket and without what is carried."""
+    plain = {
+        name: Garment.__dataclass_fields__[name].default for name in ("pattern", "division", "side_stripe", "print")
+    }
+    upper, lower = (replace(garment, gradient=0.0, **plain) for garment in (person.upper, person.lower))
+    return replace(person, upper=upper, lower=lower, outer=None, items=())
+
+
 def person_of(key, number, twins):
     """The `Person` of a number; of the share `twins` of pairs of people, the second differs in one detail only.
 

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
+from PIL import Image
 
 from keras_osnet.data.rendered import actors, boxes, cameras, light, people, poses, scenes, sensor, surface
 from keras_osnet.data.rendered.renderer import Backdrop
@@ -23,11 +24,12 @@ class Studio:
         size: (width, height) of the images.
         renderer: a `Renderer`.
         per_scene: cameras in each scene.
+        without: "scenes": all cameras are in one scene; "sensor": images are as they are rendered.
     """
 
-    def __init__(self, parts, key, size, renderer, *, per_scene=3):
+    def __init__(self, parts, key, size, renderer, *, per_scene=3, without=()):
         self.parts, self.surface, self.key, self.size = parts, surface.surface_of(parts), key, size
-        self.renderer, self.per_scene = renderer, per_scene
+        self.renderer, self.per_scene, self.without = renderer, per_scene, without
         self.scene = lru_cache(maxsize=SCENES)(self._scene)
         self.camera = lru_cache(maxsize=CAMERAS)(self._camera)
         self.passer_by = lru_cache(maxsize=PASSERS_BY)(self._passer_by)
@@ -37,7 +39,7 @@ class Studio:
         return scene, Backdrop(self.renderer, scene.vertices, scene.triangles)
 
     def _camera(self, number):
-        place = number // self.per_scene
+        place = 0 if "scenes" in self.without else number // self.per_scene
         return cameras.draw_camera(np.random.default_rng((*self.key, 5, number)), number, place, self.scene(place)[0])
 
     def _passer_by(self, number):
@@ -69,9 +71,13 @@ class Studio:
         )  # fmt: skip
         pixels, alone = self._drawn(target, company, frame, background, backdrop)
         visible = (pixels[..., 3] == 1).sum() / max(alone, 1) * boxes.part_inside(body, box)
-        native = (box[2] - box[0], box[3] - box[1])
-        image = sensor.expose(np.ascontiguousarray(pixels[..., :3]), camera, rng, native, self.size)
+        image = self._image(np.ascontiguousarray(pixels[..., :3]), camera, rng, box)
         return image, boxes.in_image(body, box, self.size), round(float(visible), 3)
+
+    def _image(self, pixels, camera, rng, box):
+        if "sensor" in self.without:
+            return Image.fromarray(pixels).resize(self.size, Image.Resampling.BOX)
+        return sensor.expose(pixels, camera, rng, (box[2] - box[0], box[3] - box[1]), self.size)
 
     def _drawn(self, target, company, frame, background, backdrop):
         """(pixels (H, W, 4), number of pixels of the target where nothing hides it)."""

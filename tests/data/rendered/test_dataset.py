@@ -36,6 +36,13 @@ def test_the_counts_are_those_of_the_settings():
     assert len({shot.file for shot in found}) == len(found)
 
 
+def test_folders_that_were_made_before_parts_could_be_left_out_are_complete_still():
+    assert "without" not in SETTINGS.stamp
+    assert replace(SETTINGS, without=("sensor",)).stamp["without"] == ["sensor"]
+    with pytest.raises(ValueError, match="`without` must be of"):
+        replace(SETTINGS, without=("sun",))
+
+
 def test_names_parse_as_market1501s_and_say_identity_and_camera():
     for shot in every_shot(SETTINGS):
         match = re.fullmatch(r"(\d+)_c(\d+)s1_(\d+)_00\.jpg", shot.file.split("/")[1])

@@ -1,5 +1,6 @@
 """Sets of rendered people, made in processes of their own."""
 
+import csv
 import shutil
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 from keras_osnet.data import load
 from keras_osnet.data.rendered import jobs
-from keras_osnet.data.rendered.dataset import FOLDER, TRAIN, PeopleSettings, shots
+from keras_osnet.data.rendered.dataset import FOLDER, PARTS, TRAIN, PeopleSettings, shots
 from keras_osnet.data.rendered.making import make
 from keras_osnet.files import locked
 
@@ -167,3 +168,25 @@ def test_a_damaged_record_is_not_complete(tmp_path, record):
     assert not jobs.complete(tmp_path, "0-000000.json")
     (tmp_path / jobs.RECORDS / "0-000000.json").write_text('{"bytes": {}, "rows": []}')
     assert jobs.complete(tmp_path, "0-000000.json")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_set_without_a_part_shows_the_same_people_otherwise(part, cache, tmp_path):
+    settings = replace(SETTINGS, identities=1, images=8)  # two images of each camera
+    for name, without in (("whole", ()), ("less", (part,))):
+        make(replace(settings, without=without), tmp_path / name, cache=cache, processes=2)
+    whole, less = (
+        {name: content for name, content in files_of(tmp_path / root).items() if name.endswith(".jpg")}
+        for root in ("whole", "less")
+    )
+    assert whole.keys() == less.keys()
+    # The first three cameras are in one place anyway.
+    expected = {name for name in whole if part != "scenes" or "_c004" in name}
+    assert {name for name in whole if whole[name] != less[name]} == expected
+    assert expected
+    if part == "clothes":
+        with open(tmp_path / "less" / FOLDER / "labels.csv", newline="") as file:
+            worn = [
+                row[name] for row in csv.DictReader(file) for name in ("upper_pattern", "upper_print", "coat", "bag")
+            ]
+        assert set(worn) == {"0"}
