@@ -41,6 +41,7 @@ def identity_scores(ground_truth, found):
         `IdentityScores`.
 
     Raises:
+        ValueError: if one frame of the ground truth has an identity twice: IDF1 would not be defined.
         ImportError: without motmetrics.
 
     Reference: Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking (2016).
@@ -59,6 +60,7 @@ def identity_scores(ground_truth, found):
         single[camera] = motmetrics.MOTAccumulator(auto_id=True)
         for frame in sorted({*frames, *mine}):
             true, rows = frames.get(frame, []), mine.get(frame, [])
+            _require_once(camera, frame, true)
             overlap = overlaps([box for _, box in true], [row[1] for row in rows])
             distances = np.where(overlap >= OVERLAP, 1 - overlap, np.nan)
             for accumulator in (whole, single[camera]):
@@ -72,6 +74,15 @@ def identity_scores(ground_truth, found):
     row = compute(whole, metrics=["idf1", "idp", "idr"], name="all").iloc[0]
     of_cameras = {camera: float(compute(each, metrics=["idf1"]).iloc[0, 0]) for camera, each in single.items()}
     return IdentityScores(float(row.idf1), float(row.idp), float(row.idr), of_cameras, *_across(votes))
+
+
+def _require_once(camera, frame, true):
+    for identity, times in Counter(identity for identity, _ in true).items():
+        if times > 1:
+            raise ValueError(
+                "`ground_truth` must have each identity once in a frame. "
+                f"Received: {times} boxes of {identity} in frame {frame} of camera {camera}"
+            )
 
 
 def overlaps(boxes, others):

@@ -63,3 +63,10 @@ def test_matches_across_cameras_are_counted_by_tracks():
     alone = identity_scores({"a": ground_truth["a"]}, {"a": found["a"]})
     assert alone.matches == 0
     assert np.isnan([alone.false_matches, alone.false_match_rate, alone.found]).all()
+
+
+def test_an_identity_that_is_twice_in_a_frame_of_the_ground_truth_is_refused():
+    """IDF1 could be above 1."""
+    box = (0, 0, 10, 20)
+    with pytest.raises(ValueError, match=r"each identity once.* 2 boxes of Anna in frame 7 of camera a"):
+        identity_scores({"a": {7: [("Anna", box), ("Anna", box)]}}, {"a": {7: [(1, box, 1)]}})
