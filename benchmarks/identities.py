@@ -165,11 +165,13 @@ def measure_market(options, extractor, matches):
     images = {}
     for path in sorted(folder.glob(f"*s{options.sequence}_*.jpg")):
         person, camera, frame = map(int, re.match(r"(\d+)_c(\d)s\d_(\d+)_", path.name).groups())
-        images.setdefault(person, {}).setdefault(camera, []).append((frame, path))
+        # Of a person who has two boxes in one frame, the first: IDF1 is for one.
+        images.setdefault(person, {}).setdefault(camera, {}).setdefault(frame, path)
     people = sorted(images)[: options.people]
     ground_truth, rows, tracks, keys = {}, [], [], []
     for person in people:
-        for camera, some in images[person].items():
+        for camera, frames in images[person].items():
+            some = list(frames.items())
             breaks = [i for i in range(1, len(some)) if some[i][0] - some[i - 1][0] > GAP]
             for part in np.split(np.arange(len(some)), breaks):
                 keys.append((camera, len(keys)))

@@ -89,18 +89,21 @@ class Options:
 def matches_of(options, extractor):
     """The `MatchProbability` that is given, or those of the weights, as a dict by their `normalized`.
 
+    They are those of tracks, or of images where those of tracks are not known.
+
     Raises:
         ValueError: if there is none, or the file holds none.
     """
     if options.match is None:
-        found = {kind: extractor.match_of(kind) for kind in (False, True)}
+        found = {kind: extractor.match_of(kind, tracks=True) or extractor.match_of(kind) for kind in (False, True)}
         found = {kind: match for kind, match in found.items() if match}
         if not found:
             raise ValueError(f"`match` must be given for these weights. Received: weights={options.weights}")
         return found
     found = read_json(options.match)
-    if isinstance(found, dict) and isinstance(found.get("match_probability"), dict):
-        found = next(iter(found["match_probability"].values()), None)
+    for kind in ("track_match_probability", "match_probability"):  # of the metrics.json of a command
+        if isinstance(found, dict) and isinstance(found.get(kind), dict):
+            found = next(iter(found[kind].values()), None)
     names = MatchProbability.__dataclass_fields__
     if not isinstance(found, dict) or not {"offset", "slope"} <= set(found):
         raise ValueError(f"`match` must hold a MatchProbability. Received: {options.match}")
@@ -227,7 +230,8 @@ def run_cameras(options):
     compared, match = comparable(tracks, matches)
     identity, decided, base_rate = linked(options, keys, compared, match, travel)
     options.output.mkdir(parents=True, exist_ok=True)
-    own = matches.get(False)  # for single images and other videos, whose camera means are not known
+    # For single images and other videos, whose camera means are not known.
+    own = matches.get(False) if options.match else extractor.match_of(False)
     names = remembered(options, extractor, tracks, [identity[key] for key in keys], own, base_rate)
     write_identities(options.output / "identities.csv", sightings, identity, names)
     features = np.stack([track.feature for track in compared])

@@ -55,7 +55,7 @@ def info(name: tyro.conf.Positional[str]):
         facts |= {"file": row.file, "bytes": row.size, "SHA-256": row.sha256}
     facts |= {"training set": row.title if row else card.training_set, "licence of the weights": card.weights_licence}
     facts |= {"licence of the images": card.images_licence, "reported Rank-1 / mAP": scores_of(card) or None}
-    facts |= {"match probability": card.match_probability}
+    facts |= {"match probability": card.match_probability, "of two tracks": card.track_match_probability}
     for key, value in facts.items():
         print(f"{key:24s}{'not known' if value is None else value}")
     for address in row.addresses if row else ():
@@ -109,7 +109,9 @@ def score(
     ]
     thresholds = tuple(Threshold(dataset, row["far"], row["distance"], metric) for row in measured)
     facts = {"scores": (*report.card.scores, found), "thresholds": report.card.thresholds + thresholds}
-    card = replace(report.card, **facts, match_probability=pairs.match.to_dict() if pairs.match else None)
+    for name, match in (("match_probability", pairs.match), ("track_match_probability", pairs.track_match)):
+        facts[name] = match.to_dict() if match else None
+    card = replace(report.card, **facts)
     folder = output or Path("runs") / Path(name).name.split(".")[0]
     network.save_to_preset(folder, card=card)
     print(f"{folder}: load it with OSNet.from_preset; README.md is the model card")

@@ -12,6 +12,7 @@ from keras_osnet.export.flatbuffer import metadata_entry
 from keras_osnet.identities.gallery import fingerprint_of
 from keras_osnet.inference.attributes import attribute_heads
 from keras_osnet.preprocessing import preprocessing_of
+from keras_osnet.weights.card import MATCH_FIELDS
 from keras_osnet.weights.loading import match_probabilities_of
 
 NAME = "keras_osnet"  # of the metadata entry
@@ -36,7 +37,6 @@ class ExportReport:
 def described(model, quantization=None, *, pipeline=False, float_parts=(), integer_io=False, input_type="float32"):
     """The facts that go into a file, as a dict for JSON. The arguments are those of `to_tflite`."""
     height, width = model.input_shape[1:3]
-    match, normalized_match = match_probabilities_of(model)
     takes = f"normalised {'int8' if integer_io else 'float32'}"
     if pipeline or input_type == "uint8":
         takes = "uint8 RGB 0..255" + (", any size" if pipeline else "")
@@ -52,8 +52,7 @@ def described(model, quantization=None, *, pipeline=False, float_parts=(), integ
         "input": takes,
         "attributes": [name for head in attribute_heads(model) for name in head.names],
         "weights": fingerprint_of(model),
-        "match_probability": match,
-        "normalized_match_probability": normalized_match,
+        **dict(zip(MATCH_FIELDS, match_probabilities_of(model), strict=True)),
         **asdict(preprocessing_of(model)),
     }
 
@@ -86,8 +85,8 @@ def metadata_of(path):
     Returns:
         dict: network, version, licence, height and width in pixels, features (how many), quantization, float_parts (of
         an int8 or dynamic network), input, attributes (names, in the order of the probabilities), weights (SHA-256 of
-        the float weights), match_probability and normalized_match_probability (as in the `Card` of the weights, None if
-        unknown), and mean, std, scale and resizing of the network's `Preprocessing`.
+        the float weights), the four probabilities of a match (as in the `Card` of the weights, None if unknown),
+        and mean, std, scale and resizing of the network's `Preprocessing`.
 
     Raises:
         ValueError: if the file is damaged or no TFLite file.

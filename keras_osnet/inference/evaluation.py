@@ -1,6 +1,6 @@
 """Scores several test sets of a dataset by several methods, from the same features."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from keras_osnet.inference.scores import (
@@ -9,6 +9,7 @@ from keras_osnet.inference.scores import (
     mean,
     score_features,
     score_splits,
+    track_match_probability,
     verification_rows,
     verification_table,
     verify,
@@ -72,12 +73,14 @@ class PairScores:
     Attributes:
         verification: `VerificationScores`.
         match, reliability: as `match_probability` returns them.
+        track_match: as `track_match_probability` returns it. None too if the distance is not the cosine.
         unfitted: why the probability could not be fitted.
     """
 
     verification: VerificationScores | None = None
     match: MatchProbability | None = None
     reliability: Reliability | None = None
+    track_match: MatchProbability | None = None
     unfitted: str = ""
 
     def text(self):
@@ -93,6 +96,11 @@ class PairScores:
                 f"pairs shows one person: calibration error {self.reliability.calibration_error:.3f}, Brier score "
                 f"{self.reliability.brier:.3f} on the half of the people that a fit on the other half has not seen"
             ]
+        if self.track_match:
+            lines += [
+                f"of two tracks: sigmoid({self.track_match.offset:.3f} - {self.track_match.slope:.3f} distance), "
+                "fitted on the mean feature of each person in each camera"
+            ]
         if self.unfitted:
             lines.append(f"no probability of a match: {self.unfitted}")
         return "\n".join(lines)
@@ -103,6 +111,8 @@ class PairScores:
         if self.match:
             measured = {"calibration_error": self.reliability.calibration_error, "brier": self.reliability.brier}
             found["match_probability"] = self.match.to_dict() | measured
+        if self.track_match:
+            found["track_match_probability"] = self.track_match.to_dict()
         return found
 
 
@@ -164,6 +174,8 @@ def evaluate_test_set(features_of, test_set, scoring, protocol="market1501", *, 
             facts = {"fitted_on": fitted_on, "normalized": scoring.camera_normalization}
             fitted = match_probability(*found[0], metric=scoring.distance, **facts)
             pairs = PairScores(verified, *fitted)
+            if scoring.distance == "cosine":
+                pairs = replace(pairs, track_match=track_match_probability(*found[0], **facts))
         except ValueError as error:  # too few pairs, or features that tell nobody apart: the other scores are kept
-            pairs = PairScores(verified, unfitted=str(error))
+            pairs = replace(pairs, unfitted=str(error))
     return rows, pairs

@@ -66,9 +66,14 @@ class FeatureExtractor:
         """`keras_osnet.metrics.MatchProbability` of the weights, by their preset, folder or file; None if unknown."""
         return self.match_of(self.normalizer is not None)
 
-    def match_of(self, normalized):
-        """Returns the `MatchProbability` of the weights, for features without camera means if `normalized`, or None."""
-        values = self.predictor.match_probabilities[bool(normalized)]
+    def match_of(self, normalized, *, tracks=False):
+        """Returns the `MatchProbability` of the weights, or None if it is unknown.
+
+        Args:
+            normalized: whether it is for features without the mean of their camera.
+            tracks: whether it is for mean features of tracks.
+        """
+        values = self.predictor.match_probabilities[2 * bool(tracks) + bool(normalized)]
         return None if values is None else MatchProbability.from_dict(values)
 
     def same_person(self, first, second, *, base_rate=0.5, match=None, color="rgb"):

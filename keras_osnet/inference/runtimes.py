@@ -12,9 +12,9 @@ from importlib import import_module
 import numpy as np
 
 from keras_osnet.preprocessing import Preprocessing, normalise_into, preprocess_input
+from keras_osnet.weights.card import MATCH_FIELDS
 
 METADATA = b"keras_osnet"  # name of the metadata entry of our .tflite files
-MATCHES = "match_probability", "normalized_match_probability"  # in the metadata
 TYPES = {"float32", "int8", "uint8"}  # that a .tflite file may take
 PART = 8  # images that ONNX Runtime computes at a time: with 16 and more, the maps leave a core's caches
 
@@ -23,7 +23,7 @@ class _File:
     """The methods of a `Predictor` that are trivial on one device."""
 
     strategy = None
-    match_probabilities = None, None  # as of a `Predictor`, from the metadata
+    match_probabilities = (None,) * len(MATCH_FIELDS)  # as of a `Predictor`, from the metadata
 
     def synchronize(self):
         pass
@@ -50,7 +50,7 @@ class LiteRTFile(_File):
         self._interpreter, self._workers = _reading(path, self._open, num_threads=os.cpu_count()), []
         facts, self._runner = _reading(path, _tflite_metadata, path), None
         self._normalise = _reading(path, _normalisation, facts)
-        self.match_probabilities = tuple(map(facts.get, MATCHES))
+        self.match_probabilities = tuple(map(facts.get, MATCH_FIELDS))
         inputs, outputs = self._details()
         if [(details["dtype"], len(details["shape"])) for details in inputs.values()] == [(np.uint8, 3)]:
             self._runner = self._interpreter.get_signature_runner("embed")
@@ -123,7 +123,7 @@ class OnnxFile(_File):
         self._one_thread.intra_op_num_threads = 1
         facts = self._session.get_modelmeta().custom_metadata_map
         self._normalise = _reading(path, _normalisation, facts)
-        values = (facts.get(name, "null") for name in MATCHES)
+        values = (facts.get(name, "null") for name in MATCH_FIELDS)
         self.match_probabilities = tuple(_reading(path, json.loads, value) for value in values)
         inputs, outputs = self._session.get_inputs(), {out.name: out for out in self._session.get_outputs()}
         names = [name for name in outputs if name == "features" or len(outputs) == 1]

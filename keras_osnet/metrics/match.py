@@ -19,7 +19,7 @@ class MatchProbability:
         P(same person | d) = sigmoid(evidence(d) + log(base_rate / (1 - base_rate)))
 
     `fit` fits it on known pairs. It is valid for pairs of the same network and the same kind: across cameras, or under
-    one camera.
+    one camera; of images, or of tracks.
 
     Args:
         offset, slope: coefficients of the evidence, in natural logarithms.
@@ -28,6 +28,8 @@ class MatchProbability:
         same, different: number of pairs of each kind.
         normalized: whether the mean of each camera was removed from the features, as
             `keras_osnet.adaptation.CameraNormalizer` does.
+        tracks: whether each feature is the mean of several images of a person in one camera. Means are nearer to each
+            other than images, also those of two people.
 
     Raises:
         ValueError: for an argument that is not as described.
@@ -42,6 +44,7 @@ class MatchProbability:
     same: int = 0
     different: int = 0
     normalized: bool = False
+    tracks: bool = False
 
     def __post_init__(self):
         row_of("metric", self.metric, METRICS)
@@ -50,14 +53,16 @@ class MatchProbability:
         check_number("slope", self.slope, "at least 0", lambda value: value >= 0)
         if not isinstance(self.fitted_on, str):
             raise ValueError(f"`fitted_on` must be a string. Received: fitted_on={self.fitted_on!r}")
-        if not isinstance(self.normalized, bool):
-            raise ValueError(f"`normalized` must be true or false. Received: normalized={self.normalized!r}")
+        for name in ("normalized", "tracks"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise ValueError(f"`{name}` must be true or false. Received: {name}={value!r}")
         for name in ("same", "different"):
             value = getattr(self, name)
             check_number(name, value, "a number of pairs", lambda value: value >= 0 and value == int(value))
 
     @classmethod
-    def fit(cls, distances, same, *, metric="cosine", fitted_on="", normalized=False):
+    def fit(cls, distances, same, *, metric="cosine", fitted_on="", normalized=False, tracks=False):
         """Fits the probability on known pairs.
 
         Args:
@@ -67,6 +72,7 @@ class MatchProbability:
             metric: metric of the distances.
             fitted_on: description of the images.
             normalized: whether the mean of each camera was removed from the features.
+            tracks: whether each feature is the mean of several images of a person in one camera.
 
         Raises:
             ValueError: if an argument is not as described, or the same person is not nearer than others.
@@ -83,7 +89,7 @@ class MatchProbability:
             )
         counts = int(same.sum()), int((~same).sum())
         slope = factor / spread
-        return cls(float(shift + slope * middle), float(slope), metric, fitted_on, *counts, normalized)
+        return cls(float(shift + slope * middle), float(slope), metric, fitted_on, *counts, normalized, tracks)
 
     def refit(self, distances, same, *, fitted_on=""):
         """Adjusts the fit to other cameras with a few pairs from there, such as 50.
@@ -103,7 +109,7 @@ class MatchProbability:
         factor = max(factor, 0.0)
         counts = int(same.sum()), int((~same).sum())
         coefficients = shift + factor * self.offset, factor * self.slope
-        return type(self)(*coefficients, self.metric, fitted_on, *counts, self.normalized)
+        return type(self)(*coefficients, self.metric, fitted_on, *counts, self.normalized, self.tracks)
 
     def evidence(self, distances):
         """Returns the log-likelihood ratio of the same person against different people, in the shape of `distances`."""

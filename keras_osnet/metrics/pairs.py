@@ -5,7 +5,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import encode_labels, feature_matrices, real_array, row_of, squared_norms
+from keras_osnet.metrics.arguments import (
+    check_count,
+    encode_labels,
+    feature_matrices,
+    real_array,
+    row_of,
+    squared_norms,
+)
 from keras_osnet.metrics.blocks import product_blocks
 from keras_osnet.metrics.distances import METRICS
 from keras_osnet.metrics.ranking import average_precisions, ranks_of
@@ -74,8 +81,8 @@ def pair_blocks(query_features, query_ids, query_cameras, gallery_features, gall
 
 
 def known_pairs(query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras, *,
-                metric="cosine", within=False, times=None, gap=None, seed=0):  # fmt: skip
-    """Returns pairs for `MatchProbability.fit`: all pairs of one person, and as many of two people.
+                metric="cosine", within=False, times=None, gap=None, ratio=1, seed=0):  # fmt: skip
+    """Returns pairs for `MatchProbability.fit`: all pairs of one person, and by default as many of two people.
 
     Args:
         query_features, ...: as for `evaluate_retrieval`.
@@ -83,6 +90,7 @@ def known_pairs(query_features, query_ids, query_cameras, gallery_features, gall
         within: pairs of images of the same camera. Default: pairs of images of two cameras.
         times: with `gap`, (query times, gallery times): numbers of frames, or seconds.
         gap: (least, most) difference of the times of a pair. Default: any.
+        ratio: pairs of two people for each pair of one person, as far as there are so many.
         seed: seed of the draw of pairs of two people.
 
     Returns:
@@ -93,6 +101,7 @@ def known_pairs(query_features, query_ids, query_cameras, gallery_features, gall
     """
     if (times is None) != (gap is None):
         raise ValueError(f"`times` and `gap` must be given together. Received: times={times!r:.60}, gap={gap!r}")
+    check_count("ratio", ratio)
     rng, found = np.random.default_rng(seed), []
     query_features, gallery_features = feature_matrices(query_features, gallery_features)
     sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras
@@ -112,7 +121,7 @@ def known_pairs(query_features, query_ids, query_cameras, gallery_features, gall
             cameras &= (gap[0] <= between) & (between <= gap[1])
         kinds = SAME_CAMERA if within else MATCH, IMPOSTOR
         matches, others = (np.flatnonzero((block.kinds == kind) & cameras) for kind in kinds)
-        others = rng.choice(others, min(len(matches), len(others)), replace=False)
+        others = rng.choice(others, min(ratio * len(matches), len(others)), replace=False)
         for same, pairs in ((True, matches), (False, others)):
             queries = block.rows.start + pairs // len(gallery_features)
             found.append((block.distances.ravel()[pairs], np.full(len(pairs), same), queries))

@@ -3,6 +3,13 @@
 from dataclasses import dataclass
 
 ZOO = "torchreid, docs/MODEL_ZOO.md"
+# Fields of a `Card`, and entries of the metadata of exported files: probabilities of a match.
+MATCH_FIELDS = (
+    "match_probability",
+    "normalized_match_probability",
+    "track_match_probability",
+    "normalized_track_match_probability",
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Card:
         weights_licence, images_licence: licences of the weights and of the training images.
         match_probability: values of a `keras_osnet.metrics.MatchProbability` that was fitted on pairs across cameras.
         normalized_match_probability: the same for features without the mean of their camera.
+        track_match_probability, normalized_track_match_probability: the same for mean features of tracks.
     """
 
     training_set: str | None = None
@@ -45,6 +53,13 @@ class Card:
     images_licence: str | None = None
     match_probability: dict | None = None
     normalized_match_probability: dict | None = None
+    track_match_probability: dict | None = None
+    normalized_track_match_probability: dict | None = None
+
+    @property
+    def match_probabilities(self):
+        """Those of `MATCH_FIELDS`, in their order."""
+        return tuple(getattr(self, name) for name in MATCH_FIELDS)
 
 
 UNKNOWN = Card()

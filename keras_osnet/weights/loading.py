@@ -71,7 +71,7 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, classifie
         weights: argument of `locate`. A network in a .keras file that is not an OSNet is returned unchanged.
         width, variant: expected width and variant; an error if the weights have others. Default: those of the weights.
             Only a .weights.h5 file does not determine the row of the paper's Table 5.
-        resolution: multiplier of the input size, for weights without an input size.
+        resolution: input size as a multiple of the preset's, or of 256 x 128. Other weights that have one keep it.
         classifier: whether to keep the classifier of the weights.
         changes: arguments of `OSNet` that replace those of the weights: classes, input_shape, name.
 
@@ -136,16 +136,15 @@ def network_of(weights):
 
 
 def match_probabilities_of(model):
-    """Returns values of the `MatchProbability`s of a model's weights, None if unknown: of features, and of features
-    without the mean of their camera.
+    """Returns values of the `MatchProbability`s of a model's weights, in the order of `card.MATCH_FIELDS`.
 
-    They are unknown if the weights have changed since they were loaded, or if the images have another size than those
-    of the preset.
+    One is None if it is not known, if the weights have changed since they were loaded, or if the images have another
+    size than those of the preset.
     """
     card = card_of(model)
-    found = card.match_probability, card.normalized_match_probability
+    found = card.match_probabilities
     preset = PRESETS.get(model.load_report.preset) if any(found) else None
-    return (None, None) if preset and preset.input_shape != tuple(model.input_shape[1:]) else found
+    return (None,) * len(found) if preset and preset.input_shape != tuple(model.input_shape[1:]) else found
 
 
 def _kept(model, report, source):

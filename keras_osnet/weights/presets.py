@@ -138,19 +138,36 @@ SCORES = {
     "osnet_ain_x0_25_people": {"people": (94.2, 90.6, "cosine", OURS), "market1501": (69.7, 48.7, "cosine", OURS_446)},
     "osnet_x0_5_people": {"people": (95.5, 93.5, "cosine", OURS), "market1501": (72.0, 48.6, "cosine", OURS_446)},
 }
-# Probabilities that two images show one person. `reid.py evaluate --weights NAME --dataset market1501 --metric cosine
-# --match-probability` fits them, on pairs across cameras of 446 queries of 100 identities; the second one with
-# --camera-normalization.
-_FITTED = {"metric": "cosine", "fitted_on": "market1501, test set", "same": 5304, "different": 5304}
+# Probabilities that two images, or two tracks, show one person, in the order of `card.MATCH_FIELDS`. `reid.py evaluate
+# --weights NAME --dataset market1501 --metric cosine --match-probability` fits the first and the third, on pairs across
+# cameras of 446 queries of 100 identities, the others with --camera-normalization.
+_PAIRS = {"images": {"same": 5304, "different": 5304}, "tracks": {"same": 831, "different": 82055}}
+
+
+def _fitted(number, offset, slope):
+    kind = {"normalized": number % 2 == 1, "tracks": number >= 2}
+    pairs = _PAIRS["tracks" if kind["tracks"] else "images"]
+    facts = {"metric": "cosine", "fitted_on": "market1501, test set"}
+    return {"offset": offset, "slope": slope, **facts, **pairs, **kind}
+
+
 MATCHES = {
-    name: tuple({"offset": a, "slope": b, **_FITTED, "normalized": k == 1} for k, (a, b) in enumerate(coefficients))
+    name: tuple(_fitted(number, *pair) for number, pair in enumerate(coefficients))
     for name, coefficients in {
-        "osnet_x0_25_people": ((9.544912, 19.376086), (10.570613, 13.434442)),
-        "osnet_ain_x0_25_people": ((9.655492, 19.737721), (10.528729, 13.429742)),
-        "osnet_x0_5_people": ((10.406665, 21.399617), (11.330254, 14.362656)),
-        "osnet_x0_25_msmt17": ((9.671156, 22.521597), (12.015072, 14.853058)),
+        "osnet_x0_25_people": (
+            (9.544912, 19.376086), (10.570613, 13.434442), (9.310751, 23.253289), (9.910148, 13.960603)
+        ),
+        "osnet_ain_x0_25_people": (
+            (9.655492, 19.737721), (10.528729, 13.429742), (9.908369, 25.775922), (9.971203, 14.376228)
+        ),
+        "osnet_x0_5_people": (
+            (10.406665, 21.399617), (11.330254, 14.362656), (9.833723, 25.030307), (10.276121, 14.496154)
+        ),
+        "osnet_x0_25_msmt17": (
+            (9.671156, 22.521597), (12.015072, 14.853058), (8.429407, 24.901766), (8.825056, 11.667351)
+        ),
     }.items()
-}
+}  # fmt: skip
 CHECKSUMS = {  # SHA-256, bytes
     "osnet_x0_25_market1501": ("c0ff09177a21417a19bc73bbf5af4eb5d2b097c2074ed35e67819ee6cd93612c", 2_462_783),
     "osnet_x0_25_msmt17": ("6f57607fed9f502b9efed546108132ee715df5a5b6e6932c6269bacb47f59f99", 3_057_863),

@@ -205,6 +205,8 @@ def test_a_file_says_what_it_is(pipeline, model, file, tmp_path):
         "weights": weights.hexdigest(),
         "match_probability": None,
         "normalized_match_probability": None,
+        "track_match_probability": None,
+        "normalized_track_match_probability": None,
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
         "scale": 255.0,

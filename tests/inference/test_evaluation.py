@@ -33,7 +33,7 @@ def test_pairs_are_reported_in_words_and_in_plain_values(side):
     scoring = Scoring(metric="cosine", verification=True, match_probability=True)
     _, pairs = evaluate_test_set(features_of, [splits], scoring, fitted_on="drawn features")
     values = pairs.values()
-    assert set(values) == {"verification", "match_probability"}
+    assert set(values) == {"verification", "match_probability", "track_match_probability"}
     found = values["match_probability"]
     # 80 queries with two matches each under the other camera, and as many impostors.
     assert (found["same"], found["different"], found["metric"]) == (160, 160, "cosine")
@@ -42,6 +42,18 @@ def test_pairs_are_reported_in_words_and_in_plain_values(side):
     assert found["brier"] < 0.25
     assert f"sigmoid({found['offset']:.3f} - {found['slope']:.3f} distance)" in pairs.text()
     assert "160 genuine pairs" in pairs.text()
+    # A person has one mean feature in each camera: 40 pairs, and all 40 x 39 of two people.
+    tracks = values["track_match_probability"]
+    assert (tracks["same"], tracks["different"], tracks["tracks"], found["tracks"]) == (40, 1560, True, False)
+    assert f"of two tracks: sigmoid({tracks['offset']:.3f}" in pairs.text()
+
+
+def test_the_probability_of_tracks_is_for_cosine_distances_only(side):
+    pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
+    splits, features_of = side
+    _, pairs = evaluate_test_set(features_of, [splits], Scoring(match_probability=True))
+    assert pairs.match.metric == "euclidean"
+    assert pairs.track_match is None
 
 
 def test_features_without_a_probability_keep_their_other_scores(side):

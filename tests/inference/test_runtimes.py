@@ -81,12 +81,16 @@ def test_a_large_batch_has_the_features_of_its_images_in_order(network, tmp_path
 def test_a_file_knows_the_probability_of_a_match_of_its_weights(network, tmp_path, name):
     values = {"offset": 2.0, "slope": 8.0, "metric": "cosine", "fitted_on": "a yard", "same": 5, "different": 6}
     normalized = values | {"offset": 3.0, "normalized": True}
-    network.save_to_preset(tmp_path / "a", card=Card(match_probability=values, normalized_match_probability=normalized))
+    tracks = values | {"offset": 4.0, "tracks": True}
+    card = Card(match_probability=values, normalized_match_probability=normalized, track_match_probability=tracks)
+    network.save_to_preset(tmp_path / "a", card=card)
     for source, known in ((OSNet.from_preset(tmp_path / "a"), MatchProbability(**values)), (network, None)):
         WRITERS[name](source, tmp_path / name)
         extractor = FeatureExtractor(tmp_path / name)
         assert extractor.match == known
         assert extractor.match_of(True) == (known and MatchProbability(**normalized))
+        assert extractor.match_of(False, tracks=True) == (known and MatchProbability(**tracks))
+        assert extractor.match_of(True, tracks=True) is None
 
 
 @pytest.mark.parametrize("name", ["plain.tflite", "nhwc.onnx"])

@@ -331,6 +331,12 @@ def test_a_probability_comes_from_a_file_or_a_report_of_scores(tmp_path):
         options.match.write_text(json.dumps(content))
         (match,) = RECIPE.matches_of(options, None).values()
         assert match.slope == MatchProbability(**MATCH).slope
+    both = {
+        "match_probability": {"market1501": scores},
+        "track_match_probability": {"market1501": scores | {"slope": 7.0}},
+    }
+    options.match.write_text(json.dumps(both))
+    assert RECIPE.matches_of(options, None)[False].slope == 7
     options.match.write_text("{}")
     with pytest.raises(ValueError, match="`match` must hold a MatchProbability"):
         RECIPE.matches_of(options, None)
