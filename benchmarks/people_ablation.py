@@ -51,18 +51,20 @@ class Row:
 
 ROWS = {
     "base": Row("400 people x 16 images, 100 cameras, 128 x 64, osnet"),
-    "seed": Row("the same, another seed of the training", training={"seed": 1}),
+    "seed": Row("another seed of the training", training={"seed": 1}),
     "people-200": Row("200 people", people=200),
     "people-100": Row("100 people", people=100),
-    "images-8": Row("8 images of each, of 4 cameras", images=8),
-    "images-4": Row("4 images of each, of 2 cameras", images=4),
+    "images-8": Row("8 images of each person, from 4 cameras", images=8),
+    "images-4": Row("4 images of each person, from 2 cameras", images=4),
     "cameras": Row("10 cameras", rendered={"cameras": 10}),
     "scenes": Row("all cameras in one place", rendered={"without": ("scenes",)}),
     "clothes": Row("clothes of one colour, no jackets, nothing carried", rendered={"without": ("clothes",)}),
-    "twins": Row("no pairs of people who differ in one detail", rendered={"twins": 0.0}),
-    "sensor": Row("no blur, colours, noise and compression of the camera", rendered={"without": ("sensor",)}),
+    "twins": Row("no look-alikes", rendered={"twins": 0.0}),
+    "sensor": Row("no blur, colours, noise and compression", rendered={"without": ("sensor",)}),
     "resolution": Row("input of 64 x 32", training={"resolution": 0.25}),
-    "plain-training": Row("no random erasing, crops and colours", training={"erase": 0.0, "crop": 0.0, "jitter": 0.0}),
+    "plain-training": Row(
+        "no random erasing, crops and colours in training", training={"erase": 0.0, "crop": 0.0, "jitter": 0.0}
+    ),
     "erase": Row("no random erasing", training={"erase": 0.0}),
     "jitter": Row("no random colours", training={"jitter": 0.0}),
     "ibn": Row("osnet_ibn", training={"variant": "osnet_ibn"}),
@@ -131,7 +133,7 @@ def result(options, name):
     run = replace(reid.RUNS["csv"], settings=settings, data_dir=listed, work_dir=options.output / f"run-{name}")
     reid.train(run)
     extractor = FeatureExtractor(load_network(run.work_dir)[0])
-    found = {"title": row.title, "images": len(train), "epochs": epochs}
+    found = {"images": len(train), "epochs": epochs}
     for test, splits in (("people", [validation]), ("market1501", load_splits("market1501", options.data_dir))):
         scores = reid.score_test_set(extractor, splits, "cosine", DATASETS[test].protocol)
         found[test] = [round(100 * scores[kind], 2) for kind in ("rank1", "mAP")]
@@ -146,10 +148,10 @@ def command_of(options, name):
 
 
 def show(results):
-    print("| row | set or training | rendered people, validation | Market-1501 test set |\n|---|---|---|---|")
+    print("| `--rows` | the row differs in | rendered people, validation | Market-1501 test set |\n|---|---|---|---|")
     for name, found in results.items():
         values = " | ".join("{:.2f} / {:.2f}".format(*found[test]) for test in ("people", "market1501"))
-        print(f"| {name} | {found['title']} | {values} |")
+        print(f"| `{name}` | {ROWS[name].title} | {values} |")
 
 
 def main():

@@ -52,7 +52,7 @@ def described(model, quantization=None, *, pipeline=False, float_parts=(), integ
         "input": takes,
         "attributes": [name for head in attribute_heads(model) for name in head.names],
         "weights": fingerprint_of(model),
-        **dict(zip(MATCH_FIELDS, match_probabilities_of(model), strict=True)),
+        **{MATCH_FIELDS[kind]: values for kind, values in match_probabilities_of(model).items()},
         **asdict(preprocessing_of(model)),
     }
 

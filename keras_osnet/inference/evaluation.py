@@ -3,13 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from keras_osnet.inference.matches import match_probability, track_match_probability
 from keras_osnet.inference.scores import (
     features_of_splits,
-    match_probability,
     mean,
     score_features,
     score_splits,
-    track_match_probability,
     verification_rows,
     verification_table,
     verify,

@@ -73,7 +73,7 @@ class FeatureExtractor:
             normalized: whether it is for features without the mean of their camera.
             tracks: whether it is for mean features of tracks.
         """
-        values = self.predictor.match_probabilities[2 * bool(tracks) + bool(normalized)]
+        values = self.predictor.match_probabilities[bool(normalized), bool(tracks)]
         return None if values is None else MatchProbability.from_dict(values)
 
     def same_person(self, first, second, *, base_rate=0.5, match=None, color="rgb"):

@@ -23,7 +23,7 @@ class _File:
     """The methods of a `Predictor` that are trivial on one device."""
 
     strategy = None
-    match_probabilities = (None,) * len(MATCH_FIELDS)  # as of a `Predictor`, from the metadata
+    match_probabilities = dict.fromkeys(MATCH_FIELDS)  # as of a `Predictor`, from the metadata
 
     def synchronize(self):
         pass
@@ -50,7 +50,7 @@ class LiteRTFile(_File):
         self._interpreter, self._workers = _reading(path, self._open, num_threads=os.cpu_count()), []
         facts, self._runner = _reading(path, _tflite_metadata, path), None
         self._normalise = _reading(path, _normalisation, facts)
-        self.match_probabilities = tuple(map(facts.get, MATCH_FIELDS))
+        self.match_probabilities = {kind: facts.get(name) for kind, name in MATCH_FIELDS.items()}
         inputs, outputs = self._details()
         if [(details["dtype"], len(details["shape"])) for details in inputs.values()] == [(np.uint8, 3)]:
             self._runner = self._interpreter.get_signature_runner("embed")
@@ -123,8 +123,8 @@ class OnnxFile(_File):
         self._one_thread.intra_op_num_threads = 1
         facts = self._session.get_modelmeta().custom_metadata_map
         self._normalise = _reading(path, _normalisation, facts)
-        values = (facts.get(name, "null") for name in MATCH_FIELDS)
-        self.match_probabilities = tuple(_reading(path, json.loads, value) for value in values)
+        values = {kind: facts.get(name, "null") for kind, name in MATCH_FIELDS.items()}
+        self.match_probabilities = {kind: _reading(path, json.loads, value) for kind, value in values.items()}
         inputs, outputs = self._session.get_inputs(), {out.name: out for out in self._session.get_outputs()}
         names = [name for name in outputs if name == "features" or len(outputs) == 1]
         shape = inputs[0].shape

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 ZOO = "torchreid, docs/MODEL_ZOO.md"
-# Fields of a `Card`, and entries of the metadata of exported files: probabilities of a match.
-MATCH_FIELDS = (
-    "match_probability",
-    "normalized_match_probability",
-    "track_match_probability",
-    "normalized_track_match_probability",
-)
+# Probabilities of a match: (normalized, tracks) of a `MatchProbability` -> field of a `Card`, and
+# entry of the metadata of exported files.
+MATCH_FIELDS = {
+    (False, False): "match_probability",
+    (True, False): "normalized_match_probability",
+    (False, True): "track_match_probability",
+    (True, True): "normalized_track_match_probability",
+}
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ class Card:
 
     @property
     def match_probabilities(self):
-        """Those of `MATCH_FIELDS`, in their order."""
-        return tuple(getattr(self, name) for name in MATCH_FIELDS)
+        """Values of the `MatchProbability`s, None if unknown, by the keys of `MATCH_FIELDS`."""
+        return {kind: getattr(self, name) for kind, name in MATCH_FIELDS.items()}
 
 
 UNKNOWN = Card()

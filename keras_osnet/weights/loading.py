@@ -136,15 +136,15 @@ def network_of(weights):
 
 
 def match_probabilities_of(model):
-    """Returns values of the `MatchProbability`s of a model's weights, in the order of `card.MATCH_FIELDS`.
+    """Returns values of the `MatchProbability`s of a model's weights, by the keys of `card.MATCH_FIELDS`.
 
     One is None if it is not known, if the weights have changed since they were loaded, or if the images have another
     size than those of the preset.
     """
     card = card_of(model)
     found = card.match_probabilities
-    preset = PRESETS.get(model.load_report.preset) if any(found) else None
-    return (None,) * len(found) if preset and preset.input_shape != tuple(model.input_shape[1:]) else found
+    preset = PRESETS.get(model.load_report.preset) if any(found.values()) else None
+    return dict.fromkeys(found) if preset and preset.input_shape != tuple(model.input_shape[1:]) else found
 
 
 def _kept(model, report, source):

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_osnet.weights.card import Card, Score
+from keras_osnet.weights.card import MATCH_FIELDS, Card, Score
 
 # Where torchreid's files lie, in the order to try. Google Drive comes last: it limits the number of downloads.
 HOSTS = (
@@ -138,21 +138,19 @@ SCORES = {
     "osnet_ain_x0_25_people": {"people": (94.2, 90.6, "cosine", OURS), "market1501": (69.7, 48.7, "cosine", OURS_446)},
     "osnet_x0_5_people": {"people": (95.5, 93.5, "cosine", OURS), "market1501": (72.0, 48.6, "cosine", OURS_446)},
 }
-# Probabilities that two images, or two tracks, show one person, in the order of `card.MATCH_FIELDS`. `reid.py evaluate
-# --weights NAME --dataset market1501 --metric cosine --match-probability` fits the first and the third, on pairs across
-# cameras of 446 queries of 100 identities, the others with --camera-normalization.
-_PAIRS = {"images": {"same": 5304, "different": 5304}, "tracks": {"same": 831, "different": 82055}}
+# Probabilities that two images, or two tracks, show one person: offset and slope by the keys of `MATCH_FIELDS`.
+# `reid.py evaluate --weights NAME --dataset market1501 --metric cosine --match-probability` fits those of images and of
+# tracks, on pairs across cameras of 446 queries of 100 identities; with --camera-normalization, the normalized ones.
+_PAIRS = {False: {"same": 5304, "different": 5304}, True: {"same": 831, "different": 82055}}  # of images, of tracks
 
 
-def _fitted(number, offset, slope):
-    kind = {"normalized": number % 2 == 1, "tracks": number >= 2}
-    pairs = _PAIRS["tracks" if kind["tracks"] else "images"]
-    facts = {"metric": "cosine", "fitted_on": "market1501, test set"}
-    return {"offset": offset, "slope": slope, **facts, **pairs, **kind}
+def _fitted(normalized, tracks, offset, slope):
+    facts = {"metric": "cosine", "fitted_on": "market1501, test set", "normalized": normalized, "tracks": tracks}
+    return {"offset": offset, "slope": slope, **facts, **_PAIRS[tracks]}
 
 
 MATCHES = {
-    name: tuple(_fitted(number, *pair) for number, pair in enumerate(coefficients))
+    name: tuple(_fitted(*kind, *pair) for kind, pair in zip(MATCH_FIELDS, coefficients, strict=True))
     for name, coefficients in {
         "osnet_x0_25_people": (
             (9.544912, 19.376086), (10.570613, 13.434442), (9.310751, 23.253289), (9.910148, 13.960603)
