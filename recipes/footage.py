@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_osnet.data import images
 from keras_osnet.data.listing import scan
+from keras_osnet.identities.scores import check_ground_truth
 
 EDGES = ("left", "top", "right", "bottom")
 VISIBLE = 0.25  # least visible fraction of a person of a scene who counts
@@ -195,4 +196,5 @@ def read_ground_truth(path, cameras):
         ) from error
     if not any(ground_truth.values()):
         raise ValueError(f"`ground_truth` must hold people of the cameras {', '.join(cameras)}. Received: {path}")
+    check_ground_truth(ground_truth)
     return ground_truth

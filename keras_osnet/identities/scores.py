@@ -50,6 +50,7 @@ def identity_scores(ground_truth, found):
         import motmetrics
     except ImportError as error:
         raise ImportError("scores of identities need motmetrics: pip install motmetrics", name=error.name) from error
+    check_ground_truth(ground_truth)
     whole = motmetrics.MOTAccumulator(auto_id=True)  # a frame of each camera is a frame of its own
     single, votes = {}, {}
     people, names = defaultdict(count().__next__), defaultdict(count().__next__)  # motmetrics takes numbers only
@@ -60,7 +61,6 @@ def identity_scores(ground_truth, found):
         single[camera] = motmetrics.MOTAccumulator(auto_id=True)
         for frame in sorted({*frames, *mine}):
             true, rows = frames.get(frame, []), mine.get(frame, [])
-            _require_once(camera, frame, true)
             overlap = overlaps([box for _, box in true], [row[1] for row in rows])
             distances = np.where(overlap >= OVERLAP, 1 - overlap, np.nan)
             for accumulator in (whole, single[camera]):
@@ -76,13 +76,16 @@ def identity_scores(ground_truth, found):
     return IdentityScores(float(row.idf1), float(row.idp), float(row.idr), of_cameras, *_across(votes))
 
 
-def _require_once(camera, frame, true):
-    for identity, times in Counter(identity for identity, _ in true).items():
-        if times > 1:
-            raise ValueError(
-                "`ground_truth` must have each identity once in a frame. "
-                f"Received: {times} boxes of {identity} in frame {frame} of camera {camera}"
-            )
+def check_ground_truth(ground_truth):
+    """Raises a ValueError if a frame of the ground truth of `identity_scores` has an identity twice."""
+    for camera, frames in ground_truth.items():
+        for frame, rows in frames.items():
+            for identity, times in Counter(identity for identity, _ in rows).items():
+                if times > 1:
+                    raise ValueError(
+                        "`ground_truth` must have each identity once in a frame. "
+                        f"Received: {times} boxes of {identity} in frame {frame} of camera {camera}"
+                    )
 
 
 def overlaps(boxes, others):

@@ -117,6 +117,14 @@ def test_identities_are_scored_against_the_ground_truth_of_a_scene(scene, run_sc
     assert "IDF1" in capsys.readouterr().out
 
 
+def test_a_ground_truth_with_a_person_twice_in_a_frame_is_refused_before_the_work(scene, run_script, tmp_path):
+    lines = (scene / "ground_truth.csv").read_text().splitlines()
+    (tmp_path / "twice.csv").write_text("\n".join([*lines, lines[1]]))
+    with pytest.raises(SystemExit, match=r"each identity once in a frame.* 2 boxes of Anna in frame 1 of camera c1"):
+        run(run_script, scene, tmp_path / "out", "--ground-truth", tmp_path / "twice.csv")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_a_person_has_decided_is_kept_and_shown_again(scene, run_script, tmp_path):
     pairs = {"same": [[["c1", "1"], ["c2", "3"]]], "different": [[["c1", "1"], ["c2", "2"]]]}
     (tmp_path / "decisions.json").write_text(json.dumps(pairs))
