@@ -20,7 +20,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
-import app  # first: it sets environment variables that TensorFlow reads when it is imported
+import app  # before TensorFlow, which reads environment variables that it sets
 import numpy as np
 import tyro
 import whole_path
@@ -45,13 +45,13 @@ from keras_osnet.weights import load_network
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(app.PersonSettings, Objective):
-    """Settings that identify a run."""
+    """Settings that change the result. A run is resumed only with the same ones."""
 
     network: Literal["osnet", "mobilenet_v2", "shufflenet"] = "osnet"
     pooling: Literal["avg", "max", "gem", "stripes", "branches"] = "avg"
-    """Pooling over the last map: gem is the generalised mean; stripes and branches make a feature of parts."""
+    """Pooling over the last map. gem: generalised mean; stripes, branches: of halves of the map too (docs/model.md)."""
     neck: Literal["fc", "bnneck"] = "fc"
-    """fc: the paper's dense, norm and ReLU; bnneck: no ReLU, and losses of pairs take features before the norm."""
+    """fc: the paper's dense, norm, ReLU; bnneck: no ReLU, and losses like triplet take features before the norm."""
     frozen_epochs: int = 0
     """Train only the classifier in the first N epochs. 0: train all layers from the start."""
     epochs: int = 350
@@ -62,14 +62,14 @@ class Settings(app.PersonSettings, Objective):
     metric: app.Metric = "euclidean"
     """Distance between features."""
     targets: str = ""
-    """Datasets to evaluate on in place of the dataset's own test set, separated by commas."""
+    """Datasets to evaluate on in place of the dataset's own test set, by commas. (`evaluate` adds them.)"""
     identities: int = 0
     """Train on the first N identities only. 0: all."""
     baselines: bool = True
     """Evaluate two baselines too: the network before the training, and colour histograms."""
 
 
-# Section 4.1: 350 epochs of SGD from scratch, or 150 of AMSGrad, the first 10 of which train only the classifier.
+# Section 4.1: 150 epochs of AMSGrad, of which the first 10 train only the classifier. From scratch: `Settings`.
 FINE_TUNED = dict(
     weights=tyro.MISSING, frozen_epochs=10, epochs=150, optimizer="amsgrad", learning_rate=0.0015,
     schedule="single_step",
@@ -78,7 +78,7 @@ FINE_TUNED = dict(
 STRONG = dict(epochs=120, optimizer="adam", learning_rate=0.0035, schedule="cosine", warmup_epochs=1, crop=0.5,
               metric="cosine")  # fmt: skip
 LARGE_DATASETS = ("market1501", "cuhk03", "dukemtmcreid", "msmt17")
-# Your own images: few epochs.
+# Your own images: fewer epochs than the paper's.
 OWN_IMAGES = dict(epochs=60, milestones=(30, 50), warmup_epochs=1, batch_size=32)
 SMALL = dict(width=0.25, resolution=0.5)
 RENDERED = dict(epochs=20, schedule="cosine", warmup_epochs=1, crop=0.5, jitter=0.5)
@@ -90,12 +90,12 @@ ROWS = {
     **{f"{name}_strong": Settings(dataset=name, **STRONG) for name in LARGE_DATASETS},
     # Table 3: the paper's baselines, on Market-1501 87.0 / 69.5 and 84.8 / 65.0.
     **{f"{name}_{kind}": Settings(dataset=name, network=kind) for kind, name in product(BASELINES, LARGE_DATASETS)},
-    # Table 4: fine-tuned from a network trained on mix4; means over 10 splits.
+    # Table 4: a network trained on four datasets together, mix4, is fine-tuned on VIPeR or GRID; means over splits.
     "mix4": Settings(dataset="mix4", targets="viper,grid"),
     "mix4_finetune": Settings(dataset="mix4", targets="viper,grid", **FINE_TUNED),
     "viper_finetune": Settings(dataset="viper", **FINE_TUNED),
     "grid_finetune": Settings(dataset="grid", **FINE_TUNED),
-    # Rendered people (recipes/people.py), as recipes/people_weights.py trains on them.
+    # Rendered people (recipes/people.py): the row of recipes/people_weights.py, which makes the weights in the package.
     "people": Settings(dataset="people", metric="cosine", **SMALL, **RENDERED),
     "folder": Settings(dataset="folder", **OWN_IMAGES),
     "csv": Settings(dataset="csv", **OWN_IMAGES),
@@ -129,12 +129,12 @@ def plan_of(settings, classes, steps):
 
 
 def order_of(settings, labels, steps):
-    """Returns a function of the epoch that returns the P x K order of its images, or None for a random order."""
+    """Returns None for a random order, or a function of the epoch: indices of P people with K images in each batch."""
     k = settings.images_per_identity
     if not k:
         used = [name for name in PAIR_LOSSES if getattr(settings, name)]
         if used:
-            print(f"{', '.join(used)}: a batch needs several images of a person: set --images-per-identity 4")
+            print(f"{', '.join(used)} needs several images of a person in a batch: set --images-per-identity 4")
         return None
     short = short_identities(labels, k)
     if short:
@@ -145,7 +145,7 @@ def order_of(settings, labels, steps):
 
 
 def training_sets(splits):
-    """Groups splits by their training images. VIPeR has pairs of splits with the same training images."""
+    """Groups neighbouring splits with the same training images, as VIPeR has in pairs: they need one training."""
     return [list(group) for _, group in groupby(splits, attrgetter("train"))]
 
 
@@ -161,7 +161,7 @@ def train(run):
     targets = [{name: others.get(name, group) for name in names} for group in groups]
     splits = [split for test_sets in targets for group in test_sets.values() for split in group]
     test_images = sorted({path for split in splits for record in split.query + split.gallery for path in record.paths})
-    # A new run decodes all test images, so that none of them fails after hours of training.
+    # A new run decodes all test images, so that none of them fails after hours of training; a resumed one has done so.
     check_files = require_files if any(run.work_dir.glob("**/config.json")) else images.refuse_unreadable
     check_files(test_images)
     trainings = [training_of(run, group[0].train, test_sets) for group, test_sets in zip(groups, targets, strict=True)]
@@ -170,7 +170,7 @@ def train(run):
 
 
 def training_of(run, records, test_sets):
-    """Returns the training on `records`. `test_sets` has, for each target, the splits to evaluate on."""
+    """Returns the `Training` on `records`. `test_sets`: name of a dataset -> its splits to evaluate on."""
     settings = run.settings
     people = sorted({record.identity for record in records})[: settings.identities or None]
     index = {identity: i for i, identity in enumerate(people)}
@@ -178,7 +178,7 @@ def training_of(run, records, test_sets):
     paths, labels = [r.path for r in records], np.array([index[r.identity] for r in records])
     steps = len(paths) // settings.batch_size
     first = next(iter(test_sets))
-    # `describe` raises errors of test sets before the training. Given weights may have seen the test identities.
+    # Called now, so that errors of test sets come before the training. Initial weights may know the test identities.
     unseen = None if settings.weights else settings.dataset
     texts = [
         scores.describe(splits, DATASETS[name].protocol, unseen=name == unseen)
@@ -211,7 +211,7 @@ def training_of(run, records, test_sets):
 
 
 def summary(trials):
-    """Returns the mean metrics over the trainings: of the first target, and with several in "targets" of each."""
+    """Returns the first target's metrics, averaged over the trainings. "targets" has those of each of several."""
     means = {name: scores.mean([trial[name] for trial in trials]) for name in trials[0]}
     if len(trials) > 1:
         print(f"means over {len(trials)} trials\n{scores.table(means)}")
@@ -224,23 +224,23 @@ class Evaluation(Scoring):
     """Evaluates weights on the test set of a dataset."""
 
     weights: str
-    """A preset, training set, file, folder or address (docs/weights.md)."""
+    """Name of a preset or of its training set, file, folder or address (docs/weights.md)."""
     dataset: str
     """Row of keras_osnet.DATASETS."""
     data_dir: Path
     """Folder that holds the dataset's official folder."""
     work_dir: Path | None = None
-    """Folder for metrics.json and model.keras. Default: one below runs/ for these settings."""
+    """Folder for metrics.json and model.keras. Default: a folder of runs/ that is named after these settings."""
     width: float | None = None
     """Width multiplier. Default: as in the weights."""
     variant: str | None = None
     """Row of keras_osnet.VARIANTS. Default: as in the weights."""
     resolution: float = 1.0
-    """Input size as a multiple of the preset's, or of 256 x 128. Other weights that say their input size keep it."""
+    """Multiplies the input size of a preset, or else 256 x 128. Files that hold an input size ignore it."""
     targets: str = ""
     """More datasets to evaluate on, separated by commas."""
     target_statistics: bool = False
-    """Re-estimate the statistics of the batch norms on training images of the dataset. Nothing is trained."""
+    """Re-estimate the statistics of the batch norms on training images of `dataset`, for all targets. No training."""
 
 
 def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
@@ -278,7 +278,7 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
 
 
 def check(dataset: tyro.conf.Positional[str], data_dir: Path, split: int = 0):
-    """Counts identities, cameras and images, compares them with the paper's Table 2, reads every file, lists errors.
+    """Counts identities, cameras and images, compares the counts with those expected, reads every file, lists errors.
 
     The exit status is 1 if there are errors.
 

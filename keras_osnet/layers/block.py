@@ -1,4 +1,4 @@
-"""The omni-scale residual block, and a stage of them."""
+"""The omni-scale residual block, and a stage of several blocks."""
 
 from functools import partial
 
@@ -11,14 +11,14 @@ from keras_osnet.layers.convolution import ConvNorm, LiteConv3x3
 from keras_osnet.layers.fusion import FUSIONS
 from keras_osnet.layers.norms import InstanceNorm
 
-# Each layer of this table has `depth`, the number of its layers with weights on the longest path, and `operations`.
+# Each class here has `depth`, the number of layers with weights that an input passes, and `operations`, for the export.
 CONVOLUTIONS = {
     "lite": LiteConv3x3,
     "depthwise_first": partial(LiteConv3x3, depthwise_first=True),
     "full": partial(ConvNorm, kernel_size=3),
 }
-# Instance norm in a block: none; "residual": after conv3, in place of its batch norm (osnet_ain); "output": after the
-# addition (osnet_ibn).
+# Where a block has instance norm. None: nowhere; "residual": in conv3, in place of batch norm (osnet_ain); "output":
+# after the addition of the shortcut (osnet_ibn).
 INSTANCE_NORMS = (None, "residual", "output")
 
 
@@ -26,13 +26,14 @@ INSTANCE_NORMS = (None, "residual", "output")
 class OmniScaleBlock(Composite):
     """Omni-scale residual block: streams of growing receptive field, fused by the aggregation gate.
 
-    y = ReLU(shortcut(x) + conv3(sum_t G(x^t) . x^t)), with x^t = F^t(conv1(x)). F^t is a chain of `t` Lite 3x3 layers,
-    whose receptive field is (2t + 1) x (2t + 1). conv1 and conv3 are 1x1. The shortcut is the identity, or 1x1-BN where
-    the number of channels changes.
+    By default y = ReLU(shortcut(x) + conv3(sum_t G(x^t) * x^t)), with x^t = F^t(conv1(x)) for t = 1 .. 4. F^t is a
+    chain of t Lite 3x3 layers, which sees (2t + 1) x (2t + 1) positions. G is the aggregation gate, and * multiplies
+    channel by channel. conv1 and conv3 are the first and last 1x1 convolution of the block, not stages of the network.
+    The shortcut is the identity, or 1x1-BN where the number of channels changes.
 
     Args:
         filters: output channels.
-        exponents: depth t of each stream. Default (1, 2, 3, 4).
+        exponents: t of each stream, the number of its layers. Default (1, 2, 3, 4).
         convolution: "lite" (Lite 3x3), "depthwise_first" (the paper's footnote 2), "full" (3x3-BN-ReLU; row 2 of
             Table 5).
         fusion: a row of `FUSIONS`. Default "unified_gate".
@@ -43,8 +44,9 @@ class OmniScaleBlock(Composite):
     Input shape: (B, H, W, C). Output shape: (B, H, W, filters).
 
     Raises:
-        ValueError: for an unknown row, exponents below 1, one exponent with a fusion other than "none", several with
-            "none", or `filters` that is not a multiple of 4 without `stream_filters`.
+        ValueError: if `convolution`, `fusion` or `instance_norm` is unknown; if there is no exponent or one below 1; if
+            `fusion` is "none" for several exponents, or is not "none" for one; if `stream_filters` is not given and
+            `filters` is not a multiple of 4.
 
     Reference: paper, Section 3.2 and Figure 4 (b).
     """
@@ -96,13 +98,13 @@ class OmniScaleBlock(Composite):
         return self.conv1.depth + stream + (self.fusion.depth if self.fusion else 0) + self.conv3.depth
 
     def make(self, input_shape):
-        # The gates are built before `downsample`: this order decides which weights a seed draws.
+        # The residual is built before `downsample`. Another order would draw other weights from the same seed.
         self.residual(symbolic(input_shape, self.compute_dtype), build_part)
         if input_shape[-1] != self.filters:
             self.downsample = ConvNorm(self.filters, activation=False, dtype=self.dtype_policy, name="downsample")
 
     def streams(self, inputs, training=None, run=None):
-        """Returns x^t of each stream: T tensors (B, H, W, stream_filters). `run`: see `Composite.flow`."""
+        """Returns x^t of each stream, a list of (B, H, W, stream_filters). `run`: see `Composite.flow`."""
         run = run or partial(call_part, training=training)
         first = run(self.conv1, inputs)
         outputs, convs = [], iter(self.stream_convs)
@@ -159,8 +161,8 @@ class Stage(Composite):
     """Omni-scale blocks in a row: one of conv2, conv3, conv4 of the paper's Table 1.
 
     Args:
-        filters: output channels of every block, at least 4. Its streams have filters // 4 channels.
-        instance_norms: one entry per block, as `instance_norm` of `OmniScaleBlock`.
+        filters: output channels of every block, at least 4. The streams of a block have filters // 4 channels.
+        instance_norms: `instance_norm` of each `OmniScaleBlock`; there are as many blocks as entries.
         exponents, convolution, fusion: as in `OmniScaleBlock`, the same for all blocks.
 
     Input shape: (B, H, W, C). Output shape: (B, H, W, filters).

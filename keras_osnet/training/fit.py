@@ -22,7 +22,7 @@ from keras_osnet.training.work_dir import claimed
 
 @dataclass(frozen=True)
 class Plan:
-    """A network that a recipe trains, with its loss and optimizer. They are made in the scope of the strategy.
+    """A network that a recipe trains, with its loss and optimizer. `fit` makes it in the scope of the strategy.
 
     Attributes:
         model: network to train, with its heads.
@@ -41,22 +41,24 @@ class Plan:
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a run: functions that the recipe defines. A run has a training for each training set.
+    """What `fit` needs for one training: functions and settings of the recipe. A run has one for each training set.
 
     Attributes:
         build: function without arguments that returns a `Plan`.
         batches, steps_per_epoch: as for `keras_osnet.training.loop.train`.
         finish: function of (network, scores before the training or None, history, strategy), called after the training.
             It evaluates the network, prints the scores, and returns the metrics of this training.
-        score: function of (network, strategy) that returns a dict of scores, called after every
-            `Execution.evaluate_every` epochs and after the last one; never if that is 0. Default: none.
-        score_before: True calls `score` before the training too.
-        select: function of (network, strategy) that returns a dict of scores, called after every epoch. The network of
-            the epoch with the highest score is saved. Default: the network of the last epoch is saved.
-        best: key of a score in the dict of `select` or `score`. best.keras holds the network of the epoch in which this
-            score was highest.
-        reading: context manager around the training, which turns errors of TensorFlow's readers into errors that name
-            the file.
+        score: function of (network, strategy) that returns a dict of scores. During the training it is called after
+            every `Execution.evaluate_every` epochs and after the last epoch, or not at all if `evaluate_every` is 0.
+            Default: none.
+        score_before: True calls `score` before the training too, whatever `evaluate_every` is.
+        select: function of (network, strategy) that returns a dict of scores, called after every epoch. model.keras is
+            then made from the epoch with the highest score `best`. Default: from the last epoch.
+        best: key of a score in the dict of `select` or, without it, of `score`. best.keras holds the epoch in which
+            this score was highest: `Plan.model` with `select`, else `Plan.network`, where `score` is called. Needed by
+            `select`.
+        reading: context manager of the training and of `finish`. It turns errors of TensorFlow's readers into errors
+            that name the file.
     """
 
     build: Callable
@@ -73,24 +75,25 @@ class Training:
 def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: metrics[0]):
     """Starts or resumes the trainings of a run, and writes config.json, model.keras and metrics.json.
 
-    Call it before TensorFlow creates a tensor: devices are set up first. Each of several trainings has its own folder:
-    trial0, trial1 and so on; model.keras is the network of the last one.
+    Call it before any operation of TensorFlow, because it sets up the devices. Each of several trainings has its own
+    folder: trial0, trial1 and so on. The model.keras of the run is the network of the last training.
 
     Args:
-        settings: `Numerics` with the further fields `seed`, `epochs` and `batch_size`. A run is resumed only with the
-            same settings.
-        execution: `Execution`.
+        settings: `keras_osnet.training.settings.Numerics` with the further fields `seed`, `epochs` and `batch_size`. A
+            run is resumed only with the same settings.
+        execution: `keras_osnet.training.settings.Execution`.
         work_dir: folder of the run. It is locked until the run ends.
         trainings: list of `Training`.
-        summarize: function of the list of all trainings' metrics that returns the metrics of the run. Default: those of
-            the first training.
+        summarize: function that makes the metrics of the run from the list of the trainings' metrics. Default: it
+            returns those of the first training.
 
     Returns:
         dict of metrics, as in metrics.json.
 
     Raises:
-        ValueError: if another run uses the folder, if it holds a run with other settings, if settings contradict each
-            other, or if the workers' settings differ. Errors of `train` pass through.
+        ValueError: if a batch is larger than a training set, `epochs` is negative, another run uses the folder, it
+            holds a run with other settings, settings contradict each other, or the workers' settings differ; and as
+            `keras_osnet.training.loop.train`.
         OSError: if the folder cannot be written.
     """
     work_dir, as_dict, several = Path(work_dir), asdict(settings), len(trainings) > 1
