@@ -133,8 +133,9 @@ def test_every_option_named_in_a_sentence_is_one_of_some_script():
     sentences = [code for page in TEXTS for code in inline(page)]
     named = {name for code in sentences for name in re.findall(r"--(?:no-)?([a-z][\w-]+)", code)}
     named -= {"help", "deps"}  # --no-deps is pip's
-    scripts = {words[0] for words in COMMANDS.values()} | {
-        "benchmarks/gallery.py",
+    scripts = {words[0] for words in COMMANDS.values()}
+    scripts |= {str(path.relative_to(ROOT)) for path in ROOT.glob("benchmarks/*.py")}
+    scripts |= {
         "recipes/app.py",
         "recipes/objective.py",
         "keras_osnet/adaptation/settings.py",

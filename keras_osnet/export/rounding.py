@@ -1,4 +1,4 @@
-"""Rounds the weights of a folded graph to int8 with the smallest change of the layers' outputs."""
+"""Rounds the weights of a folded graph to few steps with the smallest change of the layers' outputs."""
 
 from dataclasses import dataclass, field, replace
 
@@ -33,7 +33,7 @@ class Rounded:
     ranges: dict = field(default_factory=dict)
 
 
-def round_weights(graph, images, quantize=lambda name, value: value, kept=frozenset()):
+def round_weights(graph, images, quantize=lambda name, value: value, kept=frozenset(), steps=127):
     """Rounds all kernels and corrects all biases, layer by layer in order.
 
     Every layer has two inputs: X in the float graph and Y in the rounded graph. Its kernel W is first moved towards the
@@ -45,9 +45,10 @@ def round_weights(graph, images, quantize=lambda name, value: value, kept=frozen
         images: (N, H, W, 3) calibration images, of which at most 128 are used, fewer if memory is small.
         quantize: function (name, tensor) that rounds the tensor as an int8 activation. Default: activations stay float.
         kept: names of nodes that keep their weights.
+        steps: between 0 and the largest entry of a column: 127 for int8 (default), 7 for four bits.
 
     Returns:
-        the graph with kernels that are integer multiples, -127 .. 127, of the largest entry / 127 of their column.
+        the graph with kernels that are integer multiples, -steps .. steps, of their column's largest entry / steps.
 
     Reference: Frantar et al., GPTQ (ICLR 2023); Nagel et al., Data-Free Quantization Through Weight Equalization and
         Bias Correction (ICCV 2019), Section 4.2.
@@ -64,7 +65,7 @@ def round_weights(graph, images, quantize=lambda name, value: value, kept=frozen
             continue
         xs, ys = ([values[i] for i in node.inputs] for values in (exact, coarse))
         if node.op in LINEAR and name not in kept:
-            rounded[name], exact[name], coarse[name] = _rounded(node, xs[0], ys[0])
+            rounded[name], exact[name], coarse[name] = _rounded(node, xs[0], ys[0], steps)
         else:
             rounded[name], exact[name], coarse[name] = node, apply(node, *xs), apply(node, *ys)
         coarse[name] = quantize(name, coarse[name])
@@ -75,7 +76,7 @@ def round_weights(graph, images, quantize=lambda name, value: value, kept=frozen
     return rounded
 
 
-def _rounded(node, x, y):
+def _rounded(node, x, y, steps):
     """Returns the rounded node, its output for x before rounding, and its output for y after rounding."""
     columns, restore = _as_columns(node)
     pixels = _pixels(node, x.shape)
@@ -89,7 +90,7 @@ def _rounded(node, x, y):
     if b.shape[1] >= 8 * b.shape[2]:
         columns = columns + np.linalg.solve(hessian, transposed @ ((a - b) @ columns))
     linear = replace(node, relu=False)
-    fitted = linear.with_weights(kernel=restore(_gptq(columns, hessian)))
+    fitted = linear.with_weights(kernel=restore(_gptq(columns, hessian, steps)))
     exact, coarse = apply(linear, x), apply(fitted, y)
     shift = tf.reduce_mean(exact - coarse, range(len(exact.shape) - 1))
     if node.relu:
@@ -138,14 +139,14 @@ def _patches(node, x, *pixels):
     return rows.reshape(1, len(rows), -1)
 
 
-def _gptq(columns, hessian):
-    """Rounds columns (G, I, O) to multiples of their largest entry / 127.
+def _gptq(columns, hessian, steps):
+    """Rounds columns (G, I, O) to multiples of their largest entry / steps.
 
-    The largest entry stays at +-127, so that a converter finds the same grid from the result alone.
+    The largest entry stays at +-steps, so that a converter finds the same grid from the result alone.
     """
     groups, inputs, _ = columns.shape
     largest = np.abs(columns).argmax(1)
-    scale = np.maximum(np.abs(columns).max(1, keepdims=True) / 127, 1e-12)
+    scale = np.maximum(np.abs(columns).max(1, keepdims=True) / steps, 1e-12)
     signs = np.sign(np.take_along_axis(columns, largest[:, None], 1))
     order = np.argsort(-np.einsum("gcc->gc", hessian), axis=1)
     g = np.arange(groups)[:, None]
@@ -156,8 +157,8 @@ def _gptq(columns, hessian):
     result = np.empty_like(left)
     for i in range(inputs):
         value = left[:, i : i + 1]
-        nearest = np.clip(np.round(value / scale), -127, 127)
-        result[:, i : i + 1] = scale * np.where(pinned[:, i : i + 1], 127 * signs, nearest)
+        nearest = np.clip(np.round(value / scale), -steps, steps)
+        result[:, i : i + 1] = scale * np.where(pinned[:, i : i + 1], steps * signs, nearest)
         error = (value - result[:, i : i + 1]) / upper[:, i, i][:, None, None]
         left[:, i + 1 :] -= upper[:, i, i + 1 :, None] * error
     back = np.argsort(order, axis=1)

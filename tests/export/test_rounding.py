@@ -28,21 +28,24 @@ LAYERS = {
 }
 
 
-def nearest(kernel, axes):
-    scale = np.abs(kernel).max(axes, keepdims=True) / 127
+def nearest(kernel, axes, steps):
+    scale = np.abs(kernel).max(axes, keepdims=True) / steps
     return np.round(kernel / scale) * scale
 
 
 @pytest.mark.parametrize(("op", "shape", "settings"), LAYERS.values(), ids=LAYERS)
-def test_kernels_are_on_the_grid_and_outputs_nearer_than_rounding_to_nearest(op, shape, settings):
+@pytest.mark.parametrize("steps", [127, 7])
+def test_kernels_are_on_the_grid_and_outputs_nearer_than_rounding_to_nearest(op, shape, settings, steps):
     graph = layer(op, G.normal(size=shape).astype("float32"), **settings)
     axes = (0, 1, 3) if op == "depthwise" else tuple(range(len(shape) - 1))
-    rounded = round_weights(graph, IMAGES)["layer"].weights["kernel"]
-    steps = rounded / (np.abs(rounded).max(axes, keepdims=True) / 127)
-    np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
+    found = round_weights(graph, IMAGES, steps=steps)
+    rounded = found["layer"].weights["kernel"]
+    multiples = rounded / (np.abs(rounded).max(axes, keepdims=True) / steps)
+    np.testing.assert_allclose(multiples, np.round(multiples), atol=1e-3)
     assert not np.array_equal(rounded, graph["layer"].weights["kernel"])
-    exact, ours = (np.asarray(run(g, IMAGES)) for g in (graph, round_weights(graph, IMAGES)))
-    plain = graph | {"layer": graph["layer"].with_weights(kernel=nearest(graph["layer"].weights["kernel"], axes))}
+    exact, ours = (np.asarray(run(g, IMAGES)) for g in (graph, found))
+    kernel = nearest(graph["layer"].weights["kernel"], axes, steps)
+    plain = graph | {"layer": graph["layer"].with_weights(kernel=kernel)}
     assert np.square(ours - exact).sum() < 0.8 * np.square(np.asarray(run(plain, IMAGES)) - exact).sum()
 
 
