@@ -188,7 +188,7 @@ def run_adaptation(run):
             print("No round has a higher silhouette than the start: model.keras is the network as it was given.")
         if is_chief(strategy):
             shutil.copyfile(run.work_dir / BEST, run.work_dir / "model.keras")
-            found = {"adapted": best.round > 0, "best": asdict(best), "rounds": len(states) - 1, "ended": fault}
+            found = {"adapted": best.round > 0, "best": asdict(best), "rounds": states[-1].round, "ended": fault}
             first, *_ = (best.scores or {"": {}}).values()
             write_json(run.work_dir / "metrics.json", {**first, **found})
             with np.load(run.work_dir / BEST_CLUSTERS) as clusters:

@@ -224,8 +224,9 @@ def evaluation(settings, work_dir=None):
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     weights = Path(settings["weights"])
     if weights.exists():  # two files of the same name may have different contents
-        content = locate(weights).path.read_bytes()
-        settings["weights_sha256"] = hashlib.sha256(content).hexdigest()
+        path = locate(weights).path
+        files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+        settings["weights_sha256"] = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     work_dir = work_dir or Path("runs") / f"evaluate-{settings['dataset']}-{weights.name.split('.')[0]}-{digest}"
     with claimed(work_dir, settings, tf.distribute.get_strategy()):

@@ -4,13 +4,14 @@ import base64
 import csv
 import io
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from footage import EDGES
 from PIL import Image
 
-from keras_osnet.files import write_atomically
+from keras_osnet.files import write_atomically, write_json
 
 PAGE, DATA = Path(__file__).with_name("cameras.html"), "/* the data */"
 HEADING = ("camera", "frame", "track", *EDGES, "identity", "time", "name")
@@ -76,3 +77,14 @@ def write_video(path, frames, seen, identity):
             )
         video.write(shown)
     video.release()
+
+
+def show_scores(scores, path):
+    """Prints and writes `IdentityScores`. JSON has no NaN."""
+    plain = {name: None if value != value else value for name, value in asdict(scores).items()}
+    write_json(path, plain)
+    print(
+        f"IDF1 {100 * scores.idf1:.2f}, precision {100 * scores.idp:.2f}, recall {100 * scores.idr:.2f}; across "
+        f"cameras {100 * scores.false_matches:.2f} % of {scores.matches} matches are wrong, and "
+        f"{100 * scores.found:.2f} % are found"
+    )

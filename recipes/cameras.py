@@ -12,20 +12,20 @@ identities. The page merges and splits people by hand; --decisions reads what it
 
 import hashlib
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import app  # first: it sets what TensorFlow reads when it is imported
 import numpy as np
 import tyro
-from camera_results import write_identities, write_page, write_video
+from camera_results import show_scores, write_identities, write_page, write_video
 from footage import Frames, boxes_of, file_detector, named, read_ground_truth, sources, warn
 from sightings import comparable, sightings_of, tracks_of
 
 from keras_osnet import FeatureExtractor
 from keras_osnet.export.metadata import metadata_of
-from keras_osnet.files import read_json, refuse_foreign, require_writable, write_json
+from keras_osnet.files import read_json, refuse_foreign, require_writable
 from keras_osnet.identities import Gallery, fingerprint_of, link
 from keras_osnet.identities.names import names_from
 from keras_osnet.identities.rates import base_rate_of, probability_for
@@ -108,6 +108,11 @@ def matches_of(options, extractor):
     if not isinstance(found, dict) or not {"offset", "slope"} <= set(found):
         raise ValueError(f"`match` must hold a MatchProbability. Received: {options.match}")
     match = MatchProbability.from_dict({name: value for name, value in found.items() if name in names})
+    if match.metric != "cosine" or match.slope <= 0:
+        raise ValueError(
+            "`match` must be fitted on cosine distances, and rise with the similarity. "
+            f"Received: metric={match.metric!r}, slope={match.slope} in {options.match}"
+        )
     return {match.normalized: match}
 
 
@@ -204,8 +209,11 @@ def run_cameras(options):
     if options.people is not None:
         check_number("people", options.people, "at least 2", lambda value: value >= 2)
     cameras = sources(options.videos)
-    if options.video_out and any(
-        (options.output / f"{name}.mp4").resolve() == path.resolve() for name, path in cameras.items()
+    page = options.output / "cameras.html"
+    written = [options.output / f"{name}.mp4" for name in cameras] if options.video_out else []
+    # Earlier videos of this command are replaced, footage never.
+    if any(path.exists() and not page.exists() for path in written) or (
+        {path.resolve() for path in written} & {path.resolve() for path in cameras.values()}
     ):
         raise ValueError(f"`output` must be another folder than that of the videos. Received: {options.output}")
     start = seconds_of(options.start, "start", dict(zip(cameras, cameras, strict=True)))
@@ -214,7 +222,6 @@ def run_cameras(options):
     ground_truth = read_ground_truth(options.ground_truth, cameras) if options.ground_truth else None
     frames = {camera: Frames(path, start.get(camera, 0.0), options.fps) for camera, path in cameras.items()}
     boxes = boxes_of(cameras, ground_truth, options.boxes, detector_of(options))
-    page = options.output / "cameras.html"
     require_writable(page)
     refuse_foreign(page, b"keras_osnet cameras")
     extractor = FeatureExtractor(options.weights)
@@ -223,6 +230,7 @@ def run_cameras(options):
         raise ValueError("`match` must be fitted without --camera-normalization for `gallery` and `find`.")
     if options.gallery is not None:
         open_gallery(options, extractor).close()  # that of another network is refused before the work
+    sought = extractor(list(options.find)) if options.find else ()  # errors before the work
     sightings = tracked(frames, boxes, extractor, options.refuse_outside)
     keys, tracks = tracks_of(sightings)
     if not tracks:
@@ -232,12 +240,12 @@ def run_cameras(options):
     options.output.mkdir(parents=True, exist_ok=True)
     # For single images and other videos, whose camera means are not known.
     own = matches.get(False) if options.match else extractor.match_of(False)
-    names = remembered(options, extractor, tracks, [identity[key] for key in keys], own, base_rate)
-    write_identities(options.output / "identities.csv", sightings, identity, names)
     features = np.stack([track.feature for track in compared])
     probabilities = match(1 - features @ features.T, base_rate=base_rate)
-    found = search(options.find, extractor, tracks, own, base_rate, keys, identity)
+    found = search(options.find, sought, tracks, own, base_rate, keys, identity)
     write_page(page, sightings, keys, tracks, identity, probabilities, found, decided)
+    names = remembered(options, extractor, tracks, [identity[key] for key in keys], own, base_rate)
+    write_identities(options.output / "identities.csv", sightings, identity, names)
     print(f"Look at the people: {page}")
     if options.video_out:
         for camera, seen in sightings.items():
@@ -268,21 +276,10 @@ def remembered(options, extractor, tracks, identities, match, base_rate):
     return names
 
 
-def show_scores(scores, path):
-    """Prints and writes `IdentityScores`. JSON has no NaN."""
-    plain = {name: None if value != value else value for name, value in asdict(scores).items()}
-    write_json(path, plain)
-    print(
-        f"IDF1 {100 * scores.idf1:.2f}, precision {100 * scores.idp:.2f}, recall {100 * scores.idr:.2f}; across "
-        f"cameras {100 * scores.false_matches:.2f} % of {scores.matches} matches are wrong, and "
-        f"{100 * scores.found:.2f} % are found"
-    )
-
-
-def search(paths, extractor, tracks, match, base_rate, keys, identity):
-    """For each image the tracks, the most probable first. Prints the first."""
+def search(paths, sought, tracks, match, base_rate, keys, identity):
+    """For each image, with its feature in `sought`, the tracks, the most probable first. Prints the first."""
     found, features = [], np.stack([track.feature for track in tracks])
-    for path, feature in zip(paths, extractor(list(paths)), strict=True) if paths else ():
+    for path, feature in zip(paths, sought, strict=True):
         distances = 1 - features @ (feature / np.linalg.norm(feature))
         probabilities = match(distances, base_rate=base_rate)
         order = np.argsort(distances, kind="stable").tolist()

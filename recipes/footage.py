@@ -12,6 +12,7 @@ import numpy as np
 from keras_osnet.data import images
 from keras_osnet.data.listing import scan
 from keras_osnet.identities.scores import check_ground_truth
+from keras_osnet.metrics.arguments import check_number
 
 EDGES = ("left", "top", "right", "bottom")
 VISIBLE = 0.25  # least visible fraction of a person of a scene who counts
@@ -19,12 +20,12 @@ DETECTOR = {"winStride": (8, 8), "scale": 1.05}  # of OpenCV's HOG detector
 
 
 def named(texts, what):
-    """Dict of name to text of arguments NAME=TEXT.
+    """Dict of name to text of arguments NAME=TEXT, or of pairs of both.
 
     Raises:
         ValueError: if one is not of this form, or a name is twice.
     """
-    pairs = [text.partition("=")[::2] for text in texts]
+    pairs = [text.partition("=")[::2] if isinstance(text, str) else text for text in texts]
     for text, (name, value) in zip(texts, pairs, strict=True):
         if not (name and value) or sum(name == other for other, _ in pairs) > 1:
             raise ValueError(f"`{what}` must be NAME=VALUE, with each name once. Received: {text}")
@@ -33,7 +34,7 @@ def named(texts, what):
 
 def sources(texts):
     """Dict of the camera's name to the path of its video or folder: of NAME=PATH, or of paths alone."""
-    whole = [text if "=" in text and not Path(text).exists() else f"{Path(text).stem}={text}" for text in texts]
+    whole = [text if "=" in text and not Path(text).exists() else (Path(text).stem, text) for text in texts]
     found = {name: Path(path) for name, path in named(whole, "videos").items()}
     for name, path in found.items():
         if set(name) & set("/\\,"):
@@ -59,8 +60,12 @@ class Frames:
     fps: float | None = None
 
     def __post_init__(self):
-        if self.path.is_dir() and not self.fps:
+        if self.fps is not None:
+            check_number("fps", self.fps, "positive", lambda value: value > 0)
+        if self.path.is_dir() and self.fps is None:
             raise ValueError(f"`fps` must be given for folders of images. Received: {self.path}")
+        if self.path.is_dir() and not scan(self.path)[0]:
+            raise ValueError(f"`videos` must be videos, or folders of images. Received: {self.path}, without images")
 
     @property
     def rate(self):

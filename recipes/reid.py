@@ -193,7 +193,7 @@ def training_of(run, records, test_sets):
         found = {name: score(network, strategy, name) for name in test_sets}
         rows = found if len(test_sets) > 1 else {"trained": found[first]}
         if before:
-            histograms = score_test_set(scores.colour_histograms, test_sets[first])
+            histograms = score_test_set(scores.colour_histograms, test_sets[first], protocol=DATASETS[first].protocol)
             start = "before fine-tuning" if settings.weights else "untrained network"
             rows = {**rows, start: before, "colour histograms": histograms}
         print("\n".join([app.duration(history), *texts, scores.table(rows)]))

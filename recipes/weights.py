@@ -89,28 +89,28 @@ def score(
         metric: distance between features.
     """
 
-    from keras_osnet import DATASETS, FeatureExtractor, __version__
+    from keras_osnet import DATASETS, FeatureExtractor, OSNet, __version__
     from keras_osnet.data import load_splits
     from keras_osnet.inference.evaluation import Scoring, evaluate_test_set
     from keras_osnet.inference.scores import table, verification_rows
 
-    test_set, scoring = (
-        load_splits(dataset, data_dir),
-        Scoring(metric=metric, verification=True, match_probability=True),
-    )
+    test_set = load_splits(dataset, data_dir)
+    known = not any(splits.grouped for splits in test_set)  # else a person has another label in each group
+    scoring = Scoring(metric=metric, verification=known, match_probability=known)
     network, report = app.load_network(name)
+    if not isinstance(network, OSNet):
+        raise ValueError(f"`name` must be an OSNet. Received: {name}, a network {network.name}")
     protocol, fitted_on = DATASETS[dataset].protocol, f"{dataset}, test set"
     rows, pairs = evaluate_test_set(FeatureExtractor(network), test_set, scoring, protocol, fitted_on=fitted_on)
     print(f"{dataset}: trained on {report.training_set or 'an unknown training set'}\n{table(rows)}")
     print(pairs.text())
     found = Score(dataset, rows[metric]["rank1"], rows[metric]["mAP"], metric, f"measured, keras_osnet {__version__}")
-    measured = [
-        row for row in verification_rows(pairs.verification) if row["distance"] and not row["below_one_impostor"]
-    ]
+    possible = verification_rows(pairs.verification) if known else ()
+    measured = [row for row in possible if row["distance"] and not row["below_one_impostor"]]
     thresholds = tuple(Threshold(dataset, row["far"], row["distance"], metric) for row in measured)
     facts = {"scores": (*report.card.scores, found), "thresholds": report.card.thresholds + thresholds}
-    for name, match in (("match_probability", pairs.match), ("track_match_probability", pairs.track_match)):
-        facts[name] = match.to_dict() if match else None
+    for field, match in (("match_probability", pairs.match), ("track_match_probability", pairs.track_match)):
+        facts[field] = match.to_dict() if match else None
     card = replace(report.card, **facts)
     folder = output or Path("runs") / Path(name).name.split(".")[0]
     network.save_to_preset(folder, card=card)

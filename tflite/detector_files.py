@@ -76,7 +76,7 @@ def class_names(facts):
     try:
         names = ast.literal_eval(names[:FACTS]) if isinstance(names, str) else names
         return {int(n): name for n, name in (names.items() if isinstance(names, dict) else enumerate(names or ()))}
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+    except (ValueError, SyntaxError, TypeError, OverflowError, RecursionError, MemoryError):
         return {}
 
 

@@ -115,7 +115,8 @@ def facts(path):
 def contents(path, runtime):
     """(type, bytes) by address."""
     known = json.dumps(facts(path)).encode()
-    files = {f"/{file.name}": file for file in PAGE.iterdir() if not file.name.startswith("package")}
+    own = [file for file in PAGE.iterdir() if file.suffix in TYPES and not file.name.startswith("package")]
+    files = {f"/{file.name}": file for file in own if file.is_file()}
     for kind in ("core/dist/index.js", "wasm-utils/dist/index.js", *(f"core/wasm/litert_wasm_{build}internal.{end}"
                  for build in ("", "compat_") for end in ("js", "wasm"))):  # fmt: skip
         files[f"/runtime/{kind}"] = runtime / kind
@@ -133,7 +134,9 @@ def server(found, port):
         protocol_version, server_version, sys_version = "HTTP/1.1", "keras_osnet", ""
 
         def do_GET(self):
-            own = [f"{name}:{self.server.server_port}" for name in ("127.0.0.1", "localhost")]
+            port = self.server.server_port  # clients leave out port 80
+            ends = (f":{port}", "") if port == 80 else (f":{port}",)
+            own = [name + end for name in ("127.0.0.1", "localhost") for end in ends]
             kind, content = found.get(self.path.partition("?")[0], (None, b"There is no such file."))
             status = 200 if kind else 404
             if self.headers.get("Host") not in own:
@@ -142,8 +145,11 @@ def server(found, port):
             headers = {"Content-Type": kind or "text/plain", "Content-Length": len(content)} | HEADERS
             for name, value in headers.items():
                 self.send_header(name, str(value))
-            self.end_headers()
-            self.wfile.write(content)
+            try:
+                self.end_headers()
+                self.wfile.write(content)
+            except ConnectionError:  # the browser does not want it any more
+                self.close_connection = True
 
         def log_message(self, *_):
             pass

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_osnet.adaptation.answers import (
     ANSWERS,
+    PAIRS,
     links_of,
     newest_pairs,
     read_answers,
@@ -48,17 +49,15 @@ class Questions:
         if is_chief(self.strategy) and not used.exists():
             while self.wait and unanswered(newest_pairs(self.work_dir)[1], self.answers()):
                 time.sleep(1)
-            answers = self.answers()
-            if answers:
-                folder.mkdir(parents=True, exist_ok=True)
-                write_answers(used, answers)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_answers(used, self.answers())
         gathered(self.strategy, np.array([True]))  # no worker reads before the file is complete
         rows = {str(path): row for row, path in enumerate(self.target.paths)}
         return links_of((rows[first], rows[second], same) for first, second, same in read_answers(used, rows))
 
     def ask(self, folder, distances, labels, links):
-        """Writes the pairs to ask about after a round."""
-        if self.pairs and is_chief(self.strategy):
+        """Writes the pairs to ask about after a round. Those of an interrupted round stay: the page may show them."""
+        if self.pairs and is_chief(self.strategy) and not (folder / PAIRS).exists():
             paths, cameras = self.target.paths, self.target.cameras
             pairs = choose_pairs(distances, labels, number=self.pairs, cameras=cameras, links=links)
             folder.mkdir(parents=True, exist_ok=True)

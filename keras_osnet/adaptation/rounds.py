@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def adapt(
         if on_state:
             on_state(state)
         run.write(states)
-        fault = fault_of(state, settings)
+        fault = fault_of(state, settings, len(target.paths))
         if fault or number > settings.rounds:
             break
         if not run.finished(number):
@@ -149,8 +150,14 @@ class _Run:
         """The state after some rounds, from its file or computed; its clusters are those of round `number`."""
         path = self.folder(number) / CLUSTERS
         if path.exists():
+            found = _read(path)
+            if str(found.get("images", _names(self.target))) != _names(self.target):  # labels are by position
+                raise ValueError(
+                    "`work_dir` must be new, or of an adaptation to the same images. Received: other images than "
+                    f"those of {path}"
+                )
             with reading(path, WRITTEN):
-                return State(**json.loads(str(_read(path)["state"])))
+                return State(**json.loads(str(found["state"])))
         network, optimizer = self.network(height)
         self.restore(rounds, height)
         if rounds and self.settings.ema:
@@ -210,6 +217,7 @@ class _Run:
             "centroids": _means(units, labels[inside]),
             "steps": inside.sum() // self.settings.batch_size,
             "state": json.dumps(asdict(state)),
+            "images": _names(self.target),
         }
         if self.target.normalizes and self.settings.camera_weight and state.clusters:
             names = [str(camera) for camera, kept in zip(self.target.cameras, inside, strict=True) if kept]
@@ -266,6 +274,11 @@ def _own_cluster(labels, outputs):
 
     clusters = labels[:, 0] if len(labels.shape) == 2 else labels
     return tf.cast(tf.argmax(outputs["logits"], 1, clusters.dtype) == clusters, "float32")
+
+
+def _names(target):
+    """SHA-256 of the images' names in their order. The folder that holds them may move."""
+    return sha256("\n".join("/".join(Path(path).parts[-2:]) for path in target.paths).encode()).hexdigest()
 
 
 def _means(rows, labels):

@@ -93,10 +93,13 @@ class State:
     scores: dict | None = None
 
 
-def fault_of(state, settings):
-    """Why a network must not train on its clusters: a sentence, or None."""
+def fault_of(state, settings, images):
+    """Why a network must not train on the clusters of a number of images: a sentence, or None."""
+    inside = round(state.clustered * images)
     if state.clusters < settings.clusters_per_batch:
         return f"{state.clusters} clusters are found, fewer than the {settings.clusters_per_batch} of a batch"
+    if inside < settings.batch_size:
+        return f"{inside} images are in clusters, fewer than the {settings.batch_size} of a batch"
     if state.largest > 0.5:
         return f"one cluster holds {100 * state.largest:.0f} % of the images"
     if state.clustered < 0.1:

@@ -1,5 +1,6 @@
 """Batches for image classification: random resized crops for training, central crops for scores."""
 
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -54,7 +55,13 @@ class Files:
         self.paths, self.count, self.classes = list(paths), len(paths), classes
         if len(labels) != self.count:
             raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {self.count} paths")
-        self._paths, self._labels = tf.constant(self.paths), tf.constant(np.asarray(labels, "int32"))
+        self._labels = np.asarray(labels, "int32")
+
+    @cached_property
+    def _tensors(self):
+        """Made when they are read: no tensor may be there before the devices are set up."""
+        with tf.init_scope():
+            return tf.constant(self.paths), tf.constant(self._labels)
 
     def shuffled(self, seed, epoch):
         order = tf.random.experimental.stateless_shuffle(tf.range(self.count), seed=tf.stack([seed, epoch]))
@@ -64,7 +71,8 @@ class Files:
         return tf.data.Dataset.range(self.count)
 
     def read(self, sample):
-        return tf.io.read_file(self._paths[sample]), self._labels[sample], self._paths[sample]
+        paths, labels = self._tensors
+        return tf.io.read_file(paths[sample]), labels[sample], paths[sample]
 
     def naming_unreadable(self):
         return images.naming_unreadable(self.paths)

@@ -25,6 +25,8 @@ def identity_batches(labels, *, batch_size, images_per_identity, steps, seed, ep
 
     Reference: Hermans et al., In Defense of the Triplet Loss (2017), Section 2 (P classes, K images).
     """
+    if steps < 1:
+        raise ValueError(f"`batch_size` must not exceed the number of training images. Received: {batch_size}")
     labels, k = np.asarray(labels), images_per_identity
     people, indices = np.unique(labels, return_inverse=True)
     identities = _identities_per_batch(batch_size, k, len(people))

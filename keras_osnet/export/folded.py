@@ -71,8 +71,19 @@ def is_foldable(model):
         and all(layer.activation is keras.activations.linear for layer in dense)
         and all(isinstance(layer, keras.layers.InputLayer) for layer in others if layer not in dense)
         and (isinstance(model.output, dict) or len(model.outputs) == 1)
+        and _is_chain(model, dense)
         and not any(layer.quantization_mode for layer in sublayers(model))
     )
+
+
+def _is_chain(model, dense):
+    """Returns whether dense layers and outputs come from the embedding alone."""
+    reached = {id(model.get_layer("embedding").output)}
+    for layer in dense:
+        if id(layer.input) not in reached:
+            return False
+        reached.add(id(layer.output))
+    return all(id(tensor) in reached for tensor in model.outputs)
 
 
 def _heads(model):

@@ -40,7 +40,8 @@ def to_openvino(model, path, *, layout="NHWC", batch_size=None):
         through.write_bytes(as_onnx(model, layout=layout, batch_size=batch_size).SerializeToString())
         network = openvino.convert_model(through)
         openvino.save_model(network, written, compress_to_fp16=False)
-        content = {weights: written.with_suffix(".bin").read_bytes(), path: written.read_bytes()}
+        content = {path: written.read_bytes(), weights: written.with_suffix(".bin").read_bytes()}
+    weights.unlink(missing_ok=True)  # a killed process leaves an .xml without weights, which nothing can read wrongly
     for target, some in content.items():
         write_atomically(target, some)
     ops = Counter(node.get_type_name() for node in network.get_ordered_ops())

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +96,10 @@ class Gallery:
             raise ValueError(f"The gallery holds features of {theirs}. They cannot be compared with those of {ours}.")
         self.network, self.fingerprint, self.dimension = facts["network"], facts["fingerprint"], int(facts["dimension"])
         if "deleted" in facts:  # and the process was killed before the files were clean
-            self._vacuum(facts["deleted"])
+            try:
+                self._vacuum(facts["deleted"])
+            except (TimeoutError, OSError) as error:
+                warnings.warn(f"Deleted rows are still in the files of the gallery: {error}", stacklevel=3)
 
     def add(self, features, identities, cameras, times, images=None):
         """Adds one row for each feature. When it returns, the rows are on disk.
@@ -205,6 +209,7 @@ class Gallery:
 
         Raises:
             ValueError: if nobody has this name.
+            TimeoutError, OSError: if the rows are deleted, but the file cannot be written anew yet.
         """
         count = self._delete("identity = ?", checked_identity(identity))
         if not count:
@@ -222,8 +227,15 @@ class Gallery:
             if count:
                 sql = "INSERT INTO gallery VALUES ('deleted', ?) ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value"
                 store.run(sql, [mark])
-        if count:
-            self._vacuum(mark)
+            else:  # an earlier call may have failed before the files were clean
+                (mark,) = store.run("SELECT value FROM gallery WHERE key = 'deleted'").fetchone() or [None]
+        try:
+            if mark:
+                self._vacuum(mark)
+        except (TimeoutError, OSError) as error:
+            raise type(error)(
+                f"The rows are deleted, but still in the files of the gallery: call `delete` again ({error})"
+            ) from error
         return count
 
     def _vacuum(self, mark):

@@ -43,7 +43,7 @@ def base_rate_of(tracks, match, *, travel=None):
     def needed(rate):
         return match.evidence(match.distance_at(JOINED, base_rate=rate))
 
-    joins = np.array(list(People(tracks, match, travel).joins(needed(max(start, 0.5))))).reshape(-1, 2)
+    joins = np.array(list(People(tracks, match, travel).joins(needed(1 - least)))).reshape(-1, 2)
     evidence, pairs = joins[:, 0], np.concatenate([[0], np.cumsum(joins[:, 1])])
 
     def joined(rate):

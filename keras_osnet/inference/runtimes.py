@@ -130,10 +130,13 @@ class OnnxFile(_File):
         shape = inputs[0].shape
         self._channels_first = len(shape) == 4 and shape[1] == 3
         sides = shape[2:] if self._channels_first else shape[1:3]
-        if len(inputs) != 1 or len(shape) != 4 or not all(isinstance(side, int) for side in sides) or not names:
+        lengths = [outputs[name].shape[1:] for name in names[:1]]
+        wrong = len(inputs) != 1 or len(shape) != 4 or not all(isinstance(side, int) for side in sides)
+        if wrong or inputs[0].type != "tensor(float)" or [len(length) for length in lengths] != [1]:
             raise ValueError(
-                f"{path} must take images of one size, (B, height, width, 3) or (B, 3, height, width), and return "
-                f"features. Received: inputs of shape {[one.shape for one in inputs]}, outputs {list(outputs)}"
+                f"{path} must take float32 images of one size, (B, height, width, 3) or (B, 3, height, width), and "
+                f"return features (B, D). Received: inputs {[(one.type, one.shape) for one in inputs]}, outputs "
+                f"{[(name, out.shape) for name, out in outputs.items()]}"
             )
         self._input, self._output = inputs[0].name, names[0]
         self._batch = shape[0] if isinstance(shape[0], int) else None

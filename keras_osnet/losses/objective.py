@@ -159,8 +159,10 @@ def with_objective(network, classes, losses=None, arguments=None, teachers=None,
         terms.append((weights[name], row.loss(**arguments.get(name, {})), row.output))
     own = {"features": features, "logits": outputs["logits"]}
     for name, row in rows.items():
-        if row.taught and row.output not in outputs:
-            outputs[row.output] = _beside(own[row.taught], _taught(name, row, own, teachers or {})(network.input))
+        if row.taught:
+            taught = _taught(name, row, own, teachers or {})  # of each row: each has rules of its own
+            if row.output not in outputs:
+                outputs[row.output] = _beside(own[row.taught], taught(network.input))
     model = TrainingNetwork(network.input, outputs)
     model.dtype_policy = network.dtype_policy
     return model, WeightedSum(terms)

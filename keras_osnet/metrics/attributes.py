@@ -175,12 +175,14 @@ def choose_thresholds(probabilities, labels):
         (attributes,) float64 in 0 .. 1.
     """
     probabilities, _, labels = _checked(probabilities, labels, 0.5)
-    probabilities = probabilities.astype(np.float64)
+    given, probabilities = probabilities.dtype, probabilities.astype(np.float64)
     chosen = []
     for scores, actual in zip(probabilities.T, labels.T, strict=True):
         levels = np.unique(scores)
         # 0 predicts the attribute for all images; 1 for none, if the largest probability is below 1.
-        candidates = np.concatenate([[0.0, 0.5, 1.0], (levels[1:] + levels[:-1]) / 2])
+        # In the type of the probabilities, a mean of neighbours may be the lower one, which it would then predict.
+        means = ((levels[1:] + levels[:-1]) / 2).astype(given).astype(np.float64)
+        candidates = np.concatenate([[0.0, 0.5, 1.0], np.where(means > levels[:-1], means, levels[1:])])
         ordered_there, ordered_not = np.sort(scores[actual]), np.sort(scores[~actual])
         if not (len(ordered_there) and len(ordered_not)):
             chosen.append(0.5)

@@ -142,7 +142,9 @@ class _Images(keras.callbacks.Callback):
         self.folder, self.batches = str(folder), batches
 
     def on_train_begin(self, logs=None):
-        images, _ = next(iter(self.batches(first_step=0)))
+        images, _ = next(iter(self.batches(first_step=0)), (None, None))
+        if images is None:  # no epoch
+            return
         shown = tf.clip_by_value(images[:16] * STD + MEAN, 0, 1)
         with tf.summary.create_file_writer(self.folder).as_default():
             tf.summary.image("first batch", shown, step=0, max_outputs=16)

@@ -68,7 +68,7 @@ def _single_step(s, steps):
 
 
 def _cosine(s, steps):
-    return CosineSchedule(s.learning_rate, steps, s.epochs, s.warmup_epochs)
+    return CosineSchedule(s.learning_rate, steps, max(s.epochs, 1), s.warmup_epochs)
 
 
 SCHEDULES = {"multi_step": _multi_step, "single_step": _single_step, "cosine": _cosine}

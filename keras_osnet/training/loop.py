@@ -139,7 +139,7 @@ def train(
                 raise requests.stopped(f"after epoch {position.epoch}")
             if early:
                 break
-        if numerics.ema:
+        if numerics.ema and epochs:  # without a step, the averages are zeros
             optimizer.finalize_variable_values(model.trainable_variables)
         callbacks.on_train_end()
     return history

@@ -132,7 +132,7 @@ def cluster(environment):
     try:
         addresses, task = addresses_of(config), config["task"]
         own = config["cluster"][task["type"]][task["index"]]
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise wrong(f"where the task is one of the cluster ({type(error).__name__}: {error})") from error
     bad = [a for a in addresses if not (isinstance(a, str) and re.fullmatch(r"\S+:\d{1,5}", a) and _port(a) < 65536)]
     if bad:

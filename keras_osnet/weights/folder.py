@@ -24,17 +24,21 @@ def save_to_preset(model, folder, *, card=None):
 
     Args:
         model: `OSNet`.
-        folder: folder to write, created if it is absent. A folder with another kind of config.json is refused.
+        folder: folder to write, created if it is absent. A folder with files of these names that are not of a preset is
+            refused.
         card: facts about the weights. Default: the facts at loading, unless the weights were trained since.
 
     Raises:
-        ValueError: if the folder holds a config.json of another program.
+        ValueError: if the folder holds a config.json, README.md or model.weights.h5 of another program.
         OSError: if it cannot be written.
     """
     folder = Path(folder)
     config = folder / CONFIG
     if config.exists() and "network" not in _as_dict(read_json(config)):
         raise ValueError(f"`folder` must not hold a config.json of another program. Received: {folder}")
+    foreign = [name for name in (CARD_FILE, FOLDER_WEIGHTS) if (folder / name).exists() and not config.exists()]
+    if foreign:
+        raise ValueError(f"`folder` must not hold a {foreign[0]} of another program. Received: {folder}")
     card = card_of(model) if card is None else card
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
+from math import inf, prod
 from pathlib import Path
 
 import h5py
@@ -14,7 +15,7 @@ import keras
 
 from keras_osnet.files import open_zip, reading
 from keras_osnet.layers.initial import undrawn
-from keras_osnet.weights.bounds import SIZES, check_size, check_values, room
+from keras_osnet.weights.bounds import MOST_PIXELS, SIZES, check_size, check_values, room
 
 LARGEST_CONFIG = 2**22  # bytes
 MOST_OBJECTS = 10_000  # of a config: layers, initializers, ...; MobileNetV2 has 900
@@ -156,9 +157,20 @@ def _check_config(config, size):
             objects += 1
             if value["class_name"] == "OSNet" and "depths" in settings:
                 check_size({"feature_dim": 512, "classes": None} | settings, size)
-            units += [units for key, units in settings.items() if key in SIZES and isinstance(units, int | float)]
+            window = settings.get("kernel_size")
+            window = prod(window) if isinstance(window, list) and all(type(side) is int for side in window) else 1
+            units += [
+                units * (window if key == "filters" else 1)
+                for key, units in settings.items() if key in SIZES and isinstance(units, int | float)
+            ]  # fmt: skip
+            shape = settings.get("batch_shape")
+            sides = [side for side in shape[1:] if isinstance(side, int | float)] if isinstance(shape, list) else []
+            if not 0 <= prod(sides) <= 3 * MOST_PIXELS:
+                raise ValueError(f"its network takes inputs of {shape}, more than {MOST_PIXELS:,} pixels")
     if objects > MOST_OBJECTS:
         raise ValueError(f"its config.json has more than {MOST_OBJECTS:,} objects")
+    if not all(0 <= one < inf for one in units):
+        raise ValueError("its layers have sizes that are negative or not finite")
     # No layer knows its input here: take the largest of all.
     if sum(units) * max(units, default=0) > 16 * size + 2**20:
         raise ValueError(f"its layers have up to {max(units):,} units, more than {size:,} bytes of weights can be for")

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from keras_osnet.files import read_json, reading
 from keras_osnet.layers.checks import number
 from keras_osnet.layers.initial import undrawn
-from keras_osnet.weights.card import UNKNOWN
+from keras_osnet.weights.card import MATCH_FIELDS, UNKNOWN
 from keras_osnet.weights.folder import load_folder
 from keras_osnet.weights.formats import STATES
 from keras_osnet.weights.keras_file import config_of, fill_from_h5, load_keras, settings_of_h5
@@ -33,7 +33,7 @@ def load_weights(model, weights):
         ValueError: if the weights are of another network, or of no known format.
         OSError: if they cannot be read or downloaded.
     """
-    source = weights
+    source, size = weights, None
     if not isinstance(weights, Source):
         source = locate(weights, width=model.width, variant=model.variant)
     if source.format in STATES:
@@ -44,8 +44,8 @@ def load_weights(model, weights):
     else:
         other, card = load_folder(source.path) if source.format == "folder" else (load_keras(source.path), source.card)
         _require_osnet(other, source)
-        report, source = _copy(model, other, source), replace(source, card=card)
-    return _kept(model, report, source)
+        report, source, size = _copy(model, other, source), replace(source, card=card), other.input_shape[1:]
+    return _kept(model, report, source, size)
 
 
 def input_shape_of(source):
@@ -138,19 +138,20 @@ def network_of(weights):
 def match_probabilities_of(model):
     """Returns values of the `MatchProbability`s of a model's weights, by the keys of `card.MATCH_FIELDS`.
 
-    One is None if it is not known, if the weights have changed since they were loaded, or if the images have another
-    size than those of the preset.
+    One is None if it is not known, if the weights have changed since they were loaded, or if they were loaded for
+    images of another size.
     """
-    card = card_of(model)
-    found = card.match_probabilities
-    preset = PRESETS.get(model.load_report.preset) if any(found.values()) else None
-    return dict.fromkeys(found) if preset and preset.input_shape != tuple(model.input_shape[1:]) else found
+    return card_of(model).match_probabilities
 
 
-def _kept(model, report, source):
-    known = source.preset is not None or source.card != UNKNOWN
+def _kept(model, report, source, size=None):
+    """Keeps what is known of the weights. `size` is the input shape of their network. Default: that of the preset."""
+    known, card = source.preset is not None or source.card != UNKNOWN, source.card
+    size = PRESETS[source.preset].input_shape if size is None and source.preset else size
+    if size is not None and tuple(size) != tuple(model.input_shape[1:]):  # probabilities of a match are of one size
+        card = replace(card, **dict.fromkeys(MATCH_FIELDS.values()))
     digest = digest_of(model) if known else None
-    model.load_report = replace(report, preset=source.preset, card=source.card, digest=digest)
+    model.load_report = replace(report, preset=source.preset, card=card, digest=digest)
     return model.load_report
 
 
@@ -165,7 +166,7 @@ def _with_changes(network, changes, source):
         return network, _kept(network, LoadReport(len(network.weights)), source)
     with undrawn():
         made = network.with_head(None) if changes == {"classes": None} else type(network)(**network.settings | changes)
-    return made, _kept(made, _copy(made, network, source), source)
+    return made, _kept(made, _copy(made, network, source), source, network.input_shape[1:])
 
 
 def _copy(model, other, source):

@@ -1,6 +1,7 @@
 """Rounds of clustering and training on small images: interrupted ones end as others do, and faults end them."""
 
 import json
+import shutil
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -146,7 +147,7 @@ def test_the_next_round_agrees_with_the_answers_and_a_resumed_one_uses_the_same(
     for first, second, same in used:
         one, two = labels[rows(first)], labels[rows(second)]
         assert one == two != -1 if same else one != two or one == -1
-    assert not (tmp_path / "rounds/01/answers.csv").exists()
+    assert read_answers(tmp_path / "rounds/01/answers.csv") == []
     number, pairs = newest_pairs(tmp_path)
     assert (number, 1 <= len(pairs) <= 3) == (2, True)  # after the last round nothing is asked
     assert unanswered(pairs, used) == list(range(len(pairs)))
@@ -241,4 +242,18 @@ def test_images_that_are_all_alike_end_the_rounds_and_leave_the_start(target, tm
 )
 def test_clusters_that_teach_nothing_are_named(figures, fault):
     clusters, clustered, largest, silhouette = (*figures, 0.2)[:4]
-    assert fault_of(State(1, 256, 0.55, clusters, clustered, largest, silhouette), Settings()) == fault
+    assert fault_of(State(1, 256, 0.55, clusters, clustered, largest, silhouette), Settings(), 10_000) == fault
+
+
+def test_a_run_is_not_resumed_on_other_images(target, tmp_path):
+    adapted(target, tmp_path, replace(SETTINGS, rounds=1))
+    shutil.copyfile(target.paths[0], tmp_path / "new.png")
+    other = replace(target, paths=[*target.paths[:-1], str(tmp_path / "new.png")])
+    with pytest.raises(ValueError, match="`work_dir` must be new, or of an adaptation to the same images"):
+        adapted(other, tmp_path, replace(SETTINGS, rounds=1))
+
+
+def test_too_few_images_in_clusters_end_the_rounds():
+    state = State(0, 32, 0.5, clusters=20, clustered=0.5, largest=0.1, silhouette=0.5)
+    assert fault_of(state, Settings(), 126) == "63 images are in clusters, fewer than the 64 of a batch"
+    assert fault_of(state, Settings(), 128) is None

@@ -77,3 +77,8 @@ def test_identities_with_too_few_images_are_counted():
 def test_a_batch_that_cannot_be_filled_is_refused(images, batch_size, message):
     with pytest.raises(ValueError, match=message):
         batches(images=images, batch_size=batch_size)
+
+
+def test_fewer_images_than_a_batch_are_refused_in_words():
+    with pytest.raises(ValueError, match="`batch_size` must not exceed the number of training images"):
+        identity_batches(np.repeat(range(10), 2), batch_size=32, images_per_identity=4, steps=0, seed=0, epoch=0)

@@ -63,3 +63,21 @@ def test_without_a_match_that_is_sure_enough_the_probability_is_the_wanted_one()
     assert probability_for([track("a", 0), track("b", 1.5)], MATCH, base_rate=0.1, false_matches=0.05) == 0.95
     with pytest.raises(ValueError, match="`false_matches` must be between 0 and 1"):
         probability_for([], MATCH, base_rate=0.1, false_matches=1)
+
+
+def test_the_base_rate_may_be_above_one_half():
+    """Three groups of 8, 6 and 6 tracks that are all joined at the rate to which the joins lead."""
+    match = MatchProbability(offset=10.0, slope=36.67)
+    features, base = np.eye(4), np.arange(20) % 3
+    distances = {(0, 1): 0.30, (0, 2): 0.316, (1, 2): 0.316}
+    cosines = np.eye(3)
+    for (i, j), distance in distances.items():
+        cosines[i, j] = cosines[j, i] = 1 - distance
+    groups = np.linalg.cholesky(cosines) @ features[:3]
+    which = np.repeat([0, 1, 2], [8, 6, 6])
+    tracks = [Track(f"c{i}", [i, i + 1], np.tile(groups[which[i]], (2, 1))) for i in range(len(base))]
+    rate = base_rate_of(tracks, match)
+    labels = link(tracks, match, base_rate=rate, probability=0.2)
+    joined = np.mean([labels[i] == labels[j] for i in range(20) for j in range(i)])
+    assert rate > 0.9
+    assert rate == pytest.approx(joined - 1 / 190)  # the rate stays below 1

@@ -155,3 +155,28 @@ def test_files_work_where_keras_is_not_installed(network, expected, tmp_path):
     with np.load(tmp_path / "people" / "features.npz") as features:
         for name in features.files:
             np.testing.assert_allclose(features[name], expected, atol=1e-5 * expected.max())
+
+
+def test_an_onnx_file_of_other_types_or_maps_is_refused_by_its_name(network, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs onnx")
+    to_onnx(network, tmp_path / "good.onnx")
+    for name in ("half", "map"):
+        model = onnx.load(tmp_path / "good.onnx")
+        tensors = onnx.helper
+        if name == "half":
+            model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+            first = model.graph.input[0].name
+            cast = tensors.make_node("Cast", [first], ["as_float32"], to=onnx.TensorProto.FLOAT)
+            for node in model.graph.node:
+                node.input[:] = ["as_float32" if one == first else one for one in node.input]
+            model.graph.node.insert(0, cast)
+        else:
+            last = model.graph.output[0].name
+            axes = tensors.make_tensor("axes", onnx.TensorProto.INT64, [2], [2, 3])
+            model.graph.initializer.append(axes)
+            model.graph.node.append(tensors.make_node("Unsqueeze", [last, "axes"], ["map"]))
+            del model.graph.output[:]
+            model.graph.output.append(tensors.make_tensor_value_info("map", onnx.TensorProto.FLOAT, [None, DIM, 1, 1]))
+        onnx.save(model, tmp_path / f"{name}.onnx")
+        with pytest.raises(ValueError, match=rf"{name}\.onnx must take float32 images .* and return features"):
+            FeatureExtractor(tmp_path / f"{name}.onnx")

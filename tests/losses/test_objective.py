@@ -292,6 +292,12 @@ def test_teachers_that_a_row_cannot_use_are_refused(name, teachers, message):
         with_objective(network(), CLASSES, {"cross_entropy": 1, name: 1}, teachers=teachers)
 
 
+def test_each_distillation_keeps_its_rule_beside_another_one_that_has_none():
+    losses = {"cross_entropy": 1, "relation_distillation": 1, "feature_distillation": 1}
+    with pytest.raises(ValueError, match=r"`teachers` must return features of length 6"):
+        with_objective(network(), CLASSES, losses, teachers={"features": Teachers([teacher(5)], "features")})
+
+
 def test_relations_are_learnt_from_features_of_another_length():
     losses = {"cross_entropy": 0.5, "relation_distillation": 1}
     model, loss = with_objective(network(), CLASSES, losses, teachers={"features": Teachers([teacher(9), teacher(4)])})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_osnet.metrics import attribute_scores
+from keras_osnet.metrics.attributes import choose_thresholds
 
 FIELDS = ("mA", "accuracy", "precision", "recall", "f1")
 
@@ -171,3 +172,11 @@ def test_thresholds_that_are_neither_one_nor_one_per_attribute_are_refused(thres
 def test_thresholds_outside_zero_to_one_are_refused(threshold):
     with pytest.raises(ValueError, match=r"`threshold` must lie in 0 \.\. 1"):
         attribute_scores(*draw(), threshold)
+
+
+@pytest.mark.parametrize(("low", "kind"), [(0.5, "float16"), (0.3, "float32"), (0.7, "float64")])
+def test_a_chosen_threshold_separates_neighbouring_numbers(low, kind):
+    high = np.nextafter(np.array(low, kind), np.array(1, kind))
+    probabilities, labels = np.array([[low], [high]], kind), np.array([[0], [1]])
+    threshold = choose_thresholds(probabilities, labels)
+    assert attribute_scores(probabilities, labels, threshold).mA == 1

@@ -410,3 +410,48 @@ def test_the_page_merges_splits_searches_and_saves(results, browser):
     assert found["same"] or found["different"]
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert not errors
+
+
+def test_footage_is_never_overwritten(scene, run_script, tmp_path):
+    (tmp_path / "c1.mp4").write_bytes(b"a recording")
+    with pytest.raises(SystemExit, match="error: `output` must be another folder than that of the videos"):
+        run(run_script, scene, tmp_path, "--video-out")
+    (tmp_path / "yard.mp4").write_bytes(b"another one")
+    videos = f"yard={tmp_path / 'c1.mp4'}", f"gate={tmp_path / 'yard.mp4'}"
+    with pytest.raises(SystemExit, match="error: `output` must be another folder than that of the videos"):
+        run_script("recipes/cameras.py", *videos, "--output", tmp_path, "--video-out")
+    assert (tmp_path / "c1.mp4").read_bytes() == b"a recording"
+
+
+def test_an_image_to_find_is_read_before_the_gallery_is_changed(scene, run_script, tmp_path):
+    with pytest.raises(SystemExit, match=r"error: .*missing\.jpg"):
+        run(run_script, scene, tmp_path, "--gallery", tmp_path / "people.db", "--find", tmp_path / "missing.jpg")
+    assert not (tmp_path / "identities.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--fps", 0), "`fps` must be positive"),
+        (("--fps", -5), "`fps` must be positive"),
+        (("--match", "flat.json"), "`match` must be fitted on cosine distances, and rise"),
+        (("--match", "euclidean.json"), "`match` must be fitted on cosine distances, and rise"),
+    ],
+)
+def test_rates_and_probabilities_that_cannot_be_used_are_refused(scene, run_script, tmp_path, options, message):
+    (tmp_path / "flat.json").write_text(json.dumps(MATCH | {"slope": 0.0}))
+    (tmp_path / "euclidean.json").write_text(json.dumps(MATCH | {"metric": "euclidean"}))
+    options = [tmp_path / option if str(option).endswith(".json") else option for option in options]
+    with pytest.raises(SystemExit, match=f"error: {message}"):
+        run(run_script, scene, tmp_path, *options)
+
+
+def test_a_folder_without_images_is_no_camera(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty, without images"):
+        FOOTAGE.Frames(tmp_path / "empty", fps=10)
+
+
+def test_a_file_may_have_an_equals_sign_in_its_name(tmp_path):
+    (tmp_path / "a=b.mp4").write_bytes(b"")
+    assert FOOTAGE.sources([str(tmp_path / "a=b.mp4")]) == {"a=b": tmp_path / "a=b.mp4"}

@@ -418,3 +418,11 @@ def test_a_small_gallery_is_re_ranked_with_fewer_neighbours(evaluate, tmp_path):
     evaluate("--work-dir", tmp_path / "reranked", "--rerank", "--k1", "2", "--k2", "1")
     rows = read(tmp_path / "reranked" / "metrics.json")["rows"]["market1501"]
     assert set(rows) == {"euclidean", "euclidean, re-ranked"}
+
+
+@pytest.mark.parametrize("options", [("--ema", "0.9"), ("--tensorboard",), ("--schedule", "cosine")])
+def test_without_an_epoch_the_network_keeps_its_weights(tmp_path, run_script, options):
+    market(tmp_path)
+    run_script(*train(tmp_path, "--epochs", "0", "--no-baselines", *options))
+    kept = keras.models.load_model(tmp_path / "run" / "model.keras").get_layer("conv5").conv.kernel
+    assert np.abs(kept).max() > 0

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import pytest
 
 from keras_osnet import OSNet
@@ -72,3 +73,31 @@ def test_score_fills_a_card(run_script, capsys, tmp_path):
     )
     assert report.training_set is None
     assert json.loads((tmp_path / "folder" / "config.json").read_text())["network"]["width"] == 0.0625
+
+
+def test_score_names_its_folder_after_the_weights(run_script, tmp_path, monkeypatch):
+    RECIPES["reid"].make(tmp_path)
+    OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1)).save(tmp_path / "mine.keras")
+    monkeypatch.chdir(tmp_path)
+    run_script(SCRIPT, "score", "mine.keras", "--dataset", "market1501", "--data-dir", tmp_path)
+    assert sorted(path.name for path in (tmp_path / "runs" / "mine").iterdir()) == [
+        "README.md", "config.json", "model.weights.h5",
+    ]  # fmt: skip
+
+
+def test_a_folder_of_weights_is_evaluated(run_script, tmp_path, monkeypatch):
+    RECIPES["reid"].make(tmp_path)
+    OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1)).save_to_preset(tmp_path / "folder")
+    monkeypatch.chdir(tmp_path)
+    command = ("evaluate", "--weights", tmp_path / "folder", "--dataset", "market1501", "--data-dir", tmp_path)
+    run_script("recipes/reid.py", *command, "--work-dir", tmp_path / "scores")
+    settings = json.loads((tmp_path / "scores" / "config.json").read_text())["settings"]
+    assert len(settings["weights_sha256"]) == 64
+
+
+def test_score_is_for_osnets(run_script, tmp_path):
+    RECIPES["reid"].make(tmp_path)
+    image = keras.Input((32, 16, 3))
+    keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)).save(tmp_path / "other.keras")
+    with pytest.raises(SystemExit, match="error: `name` must be an OSNet"):
+        run_script(SCRIPT, "score", tmp_path / "other.keras", "--dataset", "market1501", "--data-dir", tmp_path)

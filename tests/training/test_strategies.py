@@ -31,6 +31,7 @@ def test_a_cluster_is_what_tf_config_says_even_within_slurm(config):
     [
         ("worker a:1, index 0", "is not JSON"),
         ("[]", "the task is one of the cluster"),
+        ('{"cluster": ["a:1"], "task": {"type": "worker", "index": 0}}', "the task is one of the cluster"),
         ('{"task": {"type": "worker", "index": 0}}', "KeyError: 'cluster'"),
         ('{"cluster": {"worker": ["a:1"]}}', "KeyError: 'task'"),
         (text(2), "IndexError"),

@@ -159,3 +159,20 @@ def test_preprocessing_that_cannot_be_is_an_error(arguments, words):
     with pytest.raises(ValueError, match=words):
         Preprocessing(**arguments)
     assert Preprocessing(**asdict(RULES)) == RULES
+
+
+@pytest.mark.parametrize("name", ["README.md", "model.weights.h5"])
+def test_files_of_others_are_not_replaced(model, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"`folder` must not hold a {name} of another program"):
+        model.save_to_preset(tmp_path)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_another_input_size_has_no_probability_of_a_match(folder, tmp_path):
+    other = OSNet.from_preset(folder, input_shape=(64, 32, 3))
+    assert not any(other.load_report.card.match_probabilities.values())
+    other.save_to_preset(tmp_path / "other")
+    card = load_network(tmp_path / "other")[1].card
+    assert not any(card.match_probabilities.values())
+    assert card.scores == SCORES

@@ -39,6 +39,12 @@ def keras_file(path, valid, *, config=None, compression=zipfile.ZIP_STORED, with
     zipped(path, parts | ({} if config is None else {"config.json": config}), compression)
 
 
+def hidden(**settings):
+    """A config.json with objects of these settings, the n-th of which has the n-th value of each."""
+    rows = [dict(zip(settings, values, strict=True)) for values in zip(*settings.values(), strict=True)]
+    return json.dumps({"objects": [{"class_name": "Any", "config": row} for row in rows]})
+
+
 def functional(units, layers=1):
     """A config.json of dense layers that no weights are for."""
     inputs = keras.Input((4,))
@@ -143,6 +149,11 @@ FILES = {
                          "config.json has more than"),
     "deep.keras": (lambda p, v: keras_file(p, v, config=b"[" * 10**6), "recursion|Expecting|nested"),
     "units.keras": (lambda p, v: keras_file(p, v, config=functional(10**9)), "up to 1,000,000,000 units"),
+    "negative.keras": (lambda p, v: keras_file(p, v, config=hidden(units=[10**9, -(10**9)])), "negative or not finite"),
+    "nan.keras": (lambda p, v: keras_file(p, v, config=hidden(units=[10**9, float("nan")])), "negative or not finite"),
+    "input.keras": (lambda p, v: keras_file(p, v, config=hidden(batch_shape=[[None, 30000, 30000, 3]])),
+                    "more than 33,554,432 pixels"),
+    "window.keras": (lambda p, v: keras_file(p, v, config=hidden(filters=[8], kernel_size=[[20000, 20000]])), "units"),
     "layers.keras": (lambda p, v: keras_file(p, v, config=functional(1, 9000)), "than 10,000 objects|config.json has"),
     "lambda.keras": (lambda p, v: keras_file(p, v, config=lambda_layer()), "lambda.keras"),
     "theirs.keras": (lambda p, v: keras_file(p, v, config=somebodys_layer()), "Theirs"),

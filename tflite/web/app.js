@@ -13,7 +13,8 @@ const CAMERA = {
   NotFoundError: "There is no camera. Choose photos instead.",
   NotReadableError: "The camera is used by another program. Close it, or choose photos.",
 };
-let network, gallery, feature, threshold, stream, box, pictures = [], picture, busy = false, facing = "environment";
+let network, gallery, feature, threshold, stream, box, pictures = [], picture, facing = "environment";
+let busy = false, again = false, boxes = 0, opened = 0; // counts of boxes, and of cameras that were opened or closed
 
 /* Names become text, never markup. */
 function make(tag, attributes, ...children) {
@@ -64,6 +65,7 @@ function place(left, top, right, bottom) {
   const clip = (value, most) => Math.min(Math.max(Math.round(value), 0), most);
   const inside = [clip(left, width), clip(top, height), clip(right, width), clip(bottom, height)];
   if (inside[0] < inside[2] && inside[1] < inside[3]) box = inside;
+  boxes += 1;
   show();
 }
 
@@ -77,6 +79,8 @@ function placeFirst(whole) {
 
 function stop() {
   stream?.getTracks().forEach((track) => track.stop());
+  boxes += 1;
+  opened += 1;
   stream = box = feature = undefined; // nobody is added with the feature of another image
   at("turn").hidden = at("result").hidden = true;
   show();
@@ -85,18 +89,23 @@ function stop() {
 async function start() {
   stop();
   if (!navigator.mediaDevices) throw new Error("The browser allows the camera on https and on 127.0.0.1 only. Choose photos instead.");
+  const mine = opened;
+  let own;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: { ideal: facing }, width: { ideal: 1280 } } });
+    own = await navigator.mediaDevices.getUserMedia({ video: { facingMode: { ideal: facing }, width: { ideal: 1280 } } });
   } catch (error) {
     throw new Error(CAMERA[error.name] ?? `The camera cannot be used: ${error.message}`);
   }
+  if (mine !== opened) return own.getTracks().forEach((track) => track.stop()); // something else was chosen meanwhile
+  stream = own;
   stream.getTracks()[0].addEventListener("ended", guarded(() => { stop(); throw new Error("The camera was disconnected."); }));
   at("video").srcObject = stream;
   await at("video").play();
+  if (stream !== own) return;
   placeFirst();
   const devices = await navigator.mediaDevices.enumerateDevices();
   at("turn").hidden = devices.filter(({ kind }) => kind === "videoinput").length < 2;
-  follow(stream);
+  follow(own);
 }
 
 async function follow(own) {
@@ -186,18 +195,27 @@ at("stage").addEventListener("pointercancel", () => { began = undefined; });
 /* ---- who it is ---- */
 
 async function recognise() {
-  if (!network || !box || busy) return;
-  const [left, top, right, bottom] = box, { image } = source();
+  if (!network || !box) return;
+  if (busy) {
+    again = true;
+    return;
+  }
+  const [left, top, right, bottom] = box, { image } = source(), of = boxes;
   const crop = at("crop"), pen = crop.getContext("2d", { willReadFrequently: true });
   busy = true;
   try {
     Object.assign(crop, { width: right - left, height: bottom - top });
     pen.drawImage(image, left, top, crop.width, crop.height, 0, 0, crop.width, crop.height);
-    feature = await network.embed(pen.getImageData(0, 0, crop.width, crop.height));
+    const found = await network.embed(pen.getImageData(0, 0, crop.width, crop.height));
+    if (of === boxes) feature = found; // else it is of another box or image than that which is shown
   } finally {
     busy = false;
   }
   answer();
+  if (again) {
+    again = false;
+    if (!stream) await recognise();
+  }
 }
 
 function answer() {
@@ -234,6 +252,7 @@ function setThreshold() {
 }
 
 async function change(action) {
+  if (!network) throw new Error("The page is not ready yet.");
   gallery = await changing(network.facts, action);
   list();
 }
@@ -246,7 +265,7 @@ at("enrol").addEventListener("submit", (event) => {
   event.preventDefault();
   const shown = feature; // of the moment when the button was pressed
   guarded(async () => {
-    await change((stored) => stored.add([{ name: checkedName(at("who").value), ...quantized(shown) }]));
+    await change((stored) => stored.add([{ name: checkedName(at("who").value.trim()), ...quantized(shown) }]));
     at("who").value = "";
     at("who").blur();
   })();
@@ -259,6 +278,7 @@ at("export").addEventListener("click", guarded(async () => {
 at("import").addEventListener("change", guarded(async () => {
   const [file] = at("import").files, content = new Uint8Array(await file.arrayBuffer());
   at("import").value = "";
+  if (!network) throw new Error("The page is not ready yet.");
   const given = await Gallery.read(content, network.facts, file.name);
   await change((stored) => stored.add(given.entries));
 }));
@@ -285,8 +305,9 @@ at("proposed").addEventListener("change", () => {
 async function ready() {
   try {
     await kept();
-    network = await loadNetwork(new URLSearchParams(location.search).get("accelerator"));
-    gallery = await changing(network.facts);
+    const loaded = await loadNetwork(new URLSearchParams(location.search).get("accelerator"));
+    gallery = await changing(loaded.facts);
+    network = loaded;
     list();
     at("state").textContent = `Ready on the ${KINDS[network.accelerator]}`;
     await recognise();

@@ -103,8 +103,8 @@ function byName({ name: a }, { name: b }) {
 }
 
 export function checkedName(given) {
-  const name = given.normalize("NFC").trim();
-  if (!name || /[\p{C}\p{Zl}\p{Zp}/\\]|(?! )\p{Zs}/u.test(name) || ["unknown", ".", ".."].includes(name) || [...name].length > LONGEST)
+  const name = given.normalize("NFC");
+  if (!name.trim() || /[\p{C}\p{Zl}\p{Zp}/\\]|(?! )\p{Zs}/u.test(name) || ["unknown", ".", ".."].includes(name) || [...name].length > LONGEST)
     throw new Error(`A name must be printable, not "unknown", without slashes, and of 1 to ${LONGEST} characters.`);
   return name;
 }

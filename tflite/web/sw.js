@@ -12,7 +12,7 @@ async function answered(request) {
   const cache = await caches.open(CACHE);
   try {
     const answer = await fetch(request);
-    if (answer.ok) await cache.put(request, answer.clone());
+    if (answer.ok) await cache.put(request, answer.clone()).catch(() => {}); // the storage may be full
     return answer;
   } catch (error) {
     const kept = await cache.match(request, { ignoreSearch: true });

@@ -75,6 +75,9 @@ def certify(
     path, task = Path(path), test_set.task
     row_of("quantization", quantization, QUANTIZATIONS)
     check_budget(budget)
+    written = metadata_of(path).get("quantization")
+    if written not in (None, quantization or "float32"):
+        raise ValueError(f"`quantization` must be that of the file. Received: {quantization!r} for a file of {written}")
     if calibration is not None:
         refuse_test_images(calibration, test_set)
     progress("outputs of Keras")
