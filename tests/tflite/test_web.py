@@ -174,6 +174,19 @@ def test_pixels_equal_pillows_and_features_pythons_for_photos_and_the_camera(
         assert cosine(feature, network.run(prepared)) > 0.9999
 
 
+def test_the_answer_is_about_the_image_that_is_shown_however_quickly_another_was_chosen(serving, launch, images):
+    tab = launch(serving)
+    tab.set_input_files("#photos", [images / "1.png", images / "2.png"])
+    tab.locator("#result").wait_for()
+    enrol(tab, "Anna")
+    # The second choice comes while the first one is computed.
+    tab.evaluate("() => { const [one, two] = document.querySelectorAll('#strip button'); two.click(); one.click(); }")
+    tab.locator("#result").wait_for()
+    tab.wait_for_timeout(1000)
+    assert tab.locator("#name").inner_text() == "Anna"
+    assert tab.locator("#score").inner_text() == "cosine 1.000"
+
+
 def test_galleries_go_to_python_and_come_back(serving, launch, images, file, tmp_path):
     tab = launch(serving)
     for i, name in ((1, "Zoë"), (2, "Anna <b>")):
