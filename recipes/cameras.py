@@ -109,10 +109,7 @@ def matches_of(options, extractor):
         raise ValueError(f"`match` must hold a MatchProbability. Received: {options.match}")
     match = MatchProbability.from_dict({name: value for name, value in found.items() if name in names})
     if match.metric != "cosine" or match.slope <= 0:
-        raise ValueError(
-            "`match` must be fitted on cosine distances, and rise with the similarity. "
-            f"Received: metric={match.metric!r}, slope={match.slope} in {options.match}"
-        )
+        raise ValueError(f"`match` must be fitted on cosine distances, with a slope above 0. Received: {options.match}")
     return {match.normalized: match}
 
 

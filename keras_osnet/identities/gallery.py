@@ -98,8 +98,8 @@ class Gallery:
         if "deleted" in facts:  # and the process was killed before the files were clean
             try:
                 self._vacuum(facts["deleted"])
-            except (TimeoutError, OSError) as error:
-                warnings.warn(f"Deleted rows are still in the files of the gallery: {error}", stacklevel=3)
+            except OSError as error:
+                warnings.warn(str(error), stacklevel=3)
 
     def add(self, features, identities, cameras, times, images=None):
         """Adds one row for each feature. When it returns, the rows are on disk.
@@ -209,7 +209,7 @@ class Gallery:
 
         Raises:
             ValueError: if nobody has this name.
-            TimeoutError, OSError: if the rows are deleted, but the file cannot be written anew yet.
+            OSError: if the rows are deleted, but the file cannot be written anew yet. TimeoutError: if others use it.
         """
         count = self._delete("identity = ?", checked_identity(identity))
         if not count:
@@ -229,17 +229,16 @@ class Gallery:
                 store.run(sql, [mark])
             else:  # an earlier call may have failed before the files were clean
                 (mark,) = store.run("SELECT value FROM gallery WHERE key = 'deleted'").fetchone() or [None]
-        try:
-            if mark:
-                self._vacuum(mark)
-        except (TimeoutError, OSError) as error:
-            raise type(error)(
-                f"The rows are deleted, but still in the files of the gallery: call `delete` again ({error})"
-            ) from error
+        if mark:
+            self._vacuum(mark)
         return count
 
     def _vacuum(self, mark):
-        self._store.vacuum()
+        try:
+            self._store.vacuum()
+        except OSError as error:  # TimeoutError among them
+            text = f"Deleted rows are still in the files of the gallery: open it again to remove them ({error})"
+            raise type(error)(text) from error
         with self._store.writing():  # another process may have deleted since, with a mark of its own
             self._store.run("DELETE FROM gallery WHERE key = 'deleted' AND value = ?", [mark])
 

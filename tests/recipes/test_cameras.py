@@ -434,8 +434,8 @@ def test_an_image_to_find_is_read_before_the_gallery_is_changed(scene, run_scrip
     [
         (("--fps", 0), "`fps` must be positive"),
         (("--fps", -5), "`fps` must be positive"),
-        (("--match", "flat.json"), "`match` must be fitted on cosine distances, and rise"),
-        (("--match", "euclidean.json"), "`match` must be fitted on cosine distances, and rise"),
+        (("--match", "flat.json"), "`match` must be fitted on cosine distances, with a slope above 0"),
+        (("--match", "euclidean.json"), "`match` must be fitted on cosine distances, with a slope above 0"),
     ],
 )
 def test_rates_and_probabilities_that_cannot_be_used_are_refused(scene, run_script, tmp_path, options, message):
