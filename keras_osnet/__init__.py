@@ -3,7 +3,6 @@
 import sys
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +35,7 @@ __all__ = [
     "models",
     "optimizers",
     "preprocess_input",
+    "preprocessing",
     "report",
     "training",
     "visual",
@@ -72,22 +72,15 @@ def __dir__():
     return [*globals(), *__all__]
 
 
-def _register():
+def _register(_):
     """Registers the layers, models, losses and optimizers with Keras, so that `keras.saving.load_model` finds them."""
-    try:
-        import keras  # noqa: F401
-    except ImportError:  # no backend: what needs Keras raises this error again
-        return
-    for module in ("layers", "losses", "models.attribute_head", "models.baselines", "optimizers"):
+    for module in ("layers", "losses", "models", "optimizers"):
         import_module(f"keras_osnet.{module}")
-    __getattr__("complexity")  # the function, which has the name of its module
+    if "keras_osnet.complexity" not in sys.modules:
+        __getattr__("complexity")  # the function, which has the name of its module
 
 
-def _is_command():
-    """Whether this process is `keras-osnet` or `python -m keras_osnet`: its script imports Keras, without notices."""
-    program = Path(*sys.argv[:1]).name
-    return program.startswith("keras-osnet") or (program == "-m" and "keras_osnet" in sys.orig_argv)
+if find_spec("keras"):
+    from wrapt import register_post_import_hook
 
-
-if find_spec("keras") and not _is_command():
-    _register()
+    register_post_import_hook(_register, "keras")  # at once if Keras is there, else when it is imported

@@ -99,8 +99,6 @@ def main():
     script = root() / SCRIPTS[options.name][0]
     sys.argv = [str(script), *options.arguments]
     sys.path.insert(0, str(script.parent))  # as Python does for a script
-    if "keras" not in sys.modules:
-        sys.modules.pop("keras_osnet", None)  # imported anew, it registers its layers with Keras
     try:
         runpy.run_path(str(script), run_name="__main__")
     except ModuleNotFoundError as error:

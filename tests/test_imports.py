@@ -139,6 +139,7 @@ def test_what_only_tensorflow_can_do_loads_on_first_use():
     code = """
 import sys
 import keras_osnet
+import keras
 print(*(name for name in ("data", "export", "training") if f"keras_osnet.{name}" in sys.modules), "|")
 keras_osnet.training.train, keras_osnet.export.to_tflite, keras_osnet.data.load, keras_osnet.DATASETS["market1501"]
 try:
@@ -161,3 +162,35 @@ def test_keras_loads_a_saved_network_whichever_is_imported_first(tmp_path, order
     assert done.returncode == 0, done.stderr[-3000:]
     # Of the package, only what defines layers is imported.
     assert done.stdout.splitlines()[-1] == "OSNet (None, 24) 0"
+
+
+REGISTERED = ("layers", "losses", "models", "optimizers", "complexity")
+
+
+@pytest.mark.parametrize("first", REGISTERED)
+def test_what_is_imported_before_keras_registers_everything(first):
+    code = f"""
+import sys
+import keras_osnet
+print("keras" in sys.modules)
+import keras_osnet.{first}
+import keras
+print(*sorted(keras.saving.get_custom_objects()), keras_osnet.complexity(keras_osnet.OSNet(0.25)).params)
+"""
+    imported, *names, params = python(code, os.environ.get("KERAS_BACKEND", "tensorflow"))
+    assert (imported, params) == ("False", "201864")
+    # One of each part.
+    assert {f"keras_osnet>{name}" for name in ("AggregationGate", "CircleLoss", "AttributeHead", "AMSGrad")} <= set(
+        names
+    )
+
+
+@pytest.mark.parametrize("part", REGISTERED)
+def test_registered_parts_import_each_other_by_module(part):
+    """A part that imports Keras registers all parts, itself too, before it has its own names."""
+    for path in (path for path in modules() if part_of(path) == part and path.name != "__init__.py"):
+        for name, late in imports_of(path):
+            first, *rest = name.split(".")
+            if first == "keras_osnet" and not late and rest[0] in REGISTERED:
+                module = PACKAGE.joinpath(*rest)
+                assert len(rest) == 3 or module.with_suffix(".py").exists(), f"{path}: {name}"

@@ -1,6 +1,5 @@
 """Computes the outputs of a network for batches. All predictors of a network share one compiled function."""
 
-from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -31,18 +30,30 @@ def predictor_of(model, *, strategy=None, classifier=False):
             if strategy is not None:
                 raise ValueError(f"`strategy` must be None for a {Path(model).suffix} file. Received: {strategy}")
             return runtime(model)
-        try:
-            import keras  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                f"{model} needs Keras and one of its backends: pip install keras, and jax, tensorflow or torch. "
-                f"Without them, {' and '.join(RUNTIMES)} files can be run. Received: {error}",
-                name=error.name,
-            ) from error
-        from keras_osnet.weights import load_network
 
-        model, _ = load_network(model, classifier=classifier)
+        def make():
+            return Predictor(_loaded(model, classifier), strategy=strategy)
+
+        if strategy is not None or classifier:
+            return make()
+        from keras_osnet.inference.programs import kept_predictor
+
+        return kept_predictor(model, make)
     return Predictor(model, strategy=strategy)
+
+
+def _loaded(weights, classifier):
+    try:
+        import keras  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{weights} needs Keras and one of its backends: pip install keras, and jax, tensorflow or torch. Without "
+            f"them, {' and '.join(RUNTIMES)} files can be run. Received: {error}",
+            name=error.name,
+        ) from error
+    from keras_osnet.weights import load_network
+
+    return load_network(weights, classifier=classifier)[0]
 
 
 class Predictor:
@@ -59,6 +70,9 @@ class Predictor:
             All workers must then call the same methods. Default: one device.
 
     Attributes:
+        model: the network.
+        preprocessing: its `Preprocessing`.
+        function: the compiled function of normalised images, shared by all predictors of the network.
         size: (height, width) of the images.
         outputs: dict of name to length of each output (B, length).
 
@@ -71,21 +85,21 @@ class Predictor:
         self.size = tuple(model.inputs[0].shape[1:3])
         self.outputs = {name: tensor.shape[1] for name, tensor in tensors.items() if len(tensor.shape) == 2}
         self.strategy = strategy if strategy is not None and strategy.num_replicas_in_sync > 1 else None
-        self._model, self._preprocessing = model, preprocessing_of(model)
+        self.model, self.preprocessing = model, preprocessing_of(model)
         functions = _COMPILED.setdefault(model, {})
         if self.strategy not in functions:
             import keras
 
             network = keras.Model(model.inputs[0], tensors, name=model.name)
             functions[self.strategy] = _compiled(network, self.strategy)
-        self._network, self._compute, self._average = functions[self.strategy]
+        self._network, self.function, self._average = functions[self.strategy]
 
-    @cached_property
+    @property
     def match_probabilities(self):
         """As `match_probabilities_of` the model."""
         from keras_osnet.weights.loading import match_probabilities_of
 
-        return match_probabilities_of(self._model)
+        return match_probabilities_of(self.model)
 
     @property
     def row(self):
@@ -95,8 +109,8 @@ class Predictor:
     def normalise(self, images, out=None):
         """Normalises (n, height, width, 3) uint8 RGB: the float32 input of the network, in the array `out` if given."""
         if out is None:
-            return preprocess_input(images, self._preprocessing)
-        return normalise_into(out, images, self._preprocessing)
+            return preprocess_input(images, self.preprocessing)
+        return normalise_into(out, images, self.preprocessing)
 
     def predict(self, batch):
         """Computes the outputs of a batch.
@@ -107,14 +121,14 @@ class Predictor:
         Returns:
             dict of NumPy arrays (n, length) by the names in `outputs`.
         """
-        return self._compute(np.asarray(batch, "float32"))
+        return self.function(np.asarray(batch, "float32"))
 
     def network_of(self, output):
         """Returns a `keras.Model` that computes one output of normalised images, with the network's preprocessing."""
         import keras
 
         network = keras.Model(self._network.inputs[0], self._network.output[output], name=self._network.name)
-        network.preprocessing = self._preprocessing
+        network.preprocessing = self.preprocessing
         return network
 
     def synchronize(self):
@@ -199,23 +213,9 @@ def _by_tensorflow(network):
 
 
 def _by_jax(network):
-    """Pads batches to powers of two, because JAX compiles each batch size anew, for seconds."""
-    import jax
+    from keras_osnet.inference.jax_function import JaxFunction
 
-    def compute(trainable, others, images):
-        return network.stateless_call(trainable, others, images, training=False)[0]
-
-    # XLA's optimization makes batches 15 % faster, and a single image not; without it, the first one is there earlier.
-    one, many = jax.jit(compute, compiler_options={"xla_backend_optimization_level": 0}), jax.jit(compute)
-
-    def predict(batch):
-        count = len(batch)
-        padding = np.zeros(((1 << (count - 1).bit_length()) - count, *batch.shape[1:]), batch.dtype)
-        weights = [[w.value for w in each] for each in (network.trainable_variables, network.non_trainable_variables)]
-        outputs = (one if count == 1 else many)(*weights, np.concatenate([batch, padding]))
-        return {name: np.asarray(rows)[:count] for name, rows in outputs.items()}
-
-    return predict
+    return JaxFunction(network)
 
 
 def _by_keras(network):

@@ -19,11 +19,10 @@ TYPES = {"float32", "int8", "uint8"}  # that a .tflite file may take
 PART = 8  # images that ONNX Runtime computes at a time: with 16 and more, the maps leave a core's caches
 
 
-class _File:
+class OneDevice:
     """The methods of a `Predictor` that are trivial on one device."""
 
     strategy = None
-    match_probabilities = dict.fromkeys(MATCH_FIELDS)  # as of a `Predictor`, from the metadata
 
     def synchronize(self):
         pass
@@ -33,6 +32,10 @@ class _File:
 
     def gather(self, rows):
         return rows
+
+
+class _File(OneDevice):
+    match_probabilities = dict.fromkeys(MATCH_FIELDS)  # as of a `Predictor`, from the metadata
 
     def network_of(self, output):
         raise ValueError("`model` must be a Keras network. Received: a file that another runtime runs")

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_osnet.inference.predictor import Predictor, predictor_of
+from keras_osnet.inference.predictor import predictor_of
+from keras_osnet.inference.runtimes import RUNTIMES
 from keras_osnet.preprocessing import IMAGENET
 
 
@@ -39,7 +40,7 @@ class Teachers(keras.layers.Layer):
             predictor = predictor_of(model, classifier=output == "logits")
             self.sizes.append(predictor.size)
             lengths.append(_checked_length(model, predictor, output))
-            compute = _by_keras if isinstance(predictor, Predictor) else _by_file
+            compute = _by_file if isinstance(predictor, tuple(RUNTIMES.values())) else _by_keras
             self._functions.append(compute(predictor, output))
         if not lengths or (output == "logits" and len(set(lengths)) > 1):
             raise ValueError(f"`models` must be one or more networks, of the same classes. Received: {lengths}")

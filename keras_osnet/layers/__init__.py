@@ -1,5 +1,7 @@
 """The layers of OSNet."""
 
+import keras  # noqa: F401  # first: with Keras, all parts are registered, this one too
+
 from keras_osnet.layers.block import OmniScaleBlock, Stage
 from keras_osnet.layers.composite import sublayers
 from keras_osnet.layers.convolution import ConvNorm, LiteConv3x3

@@ -1,5 +1,7 @@
 """Losses. Each returns one value per image; the training loop computes the mean over the global batch."""
 
+import keras  # noqa: F401  # first: with Keras, all parts are registered, this one too
+
 from keras_osnet.losses.attributes import FORMS, WeightedBinaryCrossentropy
 from keras_osnet.losses.classification import MARGINS, LabelSmoothedCrossEntropy, MarginSoftmax
 from keras_osnet.losses.distillation import FeatureDistillation, LogitDistillation, RelationDistillation

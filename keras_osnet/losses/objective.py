@@ -7,8 +7,8 @@ from functools import partial
 import keras
 from keras import ops
 
-from keras_osnet.layers import BatchDropBlock
 from keras_osnet.layers.checks import known, number
+from keras_osnet.layers.drop_block import BatchDropBlock
 from keras_osnet.losses.classification import LabelSmoothedCrossEntropy, MarginSoftmax
 from keras_osnet.losses.distillation import FeatureDistillation, LogitDistillation, RelationDistillation
 from keras_osnet.losses.metric import CenterLoss, CircleLoss, MultiSimilarityLoss

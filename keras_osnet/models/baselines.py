@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_osnet.layers import BatchNorm
 from keras_osnet.layers.checks import count, number
+from keras_osnet.layers.norms import BatchNorm
 
 # ShuffleNet 1x with 3 groups: channels and units of its three stages (Zhang et al., Table 1).
 GROUPS, STAGES = 3, ((240, 4), (480, 8), (960, 4))

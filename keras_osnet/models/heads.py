@@ -4,11 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_osnet.layers import BatchNorm
 from keras_osnet.layers.checks import count, known, number
 from keras_osnet.layers.composite import Composite
 from keras_osnet.layers.initial import Normal
-from keras_osnet.layers.norms import array_of
+from keras_osnet.layers.norms import BatchNorm, array_of
 
 
 def full_precision(dtype):

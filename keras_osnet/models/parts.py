@@ -6,11 +6,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_osnet.layers import BatchNorm
 from keras_osnet.layers.checks import count, counts, known
 from keras_osnet.layers.composite import Composite
 from keras_osnet.layers.initial import Normal
-from keras_osnet.layers.norms import array_of
+from keras_osnet.layers.norms import BatchNorm, array_of
 from keras_osnet.models.heads import NECKS, ClassLayer, dense_settings, full_precision
 
 

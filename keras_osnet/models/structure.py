@@ -4,7 +4,8 @@ from functools import partial
 
 import keras
 
-from keras_osnet.layers import ConvNorm, Stage
+from keras_osnet.layers.block import Stage
+from keras_osnet.layers.convolution import ConvNorm
 from keras_osnet.models.heads import Embedding, GeneralizedMeanPooling, dense_head
 from keras_osnet.models.parts import PartEmbedding, PartPooling
 from keras_osnet.models.variants import VARIANTS

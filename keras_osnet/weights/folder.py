@@ -11,8 +11,8 @@ from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.bounds import check_size, room
 from keras_osnet.weights.card import Card, Score, Threshold
 from keras_osnet.weights.keras_file import fill_from_h5
-from keras_osnet.weights.locate import CONFIG, FOLDER_WEIGHTS
 from keras_osnet.weights.presets import TRAINING_SETS
+from keras_osnet.weights.sources import CONFIG, FOLDER_WEIGHTS
 from keras_osnet.weights.torchreid import card_of
 
 FORMAT = 1  # of config.json: a reader refuses a higher one

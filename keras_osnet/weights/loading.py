@@ -9,8 +9,8 @@ from keras_osnet.weights.card import MATCH_FIELDS, UNKNOWN
 from keras_osnet.weights.folder import load_folder
 from keras_osnet.weights.formats import STATES
 from keras_osnet.weights.keras_file import config_of, fill_from_h5, load_keras, settings_of_h5
-from keras_osnet.weights.locate import CONFIG, Source, locate
 from keras_osnet.weights.presets import PRESETS
+from keras_osnet.weights.sources import CONFIG, Source, locate
 from keras_osnet.weights.torchreid import LoadReport, assign, card_of, digest_of, settings_of
 
 # Settings that must be equal for two networks to have the same weights.

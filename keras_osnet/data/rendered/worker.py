@@ -1,7 +1,7 @@
 """A process that renders people: reads jobs from standard input and answers on standard output, a line of JSON each.
 
 It is started as a script (workers.py). TensorFlow and Mesa each bring their own LLVM, and a process that loads both
-crashes; so the packages above this one, whose import loads Keras and its backend, are entered without running them.
+crashes; so the packages above this one, which may load Keras and its backend, are entered without running them.
 """
 
 import json

@@ -12,7 +12,7 @@ import pytest
 
 from keras_osnet import OSNet
 from keras_osnet.weights import PRESETS, load_network, load_weights, locate
-from keras_osnet.weights.locate import preset_source
+from keras_osnet.weights.sources import preset_source
 from tests.weights.checkpoints import golden_state, small_state, write_checkpoint
 from tests.weights.networks import SMALL, same_weights, wiped
 from tests.weights.servers import serving
