@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+import os
+import signal
 import sys
 import zipfile
 from contextlib import contextmanager
@@ -195,6 +197,10 @@ def execute(parse):
     try:
         with missing_workers_named():
             parse()()
+        sys.stdout.flush()
+    except BrokenPipeError:  # what read the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except Stopped as notice:
         print(notice)
         sys.exit(128 + notice.signal)

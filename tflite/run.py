@@ -18,6 +18,8 @@ The script needs ai-edge-litert, NumPy and Pillow, but not TensorFlow. Detectors
 """
 
 import argparse
+import os
+import signal
 import sys
 import time
 import warnings
@@ -277,6 +279,10 @@ def main():
 if __name__ == "__main__":
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # what read the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)

@@ -1,6 +1,9 @@
 """recipes/weights.py on the presets and on a small network."""
 
 import json
+import os
+import subprocess
+import sys
 
 import keras
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from keras_osnet import OSNet
 from keras_osnet.weights import PRESETS, load_network
 from tests.recipes.tiny import RECIPES
+from tests.scripts import ROOT
 
 SCRIPT = "recipes/weights.py"
 
@@ -101,3 +105,14 @@ def test_score_is_for_osnets(run_script, tmp_path):
     keras.Model(image, keras.layers.GlobalAveragePooling2D()(image)).save(tmp_path / "other.keras")
     with pytest.raises(SystemExit, match="error: `name` must be an OSNet"):
         run_script(SCRIPT, "score", tmp_path / "other.keras", "--dataset", "market1501", "--data-dir", tmp_path)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_ends_early_is_no_error(unbuffered):
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, ROOT / "recipes" / "weights.py", "list"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, [line for line in errors.splitlines() if "rror" in line]) == (141, [])
