@@ -8,10 +8,12 @@ images of theirs, and all images of the others, are then compared one by one.
 
 Scenes are those of `recipes/people.py --scene`, with the boxes and tracks of their ground truth. People are drawn and
 enrolled with four boxes each, of one camera or of all. Their other boxes, and those of the others, get the names that
-`tflite/run.py --video` gives: when they are printed, and in the file, where a track has its last name.
+`tflite/run.py --video` gives: when they are printed, and in the file, where a track has its last name. The last column
+leaves out strangers who differ from somebody enrolled in one detail only.
 """
 
 import argparse
+import csv
 import sys
 from itertools import product
 from pathlib import Path
@@ -31,6 +33,8 @@ from video import Tracks
 
 ENROLLED, IMAGES, DRAWS = (5, 20, 50), 4, 20
 IN_SCENES, UNKNOWN = (5, 10), ""
+BODY = ("sex", "age_group", "years", "build", "height", "skin")
+RATES = "{:.1%}, {:.1%} | {:.1%}, {:.1%} | {:.1%}"
 
 
 def arguments():
@@ -77,8 +81,17 @@ def boxes_of(folder, extractor):
     return features / lengths((features**2).sum(axis=1, keepdims=True)), np.array(tracks)
 
 
-def draw_in_scene(features, tracks, count, one_camera, seed):
-    """Returns, for printed names and for names in the file: fractions of strangers named, enrolled named right."""
+def look_alikes(folder):
+    """Returns person -> the other one of a pair of a scene who differ in one detail only: clothes, hair or bags."""
+    with (folder / "identities.csv").open(newline="") as file:
+        bodies = {int(row["identity"]): [row[name] for name in BODY] for row in csv.DictReader(file)}
+    other = {person: person + 1 if person % 2 else person - 1 for person in bodies}
+    return {str(person): str(other[person]) for person in bodies if bodies.get(other[person]) == bodies[person]}
+
+
+def draw_in_scene(features, tracks, alike, count, one_camera, seed):
+    """Returns, for printed names and for names in the file: fractions of strangers named, enrolled named right; then
+    the fraction of strangers named in the file who are no look-alikes of somebody enrolled."""
     rng, gallery, enrolled = np.random.default_rng(seed), Gallery("none.npz", "0" * 64), []
     for person in rng.choice(np.unique(tracks[:, 1]), count, replace=False):
         rows = np.flatnonzero(tracks[:, 1] == person)
@@ -99,21 +112,23 @@ def draw_in_scene(features, tracks, count, one_camera, seed):
     found = []
     for names in (np.array(printed), np.array([last[key] for key in keys])):
         found += [np.mean(names[~known] != UNKNOWN), np.mean((names == tracks[:, 1])[later])]
-    return found
+    like_enrolled = np.isin([alike.get(person, "") for person in tracks[:, 1]], gallery.people)
+    return [*found, np.mean(names[~known & ~like_enrolled] != UNKNOWN)]
 
 
 def measure_scenes(folders, extractor):
-    print("| scene | people enrolled | of | strangers named, right: printed | in the file |\n|---|---|---|---|---|")
+    print("| scene | people enrolled | of | strangers named, right: printed | in the file | no look-alikes |")
+    print("|---|---|---|---|---|---|")
     every = []
     for folder in folders:
-        features, tracks = boxes_of(folder, extractor)
+        (features, tracks), alike = boxes_of(folder, extractor), look_alikes(folder)
         for one_camera, count in product((True, False), IN_SCENES):
-            rows = [draw_in_scene(features, tracks, count, one_camera, seed) for seed in range(DRAWS // 2)]
+            rows = [draw_in_scene(features, tracks, alike, count, one_camera, seed) for seed in range(DRAWS // 2)]
             every.append(np.mean(rows, axis=0))
-            rates = "{:.1%}, {:.1%} | {:.1%}, {:.1%}".format(*every[-1])
+            rates = RATES.format(*every[-1])
             place = "one camera" if one_camera else "all cameras"
             print(f"| {folder.parent.name} | {count} | {place} | {rates} |", flush=True)
-    print("| all | | | {:.1%}, {:.1%} | {:.1%}, {:.1%} |".format(*np.mean(every, axis=0)))
+    print(f"| all | | | {RATES.format(*np.mean(every, axis=0))} |")
 
 
 def measure_images(folders, extractor):
