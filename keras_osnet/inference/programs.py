@@ -23,8 +23,9 @@ import numpy as np
 
 from keras_osnet.files import read_json, reading, write_atomically, write_json, writing_atomically
 from keras_osnet.inference.jax_function import JaxFunction, padded_size, run
+from keras_osnet.inference.predictor import Predictor
 from keras_osnet.inference.runtimes import OneDevice
-from keras_osnet.preprocessing import Preprocessing, normalise_into, preprocess_input
+from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.card import MATCH_FIELDS, Card
 from keras_osnet.weights.download import cache_folder, file_sha256
 from keras_osnet.weights.sources import CONFIG, FOLDER_WEIGHTS, locate
@@ -83,6 +84,8 @@ class KeptPredictor(OneDevice):
         ValueError: if it is damaged.
     """
 
+    normalise, row = Predictor.normalise, Predictor.row
+
     def __init__(self, folder, source, make):
         import jax
 
@@ -94,18 +97,16 @@ class KeptPredictor(OneDevice):
         with reading(folder, "a folder of programs"):
             facts = read_json(folder / FACTS)
             self.size, self.outputs = tuple(facts["size"]), facts["outputs"]
-            self._preprocessing = Preprocessing.of_metadata(facts["preprocessing"])
+            self.preprocessing = Preprocessing.of_metadata(facts["preprocessing"])
             self._card = Card(**facts["card"])
             with np.load(folder / WEIGHTS) as arrays:
                 self._weights = jax.device_put([arrays[name] for name in arrays.files])
-        self.row = (*self.size, 3), "float32"
         with suppress(OSError):
             os.utime(folder)
 
     @cached_property
     def predictor(self):
         """The `Predictor` of the network, which is kept too: the file of the weights may be gone, or be another."""
-        from keras_osnet.inference.predictor import Predictor
         from keras_osnet.weights.keras_file import load_keras
         from keras_osnet.weights.torchreid import LoadReport, digest_of
 
@@ -121,11 +122,6 @@ class KeptPredictor(OneDevice):
     @property
     def match_probabilities(self):
         return self.predictor.match_probabilities if self._handed_out else self._card.match_probabilities
-
-    def normalise(self, images, out=None):
-        if out is None:
-            return preprocess_input(images, self._preprocessing)
-        return normalise_into(out, images, self._preprocessing)
 
     def predict(self, batch):
         batch = np.asarray(batch, "float32")
