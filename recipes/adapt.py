@@ -152,8 +152,8 @@ def show(state):
         for name, found in (state.scores or {}).items()
     )
     print(
-        f"after round {state.round:2d}: {state.clusters} clusters of {100 * state.clustered:.1f} % of the images  "
-        f"silhouette {state.silhouette:.4f}{known}{scores}",
+        f"after round {state.round:2d}: {state.clusters} clusters of {100 * state.clustered:.1f} % of the images, "
+        f"{state.height} x {state.height // 2}  silhouette {state.silhouette:.4f}{known}{scores}",
         flush=True,
     )
 

@@ -76,10 +76,8 @@ def adapt(
     questions.answers()
     run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks, questions)
     states, fault = [], None
-    if settings.small_rounds:
-        states.append(run.state(0, settings.height, 0))
-    for number in range(1, settings.rounds + 2):
-        state = run.state(number, run.height(number), number - 1)
+    for number in range(0 if settings.small_rounds else 1, settings.rounds + 2):  # 0: the start at the full size
+        state = run.state(number, run.height(number), max(number - 1, 0))
         states.append(state)
         if on_state:
             on_state(state)
@@ -87,7 +85,7 @@ def adapt(
         fault = fault_of(state, settings, len(target.paths))
         if fault or number > settings.rounds:
             break
-        if not run.finished(number):
+        if number and not run.finished(number):
             run.train(number)
     return states, max((s for s in states if s.height == settings.height), key=lambda s: s.silhouette), fault
 
@@ -108,7 +106,7 @@ class _Run:
         self.networks = {}
 
     def height(self, number):
-        return self.settings.height // (2 if number <= self.settings.small_rounds else 1)
+        return self.settings.height // (2 if 1 <= number <= self.settings.small_rounds else 1)
 
     def folder(self, number):
         return self.work_dir / "rounds" / f"{number:02d}"
@@ -237,7 +235,7 @@ class _Run:
         if not (folder / CHECKPOINT).exists():
             self.restore(number - 1, height)
         found, model, loss = self.model(number, height)
-        optimizer.learning_rate = s.learning_rate * (s.decay if number >= s.decay_round else 1.0)
+        optimizer.learning_rate = s.rate(number)
         inside = found["labels"] != OUTLIER
         labels, steps = found["labels"][inside], int(found["steps"])
         seed = s.seed + 7919 * number

@@ -1,5 +1,6 @@
 """Settings of the rounds of clustering and training, their images, and what is known after each round."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -30,7 +31,8 @@ class Rounds(Numerics):
     min_samples: int = 4
     """Neighbours that make an image the core of a cluster."""
     least_silhouette: float = 0.2
-    """Clusters with a lower silhouette are taken for look-alikes, and end the rounds. -1: train on any."""
+    """Clusters with a lower silhouette at the full height are taken for look-alikes, and end the rounds. -1: train on
+    any."""
     temperature: float = 0.05
     """Temperature of the softmax over all clusters."""
     momentum: float = 0.9
@@ -38,10 +40,12 @@ class Rounds(Numerics):
     camera_weight: float = 0.5
     """Weight of the loss of the cameras. 0: no such loss."""
     optimizer: Literal["adam", "amsgrad", "sgd", "nesterov"] = "adam"
-    learning_rate: float = 3.5e-4
+    learning_rate: float = 1.5e-3
     l2: float = 5e-4
+    schedule: Literal["cosine", "single_step"] = "cosine"
+    """The learning rate falls from round to round along half a cosine, or from `decay_round` on it is multiplied by
+    `decay`."""
     decay_round: int = 9
-    """From this round on, after 40 % of the training as published, the learning rate is multiplied by `decay`."""
     decay: float = 0.3
     ema: float = 0.99
     """Momentum of the teacher, the moving average of the weights that is clustered and saved."""
@@ -50,6 +54,12 @@ class Rounds(Numerics):
     @property
     def batch_size(self):
         return self.clusters_per_batch * self.images_per_cluster
+
+    def rate(self, number):
+        """The learning rate of a round; `number` is from 1."""
+        if self.schedule == "cosine":
+            return self.learning_rate * (1.0 + math.cos(math.pi * (number - 1) / self.rounds)) / 2.0
+        return self.learning_rate * (self.decay if number >= self.decay_round else 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +114,8 @@ def fault_of(state, settings, images):
         return f"one cluster holds {100 * state.largest:.0f} % of the images"
     if state.clustered < 0.1:
         return f"{100 * state.clustered:.0f} % of the images are in clusters, fewer than 10 %"
-    if state.silhouette < settings.least_silhouette:
+    # A network that was trained at the full height is worse at the half, and learns it in the first round.
+    if state.height == settings.height and state.silhouette < settings.least_silhouette:
         return (
             f"the silhouette is {state.silhouette:.3f}, below {settings.least_silhouette:g}: the clusters may hold "
             "look-alikes in place of people, and training on them may do harm"
