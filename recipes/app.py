@@ -1,6 +1,7 @@
 """Code that all recipes share: reading of the command line, common settings, and the subcommands extract and search."""
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -29,7 +30,8 @@ from keras_osnet.training.settings import Execution, Numerics, Optimization
 from keras_osnet.training.signals import Stopped
 from keras_osnet.training.strategies import missing_workers_named
 from keras_osnet.training.work_dir import claimed
-from keras_osnet.weights import load_network, locate
+from keras_osnet.weights import PRESETS, load_network, locate
+from keras_osnet.weights.presets import TRAINING_SETS
 
 Metric = Literal["euclidean", "cosine"]
 DATA = Path("runs/data")  # folder of built-in datasets
@@ -194,6 +196,9 @@ def execute(parse):
     Args:
         parse: function without arguments that reads the command line and returns a function to call.
     """
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         with missing_workers_named():
             parse()()
@@ -228,8 +233,9 @@ def evaluation(settings, work_dir=None):
         ValueError: if another run uses the folder, or if it belongs to a run with other settings.
     """
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    weights = Path(settings["weights"])
-    if weights.exists():  # two files of the same name may have different contents
+    weights = Path(settings["weights"]).expanduser()
+    names = PRESETS.keys() | TRAINING_SETS.keys()  # a name is not the folder of that name
+    if settings["weights"] not in names and weights.exists():  # two files of a name may have different contents
         path = locate(weights).path
         files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
         settings["weights_sha256"] = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -208,6 +208,9 @@ def run_cameras(options):
     cameras = sources(options.videos)
     page = options.output / "cameras.html"
     written = [options.output / f"{name}.mp4" for name in cameras] if options.video_out else []
+    results = [options.output / name for name in ("identities.csv", *["scores.json"] * bool(options.ground_truth))]
+    if not page.exists() and (there := [str(path) for path in results if path.exists()]):
+        raise ValueError(f"`output` must not hold files of others. Received: {', '.join(there)}")
     # Earlier videos of this command are replaced, footage never.
     if any(path.exists() and not page.exists() for path in written) or (
         {path.resolve() for path in written} & {path.resolve() for path in cameras.values()}

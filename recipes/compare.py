@@ -18,7 +18,7 @@ from pathlib import Path
 
 import app  # first: it sets what TensorFlow reads when it is imported
 
-from keras_osnet import AttributeRecogniser, FeatureExtractor
+from keras_osnet import DATASETS, AttributeRecogniser, FeatureExtractor
 from keras_osnet.data import load, load_attributes
 from keras_osnet.files import require_writable, write_json
 from keras_osnet.inference import attribute_scores
@@ -168,6 +168,13 @@ def run(options):
     """Scores all networks on all datasets."""
     if len(options.weights) < 2:
         raise ValueError(f"`weights` must name at least 2 networks. Received: {len(options.weights)}")
+    if (options.work_dir / "config.json").exists():
+        raise ValueError(f"`work_dir` must not be that of another command. Received: {options.work_dir}")
+    others = [name for name in options.datasets if not options.attributes and DATASETS[name].protocol != "market1501"]
+    if others:
+        raise ValueError(
+            f"`datasets` must be scored against their whole gallery at once. Received: {', '.join(others)}"
+        )
     require_writable(options.work_dir / "metrics.json")
     test_sets = {
         name: (load_attributes if options.attributes else load)(name, options.data_dir) for name in options.datasets

@@ -18,6 +18,7 @@ The script needs ai-edge-litert, NumPy and Pillow, but not TensorFlow. Detectors
 """
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -269,6 +270,9 @@ def arguments():
 
 
 def main():
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     options = arguments()
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such images are refused
     existing(options.model)

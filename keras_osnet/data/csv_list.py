@@ -3,6 +3,7 @@
 import csv
 import os
 from collections import Counter
+from pathlib import Path
 from typing import NamedTuple
 
 from keras_osnet.data.images import first_three
@@ -32,8 +33,15 @@ def csv_entries(root):
     file = _csv_file(root)
     header, rows = _csv_rows(file)
     cells = [dict(zip(header, row, strict=True)) for row in rows]
+    # ".." is the folder above the real one, also if the file's folder is a link.
+    folders = {True: os.path.realpath(file.parent), False: file.parent}
     entries = [
-        Entry(os.path.normpath(file.parent / c["path"]), c["identity"], c.get("camera", ""), c.get("split", ""))
+        Entry(
+            os.path.normpath(os.path.join(folders[".." in Path(c["path"]).parts], c["path"])),
+            c["identity"],
+            c.get("camera", ""),
+            c.get("split", ""),
+        )
         for c in cells
     ]
     times = Counter(os.path.abspath(entry.path) for entry in entries)

@@ -142,6 +142,9 @@ def _folder_entries(root):
             f"`root` must hold a folder per identity with images in it:\n{FOLDER_TREE}"
             f"Received: root={root} with {len(empty)} folders that hold none: {first_three(empty)}"
         )
+    for holder in dict.fromkeys([root, *parts.values()]):
+        files = [file for file in holder.iterdir() if not file.is_dir() and file.name[0] != "."]
+        passed_over += [f"{file} (beside the folders of identities)" for file in sorted(files)]
     return entries, tuple(passed_over)
 
 

@@ -63,6 +63,16 @@ def test_a_folder_per_identity_is_read_whatever_the_case_of_the_suffix_and_other
     assert sorted(path for path, _, _ in shown(everything(splits), tmp_path)) == sorted(kept)
     assert {r.camera for r in everything(splits)} == {None}
     assert not splits.cameras_known
+    for name in ("a/notes.txt", "b/Thumbs.db", "readme.md"):
+        assert any(line.startswith(str(tmp_path / name)) for line in splits.passed_over)
+
+
+def test_images_beside_the_folders_are_named_also_beside_those_of_a_part(tmp_path):
+    touch(tmp_path, "train/a/1.jpg", "train/a/2.jpg", "train/c/1.jpg", "query/b/1.jpg", "gallery/b/2.jpg")
+    touch(tmp_path, "loose.png", "query/3.jpg")
+    assert load_folder(tmp_path).passed_over == tuple(
+        f"{tmp_path / name} (beside the folders of identities)" for name in ("loose.png", "query/3.jpg")
+    )
 
 
 def test_identities_are_numbered_from_1_in_sorted_order_and_their_names_come_back(tmp_path):
@@ -160,6 +170,17 @@ def test_paths_may_be_absolute_quoted_and_outside_the_folder_of_the_file(tmp_pat
     assert {Path(r.path) for r in load_csv(folder).train} == {
         tmp_path / "pictures" / "a, b.jpg", tmp_path / "pictures" / "日本.png", folder / "x.jpg"
     }  # fmt: skip
+
+
+def test_two_dots_are_the_folder_above_the_real_one_where_the_folder_of_the_file_is_a_link(tmp_path):
+    pictures = [f"pictures/{n}.jpg" for n in (1, 2, 3)]
+    touch(tmp_path, "real/lists/x.jpg", *(f"{folder}/{name}" for folder in ("real", "seen") for name in pictures))
+    (tmp_path / "real/lists/all.csv").write_text(
+        "path,identity,split\n" + "".join(f"../{name},{n // 2},train\n" for n, name in enumerate(pictures))
+    )
+    (tmp_path / "seen/lists").symlink_to(tmp_path / "real/lists")
+    found = load_csv(tmp_path / "seen/lists/all.csv").train
+    assert {Path(record.path) for record in found} == {tmp_path / "real" / name for name in pictures}
 
 
 def test_a_file_for_testing_only_needs_no_training_images(tmp_path):

@@ -96,6 +96,17 @@ def test_one_network_alone_is_refused(folder, script, monkeypatch):
         call(script, monkeypatch, "--weights", folder / "a.keras", "--datasets", "market1501", "--data-dir", folder)
 
 
+def test_a_dataset_of_another_protocol_and_the_folder_of_a_training_are_refused(folder, script, monkeypatch, tmp_path):
+    both = "--weights", folder / "a.keras", folder / "b.keras"
+    with pytest.raises(ValueError, match=r"whole gallery at once\. Received: cuhk03_classic_labeled"):
+        call(script, monkeypatch, *both, "--datasets", "cuhk03_classic_labeled", "--data-dir", folder)
+    for name in ("config.json", "metrics.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ValueError, match="`work_dir` must not be that of another command"):
+        call(script, monkeypatch, *both, "--datasets", "market1501", "--data-dir", folder, "--work-dir", tmp_path)
+    assert (tmp_path / "metrics.json").read_text() == "{}"
+
+
 def test_a_network_is_compared_with_itself_without_a_difference(folder, script, monkeypatch):
     options = "--datasets", "market1501", "--data-dir", folder, "--work-dir", folder / "same", "--resamples", 100
     call(script, monkeypatch, "--weights", folder / "a.keras", folder / "a.keras", *options)

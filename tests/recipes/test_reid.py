@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_osnet import FeatureExtractor
 from keras_osnet.data import load_splits
@@ -39,7 +40,7 @@ def folder(trained):
 def in_a_process_of_its_own(*arguments):
     command = [sys.executable, str(ROOT / "recipes" / "reid.py"), *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
-    environment["PYTHONPATH"] = str(ROOT)
+    environment |= {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:strict"}
     return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
 
@@ -426,3 +427,17 @@ def test_without_an_epoch_the_network_keeps_its_weights(tmp_path, run_script, op
     run_script(*train(tmp_path, "--epochs", "0", "--no-baselines", *options))
     kept = keras.models.load_model(tmp_path / "run" / "model.keras").get_layer("conv5").conv.kernel
     assert np.abs(kept).max() > 0
+
+
+def test_a_file_whose_name_is_not_utf8_is_named_in_the_report(tmp_path):
+    """As in a terminal, whose encoding is strict."""
+    for person in "abcd":
+        (tmp_path / person).mkdir()
+        for number in range(2):
+            Image.new("RGB", (16, 32), (60 * number, 50 * ord(person) % 256, 9)).save(
+                tmp_path / person / f"{number}.png"
+            )
+    Path(os.fsdecode(os.fsencode(tmp_path / "a") + b"/caf\xe9.txt")).touch()
+    done = in_a_process_of_its_own("check", "folder", "--data-dir", tmp_path)
+    assert r"caf\udce9.txt" in done.stdout
+    assert "error" not in done.stderr

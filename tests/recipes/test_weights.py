@@ -99,6 +99,16 @@ def test_a_folder_of_weights_is_evaluated(run_script, tmp_path, monkeypatch):
     assert len(settings["weights_sha256"]) == 64
 
 
+def test_the_name_of_a_preset_is_not_the_folder_of_that_name(run_script, tmp_path, monkeypatch):
+    """The folder holds no weights, so that it would be refused."""
+    RECIPES["reid"].make(tmp_path)
+    (tmp_path / "osnet_x0_25_people").mkdir()
+    monkeypatch.chdir(tmp_path)
+    command = ("evaluate", "--weights", "osnet_x0_25_people", "--dataset", "market1501", "--data-dir", tmp_path)
+    run_script("recipes/reid.py", *command, "--resolution", "0.5", "--work-dir", tmp_path / "scores")
+    assert "weights_sha256" not in json.loads((tmp_path / "scores" / "config.json").read_text())["settings"]
+
+
 def test_score_is_for_osnets(run_script, tmp_path):
     RECIPES["reid"].make(tmp_path)
     image = keras.Input((32, 16, 3))

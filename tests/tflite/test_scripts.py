@@ -29,9 +29,9 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "tflite"
 
 
 def script(name, *arguments):
-    return subprocess.run(
-        [sys.executable, str(SCRIPTS / name), *map(str, arguments)], capture_output=True, text=True, timeout=180
-    )
+    command = [sys.executable, str(SCRIPTS / name), *map(str, arguments)]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}  # as in a terminal
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, env=strict)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,13 @@ def test_run_ranks_the_folder_by_the_distance_of_keras_features(folder):
     assert re.search(r"[\d.]+ ms per image", done.stdout)
     assert "1 files or folders that are not images are ignored: " in done.stderr
     assert "notes.txt" in done.stderr
+
+
+def test_a_file_whose_name_is_not_utf8_is_named(folder, tmp_path):
+    shutil.copyfile(folder / "query.png", os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    done = script("run.py", folder / "model.tflite", folder / "query.png", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert r"caf\udce9.png" in done.stdout
 
 
 def test_run_removes_the_means_of_the_cameras_of_query_and_folder(folder, tmp_path):
