@@ -72,6 +72,8 @@ def adapt(
     if settings.eps:
         number_of("eps", settings.eps, "0, or above 0 and below 1", lambda eps: 0 < eps < 1)
     count("pairs", pairs, 0)
+    count("rounds", settings.rounds, 1)
+    number_of("small_rounds", settings.small_rounds, "0 .. `rounds`", lambda n: 0 <= n <= settings.rounds)
     questions = Questions(Path(work_dir), target, strategy, pairs, wait)
     questions.answers()
     run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks, questions)
@@ -87,7 +89,8 @@ def adapt(
             break
         if number and not run.finished(number):
             run.train(number)
-    return states, max((s for s in states if s.height == settings.height), key=lambda s: s.silhouette), fault
+    good = [s for s in states if run.may_be_kept(s)]
+    return states, max(good, key=lambda s: s.silhouette), fault
 
 
 @dataclass(eq=False)
@@ -168,7 +171,7 @@ class _Run:
         every = self.execution.evaluate_every
         if self.score and every and (rounds % every == 0 or rounds == self.settings.rounds):
             state = replace(state, scores=self.score(network, normalizer))
-        if height == self.settings.height:
+        if self.may_be_kept(state):
             self.keep(state, network, normalizer, found)
         self.write_clusters(path, state, features, found.labels)
         return state
@@ -191,6 +194,11 @@ class _Run:
     def agreement(self, number, labels):
         before = self.folder(number - 1) / CLUSTERS
         return agreement(_read(before)["labels"], labels) if number > 1 else None
+
+    def may_be_kept(self, state):
+        """Whether a state is the start, or has clusters that may be trained on, at the full size."""
+        fault = fault_of(state, self.settings, len(self.target.paths))
+        return state.height == self.settings.height and (state.round == 0 or not fault)
 
     def keep(self, state, network, normalizer, found):
         """Saves the network if no earlier state has a higher silhouette."""

@@ -43,10 +43,11 @@ class Rounds(Numerics):
     learning_rate: float = 1.5e-3
     l2: float = 5e-4
     schedule: Literal["cosine", "single_step"] = "cosine"
-    """The learning rate falls from round to round along half a cosine, or from `decay_round` on it is multiplied by
-    `decay`."""
+    """The learning rate falls from round to round along half a cosine, or once."""
     decay_round: int = 9
+    """For single_step: from this round on the learning rate is multiplied by `decay`."""
     decay: float = 0.3
+    """For single_step."""
     ema: float = 0.99
     """Momentum of the teacher, the moving average of the weights that is clustered and saved."""
     seed: int = 0

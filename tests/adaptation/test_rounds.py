@@ -17,7 +17,7 @@ pytest.importorskip("sklearn", reason="clusters need scikit-learn")
 import tensorflow as tf
 
 from keras_osnet import OSNet
-from keras_osnet.adaptation import CameraNormalizer
+from keras_osnet.adaptation import CameraNormalizer, rounds
 from keras_osnet.adaptation.answers import newest_pairs, read_answers, unanswered, write_answers
 from keras_osnet.adaptation.rounds import adapt
 from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
@@ -268,6 +268,21 @@ def test_the_start_is_judged_at_the_full_size_before_small_rounds(target, tmp_pa
     assert [(state.round, state.height) for state in states] == [(0, 64)]
     assert best.round == 0
     assert fault.endswith("training on them may do harm")
+
+
+def test_a_collapse_is_not_kept_however_tight_its_clusters_are(target, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        rounds, "fault_of", lambda state, *_: "one cluster holds 75 % of the images" if state.round else None
+    )
+    _, best, fault, weights = adapted(target, tmp_path)
+    assert (best.round, fault) == (0, "one cluster holds 75 % of the images")
+    for mine, theirs in zip(weights, start((32, 16)).get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_more_small_rounds_than_rounds_are_refused(target, tmp_path):
+    with pytest.raises(ValueError, match=r"`small_rounds` must be 0 \.\. `rounds`"):
+        adapted(target, tmp_path, replace(SETTINGS, height=64, small_rounds=3))
 
 
 def test_a_run_is_not_resumed_on_other_images(target, tmp_path):
