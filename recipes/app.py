@@ -196,9 +196,8 @@ def execute(parse):
     Args:
         parse: function without arguments that reads the command line and returns a function to call.
     """
-    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names of files need not be UTF-8
     try:
         with missing_workers_named():
             parse()()

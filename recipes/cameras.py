@@ -207,15 +207,16 @@ def run_cameras(options):
         check_number("people", options.people, "at least 2", lambda value: value >= 2)
     cameras = sources(options.videos)
     page = options.output / "cameras.html"
-    written = [options.output / f"{name}.mp4" for name in cameras] if options.video_out else []
-    results = [options.output / name for name in ("identities.csv", *["scores.json"] * bool(options.ground_truth))]
-    if not page.exists() and (there := [str(path) for path in results if path.exists()]):
-        raise ValueError(f"`output` must not hold files of others. Received: {', '.join(there)}")
-    # Earlier videos of this command are replaced, footage never.
+    names = ["identities.csv"] + ["scores.json"] * bool(options.ground_truth)
+    names += [f"{name}.mp4" for name in cameras] if options.video_out else []
+    written = [options.output / name for name in names]
+    # Earlier results of this command are replaced, footage and files of others never.
     if any(path.exists() and not page.exists() for path in written) or (
         {path.resolve() for path in written} & {path.resolve() for path in cameras.values()}
     ):
-        raise ValueError(f"`output` must be another folder than that of the videos. Received: {options.output}")
+        raise ValueError(
+            f"`output` must be another folder than that of the videos or other files. Received: {options.output}"
+        )
     start = seconds_of(options.start, "start", dict(zip(cameras, cameras, strict=True)))
     pairs = {f"{a},{b}": (a, b) for a in cameras for b in cameras}
     travel = seconds_of(options.travel, "travel", pairs)

@@ -170,8 +170,10 @@ def run(options):
         raise ValueError(f"`weights` must name at least 2 networks. Received: {len(options.weights)}")
     if (options.work_dir / "config.json").exists():
         raise ValueError(f"`work_dir` must not be that of another command. Received: {options.work_dir}")
-    others = [name for name in options.datasets if not options.attributes and DATASETS[name].protocol != "market1501"]
-    if others:
+    other = {
+        name for name, row in DATASETS.items() if row.protocol != "market1501"
+    }  # attributes have names of their own
+    if others := [name for name in options.datasets if name in other]:
         raise ValueError(
             f"`datasets` must be scored against their whole gallery at once. Received: {', '.join(others)}"
         )

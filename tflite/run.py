@@ -270,9 +270,8 @@ def arguments():
 
 
 def main():
-    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names of files need not be UTF-8
     options = arguments()
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such images are refused
     existing(options.model)

@@ -72,7 +72,7 @@ def adapt(
     if settings.eps:
         number_of("eps", settings.eps, "0, or above 0 and below 1", lambda eps: 0 < eps < 1)
     count("pairs", pairs, 0)
-    count("rounds", settings.rounds, 1)
+    count("rounds", settings.rounds, 0)
     number_of("small_rounds", settings.small_rounds, "0 .. `rounds`", lambda n: 0 <= n <= settings.rounds)
     questions = Questions(Path(work_dir), target, strategy, pairs, wait)
     questions.answers()

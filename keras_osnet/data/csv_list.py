@@ -33,16 +33,11 @@ def csv_entries(root):
     file = _csv_file(root)
     header, rows = _csv_rows(file)
     cells = [dict(zip(header, row, strict=True)) for row in rows]
-    # ".." is the folder above the real one, also if the file's folder is a link.
-    folders = {True: os.path.realpath(file.parent), False: file.parent}
+    real = os.path.realpath(file.parent)  # ".." is the folder above this one, also where the file's folder is a link
+    paths = [os.path.join(real if ".." in Path(c["path"]).parts else file.parent, c["path"]) for c in cells]
     entries = [
-        Entry(
-            os.path.normpath(os.path.join(folders[".." in Path(c["path"]).parts], c["path"])),
-            c["identity"],
-            c.get("camera", ""),
-            c.get("split", ""),
-        )
-        for c in cells
+        Entry(os.path.normpath(path), c["identity"], c.get("camera", ""), c.get("split", ""))
+        for path, c in zip(paths, cells, strict=True)
     ]
     times = Counter(os.path.abspath(entry.path) for entry in entries)
     unknown = {repr(entry.part) for entry in entries if entry.part not in PARTS} if "split" in header else ()

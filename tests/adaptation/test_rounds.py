@@ -17,7 +17,7 @@ pytest.importorskip("sklearn", reason="clusters need scikit-learn")
 import tensorflow as tf
 
 from keras_osnet import OSNet
-from keras_osnet.adaptation import CameraNormalizer, rounds
+from keras_osnet.adaptation import CameraNormalizer, clusters, rounds
 from keras_osnet.adaptation.answers import newest_pairs, read_answers, unanswered, write_answers
 from keras_osnet.adaptation.rounds import adapt
 from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
@@ -271,9 +271,13 @@ def test_the_start_is_judged_at_the_full_size_before_small_rounds(target, tmp_pa
 
 
 def test_a_collapse_is_not_kept_however_tight_its_clusters_are(target, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        rounds, "fault_of", lambda state, *_: "one cluster holds 75 % of the images" if state.round else None
-    )
+    found = []
+
+    def tight_after_the_start(*arguments, **options):
+        found.append(clusters.cluster(*arguments, **options))
+        return replace(found[-1], silhouette=0.9, largest=0.75) if len(found) > 1 else found[-1]
+
+    monkeypatch.setattr(rounds, "cluster", tight_after_the_start)
     _, best, fault, weights = adapted(target, tmp_path)
     assert (best.round, fault) == (0, "one cluster holds 75 % of the images")
     for mine, theirs in zip(weights, start((32, 16)).get_weights(), strict=True):
