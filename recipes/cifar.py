@@ -134,7 +134,8 @@ def train(run):
         return {"error": found}
 
     build = partial(plan_of, settings, data, steps)
-    fit(settings, run, run.work_dir, [Training(build, batches, steps, finish, score, best="accuracy_test")])
+    training = Training(build, batches, steps, ((), images, labels), finish, score, best="accuracy_test")
+    fit(settings, run, run.work_dir, [training])
 
 
 def evaluate(weights: Path, dataset: str, data_dir: Path, work_dir: Path | None = None):

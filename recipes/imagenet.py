@@ -120,7 +120,9 @@ def train(run):
         return found
 
     build, reading = partial(plan_of, settings, part, steps), part.naming_unreadable()
-    training = Training(build, batches, steps, finish, score, best="accuracy_val", reading=reading)
+    training = Training(
+        build, batches, steps, (part.paths, [part.count]), finish, score, best="accuracy_val", reading=reading
+    )
     fit(settings, run, run.work_dir, [training])
 
 

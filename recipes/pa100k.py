@@ -145,7 +145,7 @@ def train(run):
 
     training = Training(
         lambda: plan_of(settings, splits.names, labels[:, 1:].mean(axis=0), identities, steps),
-        app.person_batches(settings, paths, labels, run.cache), steps, finish,
+        app.person_batches(settings, paths, labels, run.cache), steps, (paths, labels), finish,
         score=partial(mean_accuracy, splits.test), select=partial(mean_accuracy, splits.val) if splits.val else None,
         best="mA", reading=images.naming_unreadable(paths),
     )  # fmt: skip

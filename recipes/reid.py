@@ -205,7 +205,7 @@ def training_of(run, records, test_sets):
     )
     batches = app.person_batches(settings, paths, labels, run.cache, order_of(settings, labels, steps))
     return Training(
-        lambda: plan_of(settings, len(people), steps), batches, steps, finish, score,
+        lambda: plan_of(settings, len(people), steps), batches, steps, (paths, labels), finish, score,
         score_before=settings.baselines, best="mAP", reading=images.naming_unreadable(paths),
     )  # fmt: skip
 

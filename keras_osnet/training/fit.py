@@ -17,7 +17,7 @@ from keras_osnet.training.loop import train
 from keras_osnet.training.replicas import is_chief
 from keras_osnet.training.report import write_run_report
 from keras_osnet.training.step import check_loss, correct_class
-from keras_osnet.training.work_dir import claimed
+from keras_osnet.training.work_dir import claimed, digest_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Training:
     Attributes:
         build: function without arguments that returns a `Plan`.
         batches, steps_per_epoch: as for `keras_osnet.training.loop.train`.
+        data: the training set: paths of its files and arrays, as of labels, for `digest_of`. A run is resumed only with
+            the same.
         finish: function of (network, scores before the training or None, history, strategy), called after the training.
             It evaluates the network, prints the scores, and returns the metrics of this training.
         score: function of (network, strategy) that returns a dict of scores. During the training it is called after
@@ -64,6 +66,7 @@ class Training:
     build: Callable
     batches: Callable
     steps_per_epoch: int
+    data: Sequence
     finish: Callable
     score: Callable | None = None
     score_before: bool = False
@@ -92,8 +95,8 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
 
     Raises:
         ValueError: if a batch is larger than a training set, `epochs` is negative, another run uses the folder, it
-            holds a run with other settings, settings contradict each other, or the workers' settings differ; and as
-            `keras_osnet.training.loop.train`.
+            holds a run with other settings or data, settings contradict each other, or the workers' settings or data
+            differ; and as `keras_osnet.training.loop.train`.
         OSError: if the folder cannot be written.
     """
     work_dir, as_dict, several = Path(work_dir), asdict(settings), len(trainings) > 1
@@ -105,10 +108,10 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
         raise ValueError(f"`epochs` must be 0 or more. Received: epochs={settings.epochs}")
     strategy = set_up(settings, execution, settings.batch_size)
     metrics = []
-    with claimed(work_dir, as_dict, strategy):
+    with claimed(work_dir, as_dict, strategy, None if several else digest_of(*trainings[0].data)):
         for number, training in enumerate(trainings):
             folder = work_dir / f"trial{number}" if several else work_dir
-            lock = claimed(folder, as_dict, strategy) if several else nullcontext()
+            lock = claimed(folder, as_dict, strategy, digest_of(*training.data)) if several else nullcontext()
             with lock, training.reading:
                 network, before, history = _fit(training, settings, execution, folder, strategy)
                 metrics.append(training.finish(network, before, history, strategy))

@@ -36,16 +36,32 @@ def about():
     return {"command": " ".join(["python", *sys.argv]), "python": platform.python_version(), **versions}
 
 
-def check_settings(work_dir, settings):
-    """Refuses the folder of a run with other settings.
+def digest_of(paths, *arrays):
+    """Returns the SHA-256 of a training set: its files' names below their common folder, and arrays, as of labels.
+
+    The folder may move, and the files' contents are not read.
+    """
+    names = [str(path) for path in paths]
+    start = os.path.commonprefix(names).rfind(os.sep) + 1  # noqa: RUF071 (commonpath is slow, refuses mixed paths)
+    digest = hashlib.sha256("\n".join(name[start:] for name in names).encode(errors="surrogateescape"))
+    for array in arrays:
+        array = np.ascontiguousarray(array)
+        digest.update(f"{array.shape} {array.dtype}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def check_settings(work_dir, settings, data=None):
+    """Refuses the folder of a run with other settings or another training set.
 
     Args:
         work_dir: the folder; it need not exist.
         settings: dict of plain values that identify the run.
+        data: `digest_of` its training set. Default: none. A config.json without one is that of any training set.
 
     Raises:
-        ValueError: if config.json in the folder has other settings, or is not the config.json of a run; if the folder
-            has no config.json, but files with names of `RESULTS`; or if a setting is NaN or infinite.
+        ValueError: if config.json in the folder has other settings or data, or is not the config.json of a run; if the
+            folder has no config.json, but files with names of `RESULTS`; or if a setting is NaN or infinite.
     """
     for name, value in settings.items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -75,11 +91,16 @@ def check_settings(work_dir, settings):
             "`work_dir` must be new, or of a run with the same settings. "
             f"Received: {work_dir}, which differs in {'; '.join(differences)}"
         )
+    if data and config.get("data", data) != data:
+        raise ValueError(
+            "`work_dir` must be new, or of a run with the same training images and labels. "
+            f"Received: {work_dir}, which has others"
+        )
 
 
 @contextmanager
-def claimed(work_dir, settings, strategy):
-    """Locks a folder while a run works in it, and writes config.json with the settings and `about`.
+def claimed(work_dir, settings, strategy, data=None):
+    """Locks a folder while a run works in it, and writes config.json with the settings, the data and `about`.
 
     All workers call it; the chief locks and writes. The lock ends with the process. A run that fails before it has
     written another file leaves no config.json and no new folder.
@@ -88,10 +109,11 @@ def claimed(work_dir, settings, strategy):
         work_dir: the folder; it need not exist.
         settings: dict of plain values that identify the run.
         strategy: `tf.distribute.Strategy`.
+        data: as for `check_settings`.
 
     Raises:
         ValueError: as `check_settings`; if another process works in the folder, which the error names; if the workers'
-            settings differ, or not every worker sees the folder.
+            settings or data differ, or not every worker sees the folder.
         OSError: if the folder cannot be made or written.
     """
     work_dir, chief = Path(work_dir), is_chief(strategy)
@@ -110,13 +132,14 @@ def claimed(work_dir, settings, strategy):
         except Timeout:
             refused = True
     try:
-        _agree(work_dir, settings, strategy, refused)
-        check_settings(work_dir, settings)
+        _agree(work_dir, settings, data, strategy, refused)
+        check_settings(work_dir, settings, data)
         if chief:
             command = " ".join(["python", *sys.argv])
             process = {"host": socket.gethostname(), "process": os.getpid(), "since": time.strftime("%F %T")}
             write_json(work_dir / HOLDER, process | {"command": command})
-            write_json(work_dir / CONFIG, {"settings": settings, **about()})
+            known = {"data": data} if data else {}
+            write_json(work_dir / CONFIG, {"settings": settings, **known, **about()})
         seen = gathered(strategy, np.array([chief]))  # no worker continues before the chief has written
         if len(seen) > 1 and not (work_dir / CONFIG).exists():
             raise ValueError(f"`work_dir` must be one folder that all workers see. Received: {work_dir}")
@@ -134,9 +157,9 @@ def claimed(work_dir, settings, strategy):
             lock.release()
 
 
-def _agree(work_dir, settings, strategy, refused):
-    """Raises on all workers if the folder is in use or their settings differ."""
-    digest = int(hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12], 16)
+def _agree(work_dir, settings, data, strategy, refused):
+    """Raises on all workers if the folder is in use or their settings or data differ."""
+    digest = int(hashlib.sha256(json.dumps([settings, data], sort_keys=True).encode()).hexdigest()[:12], 16)
     found = gathered(strategy, np.array([[refused, digest]], "int64"))
     if found[:, 0].any():
         raise ValueError(
@@ -144,7 +167,9 @@ def _agree(work_dir, settings, strategy, refused):
         )
     others = np.flatnonzero(found[:, 1] != found[0, 1]).tolist()
     if others:
-        raise ValueError(f"All workers must have the same settings. Received: workers {others} differ from worker 0")
+        raise ValueError(
+            f"All workers must have the same settings and data. Received: workers {others} differ from worker 0"
+        )
 
 
 def _named(holder):

@@ -238,6 +238,13 @@ def test_a_run_that_is_started_again_does_not_decode_the_test_images_first(folde
     assert capsys.readouterr().out == ""
 
 
+def test_a_run_is_not_taken_for_that_of_other_images_of_equal_number(folder, tmp_path, run_script):
+    image = market(tmp_path) / "bounding_box_train" / "0002_c1s1_000151_01.jpg"
+    image.rename(image.with_name("0002_c3s1_000151_01.jpg"))
+    with pytest.raises(SystemExit, match="of a run with the same training images and labels"):
+        run_script(*command("reid", tmp_path, folder / "run"))
+
+
 def test_a_work_dir_of_another_run_is_refused_before_the_first_of_several_trainings(folder, tmp_path, reid, capsys):
     viper(tmp_path)
     weights = ("--weights", folder / "run" / "model.keras")

@@ -228,7 +228,7 @@ def test_the_learning_rate_follows_the_schedule_by_epochs(changed, rates):
 
 
 def test_what_cannot_be_set_up_leaves_no_folder(tmp_path):
-    training = Training(build=None, batches=None, steps_per_epoch=1, finish=None)
+    training = Training(build=None, batches=None, steps_per_epoch=1, data=((),), finish=None)
     with pytest.raises(ValueError, match="multiple of 2: 2 replicas"):
         fit(Settings(), Execution(replicas=2), tmp_path / "run", [training])
     assert not (tmp_path / "run").exists()
@@ -236,13 +236,13 @@ def test_what_cannot_be_set_up_leaves_no_folder(tmp_path):
 
 def test_a_network_that_takes_other_images_than_training_makes_is_refused(tmp_path):
     network = OSNet(0.0625, "osnet_t1", (32, 16, 3), (1, 1, 1), preprocessing={"scale": 200.0})
-    training = Training(lambda: Plan(network, network, None, None), None, 1, None)
+    training = Training(lambda: Plan(network, network, None, None), None, 1, ((), [1]), None)
     with pytest.raises(ValueError, match=r"`weights` must be of a network .* normalised by ImageNet's .*scale=200"):
         fit(Settings(), Execution(), tmp_path / "run", [training])
 
 
 def test_a_batch_larger_than_the_dataset_is_refused_before_anything_is_made(tmp_path):
-    training = Training(build=None, batches=None, steps_per_epoch=0, finish=None)
+    training = Training(build=None, batches=None, steps_per_epoch=0, data=(), finish=None)
     with pytest.raises(ValueError, match="`batch_size` must not exceed the number of training images"):
         fit(Settings(), Execution(), tmp_path / "run", [training])
     assert not (tmp_path / "run").exists()

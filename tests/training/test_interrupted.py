@@ -166,7 +166,9 @@ def test_four_replicas_and_two_workers_take_the_steps_of_one_device(exact):
 def test_workers_agree_before_anything_is_written_and_only_the_chief_writes(exact):
     chief, other = (json.loads(path.with_suffix(".json").read_text()) for path in exact["workers"])
     for found in (chief, other):
-        assert "All workers must have the same settings. Received: workers [1] differ" in found["other settings"]
+        assert (
+            "All workers must have the same settings and data. Received: workers [1] differ" in found["other settings"]
+        )
         assert not found["claimed"]
         assert "`work_dir` must not be in use by another run" in found["in use"]
     assert chief["folder of its own"] is None

@@ -8,19 +8,20 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_osnet.training.settings import Execution, Numerics
-from keras_osnet.training.work_dir import check_settings, claimed
+from keras_osnet.training.work_dir import check_settings, claimed, digest_of
 
 ONE = tf.distribute.get_strategy()
 SETTINGS = {"width": 0.5, "milestones": (3, 5), "epochs": 7}
 ROOT = Path(__file__).parents[2]
 
 
-def claim(work_dir, settings=SETTINGS):
-    with claimed(work_dir, settings, ONE):
+def claim(work_dir, settings=SETTINGS, data=None):
+    with claimed(work_dir, settings, ONE, data):
         (work_dir / "result").touch()
 
 
@@ -113,6 +114,43 @@ def test_what_changes_the_steps_identifies_a_run(tmp_path, change):
     claim(tmp_path, asdict(Numerics()))
     with pytest.raises(ValueError, match=next(iter(change))):
         claim(tmp_path, asdict(replace(Numerics(), **change)))
+
+
+PATHS, LABELS = ["/data/train/1/a.jpg", "/data/train/2/b.jpg"], [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("paths", "labels"),
+    [
+        (["/data/train/1/a.jpg", "/data/train/2/c.jpg"], LABELS),
+        (PATHS[::-1], LABELS),
+        (PATHS, [1, 0]),
+        (PATHS, [0, 256]),
+        (PATHS, [0.0, 1.0]),
+        (PATHS, [[0], [1]]),
+    ],
+)
+def test_a_run_is_not_resumed_on_other_images_or_labels(tmp_path, paths, labels):
+    claim(tmp_path, data=digest_of(PATHS, LABELS))
+    with pytest.raises(ValueError, match=r"of a run with the same training images and labels.*which has others"):
+        claim(tmp_path, data=digest_of(paths, labels))
+    claim(tmp_path, data=digest_of(PATHS, LABELS))
+
+
+def test_a_run_is_resumed_on_data_that_have_moved(tmp_path):
+    claim(tmp_path, data=digest_of(PATHS, LABELS))
+    claim(tmp_path, data=digest_of([Path(path.replace("/data", "elsewhere")) for path in PATHS], np.array(LABELS)))
+
+
+def test_a_run_from_before_data_were_noted_is_resumed_and_notes_them(tmp_path):
+    claim(tmp_path)
+    claim(tmp_path, data=digest_of(PATHS, LABELS))
+    assert json.loads((tmp_path / "config.json").read_text())["data"] == digest_of(PATHS, LABELS)
+
+
+def test_the_name_of_a_file_need_not_be_utf_8(tmp_path):
+    odd = [os.fsdecode(b"/data/\xff.jpg"), "/data/a.jpg"]
+    assert digest_of(odd, LABELS) != digest_of(["/data/b.jpg", "/data/a.jpg"], LABELS)
 
 
 def test_a_second_run_is_refused_at_once_by_an_error_that_names_the_first(tmp_path):
