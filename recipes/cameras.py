@@ -245,7 +245,8 @@ def run_cameras(options):
     probabilities = match(1 - features @ features.T, base_rate=base_rate)
     found = search(options.find, sought, tracks, own, base_rate, keys, identity)
     write_page(page, sightings, keys, tracks, identity, probabilities, found, decided)
-    names = remembered(options, extractor, tracks, [identity[key] for key in keys], own, base_rate)
+    different = [(identity[one], identity[other]) for one, other in decided["different"]]
+    names = remembered(options, extractor, tracks, [identity[key] for key in keys], own, base_rate, different)
     write_identities(options.output / "identities.csv", sightings, identity, names)
     print(f"Look at the people: {page}")
     if options.video_out:
@@ -266,12 +267,12 @@ def open_gallery(options, extractor):
     )
 
 
-def remembered(options, extractor, tracks, identities, match, base_rate):
+def remembered(options, extractor, tracks, identities, match, base_rate, different):
     """{identity: name} of the gallery, which all tracks are added to; {} without one."""
     if options.gallery is None:
         return {}
     with open_gallery(options, extractor) as gallery:
-        names = names_from(gallery, tracks, identities, match, base_rate=base_rate)
+        names = names_from(gallery, tracks, identities, match, base_rate=base_rate, different=different)
     for identity, name in names.items():
         print(f"person {identity} is {name} in the gallery")
     return names

@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,7 @@ class Gallery:
     """
 
     def __init__(self, store):
-        self._store = store
+        self._store, self._in_transaction = store, False
 
     @classmethod
     def open(cls, address, *, network, fingerprint, dimension=512):
@@ -100,6 +101,25 @@ class Gallery:
                 self._vacuum(facts["deleted"])
             except OSError as error:
                 warnings.warn(str(error), stacklevel=3)
+
+    @contextmanager
+    def transaction(self):
+        """Context manager that makes several calls of this object one: other writers wait, and all are kept or none.
+
+        Raises:
+            ValueError: for `delete` and `expire` within it, and for a second one within it.
+        """
+        self._require_no_transaction()
+        with self._store.writing():
+            self._in_transaction = True
+            try:
+                yield
+            finally:
+                self._in_transaction = False
+
+    def _require_no_transaction(self):
+        if self._in_transaction:
+            raise ValueError("`delete`, `expire` and `transaction` must not be called within `transaction`")
 
     def add(self, features, identities, cameras, times, images=None):
         """Adds one row for each feature. When it returns, the rows are on disk.
@@ -221,6 +241,7 @@ class Gallery:
         return self._delete("time < ?", checked_time("before", before))
 
     def _delete(self, condition, value):
+        self._require_no_transaction()
         store, mark = self._store, secrets.token_hex(8)
         with store.writing():
             count = store.run(f"DELETE FROM sightings WHERE {condition}", [value]).rowcount
@@ -249,6 +270,26 @@ class Gallery:
             ValueError: if nobody has this name, or somebody has the new one: then `merge` makes them one.
         """
         self._move(identity, new, taken=False)
+
+    def assign(self, ids, identities):
+        """Gives rows to people, who may be new.
+
+        Args:
+            ids: N numbers of rows.
+            identities: N names.
+
+        Raises:
+            ValueError: if an argument is not as described, or a row is not there. Nothing is changed.
+        """
+        if not is_list(identities, len(ids)):
+            raise ValueError(f"`identities` must have one entry per row of `ids`. Received: {identities!r}, {ids!r}")
+        for id in ids:
+            check_count("ids", id, 2**63 - 1, "the largest id")
+        names = [checked_identity(name) for name in identities]
+        with self._store.writing():
+            for id, name in zip(ids, names, strict=True):
+                if not self._store.run("UPDATE sightings SET identity = ? WHERE id = ?", [name, int(id)]).rowcount:
+                    raise ValueError(f"`ids` must be in the gallery. Received: {id}")
 
     def merge(self, kept, other):
         """Makes two people one, with the name `kept`.

@@ -1,43 +1,66 @@
 """Names of people that were seen before: tracks with identities, and a gallery."""
 
 import re
+from collections import Counter
 
 import numpy as np
 
+SAME = 1e-3  # cosine distance of a track to its own row, which another machine may have computed
 NEAREST = 100  # rows of the gallery that may give a person a name
 NAME = "person {}"  # of people who are not in the gallery yet
 
 
-def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5):
+def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5, different=()):
     """Names the people of some tracks as a gallery does, and adds their tracks to it.
 
-    A person has the features of a row of the gallery if their probability to be one person is high enough. The most
-    similar pair of a person and a name comes first. Each name goes to one person. Others become "person 1", ...
+    A person is one of the gallery if their probability to be one person is high enough. The most similar pair of a
+    person and a name comes first. Each name goes to one person. Others become "person 1", ...
+
+    A track that is in the gallery, of the same camera and time, is not added again. Its row names its person, before
+    all similar rows; several people keep one name so, unless they are `different`. Then the row gets the person's name.
 
     Args:
         gallery: `Gallery`.
         tracks: list of `Track`, with times in seconds in UTC since 1970.
         identities: identity of each track.
         match, base_rate, probability: as for `link`.
+        different: pairs of identities that somebody has told apart.
 
     Returns:
         dict of identity to name.
     """
     groups = {}
-    for track, identity in zip(tracks, identities, strict=True):
-        groups.setdefault(identity, []).append(track)
-    limit, known, pairs = match.distance_at(probability, base_rate=base_rate), gallery.identities(), []
-    means = [np.mean([track.feature for track in some], axis=0) for some in groups.values()]
-    for identity, rows in zip(groups, gallery.search(np.stack(means), NEAREST), strict=True):
-        pairs += [(row.distance, identity, row.identity) for row in rows if row.distance <= limit]
-    names = {}
-    for _, identity, name in sorted(pairs):
-        if identity not in names and name not in names.values():
-            names[identity] = name
-    taken = [int(found[1]) for name in known if (found := re.fullmatch(NAME.format(r"(\d+)"), name))]
-    for number, identity in enumerate((i for i in groups if i not in names), max(taken, default=0) + 1):
-        names[identity] = NAME.format(number)
-    features = np.stack([track.feature for track in tracks])
-    cameras, times = [str(track.camera) for track in tracks], [track.start for track in tracks]
-    gallery.add(features, [names[identity] for identity in identities], cameras, times)
+    for number, identity in enumerate(identities):
+        groups.setdefault(identity, []).append(number)
+    features, limit = np.stack([track.feature for track in tracks]), match.distance_at(probability, base_rate=base_rate)
+    apart = {frozenset(pair) for pair in different}
+    with gallery.transaction():  # no other process may give the names meanwhile
+        own, candidates, names = [_row_of(gallery, track) for track in tracks], [], {}
+        means = np.stack([features[some].mean(axis=0) for some in groups.values()])
+        for (identity, some), rows in zip(groups.items(), gallery.search(means, NEAREST), strict=True):
+            tracks_of = Counter(own[number].identity for number in some if own[number])
+            candidates += [(-count, 0.0, identity, name) for name, count in tracks_of.items()]
+            candidates += [(0, row.distance, identity, row.identity) for row in rows if row.distance <= limit]
+        for tracks_before, _, identity, name in sorted(candidates):
+            holders = [other for other, its in names.items() if its == name]
+            if tracks_before:
+                holders = [other for other in holders if frozenset((other, identity)) in apart]
+            if identity not in names and not holders:
+                names[identity] = name
+        numbers = [re.fullmatch(NAME.format(r"(\d+)"), name) for name in gallery.identities()]
+        taken = max((int(found[1]) for found in numbers if found), default=0)
+        for number, identity in enumerate((i for i in groups if i not in names), taken + 1):
+            names[identity] = NAME.format(number)
+        given, known = [names[identity] for identity in identities], [number for number, row in enumerate(own) if row]
+        new = [number for number, row in enumerate(own) if not row]
+        gallery.assign([own[number].id for number in known], [given[number] for number in known])
+        cameras, times = [str(tracks[number].camera) for number in new], [tracks[number].start for number in new]
+        gallery.add(features[new], [given[number] for number in new], cameras, times)
     return names
+
+
+def _row_of(gallery, track):
+    """The row of a track that is in the gallery, or None."""
+    when = {"after": track.start, "before": np.nextafter(track.start, np.inf)}
+    (rows,) = gallery.search(track.feature[None], 1, cameras=[str(track.camera)], **when)
+    return rows[0] if rows and rows[0].distance < SAME else None

@@ -64,8 +64,11 @@ class SQLiteStore:
 
     @contextmanager
     def writing(self):
-        with locked(self.path, seconds=SECONDS), self._transaction("BEGIN IMMEDIATE"):
+        if self.connection.in_transaction:  # of `Gallery.transaction`, which holds the lock
             yield
+        else:
+            with locked(self.path, seconds=SECONDS), self._transaction("BEGIN IMMEDIATE"):
+                yield
 
     def encode(self, features):
         return [feature.tobytes() for feature in np.asarray(features, "<f4")]
@@ -113,6 +116,9 @@ class SQLiteStore:
     @contextmanager
     def _transaction(self, begin):
         with self._errors():
+            if self.connection.in_transaction:
+                yield
+                return
             self.run(begin)
             try:
                 yield

@@ -517,3 +517,44 @@ def test_an_empty_gallery_is_not_exported(tmp_path):
 def test_without_psycopg_the_extra_is_named():
     with pytest.raises(ImportError, match=r"pip install keras-osnet\[postgresql\]"):
         Gallery.open("postgresql://localhost/people", **NETWORK)
+
+
+def test_calls_in_a_transaction_are_kept_together_or_not_at_all(gallery):
+    features = rows(3)[0]
+    gallery.add(features[:1], ["Anna"], ["door"], [1])
+
+    def change(then):
+        with gallery.transaction():
+            gallery.rename("Anna", "Ben")
+            gallery.add(features[1:2], ["Cem"], ["door"], [2])
+            then()
+
+    with pytest.raises(ZeroDivisionError):
+        change(lambda: 1 / 0)
+    assert gallery.identities() == {"Anna": 1}
+    change(lambda: None)
+    assert gallery.identities() == {"Ben": 1, "Cem": 1}
+
+
+def test_nothing_is_deleted_within_a_transaction(gallery):
+    features = rows(3)[0]
+    gallery.add(features[:1], ["Anna"], ["door"], [1])
+    for call in (lambda: gallery.delete("Anna"), lambda: gallery.expire(5), lambda: gallery.transaction().__enter__()):
+        with pytest.raises(ValueError, match="must not be called within `transaction`"), gallery.transaction():
+            call()
+    assert gallery.delete("Anna") == 1
+
+
+def test_rows_are_given_to_people(gallery):
+    features = rows(3)[0]
+    first, second, third = gallery.add(features[:3], ["Anna"] * 3, ["door"] * 3, [1, 2, 3])
+    gallery.assign([third, first], ["Ben", "Cem"])
+    assert gallery.identities() == {"Anna": 1, "Ben": 1, "Cem": 1}
+    (found,) = gallery.search(features[2:3], 1)
+    assert (found[0].id, found[0].identity) == (third, "Ben")
+    with pytest.raises(ValueError, match=r"`ids` must be in the gallery. Received: 99"):
+        gallery.assign([second, 99], ["Dan", "Dan"])
+    for ids, names in (([second], []), ([second], "D"), ([second], ["unknown"]), ([0], ["Dan"])):
+        with pytest.raises(ValueError, match="must"):
+            gallery.assign(ids, names)
+    assert gallery.identities() == {"Anna": 1, "Ben": 1, "Cem": 1}

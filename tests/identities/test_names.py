@@ -1,5 +1,7 @@
 """Names that a gallery gives to people, and what it remembers of them."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -39,3 +41,62 @@ def test_a_name_goes_to_the_most_similar_person_only(gallery):
 
 def test_an_empty_gallery_learns_everybody(gallery):
     assert names_from(gallery, [track("yard", 1, 1, 0, 0)], [3], MATCH, **RULES) == {3: "person 1"}
+
+
+TRACKS = [track("door", 10, 1, 0, 0), track("yard", 20, 1, 0.05, 0), track("yard", 40, 0, 0, 1)]
+
+
+def test_a_track_that_the_gallery_has_is_not_added_again(gallery):
+    first = names_from(gallery, TRACKS, [1, 1, 2], MATCH, **RULES)
+    assert names_from(gallery, TRACKS, [5, 5, 4], MATCH, **RULES) == {5: first[1], 4: first[2]}
+    assert gallery.identities() == {"person 1": 2, "person 2": 1}
+    later = [*TRACKS, track("door", 50, 0, 0.1, 1)]
+    assert names_from(gallery, later, [1, 1, 2, 2], MATCH, **RULES) == first
+    assert gallery.identities() == {"person 1": 2, "person 2": 2}
+
+
+def test_names_that_were_changed_by_hand_stay(gallery):
+    names_from(gallery, TRACKS, [1, 1, 2], MATCH, **RULES)
+    gallery.rename("person 1", "Anna")
+    gallery.merge("Anna", "person 2")
+    assert names_from(gallery, TRACKS, [1, 1, 2], MATCH, **RULES) == {1: "Anna", 2: "Anna"}
+    assert gallery.identities() == {"Anna": 3}
+
+
+def test_a_person_who_is_told_apart_later_gets_another_name_and_takes_the_rows_along(gallery):
+    names_from(gallery, TRACKS, [1, 1, 2], MATCH, **RULES)
+    names = names_from(gallery, TRACKS, [1, 3, 2], MATCH, **RULES, different=[(1, 3)])
+    assert names == {1: "person 1", 3: "person 3", 2: "person 2"}
+    assert gallery.identities() == {"person 1": 1, "person 2": 1, "person 3": 1}
+    (found,) = gallery.search([[1, 0.05, 0]], 1)
+    assert (found[0].identity, found[0].time) == ("person 3", 20)
+
+
+def test_people_who_are_joined_later_get_the_name_of_most_of_their_tracks(gallery):
+    tracks = [*TRACKS, track("door", 60, 0, 1, 0)]
+    names_from(gallery, tracks, [1, 1, 2, 3], MATCH, **RULES)
+    assert names_from(gallery, tracks, [4, 4, 4, 3], MATCH, **RULES) == {4: "person 1", 3: "person 3"}
+    assert gallery.identities() == {"person 1": 3, "person 3": 1}
+
+
+def test_two_processes_give_no_name_twice(gallery, tmp_path):
+    """Another one waits while names are given."""
+    with Gallery.open(tmp_path / "people.db", network="n", fingerprint="f", dimension=3) as other:
+        search, waited = gallery.search, []
+
+        def slow_search(*arguments, **options):
+            if not waited:
+                waited.append(threading.Thread(target=other_run))
+                waited[0].start()
+                waited[0].join(0.5)
+                assert waited[0].is_alive()
+            return search(*arguments, **options)
+
+        def other_run():
+            with Gallery.open(tmp_path / "people.db", network="n", fingerprint="f", dimension=3) as other:
+                names_from(other, [track("hall", 5, 0, 1, 0)], [1], MATCH, **RULES)
+
+        gallery.search = slow_search
+        assert names_from(gallery, [track("door", 5, 1, 0, 0)], [1], MATCH, **RULES) == {1: "person 1"}
+        waited[0].join()
+        assert other.identities() == {"person 1": 1, "person 2": 1}

@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -139,6 +141,15 @@ def test_a_gallery_names_people_again_and_one_of_another_network_is_refused(scen
     first, second = (run(run_script, scene, tmp_path / "out", *options) for _ in range(2))
     assert [row["name"] for row in first] == [row["name"] for row in second]
     assert {row["name"] for row in first} == {f"person {row['identity']}" for row in first}
+    tracks = {(row["camera"], row["track"]): row["name"] for row in first}
+    with closing(sqlite3.connect(tmp_path / "people.db")) as database:
+        names = database.execute("SELECT identity FROM sightings").fetchall()
+    assert sorted(name for (name,) in names) == sorted(tracks.values()), "the second run has added none"
+    apart = next([one, other] for one in tracks for other in tracks if one < other and tracks[one] == tracks[other])
+    (tmp_path / "decisions.json").write_text(json.dumps({"same": [], "different": [apart]}))
+    third = run(run_script, scene, tmp_path / "out", *options, "--decisions", tmp_path / "decisions.json")
+    names = {row["name"] for row in third if (row["camera"], row["track"]) in apart}
+    assert len(names) == 2
     RECIPE.Gallery.open(tmp_path / "other.db", network="another", fingerprint="0" * 64).close()
     with pytest.raises(SystemExit, match=r"holds features of another .* with those of osnet_x0_25_people"):
         run(run_script, scene, tmp_path / "out", "--gallery", tmp_path / "other.db")
