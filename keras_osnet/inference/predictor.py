@@ -9,7 +9,7 @@ import numpy as np
 from keras_osnet.inference.runtimes import RUNTIMES
 from keras_osnet.preprocessing import normalise_into, preprocess_input, preprocessing_of
 
-# Network -> {strategy: compiled function}. The functions hold the network's layers, not the network.
+# Network -> {(strategy, types of its variables): compiled function}. The functions hold its layers, not the network.
 _COMPILED = WeakKeyDictionary()
 
 
@@ -62,7 +62,7 @@ class Predictor:
     The names of the outputs are those of the model's dict of outputs. A single output is called "attributes" if the
     network has an `AttributeHead`, "logits" if it is an `OSNet` with classes, else "features". If no output is called
     "features", the output of the layer `embedding` is added under this name, if there is such a layer. The weights may
-    change between calls: the current values are used.
+    change between calls: the current values are used. After `model.quantize`, make another predictor.
 
     Args:
         model: built `keras.Model` with one input (B, height, width, 3) and one output or a dict of them.
@@ -87,12 +87,13 @@ class Predictor:
         self.strategy = strategy if strategy is not None and strategy.num_replicas_in_sync > 1 else None
         self.model, self.preprocessing = model, preprocessing_of(model)
         functions = _COMPILED.setdefault(model, {})
-        if self.strategy not in functions:
+        key = self.strategy, tuple(variable.dtype for variable in model.variables)  # `model.quantize` makes others
+        if key not in functions:
             import keras
 
             network = keras.Model(model.inputs[0], tensors, name=model.name)
-            functions[self.strategy] = _compiled(network, self.strategy)
-        self._network, self.function, self._average = functions[self.strategy]
+            functions[key] = _compiled(network, self.strategy)
+        self._network, self.function, self._average = functions[key]
 
     @property
     def match_probabilities(self):

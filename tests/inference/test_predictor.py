@@ -83,6 +83,16 @@ def test_the_weights_at_the_time_of_the_call_count():
     np.testing.assert_allclose(after, directly(network, batch(2)), rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_a_predictor_of_a_quantized_model_computes_what_that_model_does():
+    network = keras.models.clone_model(osnet())
+    before = Predictor(network).predict(batch(2))["features"]
+    network.quantize("int8")
+    after = Predictor(network).predict(batch(2))["features"]
+    np.testing.assert_allclose(after, directly(network, batch(2)), atol=1e-5)
+    assert np.abs(after - before).max() > 1e-6
+
+
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch runs the layers for every batch")
 def test_extractors_and_recognisers_of_one_model_share_one_compiled_function():
     inputs = keras.Input((*SIZE, 3))
