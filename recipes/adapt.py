@@ -79,7 +79,7 @@ def target_of(run):
         raise ValueError("Either `images`, or `dataset` with `data_dir` must be given.")
     if settings.images is None:
         splits = load_splits(settings.dataset, run.data_dir)[0]
-        paths, cameras = [r.path for r in splits.train], [r.camera for r in splits.train]
+        paths, cameras = [r.path for r in splits.train], splits.cameras_of(splits.train)
     else:
         splits, folder = None, Path(settings.images)
         found = [path.relative_to(folder) for path in list_images(folder)]
@@ -136,7 +136,7 @@ def scorer(splits, dataset):
         found = {"cosine": score_features(query, gallery, splits, metric="cosine", protocol=protocol)}
         if normalizer:
             sides = (query, splits.query), (gallery, splits.gallery)
-            sides = [normalizer.transform(side, [record.camera for record in records]) for side, records in sides]
+            sides = [normalizer.transform(side, splits.cameras_of(records)) for side, records in sides]
             name = "cosine, camera means removed"
             found[name] = score_features(*sides, splits, metric="cosine", protocol=protocol)
         return found

@@ -1,9 +1,11 @@
 """Features less the mean feature of their camera."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 
+from keras_osnet.data.images import first_three
 from keras_osnet.files import read_json, reading, write_json
 
 FORM = 1  # of the file
@@ -68,13 +70,21 @@ class CameraNormalizer:
 
         Args:
             features: (N, D) numbers, finite and not 0.
-            cameras: N names or numbers of cameras; None, or one that `fit` has not seen: unknown.
+            cameras: N names or numbers of cameras; None, or one that `fit` has not seen: unknown. A warning names the
+                latter.
 
         Raises:
             ValueError: as `fit`; if it was not fitted.
         """
         units, cameras = unit_rows(features), _cameras(cameras, len(features))
         means = {camera: self.mean(camera) for camera in set(cameras)}
+        unknown = sorted(map(repr, means.keys() - self.sums.keys() - {None}))
+        if unknown:
+            warnings.warn(
+                f"{len(unknown)} cameras have no mean of their own, and the mean of all cameras is taken: "
+                f"{first_three(unknown)}. Known: {first_three([*map(repr, self.sums)])}",
+                stacklevel=2,
+            )
         units = units - np.stack([means[camera] for camera in cameras])
         return (units / np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)).astype("float32")
 

@@ -1,8 +1,9 @@
 """A user's own images: a folder per identity, or a CSV file that lists them.
 
 Names of identities are sorted by code point ("10" before "2") and numbered from 1. 0 is reserved for distractors.
-`identity_names` returns the names. Cameras are numbered in the same way. Two Unicode forms of a name (NFC and NFD) are
-one name. The values in `MISSING`, which programs write for missing cells, are not names.
+`identity_names` returns the names. Cameras are numbered in the same way; `Splits.camera_names` has their names. Two
+Unicode forms of a name (NFC and NFD) are one name. The values in `MISSING`, which programs write for missing cells, are
+not names.
 """
 
 import os
@@ -186,7 +187,8 @@ def _splits(entries, passed_over, root):
     else:
         parts = divide(records, names)
     _validate(parts, names, root, drawn=not entries[0].part)
-    return Splits(**{part: tuple(own) for part, own in parts.items()}, passed_over=passed_over)
+    own = {part: tuple(records) for part, records in parts.items()}
+    return Splits(**own, passed_over=passed_over, camera_names=tuple(cameras))
 
 
 def _validate(parts, names, root, *, drawn):

@@ -35,6 +35,7 @@ class Splits:
     Identities of `train` never occur in `query` or `gallery`. `gallery` may hold distractors: identities that no query
     has. `attribute_names[i]` is the name of `Record.attributes[i]`. `query` and `gallery` are empty in a dataset that
     is for training only. `passed_over` lists files and folders below the root that are not images or cannot be read.
+    `camera_names[i]` is the name of camera i + 1; empty in a dataset whose cameras have numbers only.
     """
 
     train: tuple[Record, ...]
@@ -42,6 +43,14 @@ class Splits:
     gallery: tuple[Record, ...]
     attribute_names: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
+    camera_names: tuple[str, ...] = ()
+
+    def cameras_of(self, records):
+        """The name of each record's camera, its number in a dataset without names, None if it is unknown."""
+        cameras = [record.camera for record in records]
+        if not self.camera_names:
+            return cameras
+        return [None if camera is None else self.camera_names[camera - 1] for camera in cameras]
 
     @property
     def cameras_known(self):

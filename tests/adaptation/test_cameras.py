@@ -1,6 +1,7 @@
 """Camera means: the equation in plain loops, unknown cameras, files, and what is refused."""
 
 import math
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -64,6 +65,18 @@ def test_a_file_gives_the_same_features(tmp_path):
     normalizer.save(tmp_path / "cameras.json")
     loaded = CameraNormalizer.load(tmp_path / "cameras.json")
     np.testing.assert_array_equal(loaded.transform(FEATURES, CAMERAS), normalizer.transform(FEATURES, CAMERAS))
+
+
+def test_a_camera_that_a_file_of_numbers_does_not_know_is_named(tmp_path):
+    numbers = {"door": 1, "yard": 2, "roof": 3, None: None}
+    CameraNormalizer().fit(FEATURES, [numbers[camera] for camera in CAMERAS]).save(tmp_path / "cameras.json")
+    loaded = CameraNormalizer.load(tmp_path / "cameras.json")
+    with pytest.warns(UserWarning, match=r"^2 cameras have no mean of .*: 'door', 'yard'\. Known: 1, 2, 3$"):
+        found = loaded.transform(FEATURES[:4], ["door", "yard", "door", None])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(found, loaded.transform(FEATURES[:4], [None] * 4))
+        loaded.transform(FEATURES[:2], [1, None])
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"form": 2}', '{"form": 1, "shrinkage": 1, "cameras": []}',

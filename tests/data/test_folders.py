@@ -158,6 +158,8 @@ def test_split_and_camera_are_read_and_an_empty_camera_is_unknown(tmp_path):
     assert shown(splits.train, tmp_path) == [("0.jpg", 1, 3), ("1.jpg", 1, None), ("2.jpg", 2, 2)]
     assert shown(splits.query, tmp_path) == [("3.jpg", 3, 3)]
     assert shown(splits.gallery, tmp_path) == [("4.jpg", 3, 1)]
+    assert splits.camera_names == ("<&>", "door", "yard")
+    assert splits.cameras_of(splits.train) == ["yard", None, "door"]
 
 
 def test_paths_may_be_absolute_quoted_and_outside_the_folder_of_the_file(tmp_path):
@@ -348,6 +350,7 @@ def test_a_name_in_two_forms_of_unicode_is_one_person_and_one_camera(tmp_path):
         "0.jpg": (1, 1), "1.jpg": (1, 1), "2.jpg": (2, 2), "3.jpg": (2, 1)
     }  # fmt: skip
     assert identity_names("csv", tmp_path) == {1: "Jos\u00e9", 2: "b"}
+    assert splits.camera_names == ("Caf\u00e9", "door")
 
 
 def test_cameras_that_stand_for_missing_values_are_unknown_and_such_folders_are_no_people(tmp_path):

@@ -57,6 +57,15 @@ def test_a_folder_of_camera_folders_is_adapted_to(weights, folder, tmp_path, run
     assert "camera door" in page
 
 
+def test_the_cameras_of_a_list_keep_their_names(weights, folder, tmp_path, run_script):
+    lines = [f"{path},{path.name[0]},{path.parent.name}" for path in sorted(folder.glob("*/*.png"))]
+    (tmp_path / "people.csv").write_text("\n".join(["path,identity,camera", *lines]))
+    paths = ("--dataset", "csv", "--data-dir", tmp_path / "people.csv", "--work-dir", tmp_path / "run")
+    run_script("recipes/adapt.py", "--weights", weights, *paths, *SMALL, "--rounds", "0", "--evaluate-every", "1")
+    assert set(CameraNormalizer.load(tmp_path / "run" / "cameras.json").counts) == {"door", "yard"}
+    assert "camera door" in (tmp_path / "run" / "clusters.html").read_text()
+
+
 def test_too_few_images_leave_the_network_as_it_was(weights, tmp_path, run_script, capsys):
     market(tmp_path)
     paths = ("--dataset", "market1501", "--data-dir", tmp_path, "--work-dir", tmp_path / "run")

@@ -86,6 +86,10 @@ def test_run_removes_the_means_of_the_cameras_of_query_and_folder(folder, tmp_pa
     found = [float(d) for d in re.findall(r"^ +\d+ +([\d.]+)  \d\.png$", done.stdout, re.MULTILINE)]
     expected = normalizer.transform(features, ["door", *["yard"] * 6])
     np.testing.assert_allclose(found, np.sort(np.linalg.norm(expected[1:] - expected[0], axis=1)), atol=5e-3)
+    assert "has no camera" not in done.stderr
+    named = (*named[:2], "--camera", "cellar", "--folder-camera", "cellar")
+    done = script("run.py", folder / "model.tflite", folder / "query.png", folder / "gallery", *named)
+    assert done.stderr.count("cameras.json has no camera cellar: the mean of all its cameras is taken") == 1
 
 
 @pytest.mark.parametrize(
