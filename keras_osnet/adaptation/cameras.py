@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_osnet.data.images import first_three
 from keras_osnet.files import read_json, reading, write_json
+from keras_osnet.layers.checks import is_number
 
 FORM = 1  # of the file
 
@@ -41,9 +42,10 @@ class CameraNormalizer:
             self.
 
         Raises:
-            ValueError: if the features are no such matrix, do not match in number, or no camera is known.
+            ValueError: if the features are no such matrix, do not match in number, a camera is no text and no finite
+                number, or no camera is known.
         """
-        units, cameras = unit_rows(features), _cameras(cameras, len(features))
+        units, cameras = unit_rows(features), plain_cameras(cameras, len(features))
         if self.sums and units.shape[1] != len(next(iter(self.sums.values()))):
             raise ValueError(f"`features` must have the length of earlier ones. Received: {units.shape[1]}")
         known = [i for i, camera in enumerate(cameras) if camera is not None]
@@ -76,7 +78,7 @@ class CameraNormalizer:
         Raises:
             ValueError: as `fit`; if it was not fitted.
         """
-        units, cameras = unit_rows(features), _cameras(cameras, len(features))
+        units, cameras = unit_rows(features), plain_cameras(cameras, len(features))
         means = {camera: self.mean(camera) for camera in set(cameras)}
         unknown = sorted(map(repr, means.keys() - self.sums.keys() - {None}))
         if unknown:
@@ -156,8 +158,12 @@ def unit_rows(features):
     return features / norms
 
 
-def _cameras(cameras, count):
-    cameras = cameras.tolist() if isinstance(cameras, np.ndarray) else [*cameras]
+def plain_cameras(cameras, count):
+    """Returns a list of text, plain numbers and None, as JSON can hold. Raises a ValueError for others than `count`."""
+    cameras = [camera.item() if isinstance(camera, np.generic) else camera for camera in cameras]
     if len(cameras) != count:
         raise ValueError(f"`cameras` must be one per feature. Received: {len(cameras)} for {count} features")
+    others = [camera for camera in cameras if not (camera is None or isinstance(camera, str) or is_number(camera))]
+    if others:
+        raise ValueError(f"`cameras` must be names, finite numbers or None. Received: {first_three(others)}")
     return cameras

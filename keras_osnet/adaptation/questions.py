@@ -16,6 +16,7 @@ from keras_osnet.adaptation.answers import (
     write_answers,
     write_pairs,
 )
+from keras_osnet.adaptation.cameras import plain_cameras
 from keras_osnet.adaptation.pairs import choose_pairs
 from keras_osnet.adaptation.settings import Target
 from keras_osnet.training.replicas import gathered, is_chief
@@ -58,7 +59,8 @@ class Questions:
     def ask(self, folder, distances, labels, links):
         """Writes the pairs to ask about after a round. Those of an interrupted round stay: the page may show them."""
         if self.pairs and is_chief(self.strategy) and not (folder / PAIRS).exists():
-            paths, cameras = self.target.paths, self.target.cameras
+            paths = self.target.paths
+            cameras = plain_cameras(self.target.cameras, len(paths))
             pairs = choose_pairs(distances, labels, number=self.pairs, cameras=cameras, links=links)
             folder.mkdir(parents=True, exist_ok=True)
             images = [[{"path": str(paths[row]), "camera": cameras[row]} for row in pair] for pair in pairs]

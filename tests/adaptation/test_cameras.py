@@ -67,6 +67,15 @@ def test_a_file_gives_the_same_features(tmp_path):
     np.testing.assert_array_equal(loaded.transform(FEATURES, CAMERAS), normalizer.transform(FEATURES, CAMERAS))
 
 
+@pytest.mark.parametrize("numbers", [[*np.arange(11) % 3], np.arange(11) % 3, [*np.float32(np.arange(11) % 3)]])
+def test_cameras_that_are_numbers_of_numpy_are_saved_as_plain_ones(tmp_path, numbers):
+    CameraNormalizer().fit(FEATURES, numbers).save(tmp_path / "cameras.json")
+    loaded = CameraNormalizer.load(tmp_path / "cameras.json")
+    assert loaded.counts == {0: 4, 1: 4, 2: 3}
+    plain = CameraNormalizer().fit(FEATURES, [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1]).transform(FEATURES[:2], [0, 1])
+    np.testing.assert_array_equal(loaded.transform(FEATURES[:2], numbers[:2]), plain)
+
+
 def test_a_camera_that_a_file_of_numbers_does_not_know_is_named(tmp_path):
     numbers = {"door": 1, "yard": 2, "roof": 3, None: None}
     CameraNormalizer().fit(FEATURES, [numbers[camera] for camera in CAMERAS]).save(tmp_path / "cameras.json")
@@ -101,6 +110,7 @@ def test_a_foreign_file_is_one_error_that_names_it(tmp_path, content):
     [
         (FEATURES, CAMERAS[:3], "`cameras` must be one per feature. Received: 3 for 11"),
         (FEATURES, [None] * 11, "`cameras` must name the camera of some image"),
+        (FEATURES, [*CAMERAS[:9], float("nan"), ("yard", 1)], r"finite numbers or None\. Received: nan, \('yard', 1\)"),
         (FEATURES[0], CAMERAS, r"`features` must be \(N, D\) numbers"),
         (FEATURES * np.nan, CAMERAS, "`features` must be finite and not 0. Received: 11 others, the first in row 0"),
         (0 * FEATURES, CAMERAS, "`features` must be finite and not 0"),

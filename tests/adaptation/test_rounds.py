@@ -166,6 +166,14 @@ def test_the_next_round_agrees_with_the_answers_and_a_resumed_one_uses_the_same(
     assert adapted(target, tmp_path, pairs=3)[0][1] == states[1]
 
 
+def test_pairs_are_asked_about_under_cameras_that_are_numbers_of_numpy(target, tmp_path):
+    numbered = Target(target.paths, [*np.arange(48) % 2])
+    adapted(numbered, tmp_path, replace(SETTINGS, rounds=1), pairs=2)
+    cameras = {image["camera"] for pair in newest_pairs(tmp_path)[1] for image in pair}
+    assert cameras <= {0, 1}
+    assert set(CameraNormalizer.load(tmp_path / "cameras.json").counts) == {0, 1}
+
+
 def test_a_round_waits_for_the_answers_where_it_is_asked_to(target, tmp_path):
     began = []
 
