@@ -24,6 +24,7 @@ from keras_osnet.layers.checks import number as number_of
 from keras_osnet.optimizers import OPTIMIZERS
 from keras_osnet.preprocessing import require_training_preprocessing
 from keras_osnet.training.checkpoints import Checkpoint, save_model
+from keras_osnet.training.execution import with_loss_scale
 from keras_osnet.training.loop import CHECKPOINT, train
 from keras_osnet.training.replicas import gathered, is_chief
 
@@ -126,6 +127,7 @@ class _Run:
                 require_training_preprocessing(network)
                 average = {"use_ema": True, "ema_momentum": s.ema} if s.ema else {}
                 optimizer = OPTIMIZERS[s.optimizer](s.learning_rate, l2=s.l2, **average)
+                optimizer = with_loss_scale(optimizer, s, name="loss_scale")
                 optimizer.build(network.trainable_variables)
             self.networks = {height: (network, optimizer)}  # the other size is not needed again
         return self.networks[height]

@@ -89,7 +89,20 @@ def make_optimizer(settings, steps_per_epoch):
     averages = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
     table, slow = (LOOKAHEADS, {"lookahead": settings.lookahead}) if settings.lookahead else (OPTIMIZERS, {})
     optimizer = table[settings.optimizer](rate, l2=settings.l2, **averages, **slow)
-    return keras.optimizers.LossScaleOptimizer(optimizer) if settings.precision == "mixed_float16" else optimizer
+    return with_loss_scale(optimizer, settings)
+
+
+def with_loss_scale(optimizer, numerics, name=None):
+    """Returns the optimizer, with loss scaling if the precision is mixed_float16, in which small gradients become 0.
+
+    Args:
+        optimizer: Keras optimizer.
+        numerics: `Numerics`; its `precision` is used.
+        name: of the loss scaling, and of its variables in checkpoints. Default: Keras counts in each process.
+    """
+    if numerics.precision != "mixed_float16":
+        return optimizer
+    return keras.optimizers.LossScaleOptimizer(optimizer, name=name)
 
 
 def synchronize_norms(model):

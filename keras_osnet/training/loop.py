@@ -93,7 +93,8 @@ def train(
     work_dir = Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     with strategy.scope():
-        optimizer.build(model.trainable_variables)
+        if not optimizer.built:  # that of Keras' loss scaling adds its variables again
+            optimizer.build(model.trainable_variables)
     checkpoint = Checkpoint(work_dir / CHECKPOINT, model, optimizer, strategy, steps_per_epoch)
     position = checkpoint.restore(epochs)
     history = _finished(read_history(work_dir / HISTORY, LINE), position.epoch)

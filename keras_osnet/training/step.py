@@ -128,8 +128,9 @@ def _apply_function(optimizer, variables):
     in which it is called. That graph is this one, traced once, and not the whole step of each round of an adaptation.
     """
     functions, settings = optimizer.__dict__.setdefault("apply_functions", {}), optimizer.get_config()
-    if isinstance(settings.get("learning_rate"), float):
-        del settings["learning_rate"]  # a variable, which the graph reads
+    update = settings["inner_optimizer"]["config"] if "inner_optimizer" in settings else settings
+    if isinstance(update.get("learning_rate"), float):
+        del update["learning_rate"]  # a variable, which the graph reads
     key = repr(settings), *map(id, variables)
     if key not in functions:
         functions[key] = tf.function(lambda gradients: optimizer.apply(gradients, variables), autograph=False)

@@ -127,6 +127,35 @@ def test_a_run_that_is_killed_in_a_step_and_between_rounds_ends_as_an_undisturbe
     assert adapted(target, tmp_path, callbacks=[KillAtStep(1)])[:3] == found[:3]  # finished: nothing is trained
 
 
+class Seen(keras.callbacks.Callback):
+    """Keeps the optimizer, and the loss scale and rate at the end of each training."""
+
+    def __init__(self):
+        super().__init__()
+        self.trainings = []
+
+    def on_train_end(self, logs=None):
+        self.optimizer = self.model.optimizer
+        self.trainings.append((float(self.optimizer.dynamic_scale.value), float(self.optimizer.learning_rate.value)))
+
+
+def test_a_round_in_float16_scales_its_loss_and_is_resumed(target, tmp_path):
+    seen, settings = Seen(), replace(SETTINGS, precision="mixed_float16")
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        with pytest.raises(Killed):
+            adapted(target, tmp_path, settings, EVERY_STEP, callbacks=[KillAtStep(3)])
+        states, *_ = adapted(target, tmp_path, settings, EVERY_STEP, callbacks=[seen])
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert [state.round for state in states] == [0, 1, 2]
+    (scale, _), (_, rate) = seen.trainings
+    assert scale >= 1
+    assert rate == pytest.approx(settings.rate(2))
+    assert len(seen.optimizer.apply_functions) == 1  # one graph for all rounds
+    assert [variable.path for variable in seen.optimizer.variables].count("loss_scale/dynamic_scale") == 1
+
+
 def person_of(image):
     return Path(image["path"]).name.split("-")[0]
 
