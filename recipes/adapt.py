@@ -24,7 +24,7 @@ import tyro
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
 from keras_osnet.adaptation.rounds import BEST, BEST_CLUSTERS, adapt
-from keras_osnet.adaptation.settings import Rounds, Target
+from keras_osnet.adaptation.settings import Rounds, Target, check_rounds
 from keras_osnet.data import images, load_splits
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.listing import list_images
@@ -162,13 +162,14 @@ def run_adaptation(run):
     """Adapts, and leaves the best network."""
     settings = run.settings
     target, splits = target_of(run)
+    check_rounds(settings, target, run.pairs)
     for line in warnings_of(target.cameras):
         print(f"warning: {line}", file=sys.stderr)
-    images.refuse_unreadable(target.paths)
     identity = asdict(settings)
     check_settings(run.work_dir, identity)
     require_clusters_page(run.work_dir)
     strategy = set_up(settings, run, settings.batch_size)
+    images.refuse_unreadable(target.paths)
     with claimed(run.work_dir, identity, strategy):
         keras.utils.set_random_seed(settings.seed)
         tested = splits is not None and splits.query

@@ -11,22 +11,21 @@ import numpy as np
 from keras_osnet.adaptation.cameras import CameraNormalizer
 from keras_osnet.adaptation.clusters import OUTLIER, agreement, choose_eps, cluster, clustering_of, jaccard_distances
 from keras_osnet.adaptation.links import with_links
-from keras_osnet.adaptation.memory import with_memory
+from keras_osnet.adaptation.memory import ClusterContrast, with_memory
 from keras_osnet.adaptation.questions import Questions
-from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
+from keras_osnet.adaptation.settings import Rounds, State, Target, check_rounds, fault_of
 from keras_osnet.adaptation.statistics import averaged_statistics
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.data.sampling import identity_batches
 from keras_osnet.files import read_json, reading, write_atomically, writing_atomically
 from keras_osnet.inference import FeatureExtractor
-from keras_osnet.layers.checks import count
-from keras_osnet.layers.checks import number as number_of
 from keras_osnet.optimizers import OPTIMIZERS
 from keras_osnet.preprocessing import require_training_preprocessing
 from keras_osnet.training.checkpoints import Checkpoint, save_model
 from keras_osnet.training.execution import with_loss_scale
 from keras_osnet.training.loop import CHECKPOINT, train
 from keras_osnet.training.replicas import gathered, is_chief
+from keras_osnet.training.step import check_loss
 
 CLUSTERS, LINES, BEST, CAMERAS = "clusters.npz", "rounds.jsonl", "best.keras", "cameras.json"
 BEST_CLUSTERS = "best.npz"
@@ -66,18 +65,18 @@ def adapt(
         (list of `State`, `State` of best.keras, why the rounds ended early or None).
 
     Raises:
-        ValueError: if `eps` is out of its range, or answers.csv is not as `read_answers` reads it.
+        ValueError: if a setting is out of its range, as `check_rounds` and `check_loss`, or answers.csv is not as
+            `read_answers` reads it; nothing is computed then.
         OSError: if a file cannot be written, and what `train` raises.
     """
     # Errors now rather than after the first features.
-    if settings.eps:
-        number_of("eps", settings.eps, "0, or above 0 and below 1", lambda eps: 0 < eps < 1)
-    count("pairs", pairs, 0)
-    count("rounds", settings.rounds, 0)
-    number_of("small_rounds", settings.small_rounds, "0 .. `rounds`", lambda n: 0 <= n <= settings.rounds)
+    check_rounds(settings, target, pairs)
+    check_loss(ClusterContrast, strategy, settings, execution)
     questions = Questions(Path(work_dir), target, strategy, pairs, wait)
     questions.answers()
     run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks, questions)
+    if settings.small_rounds:
+        run.network(run.height(1))  # not every network has two sizes
     states, fault = [], None
     for number in range(0 if settings.small_rounds else 1, settings.rounds + 2):  # 0: the start at the full size
         state = run.state(number, run.height(number), max(number - 1, 0))

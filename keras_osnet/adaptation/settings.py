@@ -5,7 +5,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from keras_osnet.layers.checks import count, known, number
+from keras_osnet.optimizers import OPTIMIZERS
 from keras_osnet.training.settings import Numerics
+
+# Setting -> smallest whole number.
+COUNTS = {
+    **dict.fromkeys(("rounds", "small_rounds", "seed"), 0),
+    **dict.fromkeys(("epochs", "k1", "k2"), 1),
+    **dict.fromkeys(("height", "clusters_per_batch", "images_per_cluster", "min_samples"), 2),
+}
+# Setting -> its rule in words, and in code.
+NUMBERS = {
+    "eps": ("0, or above 0 and below 1", lambda value: 0 <= value < 1),
+    "temperature": ("a positive number", lambda value: value > 0),
+    "momentum": ("a number in 0 .. 1", lambda value: 0 <= value <= 1),
+    "ema": ("a number in 0 .. 1, 1 excluded", lambda value: 0 <= value < 1),
+    "camera_weight": ("a number of at least 0", lambda value: value >= 0),
+    "decay": ("a number of at least 0", lambda value: value >= 0),
+    "accumulate": ("1, as the loss compares all images of a batch", lambda value: value == 1),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +121,30 @@ class State:
     silhouette: float
     agreement: float | None = None
     scores: dict | None = None
+
+
+def check_rounds(settings, target, pairs=0):
+    """Checks all settings before long work.
+
+    Args:
+        settings: `Rounds`.
+        target: `Target`.
+        pairs: pairs of images to ask about in each round.
+
+    Raises:
+        ValueError: if a setting is out of its range, or there are fewer than 2 images.
+    """
+    for name, least in COUNTS.items():
+        count(name, getattr(settings, name), least)
+    for name, (rule, holds) in NUMBERS.items():
+        number(name, getattr(settings, name), rule, holds)
+    known("optimizer", settings.optimizer, OPTIMIZERS)
+    known("schedule", settings.schedule, ("cosine", "single_step"))
+    number("small_rounds", settings.small_rounds, "0 .. `rounds`", lambda value: value <= settings.rounds)
+    number("k2", settings.k2, f"1 .. {settings.k1}, the `k1`", lambda value: value <= settings.k1)
+    count("pairs", pairs, 0)
+    if len(target.paths) < 2:
+        raise ValueError(f"`target` must be at least 2 images. Received: {len(target.paths)}")
 
 
 def fault_of(state, settings, images):

@@ -321,9 +321,54 @@ def test_a_collapse_is_not_kept_however_tight_its_clusters_are(target, tmp_path,
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_more_small_rounds_than_rounds_are_refused(target, tmp_path):
-    with pytest.raises(ValueError, match=r"`small_rounds` must be 0 \.\. `rounds`"):
-        adapted(target, tmp_path, replace(SETTINGS, height=64, small_rounds=3))
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("rounds", -1, "an integer of at least 0"),
+        ("epochs", 0, "a positive integer"),
+        ("height", 0, "an integer of at least 2"),
+        ("small_rounds", 3, r"0 \.\. `rounds`"),
+        ("clusters_per_batch", 1, "an integer of at least 2"),
+        ("images_per_cluster", 1, "an integer of at least 2"),
+        ("k1", 0, "a positive integer"),
+        ("k2", 0, "a positive integer"),
+        ("k2", 7, r"1 \.\. 6, the `k1`"),
+        ("eps", 1.0, "0, or above 0 and below 1"),
+        ("min_samples", 1, "an integer of at least 2"),
+        ("temperature", 0.0, "a positive number"),
+        ("momentum", 1.1, r"a number in 0 \.\. 1"),
+        ("camera_weight", -0.1, "a number of at least 0"),
+        ("optimizer", "rms", "one of "),
+        ("schedule", "step", "one of "),
+        ("learning_rate", 0.0, "a positive number"),
+        ("decay", -1.0, "a number of at least 0"),
+        ("l2", -1.0, "at least 0"),
+        ("ema", 1.0, r"a number in 0 \.\. 1, 1 excluded"),
+        ("accumulate", 2, "1, as the loss compares all images of a batch"),
+        ("seed", -1, "an integer of at least 0"),
+    ],
+)
+def test_a_setting_out_of_its_range_is_refused_before_anything_is_written(target, tmp_path, name, value, rule):
+    with pytest.raises(ValueError, match=rf"^`{name}` must be {rule}.*Received: {name}={value!r}"):
+        adapted(target, tmp_path, replace(SETTINGS, **{name: value}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_of_one_size_is_refused_for_small_rounds_before_anything_is_written(target, tmp_path):
+    def of_one_size(size):
+        if size != (64, 32):
+            raise ValueError("`height` must be that of the network, 64")
+        return start(size)
+
+    settings, strategy = replace(SETTINGS, height=64, small_rounds=1), tf.distribute.get_strategy()
+    with pytest.raises(ValueError, match="that of the network, 64"):
+        adapt(of_one_size, target, settings, Execution(), tmp_path, strategy)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_single_image_is_refused(target, tmp_path):
+    with pytest.raises(ValueError, match=r"`target` must be at least 2 images\. Received: 1"):
+        adapted(Target(target.paths[:1], [None]), tmp_path)
 
 
 def test_a_run_is_not_resumed_on_other_images(target, tmp_path):

@@ -7,6 +7,7 @@ from PIL import Image
 
 from keras_osnet import OSNet
 from keras_osnet.adaptation import CameraNormalizer
+from keras_osnet.data import images
 from tests.recipes.tiny import market, read
 
 pytest.importorskip("sklearn", reason="clusters need scikit-learn")
@@ -86,6 +87,18 @@ def test_a_single_camera_and_missing_cameras_are_warned_of(script):
     (line,) = warnings_of(["door"] * 15 + ["roof"] * 15 + ["yard"])
     assert line.startswith("fewer than 10 images of a camera (1 cameras, the first: yard)")
     assert warnings_of(["door"] * 15 + ["yard"] * 15) == warnings_of([None] * 9) == []
+
+
+def test_a_refused_command_leaves_the_work_dir_to_the_corrected_one(weights, folder, tmp_path, run_script, monkeypatch):
+    paths = ("--weights", weights, "--images", folder, "--work-dir", tmp_path / "run", *SMALL, "--rounds", "0")
+    with monkeypatch.context() as patched:
+        patched.setattr(images, "refuse_unreadable", lambda paths: pytest.fail("all images were read"))
+        for wrong in (("--k2", "7"), ("--clusters-per-batch", "0"), ("--epochs", "0"), ("--pairs", "-1")):
+            with pytest.raises(SystemExit, match=f"error: `{wrong[0][2:].replace('-', '_')}` must be "):
+                run_script("recipes/adapt.py", *paths, *wrong)
+            assert not (tmp_path / "run").exists()
+    run_script("recipes/adapt.py", *paths)
+    assert read(tmp_path / "run" / "metrics.json")["rounds"] == 0
 
 
 @pytest.mark.parametrize("given", [(), ("--dataset", "market1501"), ("--images", "x", "--dataset", "y")])
