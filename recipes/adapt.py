@@ -48,7 +48,8 @@ class Settings(Rounds, Augmentation):
     weights: str
     """Weights to start from: a preset, training set, file, folder or address (docs/weights.md)."""
     images: str | None = None
-    """Folder of images of people. Where it holds nothing but folders, each is a camera."""
+    """Folder of images of people, or of a folder of them for each camera. Images beside such folders are passed over,
+    unless there are to be no cameras."""
     dataset: str | None = None
     """Row of keras_osnet.DATASETS, in place of `images`: its training images, without their identities."""
     cameras: bool = True
@@ -83,9 +84,17 @@ def target_of(run):
     else:
         splits, folder = None, Path(settings.images)
         found = [path.relative_to(folder) for path in list_images(folder)]
-        in_folders = all(len(path.parts) > 1 for path in found)
+        inside = [path for path in found if len(path.parts) > 1]
+        if settings.cameras and 0 < len(inside) < len(found):
+            beside = [str(folder / path) for path in found if len(path.parts) == 1]
+            print(
+                f"warning: {len(beside)} images beside the folders of cameras are passed over (without --no-cameras): "
+                f"{images.first_three(beside)}",
+                file=sys.stderr,
+            )
+            found = inside
         paths = [str(folder / path) for path in found]
-        cameras = [path.parts[0] if in_folders else None for path in found]
+        cameras = [path.parts[0] if inside else None for path in found]
     if not paths:
         raise ValueError(f"{settings.dataset} must have training images. Received: none")
     return Target(paths, cameras if settings.cameras else [None] * len(paths)), splits

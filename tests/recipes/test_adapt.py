@@ -1,5 +1,7 @@
 """The recipe that adapts a network to unlabelled images, at a tiny size."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -56,6 +58,24 @@ def test_a_folder_of_camera_folders_is_adapted_to(weights, folder, tmp_path, run
     page = (tmp_path / "run" / "clusters.html").read_text()
     assert f"Clusters after round {metrics['best']['round']}" in page
     assert "camera door" in page
+
+
+@pytest.mark.parametrize("cameras", [True, False])
+def test_an_image_beside_the_folders_of_cameras_is_passed_over_and_named(folder, tmp_path, script, capsys, cameras):
+    shutil.copytree(folder, tmp_path / "people")
+    shutil.copyfile(folder / "door" / "0-0.png", tmp_path / "people" / "map.png")
+    recipe = script("recipes/adapt.py")
+    settings = recipe.Settings(weights="msmt17", images=str(tmp_path / "people"), cameras=cameras)
+    target, _ = recipe.target_of(recipe.Run(settings=settings))
+    warned = capsys.readouterr().err
+    if cameras:
+        assert (
+            f"warning: 1 images beside the folders of cameras are passed over (without --no-cameras): {tmp_path}"
+            in warned
+        )
+        assert {path.split("/")[-2] for path in target.paths} == set(target.cameras) == {"door", "yard"}
+    else:
+        assert (warned, len(target.paths), set(target.cameras)) == ("", 49, {None})
 
 
 def test_the_cameras_of_a_list_keep_their_names(weights, folder, tmp_path, run_script):
