@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from keras_osnet.data.listing import require_utf8
 from keras_osnet.layers.checks import count, known, number
 from keras_osnet.optimizers import OPTIMIZERS
 from keras_osnet.training.settings import Numerics
@@ -132,7 +133,7 @@ def check_rounds(settings, target, pairs=0):
         pairs: pairs of images to ask about in each round.
 
     Raises:
-        ValueError: if a setting is out of its range, or there are fewer than 2 images.
+        ValueError: if a setting is out of its range, there are fewer than 2 images, or names of files are not UTF-8.
     """
     for name, least in COUNTS.items():
         count(name, getattr(settings, name), least)
@@ -145,6 +146,7 @@ def check_rounds(settings, target, pairs=0):
     count("pairs", pairs, 0)
     if len(target.paths) < 2:
         raise ValueError(f"`target` must be at least 2 images. Received: {len(target.paths)}")
+    require_utf8(target.paths)
 
 
 def fault_of(state, settings, images):

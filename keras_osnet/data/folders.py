@@ -6,7 +6,6 @@ Unicode forms of a name (NFC and NFD) are one name. The values in `MISSING`, whi
 not names.
 """
 
-import os
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +13,7 @@ from unicodedata import normalize
 
 from keras_osnet.data.csv_list import PARTS, Entry, csv_entries
 from keras_osnet.data.images import first_three
-from keras_osnet.data.listing import scan_flat
+from keras_osnet.data.listing import require_utf8, scan_flat
 from keras_osnet.data.records import Record, Splits
 
 MISSING = frozenset(("", "NaN", "nan", "None", "null", "NULL", "NA", "N/A", "<NA>", "NaT"))
@@ -166,11 +165,7 @@ def _splits(entries, passed_over, root):
             f"Names of identities must not be {', '.join(sorted(MISSING - {''}))}: they mark missing values. "
             f"Received: {len(unnamed)} images with such names: {first_three(unnamed)}, root={root}"
         )
-    unwritable = [os.fsencode(e.path) for e in entries if os.fsencode(e.path) != e.path.encode(errors="replace")]
-    if unwritable:
-        raise ValueError(
-            f"File names must be UTF-8. Received: {len(unwritable)} others: {first_three(unwritable)}, root={root}"
-        )
+    require_utf8([entry.path for entry in entries], f", root={root}")
     identities, cameras = (
         _numbers(e.identity for e in entries),
         _numbers(e.camera for e in entries if e.camera not in MISSING),

@@ -83,6 +83,14 @@ def list_images(folder):
     return images
 
 
+def require_utf8(paths, where=""):
+    """Checks that names of files are UTF-8, as TensorFlow's readers need. A ValueError names the others."""
+    names = [(os.fsencode(path), os.fspath(path).encode(errors="replace")) for path in paths]
+    others = [name for name, as_utf8 in names if name != as_utf8]
+    if others:
+        raise ValueError(f"File names must be UTF-8. Received: {len(others)} others: {first_three(others)}{where}")
+
+
 def require_files(paths):
     """Checks that files exist and have 1 to `BYTES` bytes, without opening them. A ValueError names the others."""
 

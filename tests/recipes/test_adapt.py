@@ -1,5 +1,6 @@
 """The recipe that adapts a network to unlabelled images, at a tiny size."""
 
+import os
 import shutil
 
 import keras
@@ -119,6 +120,18 @@ def test_a_refused_command_leaves_the_work_dir_to_the_corrected_one(weights, fol
             assert not (tmp_path / "run").exists()
     run_script("recipes/adapt.py", *paths)
     assert read(tmp_path / "run" / "metrics.json")["rounds"] == 0
+
+
+def test_names_that_are_not_utf8_are_refused_before_anything_is_read_or_written(
+    weights, folder, tmp_path, run_script, monkeypatch
+):
+    shutil.copytree(folder, tmp_path / "people")
+    shutil.copyfile(folder / "door/0-0.png", os.fsdecode(os.fsencode(tmp_path / "people/door") + b"/caf\xe9.png"))
+    monkeypatch.setattr(images, "refuse_unreadable", lambda paths: pytest.fail("all images were read"))
+    paths = ("--weights", weights, "--images", tmp_path / "people", "--work-dir", tmp_path / "run", *SMALL)
+    with pytest.raises(SystemExit, match=r"error: File names must be UTF-8\. Received: 1 others: b'.*/caf\\xe9\.png'"):
+        run_script("recipes/adapt.py", *paths)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("given", [(), ("--dataset", "market1501"), ("--images", "x", "--dataset", "y")])
