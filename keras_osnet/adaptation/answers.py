@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 from keras_osnet.adaptation.links import Links
@@ -18,10 +19,11 @@ def read_answers(path, images=None):
 
     Args:
         path: the file. None there has no answers.
-        images: the images that an answer may name. Default: any.
+        images: the image files that an answer may name. The folder that holds them all may have moved since: a path
+            that ends as one of theirs within it is that file. Default: any.
 
     Returns:
-        list of (first, second, same) with same True, False or None.
+        list of (first, second, same) with same True, False or None; first and second as `images` has them.
 
     Raises:
         ValueError: if a line is not as described, or contradicts the lines before it.
@@ -31,7 +33,7 @@ def read_answers(path, images=None):
     if not path.exists():
         return []
     answers, links, line = [], Links(), 1
-    known = None if images is None else set(images)
+    find = str if images is None else finder(images)
     try:
         reader = csv.reader(io.StringIO(read_bounded(path, LARGEST).decode("utf-8-sig"), newline=""), strict=True)
         for row in reader:
@@ -42,10 +44,11 @@ def read_answers(path, images=None):
                 continue
             if len(row) != len(HEADER):
                 raise ValueError(f"a line must have {len(HEADER)} values. Received: {','.join(row)}")
-            first, second, same = row
+            *files, same = row
             if same not in SAME:
                 raise ValueError(f"`same` must be one of {list(SAME)}. Received: {same!r}")
-            strange = [image for image in (first, second) if known is not None and image not in known]
+            first, second = map(find, files)
+            strange = [file for file, image in zip(files, (first, second), strict=True) if image is None]
             if strange:
                 raise ValueError(f"an image must be one that is adapted to. Received: {strange[0]}")
             if SAME[same] is not None:
@@ -54,6 +57,26 @@ def read_answers(path, images=None):
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}, line {line}: {error}") from error
     return answers
+
+
+def finder(images):
+    """Returns a function of a path that returns the one of the image files that it names, or None.
+
+    A path names a file if it is the file's path, or ends with its path below the folder that holds all files.
+    """
+    images, below = dict.fromkeys(map(str, images)), {}
+
+    def find(path):
+        if path in images:
+            return path
+        if not below and images:
+            files = list(map(os.path.abspath, images))
+            root = os.path.commonpath(list(map(os.path.dirname, files)))
+            below.update(zip((Path(file).relative_to(root).parts for file in files), images, strict=True))
+        parts = Path(path).parts
+        return next((below[parts[start:]] for start in range(len(parts)) if parts[start:] in below), None)
+
+    return find
 
 
 def write_answers(path, answers):

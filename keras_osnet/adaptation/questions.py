@@ -9,6 +9,7 @@ import numpy as np
 from keras_osnet.adaptation.answers import (
     ANSWERS,
     PAIRS,
+    finder,
     links_of,
     newest_pairs,
     read_answers,
@@ -19,6 +20,7 @@ from keras_osnet.adaptation.answers import (
 from keras_osnet.adaptation.cameras import plain_cameras
 from keras_osnet.adaptation.pairs import choose_pairs
 from keras_osnet.adaptation.settings import Target
+from keras_osnet.files import locked
 from keras_osnet.training.replicas import gathered, is_chief
 
 
@@ -42,7 +44,21 @@ class Questions:
 
     def answers(self):
         """The answers that are there now. Raises ValueError as `read_answers`."""
-        return read_answers(self.work_dir / ANSWERS, map(str, self.target.paths))
+        return read_answers(self.work_dir / ANSWERS, self.target.paths)
+
+    def follow_images(self):
+        """Writes answers.csv and the newest pairs again where the images have moved. Raises as `read_answers`."""
+        path, answers = self.work_dir / ANSWERS, self.answers()
+        number, pairs = newest_pairs(self.work_dir)
+        if not is_chief(self.strategy):
+            return
+        if answers != read_answers(path):
+            with locked(path):  # a person may be answering
+                write_answers(path, self.answers())
+        find = finder(self.target.paths)
+        now = [[{**image, "path": find(image["path"]) or image["path"]} for image in pair] for pair in pairs]
+        if now != pairs:
+            write_pairs(self.work_dir / "rounds" / f"{number:02d}", now)
 
     def links(self, folder):
         """The `Links` of image numbers for a round. Its folder keeps the answers, for a resumed run."""

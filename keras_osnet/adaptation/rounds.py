@@ -73,7 +73,7 @@ def adapt(
     check_rounds(settings, target, pairs)
     check_loss(ClusterContrast, strategy, settings, execution)
     questions = Questions(Path(work_dir), target, strategy, pairs, wait)
-    questions.answers()
+    questions.follow_images()
     run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks, questions)
     if settings.small_rounds:
         run.network(run.height(1))  # not every network has two sizes

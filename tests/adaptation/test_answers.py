@@ -24,6 +24,24 @@ def test_no_file_has_no_answers_and_a_spreadsheet_s_file_is_read(tmp_path):
     assert read_answers(tmp_path / "answers.csv", ["a", "b", "c"]) == [("a", "b", True), ("b", "c", False)]
 
 
+def test_an_image_is_known_by_its_path_below_the_folder_that_holds_all_and_may_have_moved(tmp_path):
+    now = ["/new/people/door/1.jpg", "/new/people/door/a/1.jpg", "/new/people/yard/1.jpg"]
+    lines = ["/old/door/1.jpg,/old/door/a/1.jpg,yes", "/new/people/door/1.jpg,yard/1.jpg,no"]
+    (tmp_path / "answers.csv").write_text(HEADER + "\n".join(lines))
+    assert read_answers(tmp_path / "answers.csv", now) == [(now[0], now[1], True), (now[0], now[2], False)]
+    for strange in ("/old/roof/1.jpg", "1.jpg", "/new/people/door/2.jpg", ""):
+        (tmp_path / "answers.csv").write_text(f"{HEADER}{now[0]},{strange},yes\n")
+        with pytest.raises(ValueError, match=f"an image must be one that is adapted to. Received: {strange}$"):
+            read_answers(tmp_path / "answers.csv", now)
+
+
+def test_images_may_be_relative_and_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "answers.csv").write_text(f"{HEADER}/old/door/1.jpg,/old/yard/2.jpg,yes\n")
+    now = ["people/door/1.jpg", f"{tmp_path}/people/yard/2.jpg"]
+    assert read_answers(tmp_path / "answers.csv", now) == [(*now, True)]
+
+
 BAD = {
     "another header": ("a,b,yes\n", 1, "the header must be first,second,same. Received: a,b,yes"),
     "half a line": (HEADER + "a,b,yes\nb,c", 3, "a line must have 3 values. Received: b,c"),

@@ -195,6 +195,25 @@ def test_the_next_round_agrees_with_the_answers_and_a_resumed_one_uses_the_same(
     assert adapted(target, tmp_path, pairs=3)[0][1] == states[1]
 
 
+def test_a_run_with_answers_goes_on_where_its_images_have_moved(target, tmp_path):
+    def answer_and_kill(state):
+        answer_all(tmp_path / "run")
+        raise Killed
+
+    with pytest.raises(Killed):
+        adapted(target, tmp_path / "run", pairs=3, on_state=answer_and_kill)
+    before = read_answers(tmp_path / "run/answers.csv")
+    moved = tmp_path / "moved" / Path(target.paths[0]).parent.name
+    shutil.copytree(Path(target.paths[0]).parent, moved)
+    there = Target([str(moved / Path(path).name) for path in target.paths], target.cameras)
+    adapted(there, tmp_path / "run", pairs=3, wait=True, on_state=lambda state: answer_all(tmp_path / "run"))
+    after = [(str(moved / Path(a).name), str(moved / Path(b).name), same) for a, b, same in before]
+    assert read_answers(tmp_path / "run/answers.csv")[: len(after)] == after
+    assert read_answers(tmp_path / "run/rounds/02/answers.csv") == after
+    assert {str(Path(image["path"]).parent) for path in (tmp_path / "run/rounds").glob("*/pairs.json")
+            for pair in json.loads(path.read_text()) for image in pair} == {str(moved)}  # fmt: skip
+
+
 def test_pairs_are_asked_about_under_cameras_that_are_numbers_of_numpy(target, tmp_path):
     numbered = Target(target.paths, [*np.arange(48) % 2])
     adapted(numbered, tmp_path, replace(SETTINGS, rounds=1), pairs=2)
