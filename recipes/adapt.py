@@ -67,6 +67,9 @@ class Run(Execution):
     """Folder that holds the dataset's official folder."""
     evaluate_every: int = 0
     """Score the dataset's test set after every this many rounds. The scores are shown, and change nothing."""
+    distillation_epochs: int = 0
+    """Epochs of a last training from the start, on the clusters of the best round and taught by its network. A finished
+    run may get one. 0: none."""
     pairs: int = 0
     """Pairs of images that recipes/label.py asks a person about in each round. 0: none."""
     wait: bool = False
@@ -160,8 +163,9 @@ def show(state):
         f"  [{name}: R1 {100 * found['rank1']:.2f}  mAP {100 * found['mAP']:.2f}]"
         for name, found in (state.scores or {}).items()
     )
+    when = "distillation" if state.distilled else f"round {state.round:2d}"
     print(
-        f"after round {state.round:2d}: {state.clusters} clusters of {100 * state.clustered:.1f} % of the images, "
+        f"after {when}: {state.clusters} clusters of {100 * state.clustered:.1f} % of the images, "
         f"{state.height} x {state.height // 2}  silhouette {state.silhouette:.4f}{known}{scores}",
         flush=True,
     )
@@ -185,15 +189,15 @@ def run_adaptation(run):
         if run.pairs:
             print(f"To answer questions about pairs of images: python recipes/label.py {run.work_dir}", flush=True)
         states, best, fault = adapt(
-            start_of(settings), target, settings, run, run.work_dir, strategy, pairs=run.pairs, wait=run.wait,
-            score=scorer(splits, settings.dataset) if tested else None, on_state=show, callbacks=[Progress()],
+            start_of(settings), target, settings, run, run.work_dir, strategy, distillation=run.distillation_epochs,
+            pairs=run.pairs, wait=run.wait, score=scorer(splits, settings.dataset) if tested else None,
+            on_state=show, callbacks=[Progress()],
         )  # fmt: skip
         if fault:
             print(f"The rounds end: {fault}.")
         if best.round:
-            print(
-                f"Round {best.round} has the highest silhouette, {best.silhouette:.4f}: {run.work_dir / 'model.keras'}"
-            )
+            name = "The distilled network" if best.distilled else f"Round {best.round}"
+            print(f"{name} has the highest silhouette, {best.silhouette:.4f}: {run.work_dir / 'model.keras'}")
         else:
             print("No round has a higher silhouette than the start: model.keras is the network as it was given.")
         if is_chief(strategy):

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_osnet.adaptation.cameras import CameraNormalizer
 from keras_osnet.adaptation.clusters import OUTLIER, agreement, choose_eps, cluster, clustering_of, jaccard_distances
+from keras_osnet.adaptation.distillation import Distillation, copied, distilled
 from keras_osnet.adaptation.links import with_links
 from keras_osnet.adaptation.memory import ClusterContrast, with_memory
 from keras_osnet.adaptation.questions import Questions
@@ -19,6 +20,7 @@ from keras_osnet.data.pipeline import training_batches
 from keras_osnet.data.sampling import identity_batches
 from keras_osnet.files import read_json, reading, write_atomically, writing_atomically
 from keras_osnet.inference import FeatureExtractor
+from keras_osnet.layers.checks import count
 from keras_osnet.optimizers import OPTIMIZERS
 from keras_osnet.preprocessing import require_training_preprocessing
 from keras_osnet.training.checkpoints import Checkpoint, save_model
@@ -26,22 +28,25 @@ from keras_osnet.training.execution import with_loss_scale
 from keras_osnet.training.loop import CHECKPOINT, train
 from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.step import check_loss
+from keras_osnet.training.work_dir import check_settings
 
 CLUSTERS, LINES, BEST, CAMERAS = "clusters.npz", "rounds.jsonl", "best.keras", "cameras.json"
 BEST_CLUSTERS = "best.npz"
+DISTILLATION = "distillation"
 WRITTEN = "a file that this adaptation wrote"
 
 
 def adapt(
-    make_network, target, settings, execution, work_dir, strategy, *, pairs=0, wait=False, score=None, on_state=None,
-    callbacks=(),
+    make_network, target, settings, execution, work_dir, strategy, *, distillation=0, pairs=0, wait=False, score=None,
+    on_state=None, callbacks=(),
 ):  # fmt: skip
     """Adapts a network to unlabelled images, or resumes it.
 
     A round clusters the features of the teacher, the moving average of the network's weights, and trains the network
     for `epochs` to tell the clusters apart. The state with the highest silhouette at the full image size is left in
     best.keras: the start itself, if no round is better. cameras.json holds its camera means, best.npz the cluster and
-    the silhouette of each image.
+    the silhouette of each image. After the last round the best network may teach one that starts again (`distilled`),
+    which is one more state.
 
     A person may help: each round writes the pairs of images whose answers would change its clusters most to
     rounds/NN/pairs.json. The clusters of the next round agree with the answers that are in answers.csv by then, of
@@ -54,6 +59,8 @@ def adapt(
         execution: `Execution`.
         work_dir: folder of the run, held by the caller.
         strategy: `tf.distribute.Strategy`.
+        distillation: epochs of the training that the best network teaches. Default 0: none. There is none if the rounds
+            end early, or none is better than the start.
         pairs: pairs of images to ask about in each round. Default 0.
         wait: wait before each round until the pairs of the round before are answered.
         score: function of (network, `CameraNormalizer` or None) that returns scores of a test set, for the states'
@@ -75,6 +82,7 @@ def adapt(
     questions = Questions(Path(work_dir), target, strategy, pairs, wait)
     questions.follow_images()
     run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks, questions)
+    run.distills(distillation)
     if settings.small_rounds:
         run.network(run.height(1))  # not every network has two sizes
     states, fault = [], None
@@ -89,8 +97,12 @@ def adapt(
             break
         if number and not run.finished(number):
             run.train(number)
-    good = [s for s in states if run.may_be_kept(s)]
-    return states, max(good, key=lambda s: s.silhouette), fault
+    if run.distills(distillation) and not fault and run.best(states).round:
+        states.append(run.distil(distillation))
+        if on_state:
+            on_state(states[-1])
+        run.write(states)
+    return states, run.best(states), fault
 
 
 @dataclass(eq=False)
@@ -148,8 +160,11 @@ class _Run:
             path, optimizer = self.folder(number) / CHECKPOINT, self.network(height)[1]
             Checkpoint(path, model, optimizer, self.strategy, int(found["steps"])).restore(self.settings.epochs)
 
-    def state(self, number, height, rounds):
-        """The state after some rounds, from its file or computed; its clusters are those of round `number`."""
+    def state(self, number, height, rounds, make=None):
+        """The state after some rounds, from its file or computed; its clusters are those of round `number`.
+
+        `make` returns the network, in place of that of the rounds.
+        """
         path = self.folder(number) / CLUSTERS
         if path.exists():
             found = _read(path)
@@ -160,17 +175,18 @@ class _Run:
                 )
             with reading(path, WRITTEN):
                 return State(**json.loads(str(found["state"])))
-        network, optimizer = self.network(height)
-        self.restore(rounds, height)
-        if rounds and self.settings.ema:
+        network, optimizer = (make(), None) if make else self.network(height)
+        if not make:
+            self.restore(rounds, height)
+        if optimizer and rounds and self.settings.ema:
             optimizer.finalize_variable_values(network.trainable_variables)  # until the next `restore`
         features = FeatureExtractor(network, strategy=self.strategy)(self.target.paths)
         normalizer = CameraNormalizer().fit(features, self.target.cameras) if self.target.normalizes else None
         found = self.cluster(number, normalizer.transform(features, self.target.cameras) if normalizer else features)
         figures = {name: value for name, value in asdict(found).items() if not isinstance(value, np.ndarray)}
-        state = State(rounds, height, **figures, agreement=self.agreement(number, found.labels))
+        state = State(rounds, height, **figures, agreement=self.agreement(number, found.labels), distilled=bool(make))
         every = self.execution.evaluate_every
-        if self.score and every and (rounds % every == 0 or rounds == self.settings.rounds):
+        if self.score and every and (rounds % every == 0 or rounds >= self.settings.rounds):
             state = replace(state, scores=self.score(network, normalizer))
         if self.may_be_kept(state):
             self.keep(state, network, normalizer, found)
@@ -195,6 +211,29 @@ class _Run:
     def agreement(self, number, labels):
         before = self.folder(number - 1) / CLUSTERS
         return agreement(_read(before)["labels"], labels) if number > 1 else None
+
+    def distills(self, epochs):
+        """Whether the best network is to teach one for some epochs, or has done so. Refuses other epochs than then."""
+        if count("distillation", epochs, 0):
+            check_settings(self.work_dir / DISTILLATION, asdict(Distillation.of(self.settings, epochs)))
+        return epochs or self.finished(self.settings.rounds + 1)
+
+    def distil(self, epochs):
+        """The state of the network that learns from the best one."""
+        s = self.settings
+
+        def make():
+            network, clusters = copied(self.work_dir / BEST, self.work_dir / BEST_CLUSTERS, folder, self.strategy)
+            return distilled(
+                self.make_network, network, self.target, _read(clusters)["labels"], s, epochs, self.execution,
+                folder, self.strategy, self.callbacks,
+            )  # fmt: skip
+
+        folder = self.work_dir / DISTILLATION
+        return self.state(s.rounds + 2, s.height, s.rounds + 1, make)
+
+    def best(self, states):
+        return max((state for state in states if self.may_be_kept(state)), key=lambda state: state.silhouette)
 
     def may_be_kept(self, state):
         """Whether a state is the start, or has clusters that may be trained on, at the full size."""

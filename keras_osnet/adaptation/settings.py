@@ -106,11 +106,12 @@ class State:
     """What is seen, without labels, of the network after a number of rounds.
 
     Attributes:
-        round: rounds that are finished; 0 for the start.
+        round: rounds that are finished; 0 for the start. One more than all for the distilled network.
         height: of the images.
         eps, clusters, clustered, largest, silhouette: as in `Clustering`.
         agreement: with the clusters of the state before; None for the first.
         scores: of the test set, where these are asked for; never used.
+        distilled: whether this is the network that learned from the best one of the rounds.
     """
 
     round: int
@@ -122,6 +123,7 @@ class State:
     silhouette: float
     agreement: float | None = None
     scores: dict | None = None
+    distilled: bool = False
 
 
 def check_rounds(settings, target, pairs=0):

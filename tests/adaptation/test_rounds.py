@@ -402,3 +402,62 @@ def test_too_few_images_in_clusters_end_the_rounds():
     state = State(0, 32, 0.5, clusters=20, clustered=0.5, largest=0.1, silhouette=0.5)
     assert fault_of(state, Settings(), 126) == "63 images are in clusters, fewer than the 64 of a batch"
     assert fault_of(state, Settings(), 128) is None
+
+
+@pytest.fixture
+def a_start_without_clusters(monkeypatch):
+    """The untrained network has the highest silhouette on these images: it is not kept, as if it had no clusters."""
+    may_be_kept = rounds._Run.may_be_kept
+    monkeypatch.setattr(rounds._Run, "may_be_kept", lambda run, state: state.round > 0 and may_be_kept(run, state))
+
+
+@pytest.mark.usefixtures("a_start_without_clusters")
+def test_the_best_network_teaches_one_that_starts_again(target, tmp_path):
+    """In a finished run, killed in between; and the better one of the two is kept."""
+    before = adapted(target, tmp_path)
+    with pytest.raises(Killed):
+        adapted(target, tmp_path, execution=EVERY_STEP, distillation=2, callbacks=[KillAtStep(3)])
+    states, best, _, weights = adapted(target, tmp_path, distillation=2)
+    assert [(state.round, state.distilled) for state in states] == [(0, False), (1, False), (2, False), (3, True)]
+    assert best == max(states[1:], key=lambda state: state.silhouette)
+    lines = [json.loads(line) for line in (tmp_path / "distillation/metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    teacher = keras.models.load_model(tmp_path / "distillation/teacher.keras", compile=False).get_weights()
+    for ours, theirs in zip(teacher, before[3], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    again = adapted(target, tmp_path)  # without asking for it: it is part of the run
+    assert (again[0], again[1]) == (states, best)
+    with pytest.raises(ValueError, match="epochs: 2 there, 3 now"):
+        adapted(target, tmp_path, distillation=3)
+    new = adapted(target, tmp_path / "new", distillation=2)
+    assert new[:2] == (states, best)
+    for ours, theirs in zip(new[3], weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("a_start_without_clusters")
+@pytest.mark.parametrize("silhouette", [-0.5, 0.95])
+def test_the_student_is_kept_if_its_silhouette_is_higher(target, tmp_path, monkeypatch, silhouette):
+    adapted(target, tmp_path)
+    before = (tmp_path / "best.keras").read_bytes()
+    monkeypatch.setattr(rounds, "distilled", lambda make_network, *rest: make_network((32, 16)))
+    clustered = rounds._Run.cluster
+
+    def cluster(run, number, features):
+        found = clustered(run, number, features)
+        return replace(found, silhouette=silhouette) if number == SETTINGS.rounds + 2 else found
+
+    monkeypatch.setattr(rounds._Run, "cluster", cluster)
+    states, best, *_ = adapted(target, tmp_path, distillation=2)
+    assert states[-1].distilled
+    assert best.distilled == (silhouette > 0)
+    assert ((tmp_path / "best.keras").read_bytes() == before) == (silhouette < 0)
+
+
+def test_a_run_that_ends_early_or_has_no_better_round_teaches_nobody(target, undisturbed, tmp_path):
+    states, _, fault, _ = adapted(target, tmp_path / "a", replace(SETTINGS, least_silhouette=0.99), distillation=2)
+    assert fault
+    assert undisturbed[1].round == 0
+    assert adapted(target, tmp_path / "b", distillation=2)[0] == undisturbed[0]
+    assert not any(state.distilled for state in states + undisturbed[0])
+    assert not list(tmp_path.glob("*/distillation"))

@@ -1,0 +1,109 @@
+"""Self-distillation: a network that starts again learns the clusters as identities, and from the adapted network."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Literal
+
+import keras
+import numpy as np
+
+from keras_osnet.adaptation.clusters import OUTLIER
+from keras_osnet.data.pipeline import training_batches
+from keras_osnet.files import write_atomically
+from keras_osnet.inference.teachers import Teachers
+from keras_osnet.losses.objective import with_objective
+from keras_osnet.training.execution import make_optimizer
+from keras_osnet.training.loop import train
+from keras_osnet.training.replicas import gathered, is_chief
+from keras_osnet.training.settings import Numerics, Optimization
+from keras_osnet.training.work_dir import claimed
+
+WEIGHT = 5.0  # of the distance from the teacher's features, as in the strong rows of recipes/reid.py
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation(Numerics, Optimization):
+    """The training: that of the strong rows."""
+
+    epochs: int
+    optimizer: Literal["adam"] = "adam"
+    learning_rate: float = 0.0035
+    schedule: Literal["cosine"] = "cosine"
+    warmup_epochs: float = 1.0
+    crop: float = 0.5
+
+    @classmethod
+    def of(cls, settings, epochs):
+        """Those of `Rounds`, for a number of epochs."""
+        own = {field.name: getattr(settings, field.name) for field in fields(Numerics)} | {"ema": 0.0}
+        return cls(epochs=epochs, **own)
+
+
+def copied(network, clusters, folder, strategy):
+    """Copies the files of the best round into a folder, once, because the student may replace them. Returns the copies.
+
+    Args:
+        network, clusters: the files.
+        folder: folder of the copies, made if it is not there.
+        strategy: `tf.distribute.Strategy`. The chief writes.
+    """
+    copies = folder / "teacher.npz", folder / "teacher.keras"
+    if is_chief(strategy) and not copies[1].exists():
+        folder.mkdir(exist_ok=True)
+        for copy, file in zip(copies, (clusters, network), strict=True):
+            write_atomically(copy, file.read_bytes())
+    gathered(strategy, np.array([True]))  # no worker reads before they are there
+    return copies[::-1]
+
+
+def distilled(make_network, teacher, target, labels, settings, epochs, execution, work_dir, strategy, callbacks=()):
+    """Trains a network on clusters and on the features of a teacher, or resumes the training.
+
+    L = L_ce + 5 L_features: cross entropy with label smoothing .1 over the clusters, and the distance of the features
+    from those of the teacher. Images outside of all clusters are left out.
+
+    Args:
+        make_network: function of (height, width) that returns the network to start from.
+        teacher: file of the adapted network.
+        target: `Target`.
+        labels: (N,) cluster of each image, `OUTLIER` for none.
+        settings: `Rounds`, and an `Augmentation`.
+        epochs: length of the training, at least 1.
+        execution: `Execution`.
+        work_dir: folder of the training.
+        strategy: `tf.distribute.Strategy`.
+        callbacks: Keras callbacks.
+
+    Returns:
+        the network.
+
+    Raises:
+        ValueError: as `claimed`, and if the teacher cannot be read.
+
+    Reference: Furlanello et al., Born-Again Neural Networks (ICML 2018).
+    """
+    plan, size = Distillation.of(settings, epochs), (settings.height, settings.height // 2)
+    inside = labels != OUTLIER
+    paths = [path for path, kept in zip(target.paths, inside, strict=True) if kept]
+    steps = len(paths) // settings.batch_size
+    with claimed(work_dir, asdict(plan), strategy):
+        keras.utils.set_random_seed(settings.seed)
+        with strategy.scope():
+            network = make_network(size)
+            model, loss = with_objective(
+                network, int(labels.max()) + 1, {"cross_entropy": 1.0, "feature_distillation": WEIGHT},
+                {"cross_entropy": {"epsilon": 0.1}}, {"features": Teachers([teacher])},
+            )  # fmt: skip
+            optimizer = make_optimizer(plan, steps)
+
+        def batches(first_step, shard=(0, 1)):
+            return training_batches(
+                paths, labels[inside], size=size, batch_size=settings.batch_size, seed=settings.seed, epochs=epochs,
+                augmentation=replace(settings, crop=plan.crop), first_step=first_step, shard=shard,
+                cache=execution.cache,
+            )  # fmt: skip
+
+        train(
+            model, batches, loss=loss, optimizer=optimizer, epochs=epochs, steps_per_epoch=steps, work_dir=work_dir,
+            strategy=strategy, numerics=plan, execution=replace(execution, evaluate_every=0), callbacks=callbacks,
+        )  # fmt: skip
+    return network
