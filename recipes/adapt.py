@@ -6,8 +6,8 @@
 Rounds of clustering and training follow each other. A line per round says what is seen without labels. The network of
 the best round by its silhouette is saved, the given one if no round is better: model.keras, with the mean features of
 the cameras in cameras.json, and a page with its clusters, clusters.html. An interrupted run goes on when the same
-command is run again. With --pairs 50 a person can help meanwhile: recipes/label.py asks whether two images show one
-person.
+command is run again. With --distillation-epochs 20 that network then teaches one that starts again, which is often
+better. With --pairs 50 a person can help meanwhile: recipes/label.py asks whether two images show one person.
 """
 
 import shutil
@@ -163,9 +163,8 @@ def show(state):
         f"  [{name}: R1 {100 * found['rank1']:.2f}  mAP {100 * found['mAP']:.2f}]"
         for name, found in (state.scores or {}).items()
     )
-    when = "distillation" if state.distilled else f"round {state.round:2d}"
     print(
-        f"after {when}: {state.clusters} clusters of {100 * state.clustered:.1f} % of the images, "
+        f"after {state.when}: {state.clusters} clusters of {100 * state.clustered:.1f} % of the images, "
         f"{state.height} x {state.height // 2}  silhouette {state.silhouette:.4f}{known}{scores}",
         flush=True,
     )
@@ -196,13 +195,14 @@ def run_adaptation(run):
         if fault:
             print(f"The rounds end: {fault}.")
         if best.round:
-            name = "The distilled network" if best.distilled else f"Round {best.round}"
-            print(f"{name} has the highest silhouette, {best.silhouette:.4f}: {run.work_dir / 'model.keras'}")
+            model = run.work_dir / "model.keras"
+            print(f"The silhouette is highest after {best.when}, {best.silhouette:.4f}: {model}")
         else:
             print("No round has a higher silhouette than the start: model.keras is the network as it was given.")
         if is_chief(strategy):
             shutil.copyfile(run.work_dir / BEST, run.work_dir / "model.keras")
-            found = {"adapted": best.round > 0, "best": asdict(best), "rounds": states[-1].round, "ended": fault}
+            rounds = max(state.round for state in states if not state.distilled)
+            found = {"adapted": best.round > 0, "best": asdict(best), "rounds": rounds, "ended": fault}
             first, *_ = (best.scores or {"": {}}).values()
             write_json(run.work_dir / "metrics.json", {**first, **found})
             with np.load(run.work_dir / BEST_CLUSTERS) as clusters:

@@ -11,7 +11,7 @@ from keras_osnet.data.pipeline import training_batches
 from keras_osnet.files import write_atomically
 from keras_osnet.inference.teachers import Teachers
 from keras_osnet.losses.objective import with_objective
-from keras_osnet.training.execution import make_optimizer
+from keras_osnet.training.execution import make_optimizer, synchronize_norms
 from keras_osnet.training.loop import train
 from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.settings import Numerics, Optimization
@@ -89,6 +89,8 @@ def distilled(make_network, teacher, target, labels, settings, epochs, execution
         keras.utils.set_random_seed(settings.seed)
         with strategy.scope():
             network = make_network(size)
+            if settings.synchronize_norms:
+                synchronize_norms(network)
             model, loss = with_objective(
                 network, int(labels.max()) + 1, {"cross_entropy": 1.0, "feature_distillation": WEIGHT},
                 {"cross_entropy": {"epsilon": 0.1}}, {"features": Teachers([teacher])},

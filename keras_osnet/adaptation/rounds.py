@@ -24,7 +24,7 @@ from keras_osnet.layers.checks import count
 from keras_osnet.optimizers import OPTIMIZERS
 from keras_osnet.preprocessing import require_training_preprocessing
 from keras_osnet.training.checkpoints import Checkpoint, save_model
-from keras_osnet.training.execution import with_loss_scale
+from keras_osnet.training.execution import synchronize_norms, with_loss_scale
 from keras_osnet.training.loop import CHECKPOINT, train
 from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.step import check_loss
@@ -136,6 +136,8 @@ class _Run:
             with self.strategy.scope():
                 network = self.make_network((height, height // 2))
                 require_training_preprocessing(network)
+                if s.synchronize_norms:
+                    synchronize_norms(network)
                 average = {"use_ema": True, "ema_momentum": s.ema} if s.ema else {}
                 optimizer = OPTIMIZERS[s.optimizer](s.learning_rate, l2=s.l2, **average)
                 optimizer = with_loss_scale(optimizer, s, name="loss_scale")

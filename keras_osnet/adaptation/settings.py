@@ -125,6 +125,11 @@ class State:
     scores: dict | None = None
     distilled: bool = False
 
+    @property
+    def when(self):
+        """After what it is seen: "round 3" or "distillation"."""
+        return "distillation" if self.distilled else f"round {self.round}"
+
 
 def check_rounds(settings, target, pairs=0):
     """Checks all settings before long work.

@@ -81,7 +81,7 @@ def _tiles(best, total):
         "clusters": f"{best.clusters:,}",
         "images in clusters": f"{100 * best.clustered:.1f} %",
         "silhouette": f"{best.silhouette:.3f}",
-        "after round": "distillation" if best.distilled else best.round,
+        "after": best.when,
     }
 
 

@@ -48,8 +48,8 @@ def test_a_folder_of_camera_folders_is_adapted_to(weights, folder, tmp_path, run
     run_script("recipes/adapt.py", "--weights", weights, "--images", folder, "--work-dir", tmp_path / "run", *SMALL)
     printed = capsys.readouterr().out
     metrics = read(tmp_path / "run" / "metrics.json")
-    assert "after round  0: " in printed
-    assert "after round  1: " in printed
+    assert "after round 0: " in printed
+    assert "after round 1: " in printed
     assert metrics["rounds"] == 1
     assert metrics["adapted"] == (metrics["best"]["round"] == 1)
     assert read(tmp_path / "run" / "config.json")["settings"]["images"] == str(folder)
@@ -139,3 +139,20 @@ def test_the_images_must_be_given_in_one_way(given, weights, tmp_path, run_scrip
     with pytest.raises(SystemExit) as ended:
         run_script("recipes/adapt.py", "--weights", weights, "--work-dir", tmp_path / "run", *given)
     assert str(ended.value) == "error: Either `images`, or `dataset` with `data_dir` must be given."
+
+
+def test_a_finished_run_gets_a_last_training(weights, folder, tmp_path, run_script, capsys, monkeypatch):
+    """The untrained network, which has the highest silhouette on these images, is not kept."""
+    monkeypatch.setattr("keras_osnet.adaptation.rounds._Run.may_be_kept", lambda run, state: state.round > 0)
+    command = ("recipes/adapt.py", "--weights", weights, "--images", folder, "--work-dir", tmp_path / "run", *SMALL)
+    run_script(*command)
+    assert "The silhouette is highest after round 1, " in capsys.readouterr().out
+    run_script(*command, "--distillation-epochs", "1")
+    printed, metrics = capsys.readouterr().out, read(tmp_path / "run" / "metrics.json")
+    kept = "distillation" if metrics["best"]["distilled"] else "round 1"
+    assert "after distillation: " in printed
+    assert f"The silhouette is highest after {kept}, " in printed
+    assert metrics["rounds"] == 1
+    assert f"<h1>Clusters after {kept}</h1>" in (tmp_path / "run/clusters.html").read_text()
+    with pytest.raises(SystemExit, match="`distillation` must be an integer of at least 0"):
+        run_script(*command, "--distillation-epochs", "-1")
