@@ -20,7 +20,7 @@ import app  # first: it sets what TensorFlow reads when it is imported
 
 from keras_osnet import DATASETS, AttributeRecogniser, FeatureExtractor
 from keras_osnet.data import load, load_attributes
-from keras_osnet.files import require_writable, write_json
+from keras_osnet.files import refuse_foreign, require_writable, write_json
 from keras_osnet.inference import attribute_scores
 from keras_osnet.inference.scores import features_of_splits, groups_of, labels_of, milliseconds
 from keras_osnet.metrics import attribute_image_scores, attribute_table, bootstrap, compare, query_scores
@@ -60,7 +60,8 @@ class Options:
 def name_of(weights, names):
     """Returns a short name that is not among `names`."""
     name = Path(weights).stem if Path(weights).suffix else Path(weights).name
-    return name if name not in names else f"{name} ({weights})"
+    choices = (name, f"{name} ({weights})", *(f"{name} ({weights}, {n})" for n in range(2, len(names) + 2)))
+    return next(choice for choice in choices if choice not in names)
 
 
 def tested(splits, options):
@@ -178,6 +179,7 @@ def run(options):
             f"`datasets` must be scored against their whole gallery at once. Received: {', '.join(others)}"
         )
     require_writable(options.work_dir / "metrics.json")
+    refuse_foreign(options.work_dir / "metrics.json", b'"networks"')
     test_sets = {
         name: (load_attributes if options.attributes else load)(name, options.data_dir) for name in options.datasets
     }
@@ -205,10 +207,11 @@ def run(options):
             for name in values:
                 values[name]["attributes"] = attributes[name]
         report["datasets"][dataset] = values
-        plot(rows[dataset], networks, options.work_dir / dataset, options.scores[0])
     if len(test_sets) > 1:
         print(matrix(rows, options.scores))
     write_json(options.work_dir / "metrics.json", report)
+    for dataset in test_sets:
+        plot(rows[dataset], networks, options.work_dir / dataset, options.scores[0])
     print(options.work_dir)
 
 

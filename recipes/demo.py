@@ -10,6 +10,7 @@ writes them to disk.
 """
 
 import asyncio
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -173,6 +174,11 @@ def answer(network, gallery, image, left_out=None):
     return Answer(small, heat, *ranked, exponents_of(outputs), attributes, people)
 
 
+def name_of(path):
+    """The file's name as text, with marks in place of bytes that are none."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
 def described(result, gallery):
     """An `Answer` as plain values for the page. Attributes are sorted by their probability."""
     paths = [gallery.paths[index] for index in result.indices]
@@ -186,7 +192,7 @@ def described(result, gallery):
     return {
         "metric": metric,
         "people": None if gallery.people is None else seen,
-        "nearest": [(p.name, text, thumbnail(p)) for p, text in zip(paths, distances, strict=True)],
+        "nearest": [(name_of(p), text, thumbnail(p)) for p, text in zip(paths, distances, strict=True)],
         "seen": [encoded(result.image), encoded(result.heat)],
         "attributes": [(gallery.attributes[j], float(result.attributes[j])) for j in order],
         "streams": np.stack([result.exponents, gallery.exponents], axis=1).tolist() if len(result.exponents) else [],
@@ -229,15 +235,14 @@ def application(network, gallery):
 
     def examples(number):
         rows = np.resize(np.roll(order, -number * EXAMPLES), min(EXAMPLES, len(order))).tolist()
-        found = [(row, gallery.paths[row].name, thumbnail(gallery.paths[row])) for row in rows]
+        found = [(row, name_of(gallery.paths[row]), thumbnail(gallery.paths[row])) for row in rows]
         return {"images": found, "count": len(order), "largest": BYTES}
 
     def ranking(read, left_out=None):
         try:
-            image = read()
-        except ValueError as error:
+            return described(answer(network, gallery, read(), left_out), gallery)
+        except (ValueError, OSError) as error:  # of the image, or of the gallery that remembers
             raise HTTPException(422, str(error)) from error
-        return described(answer(network, gallery, image, left_out), gallery)
 
     async def show_examples(request):
         return await one_at_a_time(examples, request.path_params["number"] % len(order))

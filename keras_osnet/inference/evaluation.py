@@ -16,6 +16,9 @@ from keras_osnet.inference.scores import (
 from keras_osnet.metrics import MatchProbability, Reliability, VerificationScores
 from keras_osnet.metrics.reranking import check_reranking
 
+# Options that compare images of different groups.
+ACROSS_GROUPS = "verification", "match_probability", "expand", "rerank"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
@@ -124,13 +127,12 @@ def check_scoring(scoring, test_set, name):
         name: name of the dataset, for the error.
 
     Raises:
-        ValueError: if `expand` or `k1` exceeds the smallest gallery, `k2` or `lambda_value` is out of range, or pairs
-            are requested from a dataset that is ranked within groups.
+        ValueError: if `expand` or `k1` exceeds the smallest gallery, `k2` or `lambda_value` is out of range, or pairs,
+            expansion or re-ranking are requested for a dataset that is ranked within groups.
     """
-    if any(splits.grouped for splits in test_set) and (scoring.verification or scoring.match_probability):
-        raise ValueError(
-            f"`verification` and `match_probability` must be off for {name}, whose people have a label for each group."
-        )
+    if any(splits.grouped for splits in test_set) and any(getattr(scoring, option) for option in ACROSS_GROUPS):
+        options = ", ".join(f"`{option}`" for option in ACROSS_GROUPS)
+        raise ValueError(f"{options} must be off for {name}, whose people have a label for each group.")
     smallest = min(len(splits.gallery) for splits in test_set)
     for option, k in (("expand", scoring.expand), ("k1", scoring.k1 * scoring.rerank)):
         if not 0 <= k <= smallest:

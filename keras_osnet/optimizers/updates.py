@@ -131,7 +131,7 @@ class AMSGrad(keras.optimizers.Adam):
         keras.optimizers.Optimizer.build(self, variables)  # Adam's own makes its slots private
         self.momentums, self.velocities = self.add_optimizer_variables(variables, ["momentum", "velocity"])
         self.largest_velocities = self.add_optimizer_variables(variables, "velocity_hat")
-        self.steps = [self.add_variable((), dtype=variable.dtype, name="steps") for variable in variables]
+        self.steps = [self.add_variable((), dtype=_at_least_float32(v), name="steps") for v in variables]
         self._indices = _indices(variables)
 
     def update_step(self, gradient, variable, learning_rate):
@@ -139,16 +139,18 @@ class AMSGrad(keras.optimizers.Adam):
         index = self._indices[id(variable)]
         momentum, velocity, largest = self.momentums[index], self.velocities[index], self.largest_velocities[index]
         time = self.steps[index] + 1
-        correction_1 = 1 - ops.power(ops.cast(self.beta_1, dtype), time)
-        correction_2 = 1 - ops.power(ops.cast(self.beta_2, dtype), time)
+        exact = _at_least_float32(variable)  # in bfloat16 beta_2 would be 1, in float16 epsilon would be 0
+        correction_1 = 1 - ops.power(ops.cast(self.beta_1, exact), time)
+        correction_2 = 1 - ops.power(ops.cast(self.beta_2, exact), time)
         g = ops.cast(gradient, dtype) + self.l2 * variable
         m = self.beta_1 * momentum + (1 - self.beta_1) * g
         v = self.beta_2 * velocity + (1 - self.beta_2) * ops.square(g)
         u = ops.maximum(largest, v) if self.amsgrad else v
         for slot, value in ((momentum, m), (velocity, v), (largest, u), (self.steps[index], time)):
             self.assign(slot, value)
-        learning_rate = ops.cast(learning_rate, dtype) / correction_1
-        self.assign_sub(variable, learning_rate * m / (ops.sqrt(u / correction_2) + self.epsilon))
+        learning_rate, m, u = ops.cast(learning_rate, exact) / correction_1, ops.cast(m, exact), ops.cast(u, exact)
+        step = learning_rate * m / (ops.sqrt(u / correction_2) + self.epsilon)
+        self.assign_sub(variable, ops.cast(step, dtype))
 
     def get_config(self):
         return {**super().get_config(), "l2": self.l2}
@@ -167,3 +169,7 @@ class Adam(AMSGrad):
 
 
 OPTIMIZERS = {"sgd": SGD, "nesterov": partial(SGD, nesterov=True), "amsgrad": AMSGrad, "adam": Adam}
+
+
+def _at_least_float32(variable):
+    return keras.backend.result_type(variable.dtype, "float32")

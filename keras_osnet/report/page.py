@@ -91,8 +91,7 @@ def environment():
 
 def _about(row, tests):
     record = tests.records[row]
-    # Identity 0 is that of distractors in all datasets.
-    person = f"person {record.identity}" if record.identity else "distractor"
+    person = "distractor" if tests.distractors[row] else f"person {record.identity}"
     return {
         "name": "/".join(Path(record.path).parts[-2:]),
         "person": person,
@@ -171,7 +170,8 @@ def _map(rows, tests, about):
             f"The map shows some of the {len(tests.records):,} images of queries and gallery: all images of random "
             "people, then distractors."
         )
-    people = sorted({(tests.identities[row], about[row]["person"]) for row in rows.tolist() if tests.identities[row]})
+    shown = rows[~tests.distractors[rows]].tolist()
+    people = sorted({(tests.identities[row], about[row]["person"]) for row in shown})
     return {"count": len(rows), "limited": limited, "people": [name for _, name in people]}
 
 

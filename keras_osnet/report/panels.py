@@ -1,6 +1,7 @@
 """Content of the sections of the report, as plain values. An image is given by its row: queries, then gallery."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -42,6 +43,12 @@ class TestSet:
         """Features, identities and cameras of the queries, then of the gallery: the arguments of the metrics."""
         arrays, n = (self.features, self.identities, self.cameras), self.queries
         return (*(array[:n] for array in arrays), *(array[n:] for array in arrays))
+
+    @cached_property
+    def distractors(self):
+        """(records,) whether an image shows a distractor: identity 0, unless a query has it, as in VIPeR."""
+        zero = np.array([record.identity == 0 for record in self.records])
+        return zero & (not zero[: self.queries].any())
 
     @property
     def top(self):

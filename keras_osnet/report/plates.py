@@ -30,7 +30,7 @@ def save_figures(folder, drawn):
 def save_map(folder, mapped, tests):
     """Writes the map of the features, rows and points. It leaves out distractors, which are not one person."""
     rows, points = mapped
-    people = tests.identities[rows] != 0
+    people = ~tests.distractors[rows]
     if people.any():
         figures.feature_map_figure(points[people], tests.identities[rows][people]).savefig(
             folder / "features.png", **PNG

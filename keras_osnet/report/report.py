@@ -20,7 +20,7 @@ from keras_osnet.metrics.ranking import PROTOCOLS
 from keras_osnet.report import panels as show
 from keras_osnet.report.comparison import compare as compare_sides
 from keras_osnet.report.page import render
-from keras_osnet.report.plates import figures_of, save_figures, save_map
+from keras_osnet.report.plates import NAMES, figures_of, save_figures, save_map
 from keras_osnet.report.summary import curves_of, texts_of
 
 PAGE, FOLDER = "report.html", "report"
@@ -85,6 +85,9 @@ def write_report(
     _check_parts(networks, layer, block)
     require_writable(work_dir / PAGE)
     refuse_foreign(work_dir / PAGE, MARK)
+    there = [name for name in NAMES if (work_dir / FOLDER / f"{name}.png").exists()]
+    if there and not (work_dir / PAGE).exists():
+        raise ValueError(f"`work_dir` must not hold a {FOLDER}/{there[0]}.png without a {PAGE}. Received: {work_dir}")
     require_writable(work_dir / FOLDER / "ranking.png")
     with timed("features"):
         tests = _test_set(splits, features_of_splits(extractor, splits) if features is None else features, metric)
@@ -138,6 +141,8 @@ def _check(splits, features, attributes, names, models, metric, protocol):
     row_of("metric", metric, METRICS)
     row_of("protocol", protocol, PROTOCOLS)
     counts = len(splits.query), len(splits.gallery)
+    if splits.grouped:
+        raise ValueError("`splits` must be ranked against the whole gallery. Received: a dataset with groups")
     if len(names) != len(models):
         raise ValueError(f"`names` must be of {len(models)} networks. Received: {', '.join(names)}")
     if features is not None and tuple(map(len, features)) != counts:

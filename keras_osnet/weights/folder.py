@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import asdict, fields
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from keras_osnet.layers.initial import undrawn
 from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.bounds import check_size, room
 from keras_osnet.weights.card import Card, Score, Threshold
+from keras_osnet.weights.download import file_sha256
 from keras_osnet.weights.keras_file import fill_from_h5
 from keras_osnet.weights.presets import TRAINING_SETS
 from keras_osnet.weights.sources import CONFIG, FOLDER_WEIGHTS
@@ -41,16 +43,20 @@ def save_to_preset(model, folder, *, card=None):
         raise ValueError(f"`folder` must not hold a {foreign[0]} of another program. Received: {folder}")
     card = card_of(model) if card is None else card
     folder.mkdir(parents=True, exist_ok=True)
+    network = {key: value for key, value in model.settings.items() if key != "preprocessing"}
+    if not config.exists():  # from now on the folder is a preset's, although not a whole one
+        write_json(config, {"network": network})
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / FOLDER_WEIGHTS
         model.save_weights(path)
-        write_atomically(folder / FOLDER_WEIGHTS, path.read_bytes())
-    network = {key: value for key, value in model.settings.items() if key != "preprocessing"}
+        content = path.read_bytes()
+    write_atomically(folder / FOLDER_WEIGHTS, content)
     height, width = model.input_shape[1:3]
     facts = {
         "format": FORMAT,
         "keras_osnet": _version(),
         "network": network,
+        "weights_sha256": sha256(content).hexdigest(),
         "preprocessing": {"height": height, "width": width, **asdict(model.preprocessing)},
         "card": asdict(card),
     }
@@ -74,6 +80,8 @@ def load_folder(folder):
             raise ValueError(f"keras_osnet {facts['keras_osnet']} wrote it, which is newer: upgrade keras_osnet")
         settings = dict(facts["network"])
         check_size(settings, room(weights.stat().st_size))
+        if facts.get("weights_sha256", digest := file_sha256(weights)) != digest:
+            raise ValueError(f"{weights} is of another call, which did not end: save the network again")
         values = {key: value for key, value in facts["preprocessing"].items() if key not in ("height", "width")}
         with undrawn():
             network = OSNet(**settings, preprocessing=Preprocessing(**values))

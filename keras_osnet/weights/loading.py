@@ -70,7 +70,8 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, classifie
     Args:
         weights: argument of `locate`. A network in a .keras file that is not an OSNet is returned unchanged.
         width, variant: expected width and variant; an error if the weights have others. Default: those of the weights.
-            Only a .weights.h5 file does not determine the row of the paper's Table 5.
+            A .weights.h5 file alone does not determine the row of the paper's Table 5, nor the pooling where it is
+            "max" or "gem": such a network is made first, and filled with `load_weights`.
         resolution: input size as a multiple of the preset's, or of 256 x 128. Other weights that have one keep it.
         classifier: whether to keep the classifier of the weights.
         changes: arguments of `OSNet` that replace those of the weights: classes, input_shape, name.

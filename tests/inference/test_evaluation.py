@@ -66,7 +66,7 @@ def test_features_without_a_probability_keep_their_other_scores(side):
     assert pairs.text() == ("no probability of a match: `distances` must differ. Received: one distance for all pairs")
 
 
-@pytest.mark.parametrize("option", ["verification", "match_probability"])
+@pytest.mark.parametrize("option", ["verification", "match_probability", "expand", "rerank"])
 def test_pairs_are_refused_where_people_have_a_label_for_each_group(option):
     side = Splits((), (Record("q.png", 1, None, group=3),), (Record("g.png", 1, None, group=3),))
     check_scoring(Scoring(), [side], "soccernet")

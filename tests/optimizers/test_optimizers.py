@@ -132,6 +132,16 @@ def test_adam_follows_pytorchs_rule_and_takes_no_maximum(l2):
     assert np.abs(got - amsgrad_loop(RATES, l2, beta_2=0.8)).max() > 0.01
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("kind", [AMSGrad, Adam])
+def test_half_precision_weights_take_the_steps_of_adam(kind, dtype):
+    """The first step of each weight with a gradient is the learning rate; without a gradient there is none."""
+    weight = keras.Variable(np.full(3, 2.0), dtype=dtype)
+    kind(0.125, l2=0.0).apply([keras.ops.cast([0.5, -0.25, 0.0], dtype)], [weight])
+    found = keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32"))
+    np.testing.assert_allclose(found, [1.875, 2.125, 2.0], atol=0.01)
+
+
 def test_amsgrad_takes_betas_and_epsilon():
     got = path_of(AMSGrad(1.0, beta_1=0.7, beta_2=0.8, epsilon=0.02, l2=0.01))
     np.testing.assert_allclose(got, amsgrad_loop(RATES, 0.01, 0.7, 0.8, 0.02), rtol=1e-4, atol=1e-5)

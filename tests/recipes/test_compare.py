@@ -107,6 +107,21 @@ def test_a_dataset_of_another_protocol_and_the_folder_of_a_training_are_refused(
     assert (tmp_path / "metrics.json").read_text() == "{}"
 
 
+def test_a_foreign_file_is_left_as_it_is_before_anything_is_computed(folder, script, monkeypatch, tmp_path):
+    (tmp_path / "metrics.json").write_text('{"accuracy": 1}')
+    options = "--datasets", "market1501", "--data-dir", folder, "--work-dir", tmp_path
+    with pytest.raises(ValueError, match=r"metrics\.json must be new, or written by this command before"):
+        call(script, monkeypatch, "--weights", folder / "a.keras", folder / "b.keras", *options)
+    assert (tmp_path / "metrics.json").read_text() == '{"accuracy": 1}'
+
+
+def test_every_network_has_a_name_of_its_own(script):
+    names = []
+    for weights in ("runs/a.keras", "other/a.keras", "other/a.keras", "other/a.keras"):
+        names.append(script("recipes/compare.py").name_of(weights, names))
+    assert names == ["a", "a (other/a.keras)", "a (other/a.keras, 2)", "a (other/a.keras, 3)"]
+
+
 def test_a_network_is_compared_with_itself_without_a_difference(folder, script, monkeypatch):
     options = "--datasets", "market1501", "--data-dir", folder, "--work-dir", folder / "same", "--resamples", 100
     call(script, monkeypatch, "--weights", folder / "a.keras", folder / "a.keras", *options)

@@ -109,6 +109,14 @@ def test_an_image_that_is_lost_after_the_start_or_of_odd_sides_breaks_no_ranking
     assert size_of(odd[2]) == (192, 1)
 
 
+def test_a_name_that_is_not_utf8_is_shown_as_text(prepared):
+    odd = Path(os.fsdecode(b"caf\xe9.jpg"))
+    gallery = RECIPE.Gallery([odd], np.ones((1, 512), "float32"), np.empty(0), "cosine")
+    answer = RECIPE.Answer(*np.zeros((2, 8, 4, 3), "uint8"), np.array([0]), np.ones(1), np.empty(0), np.empty(0))
+    assert json.dumps(RECIPE.described(answer, gallery), ensure_ascii=False).encode()
+    assert RECIPE.name_of(odd) == "caf\N{REPLACEMENT CHARACTER}.jpg"
+
+
 def test_people_of_a_gallery_that_remembers_are_shown_with_their_nearest_row(prepared, tmp_path):
     network, gallery, extractor = prepared
     features, facts = extractor(gallery.paths[:6]), {"network": "x", "dimension": 512}

@@ -16,6 +16,8 @@ from keras_osnet import OSNet
 from keras_osnet.data import Record, Splits
 from keras_osnet.data.drawn import synthetic
 from keras_osnet.report import write_report
+from keras_osnet.report.page import _about, _map
+from keras_osnet.report.report import _test_set
 
 SIZE = (64, 32, 3)
 # A file name that would end the script and start another, were it not escaped. Of a path the last two parts are shown.
@@ -218,11 +220,16 @@ def test_without_cameras_there_is_nothing_to_choose_by_camera(made, bare):
         ({"features": (np.ones((3, 8)), np.ones((2, 8)))}, "`features` must be of query .*Received: 3 and 2 for 4 "),
         ({"attributes": (NAMES, *np.ones((2, 4, 2)))}, r"`attributes` must .*= \(4, 3\)\. Received: \(4, 2\) and"),
         ({"metric": "manhattan"}, "`metric` must be one of"),
+        ({"groups": 3}, "`splits` must be ranked against the whole gallery"),
         ({"protocol": "duke"}, "`protocol` must be one of"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_shown_is_an_error_and_leaves_no_page(tmp_path, untrained, options, words):
     splits = too_little()
+    if "groups" in options:
+        group = options.pop("groups")
+        sides = {side: tuple(replace(r, group=group) for r in getattr(splits, side)) for side in ("query", "gallery")}
+        splits = replace(splits, **sides)
     options = {"features": (np.eye(4, 8), np.eye(4, 8)), **options}
     with pytest.raises(ValueError, match=words):
         write_report(tmp_path, untrained, splits, **options)
@@ -261,6 +268,30 @@ def test_a_page_of_somebody_else_is_left_as_it_is(tmp_path, untrained):
     with pytest.raises(ValueError, match=r"report\.html must be new, or written by this command before"):
         write_report(tmp_path, untrained, too_little())
     assert [path.read_text() for path in tmp_path.iterdir()] == ["<!doctype html><title>My thesis</title>"]
+
+
+def test_figures_of_somebody_else_are_left_as_they_are(tmp_path, untrained):
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "training.png").write_text("my thesis")
+    with pytest.raises(ValueError, match=r"must not hold a report/training\.png without a report\.html"):
+        write_report(tmp_path, untrained, too_little())
+    assert (tmp_path / "report" / "training.png").read_text() == "my thesis"
+
+
+@pytest.mark.parametrize(
+    ("query", "gallery", "distractors"),
+    [
+        ((5, 7), (5, 6, 7), [False] * 5),  # the first person is one
+        ((5, 7), (5, 0, 7), [False, False, False, True, False]),
+        ((0, 7), (0, 6, 7), [False] * 5),  # the first person of VIPeR
+    ],
+)
+def test_distractors_are_those_of_identity_0_that_nobody_asks_for(query, gallery, distractors):
+    sides = (tuple(Record(f"{i}.jpg", identity, 1) for i, identity in enumerate(side)) for side in (query, gallery))
+    tests = _test_set(Splits((), *sides), (np.ones((2, 4)), np.ones((3, 4))), "euclidean")
+    assert tests.distractors.tolist() == distractors
+    shown = _map(np.arange(5), tests, [_about(row, tests) for row in range(5)])["people"]
+    assert shown == [f"person {i}" for i in sorted({*query, *gallery} - ({0} if any(distractors) else set()))]
 
 
 def test_networks_of_one_name_are_told_apart(tmp_path):

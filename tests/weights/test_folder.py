@@ -161,6 +161,29 @@ def test_preprocessing_that_cannot_be_is_an_error(arguments, words):
     assert Preprocessing(**asdict(RULES)) == RULES
 
 
+def test_a_save_that_was_killed_is_refused_and_may_be_repeated(model, folder, tmp_path, monkeypatch):
+    """In a new folder, and in one of earlier weights, whose card is not that of the new ones."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*arguments):
+        raise Killed
+
+    other = OSNet.from_preset(folder, classes=5)
+    other.set_weights([weight + 0.1 for weight in other.get_weights()])
+    for place, message in ((tmp_path / "new", "written by `save_to_preset`"), (folder, "of another call")):
+        with monkeypatch.context() as patch:
+            patch.setattr("keras_osnet.weights.folder._markdown", kill)
+            with pytest.raises(Killed):
+                other.save_to_preset(place)
+        with pytest.raises(ValueError, match=message):
+            OSNet.from_preset(place)
+        other.save_to_preset(place)
+        for ours, theirs in zip(OSNet.from_preset(place, classes=5).get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("name", ["README.md", "model.weights.h5"])
 def test_files_of_others_are_not_replaced(model, tmp_path, name):
     (tmp_path / name).write_text("mine")

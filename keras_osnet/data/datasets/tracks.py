@@ -52,6 +52,9 @@ LAYOUTS = {
 }
 
 
+SEQUENCES = ".sequences"  # numbers of the sequences whose people are in crops/
+
+
 def load(name, root):
     """Reads the crops of a dataset's training sequences, after cutting them out on first use.
 
@@ -80,6 +83,7 @@ def load(name, root):
     def write(crops):
         for number, sequence in _sequences(folder / "train", layout):
             _cut(sequence, number, crops)
+        (crops / SEQUENCES).write_text("\n".join(str(number) for number, _ in _sequences(folder / "train", layout)))
 
     try:
         make_folder(folder / "crops", write)
@@ -87,6 +91,14 @@ def load(name, root):
         raise ValueError(
             f"`root` must be writable the first time: crops are written to {folder / 'crops'}. Received: {error}"
         ) from error
+    if (folder / "crops" / SEQUENCES).exists():
+        cut = set((folder / "crops" / SEQUENCES).read_text().split())
+        later = [path.name for number, path in _sequences(folder / "train", layout) if str(number) not in cut]
+        if later:
+            raise ValueError(
+                f"{folder / 'crops'} must have the people of all sequences: delete it, and they are cut again. "
+                f"Received: a folder without {', '.join(later)}"
+            )
     found = parsed(folder / "crops", NAME, "2_1_1.jpg (sequence, track, frame)")
     return Splits(tuple(Record(str(path), TRACKS * int(m[1]) + int(m[2]), int(m[1])) for path, m in found), (), ())
 

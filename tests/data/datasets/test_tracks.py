@@ -1,5 +1,6 @@
 """Training sequences of MOT17 and DanceTrack, written here in small, and the crops that are cut out of them."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,15 @@ def test_crops_are_cut_out_only_once(mot17):
     for path in (mot17 / "MOT17" / "train").rglob("*.jpg"):
         path.unlink()
     assert load("mot17", mot17) == first
+
+
+def test_a_sequence_that_comes_later_is_named(mot17):
+    load("mot17", mot17)
+    sequence(mot17 / "MOT17" / "train" / "MOT17-04-FRCNN", 4, 6)
+    with pytest.raises(ValueError, match=r"crops must have the people of all sequences.*without MOT17-04-FRCNN"):
+        load("mot17", mot17)
+    shutil.rmtree(mot17 / "MOT17" / "crops")
+    assert {record.camera for record in load("mot17", mot17).train} == {2, 4, 13}
 
 
 def without_frame(root):
