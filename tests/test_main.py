@@ -24,10 +24,9 @@ def test_every_script_has_a_name():
 
 
 def test_a_script_gets_its_arguments_and_its_own_folder(monkeypatch, capsys):
-    path = list(sys.path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(SystemExit) as end:
         call(monkeypatch, "benchmark", "--help")
-    monkeypatch.setattr(sys, "path", path)
     assert end.value.code == 0
     assert "usage: benchmark.py" in capsys.readouterr().out
 
@@ -84,3 +83,21 @@ def test_a_file_that_is_there_is_not_overwritten(monkeypatch, tmp_path, capsys):
         call(monkeypatch, "copy", "reid")
     assert [path.name for path in tmp_path.iterdir()] == ["app.py"]
     assert Path("app.py").read_text() == "mine"
+
+
+SCRIPTS_OF_TESTS = ("recipes/local_page.py", "benchmarks/thresholds.py", "tflite/thresholds.py", "tflite/run.py")
+
+
+@pytest.mark.parametrize("order", [SCRIPTS_OF_TESTS, SCRIPTS_OF_TESTS[::-1]])
+def test_tests_load_scripts_of_one_name_apart_in_any_order(order):
+    code = """
+import sys
+from tests.scripts import load
+for path in sys.argv[1:]:
+    print(load(path).__file__)
+import cameras, run
+print(cameras.__file__)
+"""
+    command = [sys.executable, "-c", code, *order]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [str(ROOT / path) for path in (*order, "tflite/cameras.py")], done.stderr

@@ -1,7 +1,5 @@
 """A network's own size, range and normalisation, in every kind of file and in every program that runs it."""
 
-import sys
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +10,6 @@ from keras_osnet.export.litert import TFLiteNetwork
 from keras_osnet.export.proof.test_sets import Calibration
 from keras_osnet.preprocessing import Preprocessing
 from tests.inference.networks import with_lively_weights
-from tests.scripts import ROOT
 
 MEAN, STD, SCALE = np.array([0.9, 0.1, 0.5]), np.array([0.1, 1.5, 0.4]), 200.0
 KINDS = {
@@ -65,7 +62,6 @@ def unit(features):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_normalise_as_their_network_in_the_library_and_in_run(kind, model, images, error, tmp_path):
-    sys.path.insert(0, str(ROOT / "tflite"))
     from network import Network, read
 
     options = KINDS[kind] | ({"calibration": images} if "calibration" in KINDS[kind] else {})
@@ -90,7 +86,6 @@ def test_calibration_images_are_normalised_as_for_the_network(model, images, err
 
 @pytest.mark.parametrize("fault", ['"scale": "ab" ', '"scale": -55.0', '"scale": NaN  ', '"scale": [1.0]'])
 def test_metadata_that_are_no_preprocessing_are_refused_with_the_files_name(fault, model, tmp_path):
-    sys.path.insert(0, str(ROOT / "tflite"))
     from network import Network
 
     content = to_tflite(model, tmp_path / "model.tflite").path.read_bytes()

@@ -16,18 +16,16 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pytest
+import web
+from gallery import Gallery
+from network import Network, read, weights_of
 from PIL import Image
+from thresholds import DEFAULT, proposed
 
 from keras_osnet import OSNet
 from keras_osnet.data.drawn.synthetic import render
 from keras_osnet.export import to_tflite
 from tests.scripts import ROOT
-
-sys.path.insert(0, str(ROOT / "tflite"))
-import web
-from gallery import Gallery
-from network import Network, read, weights_of
-from thresholds import DEFAULT, proposed
 
 RUN = [sys.executable, ROOT / "tflite" / "run.py"]
 FLAGS = {
