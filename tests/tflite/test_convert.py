@@ -74,6 +74,15 @@ def test_a_file_that_is_not_there_is_named(script, tmp_path):
         script.main(script.Options(tmp_path / "absent.keras"))
 
 
+@pytest.mark.parametrize("name", ["osnet_x0_25_people", "msmt17"])
+def test_a_name_is_not_the_folder_of_that_name(script, tmp_path, monkeypatch, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert script.output_of(script.Options(name)) == Path(f"{name}.tflite")
+    for folder in (f"./{name}", Path(name)):
+        assert script.output_of(script.Options(folder)) == Path(name, "model.tflite")
+
+
 @pytest.mark.parametrize(
     ("arguments", "kept"),
     [
