@@ -4,8 +4,10 @@ import base64
 import csv
 import io
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from footage import EDGES
@@ -54,29 +56,50 @@ def write_page(path, sightings, keys, tracks, identity, probabilities, found, de
 
 
 def write_video(path, frames, seen, identity):
-    """Writes a video with the boxes and identities of a camera."""
+    """Writes a video with the boxes and identities of a camera. Frames of other sizes are scaled to that of the first.
+
+    Raises:
+        OSError: if OpenCV cannot write all frames. `path` keeps its previous content, if any.
+    """
     import cv2
 
-    of_frame, video = {}, None
+    of_frame, video, count = {}, None, 0
     for number, track, box in zip(seen.frames, seen.tracks, seen.boxes, strict=True):
         of_frame.setdefault(number, []).append((identity[seen.camera, str(track)], box))
-    for number, _, image in frames:
-        height, width = image.shape[:2]
-        if video is None:
-            video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), frames.rate, (width, height))
-        shown, scale = np.ascontiguousarray(image[..., ::-1]), max(height / 720, 0.4)
-        for name, (left, top, right, bottom) in of_frame.get(number, ()):
-            hue = np.uint8([[[name * 67 % 180, 200, 230]]])
-            color = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
-            cv2.rectangle(shown, (left, top), (right - 1, bottom - 1), color, max(round(2 * scale), 1))
-            (wide, high), _ = cv2.getTextSize(str(name), cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-            low = max(top, high + 6)
-            cv2.rectangle(shown, (left, low - high - 6), (left + wide + 6, low), color, cv2.FILLED)
-            cv2.putText(
-                shown, str(name), (left + 3, low - 3), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA
-            )
-        video.write(shown)
-    video.release()
+    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        unfinished = str(Path(folder) / path.name)
+        for number, _, image in frames:
+            if video is None:
+                size, code = image.shape[1::-1], cv2.VideoWriter_fourcc(*"mp4v")
+                video = cv2.VideoWriter(unfinished, code, frames.rate, size)
+                if not video.isOpened():
+                    width, height = size
+                    raise OSError(
+                        f"{path} cannot be written by OpenCV: {width} x {height} pixels, {frames.rate:g} frames/s."
+                    )
+            video.write(cv2.resize(drawn(image, of_frame.get(number, ())), size))
+            count += 1
+        video.release()
+        written = cv2.VideoCapture(unfinished).get(cv2.CAP_PROP_FRAME_COUNT)  # OpenCV drops frames without an error
+        if written != count:
+            raise OSError(f"{path} cannot be written: OpenCV wrote {written:.0f} of {count} frames. Is the disk full?")
+        os.replace(unfinished, path)
+
+
+def drawn(image, people):
+    """An RGB image (h, w, 3) with (identity, box) of its people, in OpenCV's order of channels."""
+    import cv2
+
+    shown, scale = np.ascontiguousarray(image[..., ::-1]), max(len(image) / 720, 0.4)
+    for name, (left, top, right, bottom) in people:
+        hue = np.uint8([[[name * 67 % 180, 200, 230]]])
+        color = cv2.cvtColor(hue, cv2.COLOR_HSV2BGR)[0, 0].tolist()
+        cv2.rectangle(shown, (left, top), (right - 1, bottom - 1), color, max(round(2 * scale), 1))
+        (wide, high), _ = cv2.getTextSize(str(name), cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+        low = max(top, high + 6)
+        cv2.rectangle(shown, (left, low - high - 6), (left + wide + 6, low), color, cv2.FILLED)
+        cv2.putText(shown, str(name), (left + 3, low - 3), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return shown
 
 
 def show_scores(scores, path):
