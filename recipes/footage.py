@@ -1,7 +1,6 @@
 """The frames of several cameras, and the boxes of people in them."""
 
 import csv
-import re
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_osnet.data import images
-from keras_osnet.data.listing import scan
+from keras_osnet.data.listing import scan_flat
 from keras_osnet.identities.scores import check_ground_truth
 from keras_osnet.metrics.arguments import check_number
 
@@ -49,8 +48,7 @@ class Frames:
     """The frames of a camera.
 
     Args:
-        path: video file, or folder of images. The number in the name of an image is the number of the frame. Where the
-            names have a 0, it is that of frame 1. Images without numbers are counted.
+        path: video file, or folder of images, whose frames are numbered by `numbered` of tflite/frames.py.
         start: seconds of frame 1, on the clock of all cameras.
         fps: frames per second. None: the times in the video file.
     """
@@ -64,7 +62,7 @@ class Frames:
             check_number("fps", self.fps, "positive", lambda value: value > 0)
         if self.path.is_dir() and self.fps is None:
             raise ValueError(f"`fps` must be given for folders of images. Received: {self.path}")
-        if self.path.is_dir() and not scan(self.path)[0]:
+        if self.path.is_dir() and not scan_flat(self.path)[0]:
             raise ValueError(f"`videos` must be videos, or folders of images. Received: {self.path}, without images")
 
     @property
@@ -83,14 +81,10 @@ class Frames:
             yield number, self.start + (seconds if self.fps is None else (number - 1) / self.fps), image
 
     def _images(self):
-        paths = scan(self.path)[0]
-        digits = [re.findall(r"\d+", path.stem) for path in paths]
-        numbers = [int(found[-1]) if found else 0 for found in digits]
-        if not all(digits) or len(set(numbers)) < len(numbers):
-            numbers = range(1, len(paths) + 1)
-        first = min(numbers, default=1) == 0
-        for number, path in sorted(zip(numbers, paths, strict=True)):
-            yield number + first, None, images.read(path)
+        with device_scripts():
+            from frames import numbered
+        for number, path in numbered(scan_flat(self.path)[0]).items():
+            yield number, None, images.read(path)
 
     def _video(self):
         import cv2

@@ -7,8 +7,27 @@ from files import list_images  # beside this file
 from PIL import Image
 
 
+def numbered(paths):
+    """Returns {number of the frame: path} of images, in the order of the numbers, from 1.
+
+    The last number in the name of an image is the number of its frame, so that dropped frames leave a gap. If the
+    smallest is 0, it is frame 1. If a name has no number, or two have the same, the images are counted.
+    """
+    paths = sorted(paths, key=_by_numbers)
+    found = [re.findall(r"\d+", path.stem)[-1:] for path in paths]
+    numbers = [int(digits[0]) for digits in found if digits]
+    if len(set(numbers)) < len(paths):
+        numbers = range(1, len(paths) + 1)
+    first = min(numbers, default=1) == 0
+    return {number + first: path for number, path in sorted(zip(numbers, paths, strict=True))}
+
+
+def _by_numbers(path):
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", path.name))]
+
+
 class FrameImages:
-    """Frames that are images in a folder, in the order of the numbers in their names.
+    """Frames that are images in a folder. See `numbered`.
 
     Args:
         folder: of images.
@@ -17,11 +36,16 @@ class FrameImages:
 
     Attributes:
         others: what else is in the folder.
+
+    Raises:
+        ValueError: if there are no images.
     """
 
     def __init__(self, folder, suffixes, read):
         found, self.others = list_images(folder, suffixes)
-        self.paths, self.read = sorted(found, key=_by_numbers), read
+        if not found:
+            raise ValueError(f"{folder} must hold images ({', '.join(sorted(suffixes))})")
+        self.folder, self.paths, self.read = folder, numbered(found), read
 
     def frames(self, boxes):
         """Yields number and image of every frame that has boxes, of all without them.
@@ -29,16 +53,13 @@ class FrameImages:
         Raises:
             ValueError: if there is no such frame.
         """
-        if boxes is None:
-            boxes = range(1, len(self.paths) + 1)
-        elif max(boxes) > len(self.paths):
-            raise ValueError(f"{boxes[max(boxes)][0].where}: there is no frame {max(boxes)}, only {len(self.paths)}")
-        for number in sorted(boxes):
-            yield number, self.read(self.paths[number - 1])
-
-
-def _by_numbers(path):
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", path.name))]
+        missing = set(boxes or ()) - set(self.paths)
+        if missing:
+            number = min(missing)
+            raise ValueError(f"{boxes[number][0].where}: there is no frame {number} in {self.folder}")
+        for number, path in self.paths.items():
+            if boxes is None or number in boxes:
+                yield number, self.read(path)
 
 
 class VideoFrames:

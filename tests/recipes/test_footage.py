@@ -9,6 +9,7 @@ from PIL import Image
 from tests.scripts import load
 
 FOOTAGE, RESULTS, SIGHTINGS = (load(f"recipes/{name}.py") for name in ("footage", "camera_results", "sightings"))
+DEVICE = load("tflite/frames.py")
 
 
 def folder_of(path, count, size=(64, 48)):
@@ -18,6 +19,44 @@ def folder_of(path, count, size=(64, 48)):
         noise = np.random.default_rng(number).integers(0, 256, (*size[::-1], 3), "uint8")
         Image.fromarray(noise).save(path / f"{number:06d}.png")
     return path
+
+
+def same_of_both(recipe, device):
+    """Numbers of the frames, by recipes/cameras.py and tflite/run.py, which must show the same images."""
+    numbers, _, images = zip(*recipe, strict=True)
+    others, frames = zip(*device.frames(None), strict=True)
+    assert numbers == others
+    np.testing.assert_array_equal(images, list(map(np.asarray, frames)))
+    return list(numbers)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["f8", "f9", "f10"], [8, 9, 10]),
+        (["img000000", "img000001", "img000003"], [1, 2, 4]),  # a frame is dropped
+        (["cam7_000001", "cam7_000002", "cam7_000005"], [1, 2, 5]),
+        (["first", "second"], [1, 2]),
+        (["first", "second2"], [1, 2]),
+        (["9 at 1080p", "10 at 1080p"], [1, 2]),
+        (["0 at 1080p", "1 at 720p", "2 at 1080p"], [1, 2, 3]),
+    ],
+)
+def test_frames_of_a_folder_have_one_number_in_all_commands(tmp_path, names, expected):
+    for value, name in enumerate(names):
+        Image.new("RGB", (8, 6), (20 * value, 0, 0)).save(tmp_path / f"{name}.png")
+    (tmp_path / "thumbnails").mkdir()
+    (tmp_path / "thumbnails/1.png").write_bytes((tmp_path / f"{names[0]}.png").read_bytes())
+    device = DEVICE.FrameImages(tmp_path, {".png"}, Image.open)
+    assert same_of_both(FOOTAGE.Frames(tmp_path, fps=10), device) == expected
+    assert [number for number, _ in device.frames({expected[-1]: []})] == expected[-1:]
+
+
+def test_frames_of_a_video_have_one_number_in_all_commands(tmp_path):
+    pytest.importorskip("cv2", reason="needs OpenCV")
+    write(tmp_path / "door.mp4", folder_of(tmp_path / "door", 4))
+    video = tmp_path / "door.mp4"
+    assert same_of_both(FOOTAGE.Frames(video), DEVICE.VideoFrames(video)) == [1, 2, 3, 4]
 
 
 def write(path, folder, fps=10.0):

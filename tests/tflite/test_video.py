@@ -140,21 +140,21 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 def test_identities_follow_boxes_that_move_and_are_told_apart_from_strangers(tmp_path):
-    # Names in the order of numbers, not of letters; the frame between them has no boxes.
+    # Frames have the numbers of their names; the frame between them has no boxes.
     frame(tmp_path / "f8.png", {(0, 0, 10, 20): RED, (40, 5, 60, 40): BLUE})
     frame(tmp_path / "f9.png", {})
     frame(tmp_path / "f10.png", {(43, 5, 60, 40): BLUE, (2, 0, 12, 20): RED, (20, 30, 24, 34): (255, 255, 255)})
     boxes = {
-        1: [in_frame(1, 0, 0, 10, 20), in_frame(1, 40, 5, 60, 40)],
-        3: [in_frame(3, 43, 5, 80.2, 40), in_frame(3, 2, -5, 12, 20), in_frame(3, 20, 30, 24, 34)],
+        8: [in_frame(8, 0, 0, 10, 20), in_frame(8, 40, 5, 60, 40)],
+        10: [in_frame(10, 43, 5, 80.2, 40), in_frame(10, 2, -5, 12, 20), in_frame(10, 20, 30, 24, 34)],
     }
     seen = followed(FrameImages(tmp_path, {".png"}, Image.open), boxes, colours, PEOPLE, 0.65)
     assert [(one.frame, one.track, one.box, one.name) for one in seen] == [
-        (1, "1", (0, 0, 10, 20), "Red"),
-        (1, "2", (40, 5, 60, 40), "Blue"),
-        (3, "2", (43, 5, 60, 40), "Blue"),
-        (3, "1", (2, 0, 12, 20), "Red"),
-        (3, "3", (20, 30, 24, 34), "unknown"),  # white: cosine 0.58 to all of them
+        (8, "1", (0, 0, 10, 20), "Red"),
+        (8, "2", (40, 5, 60, 40), "Blue"),
+        (10, "2", (43, 5, 60, 40), "Blue"),
+        (10, "1", (2, 0, 12, 20), "Red"),
+        (10, "3", (20, 30, 24, 34), "unknown"),  # white: cosine 0.58 to all of them
     ]
 
 
@@ -234,7 +234,7 @@ def test_a_box_without_a_pixel_in_its_frame_is_skipped_and_counted_or_refused(tm
 def test_a_frame_that_is_not_there_is_named_before_anything_is_computed(tmp_path):
     frame(tmp_path / "f1.png", {})
     boxes = {1: [in_frame(1, 0, 0, 5, 5)], 4: [in_frame(4, 0, 0, 5, 5)]}
-    with pytest.raises(ValueError, match="row 7: there is no frame 4, only 1"):
+    with pytest.raises(ValueError, match="row 7: there is no frame 4 in "):
         next(video.identities(FrameImages(tmp_path, {".png"}, Image.open), boxes, None, PEOPLE, 0.65))
 
 
