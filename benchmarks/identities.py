@@ -28,7 +28,8 @@ sys.path.append(str(ROOT / "recipes"))
 import cameras as recipe  # noqa: E402  # first: it sets what TensorFlow reads when it is imported
 import numpy as np  # noqa: E402
 import tyro  # noqa: E402
-from footage import Frames, read_ground_truth  # noqa: E402
+from footage import Frames  # noqa: E402
+from scenes import people_of  # noqa: E402
 from sightings import Association, comparable, sightings_of, tracks_of  # noqa: E402
 
 from keras_osnet import FeatureExtractor  # noqa: E402
@@ -101,38 +102,25 @@ def alone(sightings, rate):
     return found
 
 
-def cameras_of(folder):
-    return sorted(path.name for path in folder.glob("c[0-9]*") if path.is_dir())
-
-
 def measure_scene(folder, extractor, matches):
-    names, settings = cameras_of(folder), read_json(folder / "settings.json")
-    rate, people = settings["rate"], settings["people"]
-    ground_truth = read_ground_truth(folder / "ground_truth.csv", names)
-    began, sightings = time.perf_counter(), {}
-    for name in names:
-        boxes = {frame: [(box, None) for _, box in some] for frame, some in ground_truth[name].items()}
-        sightings[name] = sightings_of(name, Frames(folder / name, fps=rate), boxes, extractor, rate=rate)
+    began = time.perf_counter()
+    sightings, ground_truth, rate = people_of(folder, extractor, tracked=False)
     count, seconds = sum(len(seen.frames) for seen in sightings.values()), time.perf_counter() - began
     print(f"{folder}: {count} boxes, {count / seconds:.0f} a second")
     line("ByteTrack", identity_scores(ground_truth, alone(sightings, rate)))
     places = {name: view["scene"] for name, view in read_json(folder / "cameras.json").items()}
-    travel = {(a, b): 0.0 for a in names for b in names if places[a] != places[b]}
+    travel = {(a, b): 0.0 for a in sightings for b in sightings if places[a] != places[b]}
+    people = read_json(folder / "settings.json")["people"]
     for name, asked, identity in linked(*tracks_of(sightings), matches, people, travel):
         line(name, recipe.scored(ground_truth, sightings, identity), asked)
 
 
 def measure_pooling(folder, extractor):
     """Retrieval of a person's images in one camera by those in another: weighted means of their features."""
-    names, features, labels = cameras_of(folder), {}, []
-    rate, ground_truth = (
-        read_json(folder / "settings.json")["rate"],
-        read_ground_truth(folder / "ground_truth.csv", names),
-    )
-    for name in names:
-        boxes = {frame: [(box, person) for person, box in some] for frame, some in ground_truth[name].items()}
-        frames = Frames(folder / name, fps=rate)
-        seen, images = sightings_of(name, frames, boxes, extractor, rate=rate), {n: image for n, _, image in frames}
+    features, labels = {}, []
+    sightings, _, rate = people_of(folder, extractor, tracked=True)
+    for name, seen in sightings.items():
+        images = {n: image for n, _, image in Frames(folder / name, fps=rate)}
         weights = {"none": np.ones(len(seen.boxes)), "height": np.array([box[3] - box[1] for box in seen.boxes])}
         weights["sharpness"] = np.array(
             [

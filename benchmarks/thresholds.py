@@ -22,10 +22,8 @@ import numpy as np
 
 from keras_osnet import FeatureExtractor
 from keras_osnet.data.listing import list_images
-from keras_osnet.files import read_json
 from keras_osnet.metrics.distances import lengths
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "recipes"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tflite"))
 from gallery import Gallery
 from thresholds import DEFAULT, proposed
@@ -65,15 +63,10 @@ def draw(features, identities, count, seed):
 
 def boxes_of(folder, extractor):
     """Returns features of length 1 and (camera, person) of the boxes of a scene, in the order of their frames."""
-    from footage import Frames, read_ground_truth
-    from sightings import sightings_of
+    from scenes import people_of
 
-    cameras = sorted(path.name for path in folder.glob("c[0-9]*") if path.is_dir())
-    truth, rate = read_ground_truth(folder / "ground_truth.csv", cameras), read_json(folder / "settings.json")["rate"]
     features, tracks = [], []
-    for camera in cameras:
-        boxes = {frame: [(box, person) for person, box in some] for frame, some in truth[camera].items()}
-        seen = sightings_of(camera, Frames(folder / camera, fps=rate), boxes, extractor, rate=rate)
+    for camera, seen in people_of(folder, extractor, tracked=True)[0].items():
         order = np.argsort(seen.frames, kind="stable")
         features.append(np.stack(seen.features)[order])
         tracks += [(camera, str(seen.tracks[i])) for i in order]
