@@ -21,6 +21,11 @@ LARGEST_ZIP_LIST = 4 * 2**20
 DAY = 86_400  # seconds
 
 
+def cache_folder():
+    """Returns the folder of downloaded files: $KERAS_OSNET_CACHE, or ~/.cache/keras_osnet."""
+    return Path(os.environ.get("KERAS_OSNET_CACHE") or "~/.cache/keras_osnet").expanduser()
+
+
 @contextmanager
 def writing_atomically(path):
     """Opens a binary file that replaces `path` once it is complete.

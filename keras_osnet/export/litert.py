@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from keras_osnet.export.converter import quiet
 from keras_osnet.export.metadata import metadata_of
+from keras_osnet.inference.runtimes import dequantized, quantized
 from keras_osnet.preprocessing import Preprocessing
 
 # Signature of each of a model's outputs in a file that takes normalised images. A file of version 0.1 has none, or
@@ -188,30 +189,3 @@ def _compiled_outputs(model, image):
             shape = details["shape"]
             found[name] = outputs[name].read(int(np.prod(shape)), np.dtype(details["dtype"])).reshape(shape)[0]
     return found
-
-
-def quantized(values, details):
-    """Float values as an input takes them: int8 ones where it does.
-
-    Args:
-        values: array.
-        details: of the input, from LiteRT's `get_input_details`.
-    """
-    if details["dtype"] != np.int8:
-        return values
-    scale, zero = scale_of(details)
-    return np.clip(np.rint(values / scale) + zero, -128, 127).astype("int8")
-
-
-def dequantized(values, details):
-    """An output as float32 where it is int8; see `quantized`."""
-    if details["dtype"] != np.int8:
-        return values
-    scale, zero = scale_of(details)
-    return np.float32(scale) * (values.astype("float32") - zero)
-
-
-def scale_of(details):
-    """Returns scale and zero point of an int8 tensor."""
-    found = details["quantization_parameters"]
-    return found["scales"][0], found["zero_points"][0]

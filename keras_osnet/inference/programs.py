@@ -21,13 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.files import read_json, reading, write_atomically, write_json, writing_atomically
+from keras_osnet.files import cache_folder, read_json, reading, write_atomically, write_json, writing_atomically
 from keras_osnet.inference.jax_function import JaxFunction, padded_size, run
 from keras_osnet.inference.predictor import Predictor
 from keras_osnet.inference.runtimes import OneDevice
 from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.card import MATCH_FIELDS, Card
-from keras_osnet.weights.download import cache_folder, file_sha256
+from keras_osnet.weights.download import file_sha256
 from keras_osnet.weights.sources import CONFIG, FOLDER_WEIGHTS, locate
 
 FOLDER, MOST = "jax_programs", 32  # networks whose programs are kept: those that were used last

@@ -86,8 +86,7 @@ class LiteRTFile(_File):
         if self._input["dtype"] == np.float32:
             return self._normalise(images, out)
         if self._input["dtype"] == np.int8:
-            scale, zero = _scale_of(self._input)
-            images = np.clip(np.rint(self._normalise(images) / scale) + zero, -128, 127).astype(np.int8)
+            images = quantized(self._normalise(images), self._input)
         return _placed(images, out)
 
     def predict(self, batch):
@@ -104,10 +103,7 @@ class LiteRTFile(_File):
             parts = (np.array_split(rows, len(self._workers)) for rows in (batch, features))
             with ThreadPoolExecutor(len(self._workers)) as pool:
                 list(pool.map(self._run, self._workers, *parts))
-        if self._output["dtype"] == np.int8:
-            scale, zero = _scale_of(self._output)
-            features = np.float32(scale) * (features - np.float32(zero))
-        return {"features": features}
+        return {"features": dequantized(features, self._output)}
 
     def _run(self, interpreter, batch, features):
         for image, row in zip(batch, features, strict=True):
@@ -210,6 +206,27 @@ def _tflite_metadata(path):
         if model.Metadata(i).Name() == METADATA:
             return json.loads(model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy().tobytes())
     return {}
+
+
+def quantized(values, details):
+    """Float values as an input takes them: int8 ones where it does.
+
+    Args:
+        values: array.
+        details: of the input, from LiteRT's `get_input_details`.
+    """
+    if details["dtype"] != np.int8:
+        return values
+    scale, zero = _scale_of(details)
+    return np.clip(np.rint(values / scale) + zero, -128, 127).astype("int8")
+
+
+def dequantized(values, details):
+    """An output as float32 where it is int8; see `quantized`."""
+    if details["dtype"] != np.int8:
+        return values
+    scale, zero = _scale_of(details)
+    return np.float32(scale) * (values.astype("float32") - np.float32(zero))
 
 
 def _scale_of(details):

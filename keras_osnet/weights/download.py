@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from keras_osnet.files import locked, write_atomically, writing_atomically
+from keras_osnet.files import cache_folder, locked, write_atomically, writing_atomically
 
 TIMEOUT = 30.0  # seconds without an answer, or with less than LEAST_RATE
 LEAST_RATE = 1024  # bytes per second
@@ -25,11 +25,6 @@ BLOCK = 2**18
 
 class _AddressError(Exception):
     """An address did not deliver the file. It is not an OSError, which is an error of the disk."""
-
-
-def cache_folder():
-    """Returns the folder of downloaded files: $KERAS_OSNET_CACHE, or ~/.cache/keras_osnet."""
-    return Path(os.environ.get("KERAS_OSNET_CACHE") or "~/.cache/keras_osnet").expanduser()
 
 
 def mirrored(addresses, *names):

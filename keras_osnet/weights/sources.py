@@ -5,9 +5,9 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from keras_osnet.files import read_json
+from keras_osnet.files import cache_folder, read_json
 from keras_osnet.weights.card import UNKNOWN, Card
-from keras_osnet.weights.download import cache_folder, fetch, fetch_url, file_sha256, mirrored
+from keras_osnet.weights.download import fetch, fetch_url, file_sha256, mirrored
 from keras_osnet.weights.formats import STATES, format_of
 from keras_osnet.weights.presets import PACKAGED, PRESETS, TRAINING_SETS, nearest, preset_trained_on
 from keras_osnet.weights.torchreid import settings_of

@@ -11,7 +11,7 @@ from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.data.drawn.synthetic import SyntheticSettings, load
 from keras_osnet.export import to_tflite
 from keras_osnet.export.calibration import drawn_images
-from keras_osnet.weights.download import cache_folder
+from keras_osnet.files import cache_folder
 from tests.scripts import ROOT
 from tests.scripts import load as script
 

