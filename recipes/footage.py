@@ -1,6 +1,7 @@
 """The frames of several cameras, and the boxes of people in them."""
 
 import csv
+import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from keras_osnet.data import images
 from keras_osnet.data.listing import scan_flat
 from keras_osnet.identities.scores import check_ground_truth
 from keras_osnet.metrics.arguments import check_number
+
+# Before OpenCV is imported: our errors name the file, its log does not.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 
 EDGES = ("left", "top", "right", "bottom")
 VISIBLE = 0.25  # least visible fraction of a person of a scene who counts
@@ -38,8 +43,9 @@ def sources(texts):
     for name, path in found.items():
         if set(name) & set("/\\,"):
             raise ValueError(f"`videos` must have names without / \\ and commas. Received: {name}")
-        if not path.exists():
-            raise ValueError(f"`videos` must be videos, or folders of images. Received: {path}, which does not exist")
+        if not (path.is_file() or path.is_dir()):  # a pipe may never end
+            what = "is neither" if path.exists() else "does not exist"
+            raise ValueError(f"`videos` must be videos, or folders of images. Received: {path}, which {what}")
     return found
 
 
@@ -62,8 +68,16 @@ class Frames:
             check_number("fps", self.fps, "positive", lambda value: value > 0)
         if self.path.is_dir() and self.fps is None:
             raise ValueError(f"`fps` must be given for folders of images. Received: {self.path}")
-        if self.path.is_dir() and not scan_flat(self.path)[0]:
-            raise ValueError(f"`videos` must be videos, or folders of images. Received: {self.path}, without images")
+        found, others = scan_flat(self.path) if self.path.is_dir() else (self._capture().read()[0], ())
+        if not found:
+            what = f"which has no images{': ' * bool(others)}{images.first_three(others)}"
+            what = what if self.path.is_dir() else "which OpenCV cannot read"
+            raise ValueError(f"`videos` must be videos, or folders of images. Received: {self.path}, {what}")
+
+    def _capture(self):
+        import cv2
+
+        return cv2.VideoCapture(str(self.path))
 
     @property
     def rate(self):
@@ -72,7 +86,7 @@ class Frames:
             return self.fps
         import cv2
 
-        return cv2.VideoCapture(str(self.path)).get(cv2.CAP_PROP_FPS) or 25.0
+        return self._capture().get(cv2.CAP_PROP_FPS) or 25.0
 
     def __iter__(self):
         """Yields (number from 1, seconds, (h, w, 3) uint8 RGB)."""
@@ -89,15 +103,13 @@ class Frames:
     def _video(self):
         import cv2
 
-        capture, number = cv2.VideoCapture(str(self.path)), 0
-        try:
-            while (read := capture.read())[0]:
-                number += 1
-                yield number, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, np.ascontiguousarray(read[1][..., ::-1])
-        finally:
-            capture.release()
-        if not number:
-            raise ValueError(f"`videos` must be videos that OpenCV can read. Received: {self.path}")
+        with device_scripts():
+            from frames import report_end
+        capture, number, seconds = self._capture(), 0, 0.0
+        while (read := capture.read())[0]:
+            number, seconds = number + 1, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            yield number, seconds, np.ascontiguousarray(read[1][..., ::-1])
+        report_end(self.path, capture, number, seconds)
 
 
 def people_detector():

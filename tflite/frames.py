@@ -1,10 +1,17 @@
 """The frames of folders of images, of video files and of cameras."""
 
+import os
 import re
+import sys
+from functools import cache
 
 import numpy as np
 from files import list_images  # beside this file
 from PIL import Image
+
+# Before OpenCV is imported: our errors name the file, its log does not.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
 
 
 def numbered(paths):
@@ -62,6 +69,27 @@ class FrameImages:
                 yield number, self.read(path)
 
 
+def report_end(name, capture, number, seconds):
+    """Prints a warning where a video ends before nine tenths of the length in its file, as one that is cut short does.
+
+    Args:
+        name: of the video.
+        capture: `cv2.VideoCapture` of a file.
+        number: of the last frame.
+        seconds: time of the last frame.
+    """
+    import cv2
+
+    rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    if seconds * rate + 1 < 0.9 * count:  # not by the number alone: where the rate changes, the count is a guess
+        _warn(f"{name} may be cut short: it ends after {number} frames, at {seconds:.1f} s of {count / rate:.1f} s")
+
+
+@cache  # once for a video, which may be read again
+def _warn(text):
+    print(f"warning: {text}", file=sys.stderr)
+
+
 class VideoFrames:
     """Frames of a video file or a camera, by OpenCV.
 
@@ -76,7 +104,8 @@ class VideoFrames:
             raise ValueError(
                 f"--video {source} needs OpenCV: pip install opencv-python-headless. A folder of frames needs none"
             ) from error
-        self.source, self.is_camera = source, isinstance(source, int)
+        self.source, self.is_camera, self.seconds = source, isinstance(source, int), 0.0
+        self._time = cv2.CAP_PROP_POS_MSEC
         self.capture = cv2.VideoCapture(source if self.is_camera else str(source))
         self.first = self._next()
         if self.first is None:
@@ -85,6 +114,7 @@ class VideoFrames:
 
     def _next(self):
         there, frame = self.capture.read()
+        self.seconds = self.capture.get(self._time) / 1000 if there else self.seconds
         return Image.fromarray(np.ascontiguousarray(frame[..., ::-1])) if there else None  # OpenCV has blue first
 
     def frames(self, boxes):
@@ -99,6 +129,8 @@ class VideoFrames:
             if boxes is None or number in boxes:
                 yield number, image
             image = self._next() if number != last else None
+        if last is None and not self.is_camera:
+            report_end(self.source, self.capture, number, self.seconds)
         self.capture.release()
         if last is not None and number < last:
             raise ValueError(f"{self.source} ends after {number} frames, but there are boxes in {last}")

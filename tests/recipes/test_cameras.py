@@ -467,7 +467,7 @@ def test_rates_and_probabilities_that_cannot_be_used_are_refused(scene, run_scri
 
 def test_a_folder_without_images_is_no_camera(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty, without images"):
+    with pytest.raises(ValueError, match="empty, which has no images"):
         FOOTAGE.Frames(tmp_path / "empty", fps=10)
 
 

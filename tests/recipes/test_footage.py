@@ -1,5 +1,7 @@
 """Videos and folders of frames: how their frames are numbered, what is refused, and the videos that are written."""
 
+import os
+import re
 import signal
 
 import numpy as np
@@ -9,7 +11,8 @@ from PIL import Image
 from tests.scripts import load
 
 FOOTAGE, RESULTS, SIGHTINGS = (load(f"recipes/{name}.py") for name in ("footage", "camera_results", "sightings"))
-DEVICE = load("tflite/frames.py")
+with FOOTAGE.device_scripts():
+    import frames as DEVICE
 
 
 def folder_of(path, count, size=(64, 48)):
@@ -61,6 +64,53 @@ def test_frames_of_a_video_have_one_number_in_all_commands(tmp_path):
 
 def write(path, folder, fps=10.0):
     RESULTS.write_video(path, FOOTAGE.Frames(folder, fps=fps), SIGHTINGS.Sightings("door"), {})
+
+
+@pytest.fixture
+def bad(tmp_path):
+    """What is no video, or no folder of frames."""
+    (tmp_path / "text.mp4").write_text("no video\n" * 99)
+    (tmp_path / "empty.mp4").touch()
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "none").mkdir()
+    (tmp_path / "nested").mkdir()
+    folder_of(tmp_path / "nested/img1", 1)
+    return tmp_path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("text.mp4", "text.mp4, which OpenCV cannot read"),
+        ("empty.mp4", "empty.mp4, which OpenCV cannot read"),
+        ("pipe.mp4", "pipe.mp4, which is neither"),
+        ("absent.mp4", "absent.mp4, which does not exist"),
+        ("none", "none, which has no images"),
+        ("nested", "nested, which has no images: .*000001.png .in a nested folder."),
+    ],
+)
+def test_what_shows_no_frames_is_refused_in_one_line_before_the_work(bad, capfd, name, message):
+    pytest.importorskip("cv2", reason="needs OpenCV")
+    with pytest.raises(ValueError, match=f"`videos` must be videos, or folders of images. Received: .*{message}"):
+        FOOTAGE.Frames(next(iter(FOOTAGE.sources([str(bad / name)]).values())), fps=10)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_video_that_is_cut_short_is_named_with_a_warning_once(tmp_path, capsys):
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV")
+    video = cv2.VideoWriter(str(tmp_path / "door.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for number in range(20):
+        video.write(np.random.default_rng(number).integers(0, 256, (48, 64, 3), "uint8"))
+    video.release()
+    content = (tmp_path / "door.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(content[: len(content) // 2])
+    for name in ("door", "cut"):
+        frames = FOOTAGE.Frames(tmp_path / f"{name}.avi"), DEVICE.VideoFrames(tmp_path / f"{name}.avi")
+        numbers = same_of_both(*frames)
+    warned = capsys.readouterr().err
+    message = r"warning: .*cut\.avi may be cut short: it ends after (\d+) frames, at [\d.]+ s of 2.0 s\n"
+    assert int(re.fullmatch(message, warned)[1]) == numbers[-1] < 18
 
 
 def test_a_video_that_opencv_cannot_write_is_named_and_the_last_one_is_kept(tmp_path):

@@ -238,6 +238,11 @@ def test_a_frame_that_is_not_there_is_named_before_anything_is_computed(tmp_path
         next(video.identities(FrameImages(tmp_path, {".png"}, Image.open), boxes, None, PEOPLE, 0.65))
 
 
+def test_a_folder_without_images_is_no_video(tmp_path):
+    with pytest.raises(ValueError, match=r"must hold images \(\.png\)"):
+        FrameImages(tmp_path, {".png"}, Image.open)
+
+
 class Capture:
     """What OpenCV returns: arrays with blue first, and then nothing."""
 
@@ -248,12 +253,18 @@ class Capture:
         self.left -= 1
         return self.left >= 0, np.full((40, 60, 3), (255, 0, 10 * self.left), np.uint8) if self.left >= 0 else None
 
+    def get(self, value):
+        return 0
+
     def release(self):
         self.left = 0
 
 
+OPENCV = SimpleNamespace(VideoCapture=Capture, CAP_PROP_POS_MSEC=0, CAP_PROP_FPS=5, CAP_PROP_FRAME_COUNT=7)
+
+
 def test_a_video_is_read_frame_by_frame_with_red_first(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture))
+    monkeypatch.setitem(sys.modules, "cv2", OPENCV)
     boxes = {n: [in_frame(n, 0, 0, 60, 40)] for n in (1, 3)}
     frames = list(VideoFrames(Path("film.mp4")).frames(boxes))
     assert [(n, image.size, image.getpixel((5, 5))) for n, image in frames] == [
@@ -273,18 +284,18 @@ def test_a_video_is_read_frame_by_frame_with_red_first(monkeypatch):
             "--video film.mp4 needs OpenCV: pip install opencv-python-headless",
         ),
         (
-            SimpleNamespace(VideoCapture=Capture),
+            OPENCV,
             "text.txt",
             in_frame(1, 0, 0, 5, 5),
             "text.txt must be a video that OpenCV",
         ),
         (
-            SimpleNamespace(VideoCapture=Capture),
+            OPENCV,
             "film.mp4",
             in_frame(4, 0, 0, 5, 5),
             "ends after 3 frames.* boxes in 4",
         ),
-        (SimpleNamespace(VideoCapture=Capture), "film.mp4", in_frame(2, 60, 0, 65, 5), "row 7: .* frame of 60 x 40"),
+        (OPENCV, "film.mp4", in_frame(2, 60, 0, 65, 5), "row 7: .* frame of 60 x 40"),
     ],
 )
 def test_a_video_that_cannot_be_followed_says_why(monkeypatch, cv2, source, box, message):
@@ -294,13 +305,13 @@ def test_a_video_that_cannot_be_followed_says_why(monkeypatch, cv2, source, box,
 
 
 def test_a_number_that_is_no_camera_is_refused_by_name(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture))
+    monkeypatch.setitem(sys.modules, "cv2", OPENCV)
     with pytest.raises(ValueError, match=r"--video 3 must be the number of a camera that OpenCV can open"):
         VideoFrames(3)
 
 
 def test_a_function_finds_the_people_of_every_frame(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=Capture))
+    monkeypatch.setitem(sys.modules, "cv2", OPENCV)
     for n in (1, 2, 3):
         frame(tmp_path / f"f{n}.png", {} if n == 2 else {(5, 5, 15, 25): RED})
 
