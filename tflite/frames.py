@@ -81,7 +81,8 @@ def report_end(name, capture, number, seconds):
     import cv2
 
     rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    if seconds * rate + 1 < 0.9 * count:  # not by the number alone: where the rate changes, the count is a guess
+    # Not by the number alone: where the rate changes, the count is a guess.
+    if rate > 0 and seconds * rate + 1 < 0.9 * count:
         _warn(f"{name} may be cut short: it ends after {number} frames, at {seconds:.1f} s of {count / rate:.1f} s")
 
 
