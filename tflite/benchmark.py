@@ -12,6 +12,7 @@ The script needs ai-edge-litert, NumPy and Pillow, but not TensorFlow.
 """
 
 import argparse
+import io
 import json
 import subprocess
 import sys
@@ -126,6 +127,8 @@ def arguments():
 
 
 def main():
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names of files need not be UTF-8
     options = arguments()
     for path in options.files:
         if not path.is_file():
@@ -141,10 +144,10 @@ def main():
         for threads in options.threads
         for accelerator in options.accelerator
     ]
-    print(table(rows))
     if options.json:
         with replacing(options.json, "w", encoding="utf-8") as file:
             file.write(json.dumps(rows, indent=2) + "\n")
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ dynamic file is fitted to 200 images of the dataset's training set.
 """
 
 import atexit
+import io
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -236,6 +237,8 @@ def convert_otherwise(network, path, options):
 
 def main(options):
     """Converts as the options say."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names of files need not be UTF-8
     if options.certify != (options.dataset is not None):
         alone = "--certify" if options.certify else f"--dataset {options.dataset}"
         raise ValueError(f"--certify and --dataset must come together. Received: {alone} alone")

@@ -29,7 +29,7 @@ def follow(options, videos, gallery, network, threshold):
     if any(getattr(frames, "is_camera", False) for frames in videos.values()):
         seen = until_interrupted(seen)
     if options.output:
-        with replacing(options.output, "w", newline="", encoding="utf-8") as file:
+        with replacing(options.output, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             count = write(file, seen, several)
         print(f"{options.output}: {count} boxes")
     else:

@@ -81,7 +81,7 @@ class Network:
                 # Of no other file: a runner that is kept would forbid to set tensors.
                 names = self.interpreter.get_signature_list()
                 self.runners = {name: self.interpreter.get_signature_runner(name) for name in names}
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, TypeError) as error:  # TypeError: LiteRT reads no name that is not UTF-8
             raise ValueError(f"{path} is not a TFLite file that LiteRT can run: {error}") from error
         if not self.takes_any_size:
             self._plain(outputs, metadata_of(Path(path).read_bytes()))

@@ -36,7 +36,13 @@ def calibration_images(calibration, shape, preprocessing=IMAGENET):
     images = normalised(map(image_files.read, calibration), shape[:2], preprocessing) if of_files else calibration
     if len(images) < LEAST:
         raise ValueError(f"`calibration` must hold {LEAST} images or more, better 200. Received: {len(images)}")
-    images = np.asarray(images, "float32")
+    images = np.asarray(images)
+    if images.dtype.kind != "f":
+        raise ValueError(
+            "`calibration` must be normalised as by `preprocess_input`, or files. "
+            f"Received: calibration.dtype={images.dtype}"
+        )
+    images = images.astype("float32", copy=False)
     if images.shape[1:] != tuple(shape):
         raise ValueError(f"`calibration` must be images (N, {shape}). Received: calibration.shape={images.shape}")
     if not np.isfinite(images).all():

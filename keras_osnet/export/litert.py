@@ -51,7 +51,7 @@ class TFLiteNetwork:
             self._runners = {name: self._interpreter.get_signature_runner(name) for name in whole}
             if not whole:
                 self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, TypeError) as error:  # TypeError: LiteRT reads no name that is not UTF-8
             raise ValueError(f"{path} must be a TFLite file that LiteRT can run. Received: {error}") from error
         self.takes_levels = bool(whole)
         if not whole:

@@ -17,6 +17,7 @@ from keras_osnet.export.folded import fold, is_foldable
 from keras_osnet.export.graph import OUTPUT, Node
 from keras_osnet.export.metadata import ExportReport, described, output_shapes, refuse_non_finite
 from keras_osnet.files import write_atomically
+from keras_osnet.metrics.arguments import check_count
 
 
 def _window(node):
@@ -116,6 +117,8 @@ def as_onnx(model, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
     last = onnx.defs.onnx_opset_version() if written else LAST_OPSET_OF_KERAS
     if opset not in range(LEAST_OPSET, last + 1):
         raise ValueError(f"`opset` must be {LEAST_OPSET} .. {last} for this network. Received: opset={opset}")
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         shapes = [tuple(tensor.shape) for tensor in model.inputs]
         raise ValueError(f"`model` must have one input (height, width, 3). Received: {shapes}")

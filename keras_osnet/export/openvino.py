@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keras_osnet.export.metadata import ExportReport
 from keras_osnet.export.onnx import as_onnx, needed
-from keras_osnet.files import write_atomically
+from keras_osnet.files import require_writable, write_atomically
 
 
 def to_openvino(model, path, *, layout="NHWC", batch_size=None):
@@ -25,6 +25,7 @@ def to_openvino(model, path, *, layout="NHWC", batch_size=None):
 
     Raises:
         ValueError: for a path that does not end in .xml, a .bin file there without its .xml, and as `to_onnx`.
+        OSError: if a file cannot be written. An older one is then kept.
         ImportError: if openvino is not installed, and as `to_onnx`.
     """
     openvino = needed("openvino", "openvino")
@@ -32,6 +33,8 @@ def to_openvino(model, path, *, layout="NHWC", batch_size=None):
     if path.suffix != ".xml":
         raise ValueError(f"`path` must end in .xml. Received: path={path}")
     weights = path.with_suffix(".bin")
+    for target in (path, weights):
+        require_writable(target)
     if weights.exists() and not path.exists():
         raise ValueError(f"`path` must be another: {weights} belongs to another program. Received: path={path}")
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ from keras_osnet.export.metadata import NAME, ExportReport, described, output_sh
 from keras_osnet.export.pipeline import signatures
 from keras_osnet.export.rounding import Rounded, round_weights
 from keras_osnet.files import write_atomically
-from keras_osnet.metrics.arguments import row_of
+from keras_osnet.metrics.arguments import check_count, row_of
 from keras_osnet.preprocessing import preprocess_input, preprocessing_of
 
 
@@ -142,7 +142,7 @@ def to_tflite(
         OSError: if the file cannot be written.
     """
     row, names = check_arguments(
-        model, quantization, calibration is not None, pipeline, float_parts, integer_io, input_type
+        model, quantization, calibration is not None, pipeline, float_parts, integer_io, input_type, batch_size
     )
     shape = model.input_shape[1:]
     images = None if calibration is None else calibration_images(calibration, shape, preprocessing_of(model))
@@ -175,12 +175,14 @@ def to_tflite(
     return TFLiteReport(path, len(content), ops, quantization, 0 if images is None else len(images), rounded)
 
 
-def check_arguments(model, quantization, has_calibration, pipeline, float_parts, integer_io, input_type="float32"):
+def check_arguments(
+    model, quantization, has_calibration, pipeline, float_parts, integer_io, input_type="float32", batch_size=1
+):
     """Refuses what `to_tflite` cannot do, before any work is done.
 
     Args:
         has_calibration: whether there is calibration.
-        model, quantization, pipeline, float_parts, integer_io, input_type: as for `to_tflite`.
+        model, quantization, pipeline, float_parts, integer_io, input_type, batch_size: as for `to_tflite`.
 
     Returns:
         the row of `QUANTIZATIONS` and the names of the outputs.
@@ -197,6 +199,8 @@ def check_arguments(model, quantization, has_calibration, pipeline, float_parts,
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or None in model.inputs[0].shape[1:]:
         shapes = [tuple(tensor.shape) for tensor in model.inputs]
         raise ValueError(f"`model` must have one input (height, width, 3) of known size. Received: {shapes}")
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
     if not has_calibration and row.needs_images:
         raise ValueError(f"`calibration` must be images where `quantization` is {quantization!r}. Received: None")
     if has_calibration and not row.takes_images:

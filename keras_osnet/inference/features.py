@@ -134,7 +134,9 @@ class FeatureExtractor:
         row_of("color", color, inputs.COLORS)
         if isinstance(images, (str, PathLike)) and Path(images).is_dir():
             images = list_images(images)
-        single = isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype.kind != "U"
+        if isinstance(images, (str, PathLike)) and not Path(images).exists():
+            raise ValueError(f"`images` must be a list, or a folder that exists. Received: {images}")
+        single = isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype.kind not in "UO"
         if isinstance(images, (str, PathLike)) or single:
             raise ValueError(
                 "`images` must be a list of images, or a folder. Received: a single image; wrap it in [ ]."

@@ -157,6 +157,7 @@ class KeptPredictor(OneDevice):
             content = pickle.dumps(serialize(self.predictor.function.program(size, self._weights)))
             run(_loaded(content), self._weights, batch)
             write_atomically(self._path(size), content)
+            self._path(size).chmod(0o600)  # with the umask of many systems the group might write it
 
 
 def _loaded(content):

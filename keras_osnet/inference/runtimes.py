@@ -55,18 +55,18 @@ class LiteRTFile(_File):
         self._normalise = _reading(path, _normalisation, facts)
         self.match_probabilities = {kind: facts.get(name) for kind, name in MATCH_FIELDS.items()}
         inputs, outputs = self._details()
-        if [(details["dtype"], len(details["shape"])) for details in inputs.values()] == [(np.uint8, 3)]:
+        kinds = [(np.dtype(details["dtype"]).name, tuple(map(int, details["shape"]))) for details in inputs.values()]
+        if [(kind, len(shape)) for kind, shape in kinds] == [("uint8", 3)]:
             self._runner = self._interpreter.get_signature_runner("embed")
             self.size = facts.get("height"), facts.get("width")
         else:
             _reading(path, self._interpreter.allocate_tensors)
-            self.size = tuple(int(side) for side in next(iter(inputs.values()))["shape"][1:3])
-        types = {np.dtype(details["dtype"]).name for details in inputs.values()}
-        if len(inputs) != 1 or len(outputs) != 1 or len(self.size) != 2 or None in self.size or not types <= TYPES:
+            fits = len(kinds) == 1 and len(kinds[0][1]) == 4 and kinds[0][1][::3] == (1, 3) and kinds[0][0] in TYPES
+            self.size = tuple(map(int, kinds[0][1][1:3])) if fits else (None, None)
+        if None in self.size or len(outputs) != 1:
             raise ValueError(
-                f"{path} must take one image, (1, height, width, 3), and return features. Received: inputs "
-                f"{[details['shape'].tolist() for details in inputs.values()]} of {', '.join(types)}, outputs of "
-                f"features: {len(outputs)}"
+                f"{path} must take one image, (1, height, width, 3), and return features. Received: inputs {kinds}, "
+                f"outputs of features: {len(outputs)}"
             )
         ((self._name, self._input),), ((self._key, self._output),) = inputs.items(), outputs.items()
         self.outputs = {"features": int(self._output["shape"][-1])}
@@ -125,7 +125,7 @@ class OnnxFile(_File):
         values = {kind: facts.get(name, "null") for kind, name in MATCH_FIELDS.items()}
         self.match_probabilities = {kind: _reading(path, json.loads, value) for kind, value in values.items()}
         inputs, outputs = self._session.get_inputs(), {out.name: out for out in self._session.get_outputs()}
-        names = [name for name in outputs if name == "features" or len(outputs) == 1]
+        names = [n for n in outputs if n == "features" or (len(outputs) == 1 and n not in ("logits", "attributes"))]
         shape = inputs[0].shape
         self._channels_first = len(shape) == 4 and shape[1] == 3
         sides = shape[2:] if self._channels_first else shape[1:3]

@@ -209,6 +209,7 @@ def two_inputs():
     ("model", "settings", "message"),
     [
         (small, {"layout": "NHCW"}, r"`layout` must be one of \['NHWC', 'NCHW'\]. Received: layout='NHCW'"),
+        (small, {"batch_size": 0}, "`batch_size` must be an integer of at least 1. Received: batch_size=0"),
         (small, {"opset": 16}, "`opset` must be 17 .. .* Received: opset=16"),
         (other_network, {"opset": 19}, "`opset` must be 17 .. 18 for this network. Received: opset=19"),
         (two_inputs, {}, r"`model` must have one input \(height, width, 3\). Received: \[\(None, 8, 8, 3\), \("),

@@ -462,6 +462,7 @@ def test_of_a_large_folder_an_even_choice_calibrates(tmp_path):
         (CALIBRATION[:1], "2 images or more"),
         (CALIBRATION[:, 1:], r"images \(N, \(32, 48, 3\)\). Received: calibration.shape=\(12, 31, 48, 3\)"),
         (np.full((2, *SMALL), np.nan, "float32"), "must be finite"),
+        (np.zeros((2, *SMALL), "uint8"), "must be normalised as by `preprocess_input`.*dtype=uint8"),
         (None, "must be images where `quantization` is 'int8'"),
     ],
 )
@@ -478,6 +479,7 @@ def test_wrong_calibration_is_named_and_nothing_is_written(calibration, message,
 @pytest.mark.parametrize(
     ("shape", "arguments", "message"),
     [
+        (SMALL, {"batch_size": 0}, "`batch_size` must be an integer of at least 1. Received: batch_size=0"),
         (SMALL, {"quantization": "int4"}, "must be one of None, .* Received: quantization='int4'"),
         (SMALL, {"calibration": CALIBRATION}, "`calibration` must be None"),
         (SMALL, {"calibration": CALIBRATION, "quantization": "float16"}, "`calibration` must be None"),

@@ -94,6 +94,17 @@ def test_the_next_process_has_equal_features_and_does_not_import_keras(saved, tm
     np.testing.assert_allclose(second[1:], fresh(saved)(batch), atol=1e-5)
 
 
+def test_programs_are_read_where_new_files_may_be_written_by_a_group(saved):
+    before = os.umask(0o002)
+    try:
+        FeatureExtractor(saved)(images(1))
+        extractor = FeatureExtractor(saved)
+        extractor(images(1))
+    finally:
+        os.umask(before)
+    assert "predictor" not in vars(extractor.predictor), "the network was not made again"
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_features_are_those_of_the_network(saved, count):
     FeatureExtractor(saved)(images(1))

@@ -159,6 +159,21 @@ def test_files_work_where_keras_is_not_installed(network, expected, tmp_path):
             np.testing.assert_allclose(features[name], expected, atol=1e-5 * expected.max())
 
 
+@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
+def test_a_file_of_logits_alone_has_no_features(tmp_path, suffix):
+    classifier = OSNet(0.0625, "osnet_t1", input_shape=(*SIZE, 3), depths=(1, 1, 1), feature_dim=DIM, classes=3)
+    logits = keras.Model(classifier.inputs, {"logits": classifier.output})
+    (to_tflite if suffix == ".tflite" else to_onnx)(logits, tmp_path / f"logits{suffix}")
+    with pytest.raises(ValueError, match=rf"logits\{suffix} must take .*return features"):
+        FeatureExtractor(tmp_path / f"logits{suffix}")
+
+
+def test_a_tflite_file_of_several_images_is_refused_by_its_name(network, tmp_path):
+    to_tflite(network, tmp_path / "four.tflite", batch_size=4)
+    with pytest.raises(ValueError, match=r"four\.tflite must take one image, \(1, height, .*\(4, 32, 16, 3\)"):
+        FeatureExtractor(tmp_path / "four.tflite")
+
+
 def test_an_onnx_file_of_other_types_or_maps_is_refused_by_its_name(network, tmp_path):
     onnx = pytest.importorskip("onnx", reason="needs onnx")
     to_onnx(network, tmp_path / "good.onnx")

@@ -66,6 +66,8 @@ function place(left, top, right, bottom) {
   const inside = [clip(left, width), clip(top, height), clip(right, width), clip(bottom, height)];
   if (inside[0] < inside[2] && inside[1] < inside[3]) box = inside;
   boxes += 1;
+  feature = undefined; // of the box before
+  at("result").hidden = true;
   show();
 }
 
@@ -265,6 +267,7 @@ at("enrol").addEventListener("submit", (event) => {
   event.preventDefault();
   const shown = feature; // of the moment when the button was pressed
   guarded(async () => {
+    if (!shown) throw new Error("The feature of this box is not computed yet.");
     await change((stored) => stored.add([{ name: checkedName(at("who").value.trim()), ...quantized(shown) }]));
     at("who").value = "";
     at("who").blur();

@@ -72,7 +72,7 @@ def certificate_paths(path):
         ValueError: if one of them is not a certificate, as the best.json of a training, or belongs to another file.
     """
     name = Path(path).name
-    paths = Path(path).with_suffix(".json"), Path(path).with_suffix(".html")
+    paths = _beside(path)
     for file, owner in zip(paths, (_json_owner, _page_owner), strict=True):
         found = owner(file) if file.exists() else name
         if found != name:
@@ -83,12 +83,13 @@ def certificate_paths(path):
 
 def withdraw(path):
     """Deletes the certificate beside a TFLite file that was written again. Other files are kept."""
-    try:
-        paths = certificate_paths(path)
-    except ValueError:
-        return
-    for file in paths:
-        file.unlink(missing_ok=True)
+    for file, owner in zip(_beside(path), (_json_owner, _page_owner), strict=True):
+        if file.is_file() and owner(file) == Path(path).name:
+            file.unlink(missing_ok=True)
+
+
+def _beside(path):
+    return Path(path).with_suffix(".json"), Path(path).with_suffix(".html")
 
 
 def _json_owner(path):

@@ -503,6 +503,19 @@ def test_the_certificate_of_another_file_of_the_same_stem_stays(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_certificate_is_withdrawn_beside_what_is_none(tmp_path):
+    """A page of somebody else, or a folder of that name."""
+    certificate = replace(example(), file=replace(example().file, name="m.tflite"))
+    written, page = write_certificate(certificate, tmp_path / "m.tflite")
+    page.write_text("my thesis")
+    withdraw(tmp_path / "m.tflite")
+    assert not written.exists()
+    assert page.read_text() == "my thesis"
+    written.mkdir()
+    withdraw(tmp_path / "m.tflite")
+    assert written.is_dir()
+
+
 @pytest.mark.parametrize("budget", [float("nan"), float("inf"), -0.1])
 def test_a_budget_that_is_no_number_of_points_is_refused(budget, root, tmp_path):
     with pytest.raises(ValueError, match="`budget` must be 0 or more points, and finite"):
