@@ -6,7 +6,7 @@
 Rounds of clustering and training follow each other. A line per round says what is seen without labels. The network of
 the best round by its silhouette is saved, the given one if no round is better: model.keras, with the mean features of
 the cameras in cameras.json, and a page with its clusters, clusters.html. An interrupted run goes on when the same
-command is run again. With --distillation-epochs 20 that network then teaches one that starts again, which is often
+command is run again. With --distillation-epochs 20 that network then teaches one that starts again, which may be
 better. With --pairs 50 a person can help meanwhile: recipes/label.py asks whether two images show one person.
 """
 
