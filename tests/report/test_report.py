@@ -80,6 +80,7 @@ def bare(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bare")
     (folder / "report").mkdir()
     (folder / "report" / "gates.png").write_text("of an earlier report")
+    (folder / "report.html").write_text('<a href="#top">To the report</a>')
     records = []
     for identity in (1, 2, 3, 4):
         path = folder / f"{identity}.png"
