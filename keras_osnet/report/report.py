@@ -105,6 +105,8 @@ def write_report(
         recognised = _attributes(attributes, splits)
         panels = show.Panels(comparison.ranking, listed, comparison.triplets, *inside, recognised)
         with timed("figures"):
+            if not (work_dir / PAGE).exists():  # the figures of a process that is killed here are ours
+                write_atomically(work_dir / PAGE, b"<!doctype html><p>Not complete<p" + MARK)
             drawn = figures_of(panels, tests, attributes, names, history)
             save_figures(work_dir / FOLDER, chain(((name, curve) for name, (curve, _) in scores.items()), drawn))
         with timed("rest of the map of the features"):

@@ -279,6 +279,19 @@ def test_figures_of_somebody_else_are_left_as_they_are(tmp_path, untrained):
     assert (tmp_path / "report" / "training.png").read_text() == "my thesis"
 
 
+def test_a_report_that_was_killed_while_figures_were_written_is_made_again(tmp_path, monkeypatch):
+    settings = synthetic.SyntheticSettings(train_identities=1, test_identities=2, distractors=0, width=24, height=48)
+    splits, model = synthetic.load(tmp_path, settings), network("osnet_t1")
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_osnet.report.report.save_map", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_report(tmp_path, model, splits)
+    assert list((tmp_path / "report").glob("*.png"))
+    page = write_report(tmp_path, model, splits).read_text()
+    assert "Not complete" not in page
+    assert page.rstrip().endswith("</html>")
+
+
 @pytest.mark.parametrize(
     ("query", "gallery", "distractors"),
     [
