@@ -162,6 +162,14 @@ class _Run:
             path, optimizer = self.folder(number) / CHECKPOINT, self.network(height)[1]
             Checkpoint(path, model, optimizer, self.strategy, int(found["steps"])).restore(self.settings.epochs)
 
+    def averaged(self, rounds, height):
+        """The network at the end of a round, with the moving averages as its weights until the next `restore`."""
+        network, optimizer = self.network(height)
+        self.restore(rounds, height)
+        if rounds and self.settings.ema:
+            optimizer.finalize_variable_values(network.trainable_variables)
+        return network
+
     def state(self, number, height, rounds, make=None):
         """The state after some rounds, from its file or computed; its clusters are those of round `number`.
 
@@ -177,11 +185,7 @@ class _Run:
                 )
             with reading(path, WRITTEN):
                 return State(**json.loads(str(found["state"])))
-        network, optimizer = (make(), None) if make else self.network(height)
-        if not make:
-            self.restore(rounds, height)
-        if optimizer and rounds and self.settings.ema:
-            optimizer.finalize_variable_values(network.trainable_variables)  # until the next `restore`
+        network = make() if make else self.averaged(rounds, height)
         features = FeatureExtractor(network, strategy=self.strategy)(self.target.paths)
         normalizer = CameraNormalizer().fit(features, self.target.cameras) if self.target.normalizes else None
         found = self.cluster(number, normalizer.transform(features, self.target.cameras) if normalizer else features)

@@ -15,11 +15,12 @@ CENTRE = 0.875  # fraction of the shorter side: 224 of 256
 
 
 class Part(Protocol):
-    """A part of a dataset: `count` encoded images of `classes` classes.
+    """A part of a dataset: `count` encoded images of `classes` classes, in the files `paths`.
 
     The pipeline orders and skips samples first. Then it calls `read` in parallel.
     """
 
+    paths: list
     count: int
     classes: int
 

@@ -25,7 +25,7 @@ def to_openvino(model, path, *, layout="NHWC", batch_size=None):
 
     Raises:
         ValueError: for a path that does not end in .xml, a .bin file there without its .xml, and as `to_onnx`.
-        OSError: if a file cannot be written. An older one is then kept.
+        OSError: if a file cannot be written.
         ImportError: if openvino is not installed, and as `to_onnx`.
     """
     openvino = needed("openvino", "openvino")
