@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_osnet.data.images import first_three
 from keras_osnet.files import read_json, reading, write_json
-from keras_osnet.layers.checks import is_number
+from keras_osnet.metrics.arguments import is_number
 
 FORM = 1  # of the file
 

@@ -105,6 +105,7 @@ def write_report(
         recognised = _attributes(attributes, splits)
         panels = show.Panels(comparison.ranking, listed, comparison.triplets, *inside, recognised)
         with timed("figures"):
+            work_dir.mkdir(parents=True, exist_ok=True)
             if not (work_dir / PAGE).exists():  # the figures of a process that is killed here are ours
                 write_atomically(work_dir / PAGE, b"<!doctype html><p>Not complete<p" + MARK)
             drawn = figures_of(panels, tests, attributes, names, history)
