@@ -130,7 +130,9 @@ class VideoFrames:
             if boxes is None or number in boxes:
                 yield number, image
             image = self._next() if number != last else None
-        if last is None and not self.is_camera:
+        if last is None and self.is_camera:
+            _warn(f"camera {self.source} gives no more frames after {number}: is it still connected?")
+        elif last is None:
             report_end(self.source, self.capture, number, self.seconds)
         self.capture.release()
         if last is not None and number < last:

@@ -27,7 +27,11 @@ def sha256(content):
 
 
 def named_images(folder, suffixes):
-    """(name, path) of images, NAME.jpg in the folder and all in its folder NAME, and a list of what is no image."""
+    """(name, path) of images, NAME.jpg in the folder and all in its folder NAME, and a list of what is no image.
+
+    Raises:
+        ValueError: for a name that no person may have.
+    """
     images, others = list_images(folder, suffixes)
     found = [(path.stem, path) for path in images]
     for person in [path for path in others if path.is_dir()]:
@@ -35,7 +39,13 @@ def named_images(folder, suffixes):
         found += [(person.name, path) for path in images]
         others += within
         others.remove(person)
-    return sorted(found), others
+    named = []
+    for name, path in sorted(found):
+        try:
+            named.append((checked_name(name), path))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+    return named, others
 
 
 class Gallery:

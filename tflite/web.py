@@ -80,11 +80,12 @@ def people_file():
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with quiet():  # TensorFlow writes lines that no setting switches off
-            from keras_osnet import PRESETS, OSNet
+            from keras_osnet import PRESETS, OSNet, __version__
             from keras_osnet.export import to_tflite
     except ImportError as error:
         raise ValueError(f"without FILE.tflite, keras_osnet[tensorflow] must be installed: {error}") from error
-    path = cache() / f"people-{PRESETS['osnet_x0_25_people'].sha256[:12]}" / "osnet_x0_25_people.tflite"
+    folder = f"people-{PRESETS['osnet_x0_25_people'].sha256[:12]}-{__version__}"  # a new version converts anew
+    path = cache() / folder / "osnet_x0_25_people.tflite"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with quiet():

@@ -33,6 +33,10 @@ class Match:
     distance: float
 
 
+class _RollBack(Exception):
+    """Ends a transaction of which nothing is kept."""
+
+
 class Gallery:
     """Features of people, which stay until they are deleted.
 
@@ -110,12 +114,21 @@ class Gallery:
             ValueError: for `delete` and `expire` within it, and for a second one within it.
         """
         self._require_no_transaction()
-        with self._store.writing():
-            self._in_transaction = True
-            try:
-                yield
-            finally:
-                self._in_transaction = False
+        own = None  # an error of the caller, which says nothing about the file: the store must not translate it
+        try:
+            with self._store.writing():
+                self._in_transaction = True
+                try:
+                    yield
+                except Exception as error:
+                    own = error
+                    raise _RollBack from error
+                finally:
+                    self._in_transaction = False
+        except _RollBack:
+            pass
+        if own:
+            raise own
 
     def _require_no_transaction(self):
         if self._in_transaction:

@@ -65,7 +65,8 @@ class SQLiteStore:
     @contextmanager
     def writing(self):
         if self.connection.in_transaction:  # of `Gallery.transaction`, which holds the lock
-            yield
+            with self._errors():
+                yield
         else:
             with locked(self.path, seconds=SECONDS), self._transaction("BEGIN IMMEDIATE"):
                 yield
@@ -206,8 +207,8 @@ class PostgresStore:
 
     def nearest(self, queries, k, condition, values):
         """Ids and cosine distances of the up to k nearest rows of each query, by an index of pgvector if there is."""
-        sql = f"SELECT id, feature <=> ? FROM sightings WHERE {condition} ORDER BY feature <=> ? LIMIT ?"
-        found = [sorted(self.run(sql, [q, *values, q, k]), key=lambda row: row[::-1]) for q in queries]
+        sql = f"SELECT id, feature <=> ? FROM sightings WHERE {condition} ORDER BY feature <=> ?, id LIMIT ?"
+        found = [self.run(sql, [q, *values, q, k]).fetchall() for q in queries]
         return [[row[0] for row in rows] for rows in found], [[row[1] for row in rows] for rows in found]
 
     def vacuum(self):

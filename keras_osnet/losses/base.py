@@ -17,6 +17,18 @@ class ImageLoss(keras.losses.Loss):
     whole_batch = False
 
 
+class PairLoss(ImageLoss):
+    """A loss that compares the images of a batch by their labels, which are any integers."""
+
+    whole_batch = True
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        # Keras casts labels to float32, in which integers above 2**24 are equal to others.
+        labels = class_indices(ops.convert_to_tensor(y_true))
+        first = ops.argmax(ops.cast(ops.equal(labels[:, None], labels[None]), "int32"), axis=1)
+        return super().__call__(first, y_pred, sample_weight)
+
+
 def at_least_float32(values):
     """Casts half precision to float32: sums of squares would overflow, and a loss would lose digits."""
     return ops.cast(values, keras.backend.result_type(values.dtype, "float32"))

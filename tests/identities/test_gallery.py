@@ -529,11 +529,26 @@ def test_calls_in_a_transaction_are_kept_together_or_not_at_all(gallery):
             gallery.add(features[1:2], ["Cem"], ["door"], [2])
             then()
 
-    with pytest.raises(ZeroDivisionError):
-        change(lambda: 1 / 0)
-    assert gallery.identities() == {"Anna": 1}
+    for error in (ZeroDivisionError(), KeyError("name"), TypeError("no number"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught:
+            change(lambda error=error: fail(error))
+        assert caught.value is error
+        assert gallery.identities() == {"Anna": 1}
     change(lambda: None)
     assert gallery.identities() == {"Ben": 1, "Cem": 1}
+
+
+def fail(error):
+    raise error
+
+
+def test_the_first_of_equal_rows_are_found(gallery):
+    feature = rows(1)[0]
+    ids = gallery.add(np.repeat(feature, 40, 0), ["Anna"] * 40, ["door"] * 40, range(40))
+    with gallery.transaction():
+        gallery.assign(ids[:20], ["Ben"] * 20)  # PostgreSQL writes changed rows behind the others
+    (found,) = gallery.search(feature, 5)
+    assert [match.id for match in found] == ids[:5]
 
 
 def test_nothing_is_deleted_within_a_transaction(gallery):

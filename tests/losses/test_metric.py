@@ -390,6 +390,14 @@ def test_labels_may_come_as_a_column_and_of_any_type(name):
         np.testing.assert_array_equal(values(loss, labels, given), values(loss, LABELS, given))
 
 
+@pytest.mark.parametrize("name", ["triplet", "circle", "multi-similarity"])
+def test_identities_that_float32_does_not_tell_apart_are_different_people(name):
+    loss, given, _ = ROWS[name]
+    large = 2**24 + LABELS
+    for labels in (large, large[:, None], large.tolist()):
+        assert float(loss(labels, given)) == pytest.approx(np.mean(values(loss, LABELS, given)), rel=1e-5)
+
+
 @pytest.mark.parametrize("name", ["cross entropy", "center", "arcface", "cosface"])
 def test_a_label_that_is_no_class_is_not_taken_for_a_cost_of_zero(name):
     labels = LABELS.copy()

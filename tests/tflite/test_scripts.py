@@ -307,6 +307,15 @@ def test_images_are_added_all_or_none(people, tmp_path):
     assert not (tmp_path / "p.npz").exists()
 
 
+def test_a_name_that_nobody_may_have_is_refused_before_images_are_read(people, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "Ann.png").write_bytes(b"broken")
+    (tmp_path / "new" / "unknown.jpg").write_bytes(b"broken")
+    done = script("run.py", people / "both.tflite", "--gallery", tmp_path / "p.npz", "--add", tmp_path / "new")
+    assert done.returncode == 1
+    assert "unknown.jpg: `name` must be printable, not empty, not 'unknown'" in done.stderr
+
+
 @pytest.mark.parametrize(("model", "names"), [("both.tflite", ["Blue", "Green"]), ("embed.tflite", ["Red", "Green"])])
 def test_people_are_found_in_the_boxes_of_a_video(people, tmp_path, model, names):
     gallery = "--gallery", tmp_path / "people.npz"

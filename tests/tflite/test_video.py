@@ -274,6 +274,16 @@ def test_a_video_is_read_frame_by_frame_with_red_first(monkeypatch):
     assert [n for n, _ in VideoFrames(0).frames({1: []})] == [1]
 
 
+def test_a_camera_that_ends_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cv2", OPENCV)
+    live = VideoFrames(0).frames(None)
+    next(live)
+    live.close()  # by the user
+    assert capsys.readouterr().err == ""
+    assert len(list(VideoFrames(0).frames(None))) == 1
+    assert "warning: camera 0 gives no more frames after 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("cv2", "source", "box", "message"),
     [
