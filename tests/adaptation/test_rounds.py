@@ -16,13 +16,13 @@ pytest.importorskip("tensorflow", reason="rounds train with TensorFlow")
 pytest.importorskip("sklearn", reason="clusters need scikit-learn")
 import tensorflow as tf
 
-from keras_osnet import OSNet
 from keras_osnet.adaptation import CameraNormalizer, clusters, rounds
 from keras_osnet.adaptation.answers import newest_pairs, read_answers, unanswered, write_answers
 from keras_osnet.adaptation.rounds import adapt
 from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.training.settings import Execution
+from tests.training.small import convolutional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def target(tmp_path_factory):
 
 def start(size):
     keras.utils.set_random_seed(3)
-    return OSNet(0.0625, "osnet_t1", (*size, 3), depths=(1, 1, 1), feature_dim=24)
+    return convolutional(size, 24)
 
 
 def adapted(target, work_dir, settings=SETTINGS, execution=Execution(), **options):  # noqa: B008
@@ -326,14 +326,19 @@ def test_the_start_is_judged_at_the_full_size_before_small_rounds(target, tmp_pa
     assert fault.endswith("training on them may do harm")
 
 
-def test_a_collapse_is_not_kept_however_tight_its_clusters_are(target, tmp_path, monkeypatch):
+def after_the_start(monkeypatch, **figures):
+    """Gives these figures to all clusters but the first."""
     found = []
 
-    def tight_after_the_start(*arguments, **options):
+    def cluster(*arguments, **options):
         found.append(clusters.cluster(*arguments, **options))
-        return replace(found[-1], silhouette=0.9, largest=0.75) if len(found) > 1 else found[-1]
+        return replace(found[-1], **figures) if len(found) > 1 else found[-1]
 
-    monkeypatch.setattr(rounds, "cluster", tight_after_the_start)
+    monkeypatch.setattr(rounds, "cluster", cluster)
+
+
+def test_a_collapse_is_not_kept_however_tight_its_clusters_are(target, tmp_path, monkeypatch):
+    after_the_start(monkeypatch, silhouette=0.9, largest=0.75)
     _, best, fault, weights = adapted(target, tmp_path)
     assert (best.round, fault) == (0, "one cluster holds 75 % of the images")
     for mine, theirs in zip(weights, start((32, 16)).get_weights(), strict=True):
@@ -406,7 +411,7 @@ def test_too_few_images_in_clusters_end_the_rounds():
 
 @pytest.fixture
 def a_start_without_clusters(monkeypatch):
-    """The untrained network has the highest silhouette on these images: it is not kept, as if it had no clusters."""
+    """The start is not kept, as if it had no clusters: its silhouette may be the highest on these images."""
     may_be_kept = rounds._Run.may_be_kept
     monkeypatch.setattr(rounds._Run, "may_be_kept", lambda run, state: state.round > 0 and may_be_kept(run, state))
 
@@ -454,10 +459,11 @@ def test_the_student_is_kept_if_its_silhouette_is_higher(target, tmp_path, monke
     assert ((tmp_path / "best.keras").read_bytes() == before) == (silhouette < 0)
 
 
-def test_a_run_that_ends_early_or_has_no_better_round_teaches_nobody(target, undisturbed, tmp_path):
+def test_a_run_that_ends_early_or_has_no_better_round_teaches_nobody(target, tmp_path, monkeypatch):
     states, _, fault, _ = adapted(target, tmp_path / "a", replace(SETTINGS, least_silhouette=0.99), distillation=2)
     assert fault
-    assert undisturbed[1].round == 0
-    assert adapted(target, tmp_path / "b", distillation=2)[0] == undisturbed[0]
-    assert not any(state.distilled for state in states + undisturbed[0])
+    after_the_start(monkeypatch, silhouette=-0.5)
+    others, best, fault, _ = adapted(target, tmp_path / "b", replace(SETTINGS, rounds=1), distillation=2)
+    assert (best.round, fault) == (0, None)
+    assert not any(state.distilled for state in states + others)
     assert not list(tmp_path.glob("*/distillation"))

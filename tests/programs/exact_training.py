@@ -17,7 +17,6 @@ import tensorflow as tf
 
 keras.config.set_floatx("float64")
 
-from keras_osnet import OSNet
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD
 from keras_osnet.training.callbacks import progress_callbacks
@@ -27,6 +26,7 @@ from keras_osnet.training.replicas import worker_of
 from keras_osnet.training.report import write_run_report
 from keras_osnet.training.settings import Execution, Numerics
 from keras_osnet.training.work_dir import claimed
+from tests.training.small import convolutional
 
 work_dir, mode, epochs, output = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
 MODES = {"one": {}, "four": {"replicas": 4}, "workers": {"strategy": "multiworker"}}
@@ -35,7 +35,7 @@ strategy = set_up(numerics, execution, 8, wait=90)
 keras.config.set_dtype_policy("float64")
 keras.utils.set_random_seed(1)
 with strategy.scope():
-    model = OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1), classes=3)
+    model = convolutional((32, 16), 3)
     optimizer = SGD(0.02, l2=5e-4)
 synchronize_norms(model)
 random, labels = np.random.default_rng(0), (np.arange(24) % 3).astype("int32")

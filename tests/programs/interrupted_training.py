@@ -16,7 +16,6 @@ import tensorflow as tf
 
 tf.config.experimental.enable_op_determinism()
 
-from keras_osnet import OSNet
 from keras_osnet.data.arrays import training_batches
 from keras_osnet.inference.features import FeatureExtractor
 from keras_osnet.losses import LabelSmoothedCrossEntropy
@@ -25,6 +24,7 @@ from keras_osnet.training.execution import set_up
 from keras_osnet.training.loop import Stopped, train
 from keras_osnet.training.settings import Execution, Numerics
 from keras_osnet.training.work_dir import claimed
+from tests.training.small import convolutional
 
 work_dir, mode, epochs, output = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 MODES = {
@@ -38,7 +38,7 @@ strategy = set_up(numerics, execution, 8, wait=90)
 keras.utils.set_random_seed(1)
 averages = {"use_ema": True, "ema_momentum": numerics.ema} if numerics.ema else {}
 with strategy.scope():
-    model = OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1), classes=3)
+    model = convolutional((32, 16), 3)
     optimizer = SGD(StepSchedule(0.02, 5, (4,)), l2=5e-4, **averages)
 random = np.random.default_rng(0)
 images, labels = random.integers(0, 255, (44, 32, 16, 3)).astype("uint8"), np.arange(44) % 3
@@ -65,7 +65,7 @@ for path, image in zip(paths, images, strict=False):
 extractor = FeatureExtractor(model, batch_size=3, strategy=strategy)
 extractor(paths[:1])  # fewer than workers; and the 13 are 7 and 6 of two workers, 3 and 2 batches
 weights = [np.asarray(variable) for variable in [*model.variables, *optimizer.variables]]
-alone = OSNet.from_config(model.get_config())
+alone = convolutional((32, 16), 3)
 alone.set_weights(model.get_weights())
 features, expected = extractor(paths), FeatureExtractor(alone)(list(images[:13]))
 np.savez(output, lines, features, expected, *weights)

@@ -27,6 +27,7 @@ from keras_osnet.optimizers import SGD, AMSGrad, StepSchedule
 from keras_osnet.training.execution import synchronize_norms
 from keras_osnet.training.loop import train
 from keras_osnet.training.settings import Execution, Numerics
+from tests.training.small import convolutional
 
 folder, result = sys.argv[1], {}
 rng = np.random.default_rng(0)
@@ -126,7 +127,7 @@ class Alone(BatchHardTriplet):
 
 
 def joint():
-    network = OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1))
+    network = convolutional((32, 16), 8)
     outputs = {"features": network.output, "logits": keras.layers.Dense(3, name="classifier")(network.output)}
     model = keras.Model(network.input, outputs)
     synchronize_norms(model)

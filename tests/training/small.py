@@ -1,4 +1,4 @@
-"""A dozen images, a network that is traced in no time, and one training of it: what the tests of training share."""
+"""A dozen images, networks that are traced in no time, and one training of them: what tests of training share."""
 
 import json
 
@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_osnet.layers import ConvNorm
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD
 from keras_osnet.training.loop import train
@@ -41,6 +42,14 @@ def small(classes=CLASSES, name="small"):
         ],
         name=name,
     )
+
+
+def convolutional(size, outputs):
+    """A convolution with its norm, pooling and a dense layer: images (B, height, width, 3) -> (B, outputs)."""
+    image = keras.Input((*size, 3))
+    maps = ConvNorm(12, 5, strides=2, name="conv1")(image)
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(maps)
+    return keras.Model(image, keras.layers.Dense(outputs, name="embedding")(pooled), name="convolutional")
 
 
 def run(work_dir, model=None, *, epochs=2, batches=batches, optimizer=None, steps_per_epoch=STEPS, **options):
