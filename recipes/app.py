@@ -30,8 +30,8 @@ from keras_osnet.training.settings import Execution, Numerics, Optimization
 from keras_osnet.training.signals import Stopped
 from keras_osnet.training.strategies import missing_workers_named
 from keras_osnet.training.work_dir import claimed
-from keras_osnet.weights import PRESETS, load_network, locate
-from keras_osnet.weights.presets import TRAINING_SETS
+from keras_osnet.weights import load_network, locate
+from keras_osnet.weights.presets import is_name
 
 Metric = Literal["euclidean", "cosine"]
 DATA = Path("runs/data")  # folder of built-in datasets
@@ -233,8 +233,8 @@ def evaluation(settings, work_dir=None):
     """
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     weights = Path(settings["weights"]).expanduser()
-    names = PRESETS.keys() | TRAINING_SETS.keys()  # a name is not the folder of that name
-    if settings["weights"] not in names and weights.exists():  # two files of a name may have different contents
+    # A name is not the folder of that name. Two files of a name may have different contents.
+    if not is_name(settings["weights"]) and weights.exists():
         path = locate(weights).path
         files = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
         settings["weights_sha256"] = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

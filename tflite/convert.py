@@ -50,8 +50,8 @@ from keras_osnet.export.targets import TARGETS
 from keras_osnet.export.tflite import check_arguments, recommended_float_parts, to_tflite
 from keras_osnet.files import require_writable
 from keras_osnet.preprocessing import preprocessing_of
-from keras_osnet.weights import PRESETS, load_network
-from keras_osnet.weights.presets import TRAINING_SETS
+from keras_osnet.weights import load_network
+from keras_osnet.weights.presets import is_name
 
 TFLITE = ".tflite"
 # Output of a file with the preprocessing inside for each output of a network, and the same of Keras' output.
@@ -133,10 +133,10 @@ def network_of(model, test_set):
 
 def output_of(options):
     """The file to write: that of --output, or one beside the model."""
-    model, names = Path(options.model).expanduser(), PRESETS.keys() | TRAINING_SETS.keys()
+    model = Path(options.model).expanduser()
     if options.output:
         path = options.output
-    elif options.model not in names and model.is_dir():  # a name is not the folder of that name
+    elif not is_name(options.model) and model.is_dir():  # a name is not the folder of that name
         path = model / f"model{TFLITE}"
     else:
         path = model.with_suffix(TFLITE) if model.is_file() else Path(model.name + TFLITE)

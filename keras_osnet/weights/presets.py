@@ -267,6 +267,11 @@ ROWS = (
 PRESETS = {row.name: row for row in ROWS}
 
 
+def is_name(weights):
+    """Whether weights are given by the name of a preset or of a training set."""
+    return weights in PRESETS or weights in TRAINING_SETS
+
+
 def nearest(name):
     """Names of presets that look like `name`, for an error."""
     return difflib.get_close_matches(str(name), PRESETS, 3, 0.5)
