@@ -17,6 +17,7 @@ SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm"}
 PIXELS, SIDE, BYTES = 2**25, 2**14, 2**27  # limits, checked before an image is decoded
 TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's orientation -> Image.Transpose that makes it upright
 LARGE = 1024  # sides from twice this on are reduced before they go into a file that takes any size
+TOGETHER = 2**22  # pixels of the boxes of a call; each takes some 50 bytes
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "scale": 255.0}  # of files that say nothing
 
 
@@ -168,8 +169,12 @@ class Network:
     def embed_boxes(self, image, boxes):
         """(N, D) features of boxes (left, top, right, bottom) of an RGB image, in whole pixels within it."""
         if "embed_boxes" in self.runners:
-            frame, boxes = np.asarray(image), np.float32(boxes)
-            return self._checked(lambda: self.runners["embed_boxes"](frame=frame, boxes=boxes)["features"])
+            frame, boxes, run = np.asarray(image), np.float32(boxes), self.runners["embed_boxes"]
+            groups = grouped(boxes)
+            found = self._checked(
+                lambda: np.concatenate([run(frame=frame, boxes=boxes[rows])["features"] for rows in groups])
+            )
+            return found[np.argsort(np.concatenate(groups))]
         return np.stack([self.run(self.prepare(image.crop(box))) for box in boxes])
 
     def _checked(self, compute):
@@ -184,6 +189,24 @@ class Network:
                 f"{self.accelerator.upper()}"
             )
         return self.means.remove(features, self.camera) if self.means else features
+
+
+def grouped(boxes):
+    """Lists of rows of boxes (left, top, right, bottom) that the file takes together, the smallest boxes first.
+
+    The file makes all boxes of a call as large as the largest: together they have at most `TOGETHER` pixels.
+    """
+    sides = np.asarray(boxes)[:, 2:] - np.asarray(boxes)[:, :2]
+    groups, largest = [], None
+    for row in np.argsort(sides.prod(axis=1), kind="stable"):
+        both = sides[row] if largest is None else np.maximum(largest, sides[row])
+        if largest is not None and (len(groups[-1]) + 1) * both.prod() <= TOGETHER:
+            groups[-1].append(row)
+            largest = both
+        else:
+            groups.append([row])
+            largest = sides[row]
+    return groups
 
 
 def scale_of(details):

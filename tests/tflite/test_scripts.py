@@ -307,6 +307,21 @@ def test_images_are_added_all_or_none(people, tmp_path):
     assert not (tmp_path / "p.npz").exists()
 
 
+def test_boxes_of_a_frame_go_into_the_file_in_groups_of_few_pixels(people, monkeypatch):
+    frame = Image.effect_noise((90, 80), 90).convert("RGB")
+    frame.paste(RED, (0, 0, 40, 80))
+    boxes = [(0, 0, 90, 80), (30, 5, 33, 9), (35, 0, 45, 80), (39, 1, 44, 3), (1, 1, 2, 2)]
+    assert [list(rows) for rows in network.grouped(boxes)] == [[4, 3, 1, 2, 0]]
+    monkeypatch.setattr(network, "TOGETHER", 60)
+    assert [list(rows) for rows in network.grouped(boxes)] == [[4, 3, 1], [2], [0]]  # 1 x 1, 5 x 2, 3 x 4: 3 of 5 x 4
+    device = network.Network(people / "both.tflite")
+    expected = []
+    for left, top, right, bottom in boxes:
+        colour = np.asarray(frame)[top:bottom, left:right].sum((0, 1), dtype=float)[::-1]
+        expected.append(colour / np.linalg.norm(colour))
+    np.testing.assert_allclose(device.embed_boxes(frame, boxes), expected, atol=1e-6)
+
+
 def test_a_name_that_nobody_may_have_is_refused_before_images_are_read(people, tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "Ann.png").write_bytes(b"broken")
