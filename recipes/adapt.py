@@ -47,9 +47,6 @@ class Settings(Rounds, Augmentation):
 
     weights: str
     """Weights to start from: a preset, training set, file, folder or address (docs/weights.md)."""
-    images: str | None = None
-    """Folder of images of people, or of a folder of them for each camera. Images beside such folders are passed over,
-    unless there are to be no cameras."""
     dataset: str | None = None
     """Row of keras_osnet.DATASETS, in place of `images`: its training images, without their identities."""
     cameras: bool = True
@@ -61,6 +58,9 @@ class Settings(Rounds, Augmentation):
 @dataclass(frozen=True, kw_only=True)
 class Run(Execution):
     settings: tyro.conf.OmitArgPrefixes[Settings]
+    images: Path | None = None
+    """Folder of images of people, or of a folder of them for each camera. Images beside such folders are passed over,
+    unless there are to be no cameras. It may move between two commands."""
     work_dir: Path = Path("runs/adapt")
     """Folder for all results. A run with the same folder resumes an interrupted one."""
     data_dir: Path | None = None
@@ -79,13 +79,13 @@ class Run(Execution):
 def target_of(run):
     """The images, and the test sets of a dataset."""
     settings = run.settings
-    if (settings.images is None) == (settings.dataset is None) or (settings.dataset is None) != (run.data_dir is None):
+    if (run.images is None) == (settings.dataset is None) or (settings.dataset is None) != (run.data_dir is None):
         raise ValueError("Either `images`, or `dataset` with `data_dir` must be given.")
-    if settings.images is None:
+    if run.images is None:
         splits = load_splits(settings.dataset, run.data_dir)[0]
         paths, cameras = [r.path for r in splits.train], splits.cameras_of(splits.train)
     else:
-        splits, folder = None, Path(settings.images)
+        splits, folder = None, run.images
         found = [path.relative_to(folder) for path in list_images(folder)]
         inside = [path for path in found if len(path.parts) > 1]
         if settings.cameras and 0 < len(inside) < len(found):

@@ -24,8 +24,9 @@ CONFIG, HOLDER, LOCK = "config.json", ".running.json", ".running.lock"
 # Files that a run writes after its config.json.
 RESULTS = ("checkpoint.npz", "metrics.jsonl", "model.keras", "metrics.json", "best.keras", "best.json", "report.json",
            "training.png")  # fmt: skip
-# The fields of `Execution` do not identify a run. Old files of config.json hold them among the settings.
-IGNORED = {field.name for field in fields(Execution)}
+# The fields of `Execution`, and the folder of an adaptation's images, do not identify a run. Old files of config.json
+# hold them among the settings.
+IGNORED = {field.name for field in fields(Execution)} | {"images"}
 
 
 def about():

@@ -1,5 +1,6 @@
 """The recipe that adapts a network to unlabelled images, at a tiny size."""
 
+import json
 import os
 import shutil
 
@@ -52,7 +53,6 @@ def test_a_folder_of_camera_folders_is_adapted_to(weights, folder, tmp_path, run
     assert "after round 1: " in printed
     assert metrics["rounds"] == 1
     assert metrics["adapted"] == (metrics["best"]["round"] == 1)
-    assert read(tmp_path / "run" / "config.json")["settings"]["images"] == str(folder)
     assert set(CameraNormalizer.load(tmp_path / "run" / "cameras.json").counts) == {"door", "yard"}
     network = keras.models.load_model(tmp_path / "run" / "model.keras", compile=False)
     assert network.output_shape == (None, 24)
@@ -60,14 +60,25 @@ def test_a_folder_of_camera_folders_is_adapted_to(weights, folder, tmp_path, run
     assert f"Clusters after round {metrics['best']['round']}" in page
     assert "camera door" in page
 
+    config = read(tmp_path / "run" / "config.json")
+    config["settings"]["images"] = str(folder)  # as it was written before the folder could move
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "run" / "clusters.html").unlink()
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    run_script("recipes/adapt.py", "--weights", weights, "--images", moved, "--work-dir", tmp_path / "run", *SMALL)
+    assert (tmp_path / "run" / "clusters.html").read_text() == page
+    (moved / "door" / "0-0.png").rename(moved / "door" / "new.png")
+    with pytest.raises(SystemExit, match="error: `work_dir` must be new, or of an adaptation to the same images"):
+        run_script("recipes/adapt.py", "--weights", weights, "--images", moved, "--work-dir", tmp_path / "run", *SMALL)
+
 
 @pytest.mark.parametrize("cameras", [True, False])
 def test_an_image_beside_the_folders_of_cameras_is_passed_over_and_named(folder, tmp_path, script, capsys, cameras):
     shutil.copytree(folder, tmp_path / "people")
     shutil.copyfile(folder / "door" / "0-0.png", tmp_path / "people" / "map.png")
     recipe = script("recipes/adapt.py")
-    settings = recipe.Settings(weights="msmt17", images=str(tmp_path / "people"), cameras=cameras)
-    target, _ = recipe.target_of(recipe.Run(settings=settings))
+    settings = recipe.Settings(weights="msmt17", cameras=cameras)
+    target, _ = recipe.target_of(recipe.Run(settings=settings, images=tmp_path / "people"))
     warned = capsys.readouterr().err
     if cameras:
         assert (
