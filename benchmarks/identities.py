@@ -6,9 +6,10 @@
     python benchmarks/identities.py --speed --weights FILE.tflite --match FILE       8 people a frame
 
 The scenes are made by `python recipes/people.py --scene --people 30 --cameras 4 --seconds 24 --rate 6 --height 320
---seed S --output D`, with the seeds 101, 102 and 103, which were chosen before anything was measured; all choices were
-made on seed 11. ByteTrack has its defaults: each of its tracks is an identity of one camera. Its boxes without a track
-count as missed. Ours knows which cameras look at different places: nobody is in both at once.
+--seed S --output D`, with the seeds 101, 102 and 103, which were chosen before anything was measured. Choices were
+made on seed 11 and on other sequences of Market-1501 (docs/cameras.md). ByteTrack has its defaults: each of its tracks
+is an identity of one camera. Its boxes without a track count as missed. Ours knows which cameras look
+at different places: nobody is in both at once.
 
 Market-1501 has no boxes in frames, so that no tracker can run. There, a track is what a perfect tracker finds: the
 images of a person in one camera without a gap of more than 100 frames. For "tracks alone", each has its own identity.

@@ -8,8 +8,8 @@
     python recipes/reid.py extract --weights FILE --images FOLDER --output FILE.npz
     python recipes/reid.py search --weights FILE --query IMAGE --gallery FOLDER
 
-`--data-dir` is the folder that holds the dataset's official folder. `train folder` and `train csv` read your own images
-(docs/own_data.md). Times and scores are in recipes/README.md.
+`--data-dir` is the folder that holds the dataset's official folder. For `train folder` and `train csv`, it is your own
+folder of images, or your CSV file (docs/own_data.md). Times and scores are in recipes/README.md.
 """
 
 import sys
@@ -20,7 +20,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
-import app  # before TensorFlow, which reads environment variables that it sets
+import app  # before TensorFlow: it sets environment variables that TensorFlow reads
 import numpy as np
 import tyro
 import whole_path
@@ -49,11 +49,11 @@ class Settings(app.PersonSettings, Objective):
 
     network: Literal["osnet", "mobilenet_v2", "shufflenet"] = "osnet"
     pooling: Literal["avg", "max", "gem", "stripes", "branches"] = "avg"
-    """Pooling over the last map. gem: generalised mean; stripes, branches: of halves of the map too (docs/model.md)."""
+    """Pooling over the last map. gem: generalised mean. stripes, branches: also pool parts of it (docs/model.md)."""
     neck: Literal["fc", "bnneck"] = "fc"
-    """fc: the paper's dense, norm, ReLU; bnneck: no ReLU, and losses like triplet take features before the norm."""
+    """fc: the paper's dense, norm, ReLU. bnneck: no ReLU; losses that compare images use features before the norm."""
     frozen_epochs: int = 0
-    """Train only the classifier in the first N epochs. 0: train all layers from the start."""
+    """Train only the new layers, such as the classifier, in the first N epochs. 0: all layers from the start."""
     epochs: int = 350
     images_per_identity: int = 0
     """Each batch has this many images of each of its identities. 0: all images come in a random order."""
@@ -62,14 +62,14 @@ class Settings(app.PersonSettings, Objective):
     metric: app.Metric = "euclidean"
     """Distance between features."""
     targets: str = ""
-    """Datasets to evaluate on in place of the dataset's own test set, by commas. (`evaluate` adds them.)"""
+    """Datasets to evaluate on, separated by commas. They replace the dataset's own test set."""
     identities: int = 0
     """Train on the first N identities only. 0: all."""
     baselines: bool = True
     """Evaluate two baselines too: the network before the training, and colour histograms."""
 
 
-# Section 4.1: 150 epochs of AMSGrad, of which the first 10 train only the classifier. From scratch: `Settings`.
+# Section 4.1: 150 epochs of AMSGrad, of which the first 10 train only the classifier. `Settings` is from scratch.
 FINE_TUNED = dict(
     weights=tyro.MISSING, frozen_epochs=10, epochs=150, optimizer="amsgrad", learning_rate=0.0015,
     schedule="single_step",
@@ -90,12 +90,12 @@ ROWS = {
     **{f"{name}_strong": Settings(dataset=name, **STRONG) for name in LARGE_DATASETS},
     # Table 3: the paper's baselines, on Market-1501 87.0 / 69.5 and 84.8 / 65.0.
     **{f"{name}_{kind}": Settings(dataset=name, network=kind) for kind, name in product(BASELINES, LARGE_DATASETS)},
-    # Table 4: a network trained on four datasets together, mix4, is fine-tuned on VIPeR or GRID; means over splits.
+    # Table 4: mix4 is four datasets together. Its network is fine-tuned on VIPeR or GRID, for all of their splits.
     "mix4": Settings(dataset="mix4", targets="viper,grid"),
     "mix4_finetune": Settings(dataset="mix4", targets="viper,grid", **FINE_TUNED),
     "viper_finetune": Settings(dataset="viper", **FINE_TUNED),
     "grid_finetune": Settings(dataset="grid", **FINE_TUNED),
-    # Rendered people (recipes/people.py): the row of recipes/people_weights.py, which makes the weights in the package.
+    # Rendered people (recipes/people.py). recipes/people_weights.py trains the weights in the package with this row.
     "people": Settings(dataset="people", metric="cosine", **SMALL, **RENDERED),
     "folder": Settings(dataset="folder", **OWN_IMAGES),
     "csv": Settings(dataset="csv", **OWN_IMAGES),
@@ -129,12 +129,12 @@ def plan_of(settings, classes, steps):
 
 
 def order_of(settings, labels, steps):
-    """Returns None for a random order, or a function of the epoch: indices of P people with K images in each batch."""
+    """Returns a function of the epoch: indices of images, K of each person in a batch. None stands for random order."""
     k = settings.images_per_identity
     if not k:
         used = [name for name in PAIR_LOSSES if getattr(settings, name)]
         if used:
-            print(f"{', '.join(used)} needs several images of a person in a batch: set --images-per-identity 4")
+            print(f"{', '.join(used)}: compares images of a person, so set --images-per-identity, for example to 4")
         return None
     short = short_identities(labels, k)
     if short:
@@ -145,7 +145,7 @@ def order_of(settings, labels, steps):
 
 
 def training_sets(splits):
-    """Groups neighbouring splits with the same training images, as VIPeR has in pairs: they need one training."""
+    """Groups neighbouring splits that have the same training images: one training serves them all (VIPeR has pairs)."""
     return [list(group) for _, group in groupby(splits, attrgetter("train"))]
 
 
@@ -161,7 +161,7 @@ def train(run):
     targets = [{name: others.get(name, group) for name in names} for group in groups]
     splits = [split for test_sets in targets for group in test_sets.values() for split in group]
     test_images = sorted({path for split in splits for record in split.query + split.gallery for path in record.paths})
-    # A new run decodes all test images, so that none of them fails after hours of training; a resumed one has done so.
+    # A new run decodes all test images now: none of them fails after hours of training. A resumed run did this before.
     check_files = require_files if any(run.work_dir.glob("**/config.json")) else images.refuse_unreadable
     check_files(test_images)
     trainings = [training_of(run, group[0].train, test_sets) for group, test_sets in zip(groups, targets, strict=True)]
@@ -178,9 +178,9 @@ def training_of(run, records, test_sets):
     paths, labels = [r.path for r in records], np.array([index[r.identity] for r in records])
     steps = len(paths) // settings.batch_size
     first = next(iter(test_sets))
-    # Called now, so that errors of test sets come before the training. Initial weights may know the test identities.
+    # Initial weights may have been trained on the test identities: only without them are these unseen.
     unseen = None if settings.weights else settings.dataset
-    texts = [
+    texts = [  # now, so that errors of test sets come before the training
         scores.describe(splits, DATASETS[name].protocol, unseen=name == unseen)
         for name, test_set in test_sets.items() for splits in test_set
     ]  # fmt: skip
@@ -211,7 +211,7 @@ def training_of(run, records, test_sets):
 
 
 def summary(trials):
-    """Returns the first target's metrics, averaged over the trainings. "targets" has those of each of several."""
+    """Returns the first target's metrics, averaged over the trainings. Key "targets": those of all, if several."""
     means = {name: scores.mean([trial[name] for trial in trials]) for name in trials[0]}
     if len(trials) > 1:
         print(f"means over {len(trials)} trials\n{scores.table(means)}")
@@ -236,11 +236,11 @@ class Evaluation(Scoring):
     variant: str | None = None
     """Row of keras_osnet.VARIANTS. Default: as in the weights."""
     resolution: float = 1.0
-    """Multiplies the input size of a preset, or else 256 x 128. Files that hold an input size ignore it."""
+    """Factor for the preset's input size, or for 256 x 128. It changes nothing for files that hold an input size."""
     targets: str = ""
     """More datasets to evaluate on, separated by commas."""
     target_statistics: bool = False
-    """Re-estimate the statistics of the batch norms on training images of `dataset`, for all targets. No training."""
+    """Re-estimate the statistics of the batch norms on training images of `dataset`. Nothing is trained."""
 
 
 def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):

@@ -17,7 +17,7 @@ from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.settings import Numerics, Optimization
 from keras_osnet.training.work_dir import claimed
 
-WEIGHT = 5.0  # of the distance from the teacher's features, as in the strong rows of recipes/reid.py
+WEIGHT = 5.0  # of the distance from the teacher's features: recipes/README.md, settings of the strong rows
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,14 +11,15 @@ from keras_osnet.layers.convolution import ConvNorm, LiteConv3x3
 from keras_osnet.layers.fusion import FUSIONS
 from keras_osnet.layers.norms import InstanceNorm
 
-# Each class here has `depth`, the number of layers with weights that an input passes, and `operations`, for the export.
+# Each layer here has `depth`, the number of weighted layers in it one after the other, and `operations`, which the
+# export calls.
 CONVOLUTIONS = {
     "lite": LiteConv3x3,
     "depthwise_first": partial(LiteConv3x3, depthwise_first=True),
     "full": partial(ConvNorm, kernel_size=3),
 }
-# Where a block has instance norm. None: nowhere; "residual": in conv3, in place of batch norm (osnet_ain); "output":
-# after the addition of the shortcut (osnet_ibn).
+# Where a block has instance norm. None: nowhere. "residual": after the convolution of conv3, in place of batch norm
+# (osnet_ain). "output": after the addition of the shortcut (osnet_ibn).
 INSTANCE_NORMS = (None, "residual", "output")
 
 
@@ -37,16 +38,18 @@ class OmniScaleBlock(Composite):
         convolution: "lite" (Lite 3x3), "depthwise_first" (the paper's footnote 2), "full" (3x3-BN-ReLU; row 2 of
             Table 5).
         fusion: a row of `FUSIONS`. Default "unified_gate".
-        instance_norm: None, "residual" (after conv3, in place of BN) or "output" (after the addition).
+        instance_norm: None, "residual" (after the convolution of conv3, in place of BN) or "output" (after the
+            addition).
         stream_filters: channels of conv1 and of the streams. Default: filters / 4; `filters` must then be a multiple
             of 4.
 
     Input shape: (B, H, W, C). Output shape: (B, H, W, filters).
 
     Raises:
-        ValueError: if `convolution`, `fusion` or `instance_norm` is unknown; if there is no exponent or one below 1; if
-            `fusion` is "none" for several exponents, or is not "none" for one; if `stream_filters` is not given and
-            `filters` is not a multiple of 4.
+        ValueError: if `convolution`, `fusion` or `instance_norm` is unknown; if `exponents` is empty or has an entry
+            below 1; if `fusion` is "none" and there are several exponents, or there is one and `fusion` is not "none";
+            if a number of filters is no positive integer; or if `filters` is not a multiple of 4 and `stream_filters`
+            is not given.
 
     Reference: paper, Section 3.2 and Figure 4 (b).
     """
@@ -76,7 +79,9 @@ class OmniScaleBlock(Composite):
                 f"Received: exponents={self.exponents}, fusion={fusion!r}"
             )
         if stream_filters is None and filters % 4:
-            raise ValueError(f"`filters` must be a multiple of 4. Received: filters={filters}")
+            raise ValueError(
+                f"`filters` must be a multiple of 4 if `stream_filters` is not given. Received: filters={filters}"
+            )
         self.stream_filters = filters // 4 if stream_filters is None else count("stream_filters", stream_filters)
         dtype = self.dtype_policy
         self.conv1 = ConvNorm(self.stream_filters, dtype=dtype, name="conv1")
@@ -158,7 +163,7 @@ class OmniScaleBlock(Composite):
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class Stage(Composite):
-    """Omni-scale blocks in a row: one of conv2, conv3, conv4 of the paper's Table 1.
+    """Omni-scale blocks, one after the other: conv2, conv3 or conv4 in the paper's Table 1.
 
     Args:
         filters: output channels of every block, at least 4. The streams of a block have filters // 4 channels.

@@ -26,7 +26,7 @@ class Plan:
 
     Attributes:
         model: network to train, with its heads.
-        network: part of `model` without heads, which is evaluated and saved.
+        network: the network that is evaluated and saved. It shares its layers with `model`, or is `model`.
         loss, optimizer, frozen_epochs, head, accuracy: as for `keras_osnet.training.loop.train`.
     """
 
@@ -41,13 +41,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Training:
-    """What `fit` needs for one training: functions and settings of the recipe. A run has one for each training set.
+    """The functions and settings of one training. A run has a `Training` for each training set.
 
     Attributes:
         build: function without arguments that returns a `Plan`.
         batches, steps_per_epoch: as for `keras_osnet.training.loop.train`.
-        data: the training set: paths of its files and arrays, as of labels, for `digest_of`. A run is resumed only with
-            the same.
+        data: the training set, as the arguments of `digest_of`: the paths of its files, then arrays such as the labels.
+            A run is resumed only with the same training set.
         finish: function of (network, scores before the training or None, history, strategy), called after the training.
             It evaluates the network, prints the scores, and returns the metrics of this training.
         score: function of (network, strategy) that returns a dict of scores. During the training it is called after
@@ -55,10 +55,10 @@ class Training:
             Default: none.
         score_before: True calls `score` before the training too, whatever `evaluate_every` is.
         select: function of (network, strategy) that returns a dict of scores, called after every epoch. model.keras is
-            then made from the epoch with the highest score `best`. Default: from the last epoch.
-        best: key of a score in the dict of `select` or, without it, of `score`. best.keras holds the epoch in which
-            this score was highest: `Plan.model` with `select`, else `Plan.network`, where `score` is called. Needed by
-            `select`.
+            then the network of the epoch with the highest score `best`. Default: model.keras is that of the last epoch.
+        best: key of a score. best.keras is of the epoch in which this score was highest. With `select`, it is a key of
+            its dict, and best.keras holds `Plan.model`; `select` needs it. Without `select`, it is a key of the dict of
+            `score`, and best.keras holds `Plan.network`; there is none if `evaluate_every` is 0.
         reading: context manager of the training and of `finish`. It turns errors of TensorFlow's readers into errors
             that name the file.
     """
@@ -76,7 +76,7 @@ class Training:
 
 
 def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: metrics[0]):
-    """Starts or resumes the trainings of a run, and writes config.json, model.keras and metrics.json.
+    """Starts or resumes the trainings of a run, and writes config.json, model.keras, metrics.json and files of `train`.
 
     Call it before any operation of TensorFlow, because it sets up the devices. Each of several trainings has its own
     folder: trial0, trial1 and so on. The model.keras of the run is the network of the last training.
@@ -94,10 +94,13 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
         dict of metrics, as in metrics.json.
 
     Raises:
-        ValueError: if a batch is larger than a training set, `epochs` is negative, another run uses the folder, it
-            holds a run with other settings or data, settings contradict each other, or the workers' settings or data
-            differ; and as `keras_osnet.training.loop.train`.
+        ValueError: if a batch is larger than a training set, or `epochs` is negative; if another run uses the folder;
+            if the folder holds a run with other settings or data; if settings contradict each other; or if the workers
+            differ in settings or data.
         OSError: if the folder cannot be written.
+        ImportError: if TensorBoard is asked for and is not installed.
+
+    `keras_osnet.training.loop.train` raises further errors.
     """
     work_dir, as_dict, several = Path(work_dir), asdict(settings), len(trainings) > 1
     if any(training.steps_per_epoch < 1 for training in trainings):
@@ -124,7 +127,7 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
 
 
 def _fit(training, settings, execution, work_dir, strategy):
-    """Carries out one training. Returns the network, its scores before the training, and the lines of metrics.jsonl."""
+    """Carries out one training. Returns the network, its scores before it or None, and the lines of metrics.jsonl."""
     keras.utils.set_random_seed(settings.seed)
     with strategy.scope():
         plan = training.build()

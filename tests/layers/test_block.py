@@ -258,7 +258,7 @@ def test_blocks_come_back_from_their_config_with_the_same_output(layer):
             {"convolution": "dense"},
             r"`convolution` must be one of \['lite', 'depthwise_first', 'full'\]. Received: convolution='dense'",
         ),
-        ({"filters": 6}, "`filters` must be a multiple of 4. Received: filters=6"),
+        ({"filters": 6}, "`filters` must be a multiple of 4 if `stream_filters` is not given. Received: filters=6"),
         ({"filters": 0}, "`filters` must be a positive integer. Received: filters=0"),
         ({"filters": True}, "`filters` must be a positive integer. Received: filters=True"),
         ({"filters": 6, "stream_filters": 0}, "`stream_filters` must be a positive integer. Received: .*=0"),
