@@ -8,9 +8,11 @@ from types import ModuleType
 import keras
 
 from keras_osnet.layers.block import Stage
-from keras_osnet.layers.composite import Composite, sublayers
+from keras_osnet.layers.composite import Composite
+from keras_osnet.models.heads import ClassLayer
 
-COUNTED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+COUNTED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, *DEPTHWISE, keras.layers.Dense)
 STATISTICS = ("moving_mean", "moving_variance")
 
 
@@ -26,8 +28,8 @@ def complexity(model):
     """Counts the parameters and the mult-adds of a model.
 
     Mult-adds of a convolution or dense layer: output positions x kernel size, plus one per output value where there
-    is a bias; a layer that is called several times (a shared gate) counts each time. Norms, activations and pooling
-    count nothing. Running statistics are no parameters.
+    is a bias; a layer that is called several times (a shared gate) counts each time. Norms, activations, pooling and
+    this package's layers of classes in training count nothing. Running statistics are no parameters.
 
     Args:
         model: a functional or sequential model with one input, an image; sides that are None count as the default
@@ -37,7 +39,8 @@ def complexity(model):
         `Complexity` with `.params` and `.mult_adds`.
 
     Raises:
-        ValueError: for another model, or a layer that holds convolutions or dense layers and is no `Composite`.
+        ValueError: for another model, another layer with a kernel, such as a transposed or separable convolution, or a
+            layer that holds such layers and is no `Composite`.
 
     Reference: paper, Tables 1 and 6 (width 1.0 at 256 x 128: 2.2M, 978.9M).
     """
@@ -93,12 +96,12 @@ def _count(layer, counts, *inputs, **options):
     elif isinstance(layer, COUNTED):
         kernel, size = layer.kernel.shape, prod(outputs.shape)
         # A depthwise kernel (k, k, C, 1) makes C outputs per position, any other one its last side.
-        made = kernel[-1] * kernel[-2] if isinstance(layer, keras.layers.DepthwiseConv2D) else kernel[-1]
+        made = kernel[-1] * kernel[-2] if isinstance(layer, DEPTHWISE) else kernel[-1]
         counts.append(size // made * prod(kernel) + layer.use_bias * size)
-    elif any(isinstance(part, COUNTED) for part in sublayers(layer)):
+    elif any("kernel" in weight.name for weight in layer.weights) and not isinstance(layer, ClassLayer):
         raise ValueError(
-            "`model` must have no layers that hold others, but for models and `keras_osnet.layers.Composite`s. "
-            f"Received: a {type(layer).__name__} named {layer.name!r}"
+            f"`model` must have no layers with kernels but {', '.join(kind.__name__ for kind in COUNTED)}, models and "
+            f"`keras_osnet.layers.Composite`s. Received: a {type(layer).__name__} named {layer.name!r}"
         )
     return outputs
 

@@ -122,6 +122,20 @@ def test_every_variant_has_the_depth_of_its_blocks(row):
     assert depth(model) == 3 * BLOCK_DEPTHS[row] + 6
 
 
+@pytest.mark.parametrize("kind", ["SeparableConv2D", "Conv2DTranspose"])
+def test_a_convolution_of_another_kind_is_refused(kind):
+    model = keras.Sequential([keras.Input((8, 6, 3)), getattr(keras.layers, kind)(4, 3)])
+    with pytest.raises(ValueError, match=rf"no layers with kernels but Conv1D.*Received: a {kind} named"):
+        complexity(model)
+
+
+def test_convolutions_of_one_and_three_dimensions_are_counted():
+    model = keras.Sequential([keras.Input((9, 4)), keras.layers.DepthwiseConv1D(3, depth_multiplier=2)])
+    assert complexity(model).mult_adds == 7 * 3 * 8 + 7 * 8
+    model = keras.Sequential([keras.Input((5, 6, 7, 2)), keras.layers.Conv3D(4, 3, use_bias=False)])
+    assert complexity(model).mult_adds == 3 * 4 * 5 * 27 * 2 * 4
+
+
 def test_a_layer_whose_parts_cannot_be_counted_is_refused():
     class Hidden(keras.layers.Layer):
         def __init__(self):
@@ -138,7 +152,7 @@ def test_a_layer_whose_parts_cannot_be_counted_is_refused():
             return (*input_shape[:-1], 2)
 
     image = keras.Input((4, 5, 3))
-    with pytest.raises(ValueError, match=r"`model` must have no layers that hold others.* a Hidden named 'hidden'"):
+    with pytest.raises(ValueError, match=r"`model` must have no layers with kernels but .* a Hidden named 'hidden'"):
         complexity(keras.Model(image, Hidden()(image)))
 
 

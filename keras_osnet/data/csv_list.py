@@ -33,8 +33,12 @@ def csv_entries(root):
     file = _csv_file(root)
     header, rows = _csv_rows(file)
     cells = [dict(zip(header, row, strict=True)) for row in rows]
-    real = os.path.realpath(file.parent)  # ".." is the folder above this one, also where the file's folder is a link
-    paths = [os.path.join(real if ".." in Path(c["path"]).parts else file.parent, c["path"]) for c in cells]
+    paths = [os.path.join(file.parent, c["path"]) for c in cells]
+    # ".." is the folder above a folder, also where that folder is a link.
+    paths = [
+        os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+        if ".." in Path(path).parts else path for path in paths
+    ]  # fmt: skip
     entries = [
         Entry(os.path.normpath(path), c["identity"], c.get("camera", ""), c.get("split", ""))
         for path, c in zip(paths, cells, strict=True)

@@ -1,5 +1,6 @@
 """Batches of image files, with tf.data."""
 
+import os
 from functools import cache
 
 import numpy as np
@@ -62,13 +63,19 @@ def image_batches(paths, *, size, batch_size=64):
 
     Returns:
         tf.data.Dataset of normalised float32 (B, height, width, 3).
+
+    Raises:
+        ValueError: if `batch_size` is below 1.
     """
 
     @tf.autograph.experimental.do_not_convert
     def load(path):
         return tf.ensure_shape(resize(_from_file(path), size), (*size, 3))
 
-    dataset = tf.data.Dataset.from_tensor_slices(list(paths)).map(load, tf.data.AUTOTUNE, deterministic=True)
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+    names = tf.constant([os.fspath(path) for path in paths], tf.string)
+    dataset = tf.data.Dataset.from_tensor_slices(names).map(load, tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size).map(_normalise).prefetch(tf.data.AUTOTUNE)
 
 
@@ -113,9 +120,12 @@ def training_batches(
         ValueError: if there are fewer images than the batch size, labels and images differ in number, or the shards do
             not divide the batch.
     """
-    paths, labels, count = list(paths), np.asarray(labels, "int32"), len(paths)
+    paths, labels = [os.fspath(path) for path in paths], np.asarray(labels, "int32")
+    count = len(paths)
     if len(labels) != count:
         raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {count} paths")
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
     if count < batch_size:
         raise ValueError(f"`batch_size` must not exceed the {count} images. Received: batch_size={batch_size}")
     steps, own = count // batch_size, own_part(batch_size, shard)

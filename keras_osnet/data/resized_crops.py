@@ -1,5 +1,6 @@
 """Batches for image classification: random resized crops for training, central crops for scores."""
 
+import os
 from functools import cached_property
 from typing import Protocol
 
@@ -53,7 +54,7 @@ class Files:
     """
 
     def __init__(self, paths, labels, classes):
-        self.paths, self.count, self.classes = list(paths), len(paths), classes
+        self.paths, self.count, self.classes = [os.fspath(path) for path in paths], len(paths), classes
         if len(labels) != self.count:
             raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {self.count} paths")
         self._labels = np.asarray(labels, "int32")

@@ -60,6 +60,9 @@ class MatchProbability:
         for name in ("same", "different"):
             value = getattr(self, name)
             check_number(name, value, "a number of pairs", lambda value: value >= 0 and value == int(value))
+        for kind, names in ((float, ("offset", "slope")), (int, ("same", "different"))):  # NumPy's numbers are no JSON
+            for name in names:
+                object.__setattr__(self, name, kind(getattr(self, name)))
 
     @classmethod
     def fit(cls, distances, same, *, metric="cosine", fitted_on="", normalized=False, tracks=False):
@@ -79,9 +82,13 @@ class MatchProbability:
             ImportError: if SciPy is not installed (`keras-osnet[report]`).
         """
         distances, same = _pairs(distances, same)
-        middle, spread = distances.mean(), distances.std()
-        if not spread:
-            raise ValueError("`distances` must differ. Received: one distance for all pairs")
+        with np.errstate(over="ignore"):
+            middle, spread = distances.mean(), distances.std()
+        if not 1e-12 * np.abs(distances).max() < spread < np.inf:  # rounding alone makes equal distances differ
+            raise ValueError(
+                "`distances` must differ, by finite numbers. "
+                f"Received: distances from {distances.min():g} to {distances.max():g}"
+            )
         shift, factor = _fitted((middle - distances) / spread, same)
         if factor <= 0:
             raise ValueError(
@@ -191,13 +198,14 @@ def reliability(probabilities, same, *, bins=15):
 
     Reference: Guo et al., On Calibration of Modern Neural Networks (ICML 2017), Section 2; Brier (1950).
     """
-    probabilities, same = real_array("probabilities", probabilities), np.asarray(same, bool)
+    probabilities, same = real_array("probabilities", probabilities), np.asarray(same)
     check_count("bins", bins, 10**6, "a million")
     inside = (probabilities >= 0) & (probabilities <= 1)
-    if probabilities.ndim != 1 or probabilities.shape != same.shape or not len(same) or not inside.all():
+    shapes = probabilities.ndim == 1 and probabilities.shape == same.shape
+    if not (shapes and len(same) and same.dtype == bool and inside.all()):
         raise ValueError(
-            "`probabilities` must be one number, 0 to 1, for each pair of `same`. "
-            f"Received: shapes {probabilities.shape} and {same.shape}"
+            "`probabilities` must be one number, 0 to 1, for each pair of `same`, and `same` bools. "
+            f"Received: shapes {probabilities.shape} and {same.shape}, same of {same.dtype}"
         )
     index = np.minimum((probabilities * bins).astype(int), bins - 1)
     counts = np.bincount(index, minlength=bins)
@@ -226,7 +234,7 @@ def _pairs(distances, same):
 
 def _logit(rate, name="base_rate"):
     check_number(name, rate, "between 0 and 1", lambda value: 0 < value < 1)
-    return np.log(rate) - np.log1p(-rate)
+    return np.log(float(rate)) - np.log1p(-float(rate))
 
 
 def _fitted(x, same, prior=None):

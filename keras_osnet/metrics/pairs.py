@@ -85,7 +85,8 @@ def known_pairs(query_features, query_ids, query_cameras, gallery_features, gall
     """Returns pairs for `MatchProbability.fit`: all pairs of one person, and by default as many of two people.
 
     Args:
-        query_features, ...: as for `evaluate_retrieval`.
+        query_features, ...: as for `evaluate_retrieval`. If both sides are the same images, each pair is taken once,
+            and no image with itself. Otherwise the sides must not share images.
         metric: metric of the distances.
         within: pairs of images of the same camera. Default: pairs of images of two cameras.
         times: with `gap`, (query times, gallery times): numbers of frames, or seconds.
@@ -114,11 +115,14 @@ def known_pairs(query_features, query_ids, query_cameras, gallery_features, gall
                 "`times` must be one number for each image of the query and the gallery, and `gap` two numbers. "
                 f"Received: shapes {[side.shape for side in times]}, gap={gap!r}"
             )
+    one_set = np.array_equal(query_features, gallery_features)
     for block in pair_blocks(*sides, metric=metric):
         cameras = (labels.query_cameras[block.rows, None] == labels.gallery_cameras) == within
         if gap is not None:
             between = np.abs(times[0][block.rows, None] - times[1])
             cameras &= (gap[0] <= between) & (between <= gap[1])
+        if one_set:
+            cameras &= np.arange(len(query_features))[block.rows, None] < np.arange(len(gallery_features))
         kinds = SAME_CAMERA if within else MATCH, IMPOSTOR
         matches, others = (np.flatnonzero((block.kinds == kind) & cameras) for kind in kinds)
         others = rng.choice(others, min(ratio * len(matches), len(others)), replace=False)

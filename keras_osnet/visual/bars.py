@@ -15,6 +15,7 @@ from keras_osnet.visual.style import (
     checked_images,
     checked_list,
     legend_of,
+    plain,
 )
 
 # Light to dark, in the order of the exponents, which is visible without colours too.
@@ -86,7 +87,7 @@ def exponents_figure(fractions):
             if fraction > 0.05:
                 style = {"ha": "center", "va": "center", "color": ink, "fontsize": SMALL}
                 axes.text(100 * (start + fraction / 2), place, f"{100 * fraction:.0f}", **style)
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.set_yticks(range(len(rows)), [plain(name) for name, _ in rows])
     axes.set(xlim=(0, 100), ylim=(len(rows) - 0.5, -0.5))
     axes.grid(False)
     axes.spines["left"].set_visible(False)
@@ -144,7 +145,8 @@ def _probabilities(axes, names, probabilities, labels, predicted, threshold):
         mark = RIGHT if true == found else WRONG
         style = {"color": mark.colour} if true else {"facecolor": "white", "edgecolor": mark.colour, "hatch": "/////"}
         axes.barh(place, p, height=0.7, **style)
-        axes.text(-0.03, place, f"{name} {mark.sign}", ha="right", va="center", fontsize=SMALL, color=mark.colour)
+        style = {"ha": "right", "va": "center", "fontsize": SMALL, "color": mark.colour}
+        axes.text(-0.03, place, f"{name} {mark.sign}", parse_math=False, **style)
         axes.text(p + 0.03, place, f"{100 * p:.0f}", va="center", fontsize=SMALL - 1, color=INK)
     axes.axvline(threshold, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
     axes.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.5))

@@ -15,6 +15,7 @@ from keras_osnet.visual.style import (
     checked_array,
     legend_of,
     line_style,
+    plain,
 )
 
 # Size of the sheet, and the area of the plot in it, in inches. The text is readable on a phone.
@@ -60,7 +61,7 @@ def feature_map_figure(points, labels, names=None):
         spokes = np.stack([own, np.broadcast_to(middle, own.shape), np.full(own.shape, np.nan)], axis=1).reshape(-1, 2)
         axes.plot(*spokes.T, color=colour, linewidth=0.6, alpha=0.35, zorder=1)
         axes.scatter(*own.T, s=16, color=colour, marker=marker, linewidths=0, zorder=2,
-                     label=str(names.get(label, label)))  # fmt: skip
+                     label=plain(str(names.get(label, label))))  # fmt: skip
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_color("#cccccc")
     if named:
@@ -88,7 +89,7 @@ def cmc_figure(curves):
     axes = sheet.plot(*PLOT, title="Cumulative matches (CMC)", x="rank k", y="% with a match up to rank k")
     for number, (name, values) in enumerate(curves.items()):
         values = 100 * checked_array(f"curves[{name!r}]", values, (None,))
-        text = f"{name}: {values[0]:.1f} at rank 1"
+        text = plain(f"{name}: {values[0]:.1f} at rank 1")
         axes.plot(np.arange(1, len(values) + 1), values, markevery=[0], label=text, **line_style(number))
     last = max(map(len, curves.values()))
     axes.set_xticks([1, *range(max(5, last // 50 * 10), last + 1, max(5, last // 50 * 10))])
@@ -154,7 +155,7 @@ def comparison_figure(rows, *, x="milliseconds an image", score="mAP"):
     for number, (name, (place, found)) in enumerate(rows.items()):
         ends = [[100 * (found.value - found.low)], [100 * (found.high - found.value)]]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
-        axes.errorbar(place, 100 * found.value, ends, fmt=marker, color=colour, capsize=3, label=name)
+        axes.errorbar(place, 100 * found.value, ends, fmt=marker, color=colour, capsize=3, label=plain(name))
     axes.set_xlim(0, 1.1 * max(place for place, _ in rows.values()))
     legend_of(axes, TEXT, loc="best")
     return sheet
@@ -214,7 +215,7 @@ def training_figure(lines, panel=None):
         axes = sheet.plot(left + number * width, *place, title=title, x="epoch", y="")
         for line_number, name in enumerate(names):
             x, y = zip(*[(line["epoch"], factor * line[name]) for line in lines if name in line], strict=True)
-            axes.plot(x, y, markersize=3 if len(x) < 60 else 0, label=name, **line_style(line_number))
+            axes.plot(x, y, markersize=3 if len(x) < 60 else 0, label=plain(name), **line_style(line_number))
         axes.set_yscale(scale)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if len(names) > 1:

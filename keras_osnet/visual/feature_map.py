@@ -39,8 +39,9 @@ def feature_map(features, *, seed=0):
     start = "pca" if features.shape[1] > 1 and np.ptp(features, axis=0).any() else "random"
     method = TSNE(perplexity=min(30, (len(features) - 1) / 3), init=start, max_iter=STEPS, random_state=seed)
     # Several threads wait for each other after every step: 60 points took 70 s on busy cores, and .2 s with one thread.
-    with threadpool_limits(1):
-        points = method.fit_transform(features.astype(np.float64))
+    features = features.astype(np.float64)
+    with threadpool_limits(1):  # scikit-learn computes in float32, and ends the process where that overflows
+        points = method.fit_transform(features / (np.abs(features).max() or 1))
     low, high = points.min(axis=0), points.max(axis=0)
     centred = (points - (low + high) / 2) / max((high - low).max(), 1e-12)
     return np.clip(centred + 0.5, 0, 1).astype(np.float32)

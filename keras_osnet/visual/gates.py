@@ -99,7 +99,7 @@ def overlay(image, activation):
     """
     from matplotlib import colormaps
 
-    image, activation = np.asarray(image), np.asarray(activation)
+    image, activation = np.asarray(image), np.asarray(activation, np.float64)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(
             f"`image` must be (H, W, 3) uint8. Received: image of shape {image.shape} and type {image.dtype}"

@@ -65,7 +65,7 @@ class Sheet(Figure):
         """Adds text at a position in inches, by default of its upper left corner."""
         wide, high = self.get_size_inches()
         options = {"ha": "left", "va": "top", "fontsize": SMALL, "color": INK} | options
-        return self.text(left / wide, 1 - top / high, text, **options)
+        return self.text(left / wide, 1 - top / high, text, parse_math=False, **options)
 
     def image(self, image, left, top, width, height, *, mark=None, below=""):
         """Adds an image in a box in inches. With a `Mark` as its frame it fills the box, otherwise it fits into it.
@@ -155,6 +155,11 @@ def line_style(number):
         "linestyle": DASHES[number % len(DASHES)],
         "marker": MARKERS[number % len(MARKERS)],
     }
+
+
+def plain(text):
+    """Returns a text as a label that Matplotlib shows as it is: it reads $ as a formula, and hides a leading _."""
+    return " " * text.startswith("_") + text.replace("$", r"\$")
 
 
 def legend_of(axes, size=SMALL, **options):

@@ -185,6 +185,15 @@ def test_two_dots_are_the_folder_above_the_real_one_where_the_folder_of_the_file
     assert {Path(record.path) for record in found} == {tmp_path / "real" / name for name in pictures}
 
 
+def test_two_dots_after_a_link_are_the_folder_above_its_target(tmp_path):
+    touch(tmp_path, "disk/cam/x.jpg", "disk/1.jpg", "set/1.jpg", "set/2.jpg", "set/3.jpg")
+    (tmp_path / "set/cam").symlink_to(tmp_path / "disk/cam")
+    (tmp_path / "set/all.csv").write_text("path,identity,split\ncam/../1.jpg,a,train\n2.jpg,b,train\n3.jpg,b,train\n")
+    first, second, _ = (Path(record.path) for record in load_csv(tmp_path / "set").train)
+    assert first.samefile(tmp_path / "disk/1.jpg")
+    assert second == tmp_path / "set/2.jpg"
+
+
 def test_a_file_for_testing_only_needs_no_training_images(tmp_path):
     splits = load_csv(rows(tmp_path, "path,identity,split", ["0.jpg,a,query", "1.jpg,a,gallery", "2.jpg,b,gallery"]))
     assert (len(splits.train), len(splits.query), len(splits.gallery)) == (0, 1, 2)

@@ -1,6 +1,7 @@
 """From files to batches, against Pillow and against loops by hand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -261,6 +262,24 @@ def test_rectangles_are_erased_in_the_colour_of_the_fill(files, fill, colour):
 def test_a_batch_larger_than_the_images_is_refused(files):
     with pytest.raises(ValueError, match=r"`batch_size` must not exceed the 11 images\. Received: batch_size=12"):
         batches(files, batch_size=12)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_without_images_is_refused(files, batch_size):
+    message = rf"`batch_size` must be at least 1\. Received: batch_size={batch_size}"
+    with pytest.raises(ValueError, match=message):
+        batches(files, batch_size=batch_size)
+    with pytest.raises(ValueError, match=message):
+        image_batches(files, size=SIZE, batch_size=batch_size)
+
+
+def test_paths_may_be_objects_or_none(files):
+    found = next(iter(image_batches([Path(file) for file in files[:2]], size=SIZE)))
+    np.testing.assert_array_equal(found, next(iter(image_batches(files[:2], size=SIZE))))
+    assert list(image_batches([], size=SIZE)) == []
+    (images, _), *_ = training_batches([Path(file) for file in files], np.zeros(11), size=SIZE, batch_size=4,
+                                       augmentation=PLAIN, seed=0, epochs=1)  # fmt: skip
+    assert images.shape == (4, *SIZE, 3)
 
 
 def test_as_many_labels_as_paths_are_needed(files):

@@ -1,6 +1,8 @@
 """The probability of a match: against distances whose distribution is known."""
 
+import json
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -132,6 +134,21 @@ def test_plain_values_give_the_same_object():
     with pytest.raises(ValueError, match="`normalized` must be true or false"):
         MatchProbability(1.0, 1.0, normalized=1)
     assert MatchProbability.from_dict(match.to_dict()) == match
+    match = MatchProbability(np.float32(1.5), np.float32(2), same=np.int64(3))
+    assert MatchProbability.from_dict(json.loads(json.dumps(match.to_dict()))) == match
+    assert match(0.5, base_rate=Fraction(1, 4)) == match(0.5, base_rate=0.25)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_known_pairs_of_one_set_are_each_taken_once_and_no_image_with_itself(within):
+    rng = np.random.default_rng(3)
+    features, ids, cameras = rng.normal(size=(40, 4)), rng.integers(0, 5, 40), rng.integers(0, 2, 40)
+    distances, same, _ = known_pairs(features, ids, cameras, features.copy(), ids, cameras, within=within)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    expected = [1 - unit[i] @ unit[j] for i in range(40) for j in range(i + 1, 40)
+                if ids[i] == ids[j] and (cameras[i] == cameras[j]) == within]  # fmt: skip
+    np.testing.assert_allclose(sorted(distances[same]), sorted(expected), atol=1e-6)
+    assert same.sum() == (~same).sum()
 
 
 ONE = np.array([True, False])
@@ -143,6 +160,10 @@ ONE = np.array([True, False])
     (lambda: MatchProbability.fit([0.1], ONE), "for each pair"),
     (lambda: MatchProbability.fit([0.1, 0.2], [1, 0]), "bool"),
     (lambda: MatchProbability.fit([0.3, 0.3], ONE), "differ"),
+    (lambda: MatchProbability.fit([0.1] * 6, np.array([True] * 3 + [False] * 3)), "differ"),  # their mean is rounded
+    (lambda: MatchProbability.fit([1e200, 3e200], ONE), "by finite numbers"),
+    (lambda: reliability([0.2, 0.9], ["False", "True"]), "and `same` bools"),
+    (lambda: reliability([0.2, 0.9], [0.0, 0.3]), "same of float64"),
     (lambda: MatchProbability.fit([0.9, 0.1, 0.8, 0.2], np.array([True, False] * 2)), "contrary"),
     (lambda: MatchProbability.fit([0.1, 0.2], ONE, metric="city"), "city"),
     (lambda: MatchProbability(1.0, -1.0), "slope"),

@@ -46,6 +46,15 @@ def test_a_few_images_have_a_map(count, columns):
     assert points.max() <= 1
 
 
+@pytest.mark.parametrize("factor", [1e-200, 1e-22, 1e19, 1e60, 1e200])
+def test_the_map_does_not_depend_on_the_size_of_the_features(factor):
+    rng = np.random.default_rng(0)
+    features = rng.random((4, 8)).repeat(6, 0) + 0.01 * rng.random((24, 8))
+    found = feature_map(factor * features)
+    nearest = np.argsort(((found[:, None] - found) ** 2).sum(2), axis=1)[:, 1]
+    assert (nearest // 6 == np.arange(24) // 6).all()
+
+
 def test_equal_features_have_a_map():
     assert np.isfinite(feature_map(np.ones((5, 9)))).all()
 

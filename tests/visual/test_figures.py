@@ -206,6 +206,20 @@ def test_cmc_curves_are_in_per_cent_from_rank_one_and_named_with_it():
     assert axes.lines[0].get_linestyle() != axes.lines[1].get_linestyle()
 
 
+def test_names_are_drawn_as_they_are():
+    """Matplotlib takes $ for a formula, and leaves a label that begins with _ out of legends."""
+    names, points = [r"run_$\x$", "_old", "a$b"], np.array([[0, 0], [1, 1], [0, 1]])
+    for figure in (
+        figures.cmc_figure({name: np.array([0.5, 0.75]) for name in names}),
+        figures.feature_map_figure(points, np.arange(3), dict(enumerate(names))),
+    ):
+        figure._repr_png_()
+        legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        assert [text.split(":")[0].strip().replace(r"\$", "$") for text in legend] == names
+    figures.attributes_figure(images(1), names, [[0.9] * 3], [[1] * 3])._repr_png_()
+    figures.exponents_figure({name: np.array([0.5, 0.5]) for name in names})._repr_png_()
+
+
 def test_networks_are_compared_by_points_with_intervals_in_per_cent():
     (axes,) = figures.comparison_figure({"a": (3.0, Estimate(0.5, 0.4, 0.7, 0.95))}).axes
     assert axes.lines[0].get_xydata().tolist() == [[3, 50]]

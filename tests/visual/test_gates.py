@@ -79,6 +79,11 @@ def test_the_scale_of_a_map_does_not_matter_and_a_flat_one_is_no_heat():
     image, rng = np.full((20, 12, 3), 90, np.uint8), np.random.default_rng(0)
     activation = rng.uniform(size=(5, 3))
     assert np.abs(overlay(image, activation).astype(int) - overlay(image, 7 * activation + 2)).max() <= 1
+    levels = np.rint(200 * activation - 100).astype("int8")
+    for kind in ("int8", "float16"):
+        assert (overlay(image, levels.astype(kind)) == overlay(image, levels.astype(float))).all()
+    assert np.ptp(overlay(image, np.array([[-60000, 60000]], "float16"))) > 0
+    assert (overlay(image, activation > 0.5) == overlay(image, (activation > 0.5).astype(float))).all()
     flat = overlay(image, np.full((5, 3), 4.0))
     assert len(np.unique(flat.reshape(-1, 3), axis=0)) == 1
 

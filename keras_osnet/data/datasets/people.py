@@ -45,6 +45,13 @@ def load(root):
             without += [path] * (len(attributes) != len(names) and int(match[1]) > 0)
             records.append(Record(str(path), int(match[1]), int(match[2]), attributes))
         splits.append(tuple(records))
+    missing = sorted(labels.keys() - {f"{split}/{Path(r.path).name}" for split, some in zip(SPLITS, splits, strict=True)
+                                      for r in some})  # fmt: skip
+    if missing:
+        raise ValueError(
+            f"{folder} must have an image for every row of labels.csv. Received: {len(missing)} rows without: "
+            f"{first_three(missing)}. Run the same command again: it renders what is missing."
+        )
     if without:
         raise ValueError(
             f"{folder / 'labels.csv'} must have a row for every image. "

@@ -43,7 +43,7 @@ class PeopleSettings:
     twins: float = 0.2
     """Fraction of pairs of people who differ in one detail only: hard negatives."""
     changes: float = 0.0
-    """Fraction of images in which people lack the jacket or the objects that they have in their other images."""
+    """Fraction of images in which people who have a jacket or objects lack some of them."""
     without: tuple[Literal[PARTS], ...] = ()
     """What is left out, to measure its worth. clothes: patterns, prints, jackets and objects that people carry; scenes:
     all places but one; sensor: the camera's blur, colours, noise and compression."""
@@ -58,8 +58,10 @@ class PeopleSettings:
             "height": 32,
         }
         for name, low in {"seed": 0, "distractors": 0, **least}.items():
-            if getattr(self, name) < low:
-                raise ValueError(f"`{name}` must be at least {low}. Received: {name}={getattr(self, name)}")
+            value = getattr(self, name)
+            if value < low or value != int(value):
+                raise ValueError(f"`{name}` must be a whole number of at least {low}. Received: {name}={value}")
+            object.__setattr__(self, name, int(value))  # NumPy's numbers are no JSON
         if self.identities > FIRST_VALIDATION:
             raise ValueError(f"`identities` must be at most {FIRST_VALIDATION}. Received: {self.identities}")
         if self.height % 2:
@@ -78,7 +80,8 @@ class PeopleSettings:
 
     @property
     def stamp(self):
-        found = {"kind": "people", "version": VERSION, **asdict(self), "without": list(self.without)}
+        version = VERSION + bool(self.changes)  # version 1 changed half of the images that it should
+        found = {"kind": "people", "version": version, **asdict(self), "without": list(self.without)}
         if not self.without:
             del found["without"]  # as in folders that were made before there was this setting
         return found
@@ -92,7 +95,12 @@ class Shot:
     identity: int
     camera: int
     index: int  # of the person's images
-    variant: float  # which of the person's variants, 0 .. 1; 0: as drawn
+    variant: float  # which of the person's other variants, 0 .. 1 (excluded); 0: as drawn
+
+
+def variant_of(shot, count):
+    """Which of a person's variants a shot takes, 0 .. count - 1. Variant 0 is the person as drawn."""
+    return 1 + int(shot.variant * (count - 1)) if shot.variant and count > 1 else 0
 
 
 def people_of(settings):

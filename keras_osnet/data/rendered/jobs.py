@@ -32,7 +32,7 @@ class People:
         variants = people.variants(person)
         models, rows, sizes = {}, [], {}
         for shot in shots:
-            variant = min(int(shot.variant * len(variants)), len(variants) - 1)
+            variant = dataset.variant_of(shot, len(variants))
             if variant not in models:
                 models[variant] = studio.model(variants[variant])
             rng = np.random.default_rng((settings.seed, side, 8, number, shot.index))

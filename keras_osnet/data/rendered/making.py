@@ -39,7 +39,8 @@ def make(settings, root, *, parts=None, cache=None, processes=1, report=silent):
     folder = Path(root) / plan.folder
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, seconds=0):
-        if refuse_other(folder, settings):
+        whole = all(jobs.complete(folder, record) for record in plan.jobs) or not (folder / jobs.RECORDS).is_dir()
+        if refuse_other(folder, settings) and whole:  # or images were deleted, or were lost when it was copied
             return folder
         baked = wheel.baked(parts, cache)
         write_json(folder / "settings.json", {**settings.stamp, "complete": False})
@@ -62,7 +63,7 @@ def refuse_other(folder, settings):
     """
     path = folder / "settings.json"
     if not path.exists():
-        if any(folder.iterdir()):
+        if any(not other.name.startswith(".") for other in folder.iterdir()):  # a lock, or half of a file
             raise ValueError(f"{folder} must be empty or hold rendered people. Received: a folder with other files")
         return False
     found = read_json(path)

@@ -30,8 +30,10 @@ class SequenceSettings:
 
     def __post_init__(self):
         for name, least in {"seed": 0, "people": 1, "cameras": 2, "rate": 1, "height": 90}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"`{name}` must be at least {least}. Received: {name}={getattr(self, name)}")
+            value = getattr(self, name)
+            if value < least or value != int(value):
+                raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value}")
+            object.__setattr__(self, name, int(value))  # NumPy's numbers are no JSON
         if not 0 < self.seconds <= 3600:
             raise ValueError(f"`seconds` must be above 0 and at most 3600. Received: seconds={self.seconds}")
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("worker.py")
@@ -44,7 +45,8 @@ class Worker:
     def close(self):
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
+        with suppress(OSError):  # what is left to write is for nobody
+            self.process.stdin.close()
         self.process.stdout.close()
 
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from keras_osnet.data import DATASETS, load
@@ -18,7 +19,9 @@ from keras_osnet.data.rendered.dataset import (
     PeopleSettings,
     people_of,
     shots,
+    variant_of,
 )
+from keras_osnet.data.rendered.sequence import SequenceSettings
 
 SETTINGS = PeopleSettings(
     seed=3, identities=20, images=7, cameras=12, validation_identities=6, validation_cameras=5, distractors=5
@@ -84,13 +87,27 @@ def test_what_is_taken_of_a_person_does_not_depend_on_the_number_of_people():
 @pytest.mark.parametrize(("changes", "low", "high"), [(0.0, 0, 0), (1.0, 1, 1), (0.5, 0.3, 0.7)])
 def test_changes_say_how_many_images_show_another_variant(changes, low, high):
     found = every_shot(replace(SETTINGS, changes=changes))
-    assert low <= sum(shot.variant > 0 for shot in found) / len(found) <= high
+    for count in (2, 4):
+        variants = [variant_of(shot, count) for shot in found]
+        assert low <= sum(variant > 0 for variant in variants) / len(found) <= high
+        assert set(variants) <= set(range(count))
+    assert {variant_of(shot, 1) for shot in found} == {0}  # nothing that could be left out
+
+
+def test_a_set_with_changes_is_not_resumed_on_one_of_the_version_that_changed_fewer():
+    assert SETTINGS.stamp["version"] == 1
+    assert replace(SETTINGS, changes=0.5).stamp["version"] == 2
+
+
+@pytest.mark.parametrize("settings", [PeopleSettings(seed=np.int64(3)), SequenceSettings(seed=np.int64(3))])
+def test_settings_may_be_numbers_of_numpy_and_are_written_as_json(settings):
+    assert json.loads(json.dumps(settings.stamp))["seed"] == 3
 
 
 @pytest.mark.parametrize(
     "change",
     [{"identities": 0}, {"images": 1}, {"seed": -1}, {"twins": 1.5}, {"changes": -0.1}, {"height": 31}, {"height": 65},
-     {"validation_identities": 0}, {"validation_cameras": 2}, {"distractors": -1}, {"cameras": 1}],
+     {"validation_identities": 0}, {"validation_cameras": 2}, {"distractors": -1}, {"cameras": 1}, {"images": 2.5}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(change):
     with pytest.raises(ValueError, match=rf"`{next(iter(change))}` must be .* Received: {next(iter(change))}="):
@@ -128,6 +145,15 @@ def test_the_row_people_loads_the_folder_with_attributes(tmp_path):
 def test_a_set_that_was_interrupted_is_refused(tmp_path):
     write_set(tmp_path, complete=False)
     with pytest.raises(ValueError, match=r"must be complete\. Run the same command again"):
+        load("people", tmp_path)
+
+
+def test_a_set_that_lacks_an_image_is_refused(tmp_path):
+    write_set(tmp_path)
+    (tmp_path / FOLDER / "bounding_box_test" / "00000_c003s1_0000100_00.jpg").unlink()
+    with pytest.raises(
+        ValueError, match=r"an image for every row of labels\.csv\. Received: 1 rows without: .*00000_c003"
+    ):
         load("people", tmp_path)
 
 

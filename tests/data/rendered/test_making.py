@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from keras_osnet.data import load
-from keras_osnet.data.rendered import jobs
+from keras_osnet.data.rendered import jobs, making, workers
 from keras_osnet.data.rendered.dataset import FOLDER, PARTS, TRAIN, PeopleSettings, shots
 from keras_osnet.data.rendered.making import make
 from keras_osnet.files import locked
@@ -95,6 +95,7 @@ def test_a_complete_set_is_not_made_again(made, cache):
 @pytest.mark.parametrize("damage", ["missing record", "missing image", "half an image"])
 def test_an_interrupted_set_goes_on_with_what_is_missing(made, cache, tmp_path, damage):
     folder = interrupted(made, tmp_path)
+    (folder / ".settings.json.123.tmp").touch()  # of the write in which it was killed
     image = folder / shots(SETTINGS, TRAIN, 1)[0].file
     if damage == "missing record":
         (folder / jobs.RECORDS / jobs.person_record(TRAIN, 1)).unlink()
@@ -105,7 +106,39 @@ def test_an_interrupted_set_goes_on_with_what_is_missing(made, cache, tmp_path, 
     done = []
     make(SETTINGS, tmp_path, cache=cache, report=lambda *counts: done.append(counts))
     assert done == [(1, 1, 3)]
+    (folder / ".settings.json.123.tmp").unlink()
     assert files_of(tmp_path) == files_of(made)
+
+
+def test_a_first_write_that_was_killed_is_no_foreign_file(made, cache, tmp_path):
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / ".settings.json.123.tmp").touch()
+    assert not making.refuse_other(tmp_path / FOLDER, SETTINGS)
+
+
+def test_a_complete_set_that_has_lost_an_image_is_completed(made, cache, tmp_path):
+    shutil.copytree(made / FOLDER, tmp_path / FOLDER)
+    (tmp_path / FOLDER / shots(SETTINGS, TRAIN, 1)[0].file).unlink()
+    make(SETTINGS, tmp_path, cache=cache)
+    assert files_of(tmp_path) == files_of(made)
+    shutil.rmtree(tmp_path / FOLDER / jobs.RECORDS)  # of a copy without hidden files
+    make(SETTINGS, tmp_path, cache=cache, report=lambda *_: pytest.fail("it is complete"))
+
+
+def test_a_process_that_dies_at_once_is_named_and_the_others_are_closed(tmp_path, monkeypatch):
+    (tmp_path / "dies.py").write_text("raise SystemExit(3)")
+    monkeypatch.setattr(workers, "SCRIPT", tmp_path / "dies.py")
+    started, init = [], workers.Worker.__init__
+
+    def start(worker):
+        init(worker)
+        worker.process.wait()
+        started.append(worker)
+
+    monkeypatch.setattr(workers.Worker, "__init__", start)
+    with pytest.raises(OSError, match="A rendering process ended with code 3"):
+        workers.run({}, [{}] * 3, processes=3, report=None)
+    assert all(worker.process.stdin.closed for worker in started)
 
 
 def test_a_folder_with_another_seeds_images_is_refused_by_name(made, cache):
