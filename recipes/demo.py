@@ -149,7 +149,9 @@ def with_all_outputs(network, heads=()):
         outputs["gates"] = gates[-1]
     if heads:
         outputs["attributes"] = keras.ops.sigmoid(heads[0].output)
-    return keras.Model(network.inputs[0], outputs, name=network.name)
+    made = keras.Model(network.inputs[0], outputs, name=network.name)
+    made.preprocessing = preprocessing_of(network)
+    return made
 
 
 def compute(network, image):

@@ -73,11 +73,15 @@ def decode(content, name="the image", *, size=None, longest=None, pixels=PIXELS)
         if longest is not None:
             image.draft(None, (longest, longest))
         image.load()
-        turn, rgb = TURNS.get(_orientation(image)), _rgb(image)
-        upright = rgb.transpose(Image.Transpose[turn]) if turn else rgb
+        upright = _upright(image)
         if longest is not None:
             upright.thumbnail((longest, longest))
         return np.asarray(upright if size is None else _resized(upright, size))
+
+
+def from_pillow(image):
+    """Returns an image of Pillow as `read` returns its file. Raises ValueError for levels of 32 bits."""
+    return np.asarray(_upright(image.copy()))
 
 
 def mode_of(content, name="the image"):
@@ -228,6 +232,11 @@ def _orientation(image):
         return image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # damaged metadata of an intact image: Pillow raises SyntaxError, struct.error and others
         return None
+
+
+def _upright(image):
+    turn, rgb = TURNS.get(_orientation(image)), _rgb(image)
+    return rgb.transpose(Image.Transpose[turn]) if turn else rgb
 
 
 def _rgb(image):

@@ -66,7 +66,14 @@ class SQLiteStore:
     def writing(self):
         if self.connection.in_transaction:  # of `Gallery.transaction`, which holds the lock
             with self._errors():
-                yield
+                self.run("SAVEPOINT call")
+                try:
+                    yield
+                except BaseException:
+                    if self.connection.in_transaction:
+                        self.run("ROLLBACK TO call")
+                    raise
+                self.run("RELEASE call")
         else:
             with locked(self.path, seconds=SECONDS), self._transaction("BEGIN IMMEDIATE"):
                 yield
@@ -154,18 +161,26 @@ class PostgresStore:
         except ImportError as error:
             message = "a gallery on PostgreSQL needs psycopg and pgvector: pip install keras-osnet[postgresql]"
             raise ImportError(message, name=error.name) from error
-        self.dimension = dimension
+        self.dimension, self.module = dimension, psycopg
         try:
             self.connection = psycopg.connect(address, autocommit=True)
         except psycopg.OperationalError as error:
             raise ConnectionError(f"The server of the gallery cannot be reached ({error})") from error
-        self.run("SET search_path TO keras_osnet, public")
-        self.is_new = self._is_new()
-        if self.is_new:
-            self.run("SELECT pg_advisory_lock(?)", [MARK])
-            self.run("CREATE EXTENSION IF NOT EXISTS vector")
-            self.run("SELECT pg_advisory_unlock(?)", [MARK])
-        register_vector(self.connection)
+        except psycopg.ProgrammingError as error:
+            raise ValueError(f"`address` must be one that PostgreSQL understands ({error})") from error
+        try:
+            with self._errors():
+                self.run("SET search_path TO keras_osnet, public")
+                self.run(f"SET lock_timeout TO '{SECONDS:g}s'")
+                self.is_new = self._is_new()
+                if self.is_new:
+                    self.run("SELECT pg_advisory_lock(?)", [MARK])
+                    self.run("CREATE EXTENSION IF NOT EXISTS vector")
+                    self.run("SELECT pg_advisory_unlock(?)", [MARK])
+                register_vector(self.connection)
+        except BaseException:
+            self.close()
+            raise
 
     def create(self):
         if self._is_new():
@@ -185,14 +200,31 @@ class PostgresStore:
         with self.connection.cursor() as cursor:
             cursor.executemany(sql.replace("?", "%s"), list(rows))
 
+    @contextmanager
     def reading(self):
-        return self.connection.transaction()
+        alone = self.connection.info.transaction_status == self.module.pq.TransactionStatus.IDLE
+        with self._errors(), self.connection.transaction():
+            if alone:  # all statements see one state of the tables
+                self.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield
 
     @contextmanager
     def writing(self):
-        with self.connection.transaction():
+        with self._errors(), self.connection.transaction():
             self.run("SELECT pg_advisory_xact_lock(?)", [MARK])
             yield
+
+    @contextmanager
+    def _errors(self):
+        """Turns psycopg's errors into those of Python."""
+        try:
+            yield
+        except self.module.errors.LockNotAvailable as error:
+            raise TimeoutError(f"The gallery is locked by another process, also after {SECONDS:g} s.") from error
+        except self.module.OperationalError as error:
+            raise ConnectionError(f"The server of the gallery has ended the connection ({error})") from error
+        except self.module.Error as error:
+            raise OSError(f"The gallery cannot be read or written ({error})") from error
 
     def encode(self, features):
         return list(features)
@@ -212,8 +244,9 @@ class PostgresStore:
         return [[row[0] for row in rows] for rows in found], [[row[1] for row in rows] for rows in found]
 
     def vacuum(self):
-        for table in ("sightings", "images"):
-            self.run(f"VACUUM (FULL) {table}")  # writes the rest of the table to a new file
+        with self._errors():
+            for table in ("sightings", "images"):
+                self.run(f"VACUUM (FULL) {table}")  # writes the rest of the table to a new file
 
     def close(self):
         self.connection.close()

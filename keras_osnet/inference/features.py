@@ -1,7 +1,7 @@
 """Features of images in files and arrays, and of boxes in the frames of a video."""
 
 from functools import cached_property
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +119,8 @@ class FeatureExtractor:
         Args:
             images: list of paths or arrays, or the path of a folder: all images below it, in the order of
                 `keras_osnet.data.listing.list_images`. Arrays are (h, w, 3) uint8 of any sizes; grey (h, w) and
-                (h, w, 1) are converted to RGB, the fourth channel of (h, w, 4) is ignored. Files are read upright.
+                (h, w, 1) are converted to RGB, the fourth channel of (h, w, 4) is ignored. Images of Pillow are read as
+                their files, upright and as RGB.
             color: order of the channels of arrays, "rgb" (default) or "bgr", as OpenCV reads them.
             cameras: with a `normalizer`, the camera of each image, None for an unknown one. Default: all unknown.
             progress: function of (images done, images in all), called after every batch. Default none.
@@ -136,8 +137,9 @@ class FeatureExtractor:
             images = list_images(images)
         if isinstance(images, (str, PathLike)) and not Path(images).exists():
             raise ValueError(f"`images` must be a list, or a folder that exists. Received: {images}")
-        single = isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype.kind not in "UO"
-        if isinstance(images, (str, PathLike)) or single:
+        kind = getattr(getattr(images, "dtype", None), "kind", "")  # of arrays, not of a backend's tensors
+        single = len(getattr(images, "shape", range(4))) < 4 and kind not in ("U", "O")
+        if isinstance(images, (str, PathLike)) or single or not hasattr(images, "__iter__"):
             raise ValueError(
                 "`images` must be a list of images, or a folder. Received: a single image; wrap it in [ ]."
             )
@@ -147,7 +149,7 @@ class FeatureExtractor:
         if images and isinstance(images[0], (str, PathLike)):
             if color != "rgb":
                 raise ValueError(f"`color` must be 'rgb' for files. Received: color={color!r}")
-            features = self._of_paths([str(path) for path in images], progress)
+            features = self._of_paths([fspath(path) for path in images], progress)
         else:
             arrays = (inputs.check_array(array, "images", number) for number, array in enumerate(images))
             features = self._of_arrays(arrays, len(images), color, progress)

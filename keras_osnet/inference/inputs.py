@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
+from PIL import Image
 
 from keras_osnet.data import images
 from keras_osnet.metrics.arguments import row_of
@@ -86,9 +87,9 @@ def check_array(array, name, number):
     """Returns the array of image or frame `number` of argument `name`: (h, w) or (h, w, 1, 3 or 4) uint8.
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if it is none of these, nor an image of Pillow.
     """
-    array = np.asarray(array)
+    array = images.from_pillow(array) if isinstance(array, Image.Image) else np.asarray(array)
     if array.dtype != np.uint8 or array.shape[2:] not in ((), (1,), (3,), (4,)) or array.ndim < 2 or 0 in array.shape:
         raise ValueError(
             f"`{name}` must be {'paths, or ' * (name == 'images')}arrays (h, w, 3), (h, w, 4) or (h, w) of uint8, "

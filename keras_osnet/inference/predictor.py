@@ -9,6 +9,7 @@ import numpy as np
 from keras_osnet.inference.runtimes import RUNTIMES
 from keras_osnet.preprocessing import normalise_into, preprocess_input, preprocessing_of
 
+ADDRESSES = ("https:/", "http:/", "hf:/")  # a `Path` drops a slash
 # Network -> {(strategy, types of its variables): compiled function}. The functions hold its layers, not the network.
 _COMPILED = WeakKeyDictionary()
 
@@ -25,6 +26,11 @@ def predictor_of(model, *, strategy=None, classifier=False):
         `Predictor`, or a class of `RUNTIMES` with the same attributes.
     """
     if isinstance(model, (str, PathLike)):
+        if RUNTIMES.get(Path(model).suffix.lower()) and str(model).startswith(ADDRESSES):
+            from keras_osnet.weights import locate
+
+            model = locate(model).path
+        model = Path(model).expanduser() if str(model).startswith("~") else model
         runtime = RUNTIMES.get(Path(model).suffix.lower())
         if runtime is not None:
             if strategy is not None:

@@ -29,8 +29,7 @@ class BoxEncoder:
         self.extractor = extractor if isinstance(extractor, FeatureExtractor) else FeatureExtractor(extractor)
         self.color, self.outside, self.skipped = color, outside, 0
         self.feature_dim = self.extractor.feature_dim
-        # Trackers divide by the length of a feature, or refuse zeros.
-        self._no_match = -(self.feature_dim**-0.5)
+        self._strangers = 0
 
     def features(self, boxes, frame):
         """Computes the features of the boxes that overlap the frame.
@@ -40,8 +39,8 @@ class BoxEncoder:
             frame: (h, w, 3) uint8 array, or grey (h, w), or (h, w, 4).
 
         Returns:
-            (kept boxes, feature_dim) float32 of length 1; and an (n,) boolean array that says which boxes are kept. All
-            entries of a feature of zeros become -1 / sqrt(feature_dim), as in `rows`.
+            (kept boxes, feature_dim) float32 of length 1; and an (n,) boolean array that says which boxes are kept. A
+            feature of zeros is replaced by one that matches none, as in `rows`.
 
         Raises:
             ValueError: as `FeatureExtractor.crops`.
@@ -49,8 +48,18 @@ class BoxEncoder:
         found = self.extractor.crops([frame], [boxes], color=self.color, outside=self.outside)
         features, kept = found if self.outside == "skip" else (found, np.ones(len(found), bool))
         self.skipped += int((~kept).sum())
-        norms = np.linalg.norm(features, axis=1, keepdims=True)
-        return np.divide(features, norms, out=np.full_like(features, self._no_match), where=norms > 0), kept
+        norms = np.linalg.norm(features, axis=1)
+        seen = norms > 0
+        rows = np.empty_like(features)
+        rows[seen], rows[~seen] = features[seen] / norms[seen, None], self._without_match((~seen).sum())
+        return rows, kept
+
+    def _without_match(self, count):
+        """Rows of length 1, as trackers need them: -1 in one place, in another one for each row."""
+        rows = np.zeros((count, self.feature_dim), "float32")
+        rows[np.arange(count), (self._strangers + np.arange(count)) % self.feature_dim] = -1
+        self._strangers += count
+        return rows
 
     def rows(self, boxes, frame):
         """Computes one row per box, for trackers that take no fewer.
@@ -59,13 +68,13 @@ class BoxEncoder:
             boxes, frame: as for `features`.
 
         Returns:
-            (n, feature_dim) float32 of length 1. All entries of the row of a skipped box are -1 / sqrt(feature_dim):
-            its cosine with every feature after a ReLU is negative, so that it matches none.
+            (n, feature_dim) float32 of length 1. The row of a skipped box is -1 in one place and 0 elsewhere. Its
+            cosine with features after a ReLU is at most 0, and 0 with other such rows, so that it matches none.
 
         Raises:
             ValueError: as `FeatureExtractor.crops`.
         """
         features, kept = self.features(boxes, frame)
-        rows = np.full((len(kept), self.feature_dim), self._no_match, "float32")
-        rows[kept] = features
+        rows = np.empty((len(kept), self.feature_dim), "float32")
+        rows[kept], rows[~kept] = features, self._without_match((~kept).sum())
         return rows

@@ -76,7 +76,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         count = ops.cast(ops.prod(ops.shape(x)[:-1]), x.dtype) * self._replicas()
         unbiased = variance * count / ops.maximum(count - 1.0, 1.0)
         for running, batch in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
-            running.assign(running * self.momentum + ops.cast(batch, running.dtype) * (1.0 - self.momentum))
+            moved = running * self.momentum + ops.cast(batch, running.dtype) * (1.0 - self.momentum)
+            running.assign(ops.where(count > 0, moved, running))  # a replica may get none of the last images
         gamma, beta = self._scale_and_shift(x.dtype)
         scale = gamma * ops.rsqrt(variance + self.epsilon)
         return ops.cast(x * scale + (beta - mean * scale), self.compute_dtype)
@@ -125,8 +126,8 @@ class BatchNorm(keras.layers.BatchNormalization):
             is_training=training,
         )
         if training:
-            self.moving_mean.assign(tf.cast(mean, self.moving_mean.dtype))
-            self.moving_variance.assign(tf.cast(variance, self.moving_variance.dtype))
+            for running, moved in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                running.assign(tf.where(tf.size(inputs) > 0, tf.cast(moved, running.dtype), running.value))
         return outputs
 
     def _replicas(self):

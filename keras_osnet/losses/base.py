@@ -16,17 +16,20 @@ class ImageLoss(keras.losses.Loss):
 
     whole_batch = False
 
-
-class PairLoss(ImageLoss):
-    """A loss that compares the images of a batch by their labels, which are any integers."""
-
-    whole_batch = True
-
     def __call__(self, y_true, y_pred, sample_weight=None):
-        # Keras casts labels to float32, in which integers above 2**24 are equal to others.
-        labels = class_indices(ops.convert_to_tensor(y_true))
-        first = ops.argmax(ops.cast(ops.equal(labels[:, None], labels[None]), "int32"), axis=1)
-        return super().__call__(first, y_pred, sample_weight)
+        # Keras casts labels to the type of the loss: in float32, integers above 2**24 are equal to others.
+        return _OnLabels(self, ops.convert_to_tensor(y_true))(0.0, y_pred, sample_weight)
+
+
+class _OnLabels(keras.losses.Loss):
+    """A loss on labels that Keras does not see, with Keras' weights and reduction."""
+
+    def __init__(self, loss, labels):
+        super().__init__(loss.name, loss.reduction, loss.dtype)
+        self.loss, self.labels = loss, labels
+
+    def call(self, y_true, y_pred):
+        return self.loss.call(self.labels, y_pred)
 
 
 def at_least_float32(values):

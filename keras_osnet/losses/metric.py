@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_osnet.layers.checks import number
-from keras_osnet.losses.base import ImageLoss, PairLoss, at_least_float32, matrix, of_own_class, own_class, pairs
+from keras_osnet.losses.base import ImageLoss, at_least_float32, matrix, of_own_class, own_class, pairs
 from keras_osnet.models.heads import unit_vectors
 
 
@@ -35,7 +35,7 @@ def _log_sum_exp(values, mask):
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class CircleLoss(PairLoss):
+class CircleLoss(ImageLoss):
     """Circle loss: cosine similarities s of all pairs of a batch, weighted by their distance from the optimum.
 
     With P(i) the other images of i's identity and N(i) the images of other identities, for every anchor i
@@ -56,6 +56,8 @@ class CircleLoss(PairLoss):
     Reference: Sun et al., Circle Loss (CVPR 2020), Sections 3.2 and 3.3.
     """
 
+    whole_batch = True
+
     def __init__(self, margin=0.25, gamma=64.0, name="circle_loss", **kwargs):
         super().__init__(name=name, **kwargs)
         self.margin = number("margin", margin, "a number in 0 .. 1", lambda m: 0 <= m <= 1)
@@ -75,7 +77,7 @@ class CircleLoss(PairLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class MultiSimilarityLoss(PairLoss):
+class MultiSimilarityLoss(ImageLoss):
     """Multi-similarity loss: cosine similarities S of the hard pairs of a batch.
 
     With P(i) the other images of i's identity and N(i) the images of other identities, an anchor i keeps
@@ -97,6 +99,8 @@ class MultiSimilarityLoss(PairLoss):
     Reference: Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning (CVPR 2019),
         Equations 11, 12 and 15. The defaults are those of the authors' program.
     """
+
+    whole_batch = True
 
     def __init__(self, alpha=2.0, beta=40.0, threshold=0.5, margin=0.1, name="multi_similarity_loss", **kwargs):
         super().__init__(name=name, **kwargs)

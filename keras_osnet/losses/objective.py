@@ -85,6 +85,13 @@ LOSSES = {
 CLASSIFIERS = {"linear": "cross_entropy", **{name: name for name in ("arcface", "cosface", "subcenter_arcface")}}
 
 
+class _Value(keras.losses.Loss):
+    """A value that does not depend on the images: Keras divides it by the number of replicas, as every loss."""
+
+    def call(self, y_true, y_pred):
+        return y_pred
+
+
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class TrainingNetwork(Network):
     """A network with heads that returns a dict of outputs. `compile` accepts a `WeightedSum`, `fit` labels (B,)."""
@@ -96,7 +103,8 @@ class TrainingNetwork(Network):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if not isinstance(self.loss, WeightedSum):
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        return sum(self.losses, start=self.loss(y, y_pred, sample_weight))
+        additional = (_Value(name="value")(0.0, ops.reshape(ops.sum(loss), (1,))) for loss in self.losses)
+        return sum(additional, start=self.loss(y, y_pred, sample_weight))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         labels = y if isinstance(y, dict) else dict.fromkeys(y_pred, y)

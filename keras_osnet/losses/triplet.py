@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_osnet.layers.checks import is_number, known
-from keras_osnet.losses.base import PairLoss, matrix, pairs
+from keras_osnet.losses.base import ImageLoss, matrix, pairs
 
 
 def _hardest(distances, same, others, cost):
@@ -33,7 +33,7 @@ MININGS = {"hard": _hardest, "semihard": _semihard}
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class BatchHardTriplet(PairLoss):
+class BatchHardTriplet(ImageLoss):
     """Triplet loss with triplets from the batch and Euclidean distances between embeddings, which are not normalised.
 
     With D the distance, P(a) the other images of a's identity and N(a) the images of other identities:
@@ -57,6 +57,8 @@ class BatchHardTriplet(PairLoss):
     Reference: Hermans et al., In Defense of the Triplet Loss (2017), Equation 5 and "soft margin"; Schroff et al.,
         FaceNet (CVPR 2015), Section 3.2 (semi-hard).
     """
+
+    whole_batch = True
 
     def __init__(self, margin=0.3, mining="hard", name="batch_hard_triplet", **kwargs):
         super().__init__(name=name, **kwargs)

@@ -11,7 +11,7 @@ from keras_osnet.layers.checks import flag, number
 def _rate(value):
     if callable(value):  # a schedule
         return value
-    return number("learning_rate", value, "a positive number or a schedule", lambda r: r > 0)
+    return number("learning_rate", value, "at least 0, or a schedule", lambda r: r >= 0)  # callbacks may end at 0
 
 
 def _decay(name, value):

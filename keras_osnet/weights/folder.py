@@ -14,7 +14,7 @@ from keras_osnet.weights.card import Card, Score, Threshold
 from keras_osnet.weights.download import file_sha256
 from keras_osnet.weights.keras_file import fill_from_h5
 from keras_osnet.weights.presets import TRAINING_SETS
-from keras_osnet.weights.sources import CONFIG, FOLDER_WEIGHTS
+from keras_osnet.weights.sources import CONFIG, FOLDER_WEIGHTS, is_network
 from keras_osnet.weights.torchreid import card_of
 
 FORMAT = 1  # of config.json: a reader refuses a higher one
@@ -34,9 +34,9 @@ def save_to_preset(model, folder, *, card=None):
         ValueError: if the folder holds a config.json, README.md or model.weights.h5 of another program.
         OSError: if it cannot be written.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     config = folder / CONFIG
-    if config.exists() and "network" not in _as_dict(read_json(config)):
+    if config.exists() and not is_network(_as_dict(read_json(config))):
         raise ValueError(f"`folder` must not hold a config.json of another program. Received: {folder}")
     foreign = [name for name in (CARD_FILE, FOLDER_WEIGHTS) if (folder / name).exists() and not config.exists()]
     if foreign:
@@ -56,6 +56,7 @@ def save_to_preset(model, folder, *, card=None):
         "format": FORMAT,
         "keras_osnet": _version(),
         "network": network,
+        "layers": {name: value for name, value in model.get_config().items() if name not in model.settings},
         "weights_sha256": sha256(content).hexdigest(),
         "preprocessing": {"height": height, "width": width, **asdict(model.preprocessing)},
         "card": asdict(card),
@@ -83,8 +84,9 @@ def load_folder(folder):
         if facts.get("weights_sha256", digest := file_sha256(weights)) != digest:
             raise ValueError(f"{weights} is of another call, which did not end: save the network again")
         values = {key: value for key, value in facts["preprocessing"].items() if key not in ("height", "width")}
+        layers = facts.get("layers", {})  # old folders have none
         with undrawn():
-            network = OSNet(**settings, preprocessing=Preprocessing(**values))
+            network = OSNet.from_config(settings | layers | {"preprocessing": asdict(Preprocessing(**values))})
         card = _card(facts["card"])
     fill_from_h5(network, weights)
     return network, card

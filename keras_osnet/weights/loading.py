@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 
 from keras_osnet.files import read_json, reading
 from keras_osnet.layers.checks import number
+from keras_osnet.layers.composite import changed_parts, restore_parts
 from keras_osnet.layers.initial import undrawn
 from keras_osnet.weights.card import MATCH_FIELDS, UNKNOWN
 from keras_osnet.weights.folder import load_folder
@@ -167,6 +168,12 @@ def _with_changes(network, changes, source):
         return network, _kept(network, LoadReport(len(network.weights)), source)
     with undrawn():
         made = network.with_head(None) if changes == {"classes": None} else type(network)(**network.settings | changes)
+    for layer in network.layers:
+        if layer.name != "classifier":
+            made.get_layer(layer.name).trainable = layer.trainable
+    flags = {path: {"trainable": state["trainable"]} for path, state in changed_parts(network).items()
+             if "trainable" in state and path != "classifier"}  # fmt: skip
+    restore_parts(made, flags)
     return made, _kept(made, _copy(made, network, source), source, network.input_shape[1:])
 
 
@@ -181,7 +188,10 @@ def _copy(model, other, source):
     assigned = 0
     for layer in model.layers:
         if layer.name not in dropped and layer.weights:
-            layer.set_weights(other.get_layer(layer.name).get_weights())
+            values = other.get_layer(layer.name).get_weights()
+            if len(values) != len(layer.weights):
+                raise ValueError(f"`weights` must not be quantized, to be changed. Received: {source.path}")
+            layer.set_weights(values)
             assigned += len(layer.weights)
     model.preprocessing = other.preprocessing
     return LoadReport(assigned, dropped)

@@ -120,10 +120,16 @@ def _local(path):
     return replace(source, preset=preset.name, card=preset.card) if preset else source
 
 
+def is_network(config):
+    """Whether a config.json is one of `save_to_preset`."""
+    network = config.get("network") if isinstance(config, dict) else None
+    return isinstance(network, dict) and {"variant", "width", "depths"} <= set(network)
+
+
 def _folder(path):
     """Returns the weights of a folder that `save_to_preset` wrote, or of the work dir of a training."""
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
-    if isinstance(config, dict) and "network" in config:
+    if is_network(config):
         return Source(path, "folder")
     model = path / "model.keras"
     if not model.is_file():

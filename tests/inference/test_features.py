@@ -1,5 +1,6 @@
 """FeatureExtractor against the network on images that the test resizes with Pillow and normalises."""
 
+import os
 import re
 
 import keras
@@ -178,7 +179,11 @@ def test_files_that_cannot_be_read_are_named(extractor, tmp_path):
     assert not any(str(paths[i]) in str(error.value) for i in (0, 2, 3, 6))
 
 
-@pytest.mark.parametrize("single", ["a.jpg", np.zeros((5, 4, 3), "uint8")], ids=["path", "array"])
+@pytest.mark.parametrize(
+    "single",
+    ["a.jpg", np.zeros((5, 4, 3), "uint8"), keras.ops.zeros((5, 4, 3), "uint8"), Image.new("RGB", (5, 4))],
+    ids=["path", "array", "tensor", "Pillow"],
+)
 def test_a_single_picture_is_not_taken_for_a_list(extractor, single):
     with pytest.raises(ValueError, match=r"`images` must be a list"):
         extractor(single)
@@ -269,6 +274,29 @@ def test_files_of_other_colour_spaces_are_taken_as_rgb(network, extractor, tmp_p
         assert stored.mode == mode
         rgb = np.asarray(stored.convert("RGB"))
     np.testing.assert_allclose(extractor([tmp_path / f"picture.{suffix}"]), by_hand(network, [rgb]), atol=1e-4)
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("P", "png"), ("CMYK", "tif"), ("LA", "png"), ("I;16", "png")])
+def test_images_of_pillow_are_read_as_their_files(extractor, tmp_path, mode, suffix):
+    rgb, path = pictures()[0], tmp_path / f"a.{suffix}"
+    levels = 200 * rgb[..., 0].astype("uint16")
+    image = Image.fromarray(levels) if mode == "I;16" else Image.fromarray(rgb).convert(mode)
+    image.save(path)
+    np.testing.assert_array_equal(extractor([Image.open(path)]), extractor([path]))
+
+
+def test_an_upside_down_image_of_pillow_is_turned_and_stays_as_it_was(extractor, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(pictures()[0]).save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(extractor([image]), extractor([tmp_path / "a.png"]))
+        assert image.getexif()[0x0112] == 3
+
+
+def test_entries_of_a_folder_are_paths(extractor, tmp_path):
+    Image.fromarray(pictures()[0]).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(extractor([*os.scandir(tmp_path)]), extractor([tmp_path / "a.png"]))
 
 
 def test_rgba_arrays_lose_their_alpha(extractor):

@@ -57,10 +57,13 @@ def test_boxes_outside_the_frame_are_refused_if_wanted(extractor, frame, expecte
 
 
 def test_the_row_of_a_skipped_box_matches_no_feature(extractor, frame, expected):
-    rows = BoxEncoder(extractor).rows([BOXES[0], OUTSIDE[0], BOXES[1]], frame)
+    encoder = BoxEncoder(extractor)
+    rows = encoder.rows([BOXES[0], OUTSIDE[0], BOXES[1], OUTSIDE[0]], frame)
     np.testing.assert_allclose(rows[[0, 2]], expected(1, 2), atol=1e-4)
-    assert sum(float(value) ** 2 for value in rows[1]) == pytest.approx(1)
-    assert all(sum(a * b for a, b in zip(rows[1], other, strict=True)) < 0 for other in expected(1, 2))
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    assert (rows[[1, 3]] @ rows[[0, 2]].T <= 0).all()
+    later = encoder.rows([OUTSIDE[0]], frame)
+    assert rows[1] @ rows[3] == rows[1] @ later[0] == rows[3] @ later[0] == 0  # nor each other
 
 
 def test_a_feature_of_zeros_has_length_1_too(frame):
@@ -68,7 +71,7 @@ def test_a_feature_of_zeros_has_length_1_too(frame):
     pooled = keras.layers.GlobalAveragePooling2D()(images)
     network = keras.Model(images, keras.layers.Dense(4, kernel_initializer="zeros")(pooled))
     features, kept = BoxEncoder(network).features(BOXES, frame)
-    np.testing.assert_allclose(features, np.full((2, 4), -0.5))
+    np.testing.assert_array_equal(features, -np.eye(4)[:2])
     assert kept.all()
 
 

@@ -155,6 +155,17 @@ def test_a_single_value_per_channel_has_no_variance(shape):
 
 
 @ON_TENSORFLOW
+@pytest.mark.parametrize("shape", [(0, 4, 3, 2), (0, 2)])
+def test_a_batch_without_images_leaves_the_running_statistics(shape):
+    layer = BatchNorm()
+    layer.build((None, *shape[1:]))
+    layer.moving_mean.assign([3.0, -1.0])
+    layer.moving_variance.assign([2.0, 0.5])
+    assert layer(np.zeros(shape, "float32"), training=True).shape == shape
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.moving_mean), [3, -1])
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.moving_variance), [2, 0.5])
+
+
 def test_the_fused_op_in_float32_equals_the_fallback_in_float64():
     shape = (3, 5, 4, 6)
     x, weights = image(shape), image(shape, seed=2)

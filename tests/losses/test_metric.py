@@ -390,12 +390,38 @@ def test_labels_may_come_as_a_column_and_of_any_type(name):
         np.testing.assert_array_equal(values(loss, labels, given), values(loss, LABELS, given))
 
 
-@pytest.mark.parametrize("name", ["triplet", "circle", "multi-similarity"])
+PAIRS = {name: ROWS[name][:2] for name in ("triplet", "circle", "multi-similarity")}
+PAIRS["sum of pairs"] = WeightedSum([(1.0, BatchHardTriplet(), "features")]), outputs()
+PAIRS["parts of pairs"] = EachPart(BatchHardTriplet()), np.stack([embeddings(), embeddings(seed=1)], 1)
+
+
+@pytest.mark.parametrize("name", PAIRS)
 def test_identities_that_float32_does_not_tell_apart_are_different_people(name):
-    loss, given, _ = ROWS[name]
+    loss, given = PAIRS[name]
     large = 2**24 + LABELS
     for labels in (large, large[:, None], large.tolist()):
         assert float(loss(labels, given)) == pytest.approx(np.mean(values(loss, LABELS, given)), rel=1e-5)
+    weights = np.arange(1.0, 1 + len(LABELS))
+    expected = (weights * values(loss, LABELS, given)).mean()
+    assert float(loss(large, given, sample_weight=weights)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_classes_that_bfloat16_does_not_tell_apart_are_different_ones():
+    logits = np.zeros((2, 800), "float32")
+    logits[[0, 1], [701, 703]] = 20
+    loss = LabelSmoothedCrossEntropy(0.0, dtype="bfloat16")
+    assert float(loss(np.array([701, 703]), logits)) < 0.01
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a graph of unknown batches is TensorFlow's")
+@pytest.mark.parametrize("name", ["triplet", "cross entropy"])
+def test_a_replica_without_images_costs_nothing(name):
+    import tensorflow as tf
+
+    loss, given, _ = ROWS[name]
+    specification = [tf.TensorSpec((None,), "int64"), tf.TensorSpec((None, given.shape[1]))]
+    cost = tf.function(lambda labels, outputs: loss(labels, outputs), input_signature=specification)
+    assert float(cost(LABELS[:0], given[:0].astype("float32"))) == 0
 
 
 @pytest.mark.parametrize("name", ["cross entropy", "center", "arcface", "cosface"])

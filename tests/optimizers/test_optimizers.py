@@ -177,6 +177,16 @@ def test_an_optimiser_read_back_from_its_config_takes_the_same_steps(name, rate)
     np.testing.assert_array_equal(path_of(other, (None,) * 5), path_of(optimizer, (None,) * 5))
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimiser_whose_rate_has_become_zero_is_read_back(name):
+    optimizer = OPTIMIZERS[name](0.1)
+    optimizer.build([keras.Variable(w) for w in start()])
+    optimizer.learning_rate = 0.0
+    other = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    for weights in path_of(other, (None,) * 3):
+        np.testing.assert_array_equal(weights, np.concatenate([w.ravel() for w in start()]))
+
+
 def test_the_settings_of_each_optimiser_survive_the_round_trip():
     sgd = SGD.from_config(SGD(0.5, momentum=0.4, l2=0.3, nesterov=True).get_config())
     assert (sgd.momentum, sgd.l2, sgd.nesterov) == (0.4, 0.3, True)
@@ -261,12 +271,12 @@ COUNT = "must be a positive integer"
         (lambda: CosineSchedule(0.1, 4, 0), f"`epochs` {COUNT}. Received: epochs=0"),
         (lambda: CosineSchedule(-0.1, 4, 1), f"{RATE}. Received: learning_rate=-0.1"),
         (lambda: CosineSchedule(0.1, 4, 1, warmup_epochs=math.nan), "`warmup_epochs` must be at least 0"),
-        (lambda: SGD(math.nan), f"{RATE} or a schedule. Received: learning_rate=nan"),
-        (lambda: SGD(-1.0), f"{RATE} or a schedule. Received: learning_rate=-1.0"),
+        (lambda: SGD(math.nan), "`learning_rate` must be at least 0, or a schedule. Received: learning_rate=nan"),
+        (lambda: SGD(-1.0), "`learning_rate` must be at least 0, or a schedule. Received: learning_rate=-1.0"),
         (lambda: SGD(momentum=1.0), "`momentum` must be in 0 .. 1, 1 excluded. Received: momentum=1.0"),
         (lambda: SGD(l2=math.inf), "`l2` must be at least 0. Received: l2=inf"),
         (lambda: SGD(nesterov=1), "`nesterov` must be True or False. Received: nesterov=1"),
-        (lambda: AMSGrad(True), f"{RATE} or a schedule. Received: learning_rate=True"),
+        (lambda: AMSGrad(True), "`learning_rate` must be at least 0, or a schedule. Received: learning_rate=True"),
         (lambda: AMSGrad(beta_1=-0.1), "`beta_1` must be in 0 .. 1, 1 excluded. Received: beta_1=-0.1"),
         (lambda: AMSGrad(beta_2=math.nan), "`beta_2` must be in 0 .. 1, 1 excluded. Received: beta_2=nan"),
         (lambda: AMSGrad(epsilon=0), "`epsilon` must be a positive number. Received: epsilon=0"),

@@ -22,7 +22,7 @@ from keras_osnet import OSNet
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.layers import ConvNorm
-from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum
+from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum, with_objective
 from keras_osnet.optimizers import SGD, AMSGrad, StepSchedule
 from keras_osnet.training.execution import synchronize_norms
 from keras_osnet.training.loop import train
@@ -184,6 +184,28 @@ def both(name, way, data=data):
     return [difference(*ends), difference(before, ends[0])], float(np.asarray(getattr(optimizer, "dynamic_scale", 0)))
 
 
+def regularised(chosen):
+    """A weight of 1 after a step of size 1 that only its regularisation, .1 w^2, moves."""
+    with (chosen or tf.distribute.get_strategy()).scope():
+        image = keras.Input((2,))
+        dense = keras.layers.Dense(3, kernel_initializer="ones", kernel_regularizer=keras.regularizers.L2(0.1))
+        model, loss = with_objective(keras.Model(image, dense(image)), 2)
+        model.compile(keras.optimizers.SGD(1.0), loss, jit_compile=False)
+    model.get_layer("classifier").kernel.assign(np.zeros((3, 2)))
+    model.fit(np.zeros((4, 2)), np.array([0, 1, 0, 1]), batch_size=4, verbose=0, shuffle=False)
+    return float(np.asarray(dense.kernel)[0, 0])
+
+
+def with_an_empty_replica():
+    """Running statistics after 5 images in batches of 4: one replica gets none of the last batch."""
+    with strategy.scope():
+        model = convolutions()
+        model.compile(keras.optimizers.SGD(0.0), LabelSmoothedCrossEntropy(0.1), jit_compile=False)
+    model.fit(images[:5], labels[:5], batch_size=4, verbose=0, shuffle=False)
+    return all(np.isfinite(value).all() for value in state_of(model).values())
+
+
+result["regularised"], result["finite"] = [regularised(None), regularised(strategy)], with_an_empty_replica()
 result["ways"] = {name: both(name, way)[0] for name, way in WAYS.items()}
 # In 16 bits the gradient of an image with large values overflows, on one of the replicas: both must leave the step out.
 keras.config.set_dtype_policy("mixed_float16")

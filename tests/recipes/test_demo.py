@@ -75,6 +75,18 @@ def test_the_answer_is_the_ranking_of_a_plain_loop(prepared, tmp_path):
     assert result.exponents.sum() == pytest.approx(1)
 
 
+def test_the_query_is_normalised_as_the_gallery(prepared, tmp_path):
+    """Also where the network was trained with another normalisation than ImageNet's."""
+    own = {"mean": (0, 0, 0), "std": (1, 1, 1), "scale": 255}
+    small = {"input_shape": (32, 16, 3), "depths": (1, 1, 1), "feature_dim": 24, "preprocessing": own}
+    OSNet(0.0625, "osnet_t1", **small).save(tmp_path / "own.keras")
+    folder = prepared[1].paths[0].parent
+    network, gallery = RECIPE.prepare(RECIPE.Demo(str(tmp_path / "own.keras"), folder))
+    answer = RECIPE.answer(network, gallery, images.read(gallery.paths[7]))
+    assert answer.indices[0] == 7
+    assert answer.distances[0] == pytest.approx(0, abs=1e-3)
+
+
 def test_an_image_of_the_gallery_is_left_out_of_its_own_ranking(prepared):
     network, gallery, extractor = prepared
     image = images.read(gallery.paths[7])

@@ -64,6 +64,14 @@ def test_two_replicas_take_the_steps_of_one_device_in_every_way(ran):
         assert apart < 1e-9 < 1e-4 < moved, name
 
 
+def test_regularisation_counts_once_on_two_replicas(ran):
+    assert ran["regularised"] == pytest.approx([0.8, 0.8])
+
+
+def test_a_replica_without_images_leaves_finite_running_statistics(ran):
+    assert ran["finite"]
+
+
 def test_an_overflow_on_one_replica_is_left_out_by_both(ran):
     apart, moved, scale = ran["16 bits"]
     assert scale < 2**15, "no step overflows"

@@ -184,6 +184,45 @@ def test_a_save_that_was_killed_is_refused_and_may_be_repeated(model, folder, tm
             np.testing.assert_array_equal(ours, theirs)
 
 
+def test_flags_and_policies_of_layers_come_along(tmp_path):
+    network = OSNet(**LIGHT)
+    network.get_layer("conv1").trainable = False
+    network.get_layer("conv5").dtype_policy = "mixed_bfloat16"
+    network.save_to_preset(tmp_path)
+    again = OSNet.from_preset(tmp_path)
+    assert again.get_config() == network.get_config()
+    assert [w.path for w in again.trainable_weights] == [w.path for w in network.trainable_weights]
+    headed = OSNet.from_preset(tmp_path, classes=3)
+    assert not headed.get_layer("conv1").trainable
+    assert headed.get_layer("classifier").trainable
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
+def test_a_quantized_network_comes_back_from_its_folder_and_is_not_changed(tmp_path):
+    network, images = OSNet(**LIGHT), np.random.default_rng(4).normal(size=(3, 32, 16, 3)).astype("float32")
+    network.quantize("int8")
+    network.save_to_preset(tmp_path)
+    again = OSNet.from_preset(tmp_path)
+    np.testing.assert_array_equal(again.predict_on_batch(images), network.predict_on_batch(images))
+    with pytest.raises(ValueError, match="`weights` must not be quantized, to be changed"):
+        OSNet.from_preset(tmp_path, input_shape=(64, 32, 3))
+
+
+def test_the_home_of_the_user_is_found(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model.save_to_preset("~/net")
+    assert OSNet.from_preset("~/net", classes=5).get_config() == model.get_config()
+
+
+def test_a_config_with_another_programs_network_is_not_replaced(model, tmp_path):
+    for name in ("README.md", "model.weights.h5"):
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "config.json").write_text('{"network": "resnet50", "lr": 0.1}')
+    with pytest.raises(ValueError, match=r"config\.json of another program"):
+        model.save_to_preset(tmp_path)
+    assert {path.read_text() for path in tmp_path.glob("[Rm]*")} == {"mine"}
+
+
 @pytest.mark.parametrize("name", ["README.md", "model.weights.h5"])
 def test_files_of_others_are_not_replaced(model, tmp_path, name):
     (tmp_path / name).write_text("mine")

@@ -10,6 +10,7 @@ from keras_osnet.inference.attributes import AttributeRecogniser
 from keras_osnet.inference.features import FeatureExtractor
 from keras_osnet.inference.scores import identities_and_cameras, score_features
 from keras_osnet.metrics import attribute_scores, evaluate_retrieval
+from keras_osnet.preprocessing import preprocessing_of
 
 BATCH = 64
 
@@ -71,7 +72,9 @@ def _logits_of(model, test_set):
             f"Received: output_shape={model.output_shape}"
         )
     # Not the model itself: an `OSNet` would lose its classifier.
-    return FeatureExtractor(keras.Model(model.inputs[0], model.outputs[0]), batch_size=BATCH)
+    plain = keras.Model(model.inputs[0], model.outputs[0])
+    plain.preprocessing = preprocessing_of(model)
+    return FeatureExtractor(plain, batch_size=BATCH)
 
 
 def _retrieval_scores(features, test_set):

@@ -28,6 +28,7 @@ from keras_osnet.export.proof.test_sets import (
     training_calibration,
 )
 from keras_osnet.models.attribute_head import AttributeHead
+from keras_osnet.preprocessing import Preprocessing
 
 SIZE = (20, 12, 3)
 # Market-1501's tree in plain colours: (identity, camera) -> RGB.
@@ -276,8 +277,11 @@ def test_images_in_class_folders_are_cropped_as_in_evaluation(tmp_path):
         ("a", "b"),
         [0, 1],
     )
-    found = keras_outputs(linear(np.eye(3)[:, :2], (0, 0)), test_set)
+    model = linear(np.eye(3)[:, :2], (0, 0))
+    found = keras_outputs(model, test_set)
     np.testing.assert_allclose(found[:, 0], [(v / 255 - 0.485) / 0.229 for v in (130, 190)], atol=1e-5)
+    model.preprocessing = Preprocessing((10.0, 0.0, 0.0), (2.0, 1.0, 1.0), 1.0)
+    np.testing.assert_allclose(keras_outputs(model, test_set)[:, 0], [(v - 10) / 2 for v in (130, 190)], atol=1e-4)
 
 
 def test_the_drawn_shapes_are_a_test_set_with_their_own_labels():
