@@ -74,10 +74,12 @@ class BatchNorm(keras.layers.BatchNormalization):
         axes = list(range(len(x.shape) - 1))
         mean, variance = ops.moments(x, axes=axes, synchronized=self.synchronized)
         count = ops.cast(ops.prod(ops.shape(x)[:-1]), x.dtype) * self._replicas()
+        # A replica may get none of the last images: they move nothing, and no gradient is NaN.
+        mean, variance = ops.where(count > 0, mean, 0.0), ops.where(count > 0, variance, 1.0)
         unbiased = variance * count / ops.maximum(count - 1.0, 1.0)
         for running, batch in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
             moved = running * self.momentum + ops.cast(batch, running.dtype) * (1.0 - self.momentum)
-            running.assign(ops.where(count > 0, moved, running))  # a replica may get none of the last images
+            running.assign(ops.where(count > 0, moved, running))
         gamma, beta = self._scale_and_shift(x.dtype)
         scale = gamma * ops.rsqrt(variance + self.epsilon)
         return ops.cast(x * scale + (beta - mean * scale), self.compute_dtype)
@@ -114,6 +116,10 @@ class BatchNorm(keras.layers.BatchNormalization):
         import tensorflow as tf
 
         gamma, beta = self._scale_and_shift("float32")
+        images = inputs.shape[0]
+        may_be_empty = images == 0 or (images is None and tf.distribute.get_strategy().num_replicas_in_sync > 1)
+        if training and may_be_empty:  # then the op's gradient is NaN
+            gamma = tf.where(tf.size(inputs) > 0, gamma, tf.stop_gradient(gamma))
         # In training the op moves the running statistics too, with the unbiased variance.
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
@@ -127,7 +133,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         )
         if training:
             for running, moved in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                running.assign(tf.where(tf.size(inputs) > 0, tf.cast(moved, running.dtype), running.value))
+                moved = tf.cast(moved, running.dtype)
+                running.assign(tf.where(tf.size(inputs) > 0, moved, running.value) if may_be_empty else moved)
         return outputs
 
     def _replicas(self):

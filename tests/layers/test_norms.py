@@ -166,6 +166,18 @@ def test_a_batch_without_images_leaves_the_running_statistics(shape):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.moving_variance), [2, 0.5])
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a tape is TensorFlow's")
+@pytest.mark.parametrize("shape", [(0, 4, 3, 2), (0, 2)])
+def test_a_batch_without_images_has_no_gradient(shape):
+    import tensorflow as tf
+
+    layer = BatchNorm()
+    with tf.GradientTape() as tape:
+        outputs = layer(np.zeros(shape, "float32"), training=True)
+    for gradient in tape.gradient(outputs, [weight.value for weight in layer.trainable_weights]):
+        np.testing.assert_array_equal(gradient, [0, 0])
+
+
 def test_the_fused_op_in_float32_equals_the_fallback_in_float64():
     shape = (3, 5, 4, 6)
     x, weights = image(shape), image(shape, seed=2)

@@ -197,7 +197,7 @@ def regularised(chosen):
 
 
 def with_an_empty_replica():
-    """Running statistics after 5 images in batches of 4: one replica gets none of the last batch."""
+    """Whether all variables are finite after 5 images in batches of 4: one replica gets none of the last batch."""
     with strategy.scope():
         model = convolutions()
         model.compile(keras.optimizers.SGD(0.0), LabelSmoothedCrossEntropy(0.1), jit_compile=False)

@@ -68,7 +68,7 @@ def test_regularisation_counts_once_on_two_replicas(ran):
     assert ran["regularised"] == pytest.approx([0.8, 0.8])
 
 
-def test_a_replica_without_images_leaves_finite_running_statistics(ran):
+def test_a_replica_without_images_changes_nothing_to_nan(ran):
     assert ran["finite"]
 
 
