@@ -38,7 +38,8 @@ def named_images(folder, suffixes):
         images, within = list_images(person, suffixes)
         found += [(person.name, path) for path in images]
         others += within
-        others.remove(person)
+        if images or within:  # an empty folder is named too
+            others.remove(person)
     named = []
     for name, path in sorted(found):
         try:

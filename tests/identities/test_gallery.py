@@ -542,6 +542,58 @@ def fail(error):
     raise error
 
 
+def test_a_call_that_fails_within_a_transaction_changes_nothing(gallery):
+    ids = gallery.add(rows(3)[0], ["Anna", "Ben", "Cem"], ["door"] * 3, [1, 2, 3])
+    with gallery.transaction():
+        with pytest.raises(ValueError, match="`ids` must be in the gallery"):
+            gallery.assign([ids[0], 999], ["Zoe", "Zoe"])
+        gallery.rename("Ben", "Dan")
+    assert gallery.identities() == {"Anna": 1, "Cem": 1, "Dan": 1}
+
+
+def test_a_writer_waits_for_another_one_not_for_ever(address, monkeypatch):
+    monkeypatch.setattr("keras_osnet.identities.stores.SECONDS", 0.5)
+    with Gallery.open(address, **NETWORK) as first, Gallery.open(address, **NETWORK) as second:
+        first.add(rows(1)[0], ["Anna"], ["door"], [1])
+        with first.transaction():
+            first.rename("Anna", "Ben")
+            with pytest.raises(TimeoutError, match="locked by another process"):
+                second.add(rows(1, 1)[0], ["Cem"], ["door"], [2])
+        assert second.identities() == {"Ben": 1}
+
+
+def test_a_search_sees_one_state_while_another_process_deletes(address, monkeypatch):
+    if "://" not in address:
+        pytest.skip("SQLite's file is locked meanwhile")
+    with Gallery.open(address, **NETWORK) as first, Gallery.open(address, **NETWORK) as second:
+        ids = first.add(rows(4)[0], ["Anna", "Ben", "Anna", "Cem"], ["door"] * 4, [1, 2, 3, 4])
+        nearest = first._store.nearest
+
+        def delete_then(*arguments):
+            found = nearest(*arguments)
+            with second._store.writing():
+                second._store.run("DELETE FROM sightings WHERE identity = 'Anna'")
+            return found
+
+        monkeypatch.setattr(first._store, "nearest", delete_then)
+        (found,) = first.search(rows(4)[0][:1], 4)
+        assert sorted(match.id for match in found) == ids
+        assert first.identities() == {"Ben": 1, "Cem": 1}
+
+
+def test_errors_of_a_server_are_those_of_python(address, request):
+    if "://" not in address:
+        pytest.skip("there is no server")
+    with pytest.raises(ValueError, match="`address` must be one that PostgreSQL understands"):
+        Gallery.open(address + "&nonsense=1", **NETWORK)
+    with Gallery.open(address, **NETWORK) as opened:
+        request.getfixturevalue("server").psql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'people';"
+        )
+        with pytest.raises(ConnectionError, match="The server of the gallery has ended the connection"):
+            opened.identities()
+
+
 def test_the_first_of_equal_rows_are_found(gallery):
     feature = rows(1)[0]
     ids = gallery.add(np.repeat(feature, 40, 0), ["Anna"] * 40, ["door"] * 40, range(40))

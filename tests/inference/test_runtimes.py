@@ -20,6 +20,7 @@ from keras_osnet.metrics import MatchProbability  # noqa: E402
 from keras_osnet.models.attribute_head import AttributeHead  # noqa: E402
 from keras_osnet.weights import Card  # noqa: E402
 from tests.inference.networks import with_lively_weights  # noqa: E402
+from tests.weights.servers import serving  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SIZE, DIM = (32, 16), 24
@@ -50,6 +51,16 @@ WRITERS = {
     "nchw.onnx": lambda model, path: to_onnx(model, path, layout="NCHW"),
     "fixed.onnx": lambda model, path: to_onnx(model, path, batch_size=2),
 }
+
+
+def test_an_onnx_file_may_come_from_an_address_or_the_home_of_the_user(network, expected, tmp_path, monkeypatch):
+    to_onnx(network, tmp_path / "net.onnx")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.testing.assert_allclose(FeatureExtractor("~/net.onnx")(images()), expected, atol=1e-5)
+    monkeypatch.setenv("KERAS_OSNET_CACHE", str(tmp_path / "cache"))
+    with serving({"net.onnx": (tmp_path / "net.onnx").read_bytes()}) as (address, asked):
+        np.testing.assert_allclose(FeatureExtractor(f"{address}/net.onnx")(images()), expected, atol=1e-5)
+    assert "net.onnx" in asked
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -318,6 +318,7 @@ def test_a_folder_names_people_by_files_and_by_folders(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "Ann" / "3.jpg").mkdir()
+    (tmp_path / "Empty").mkdir()
     found, others = gallery_module.named_images(tmp_path, {".jpg", ".png"})
     assert [(name, str(path.relative_to(tmp_path))) for name, path in found] == [
         ("Ann", "Ann/1.jpg"),
@@ -325,5 +326,5 @@ def test_a_folder_names_people_by_files_and_by_folders(tmp_path):
         ("Bob", "Bob.jpg"),
     ]
     assert sorted(str(path.relative_to(tmp_path)) for path in others) == [
-        "Ann/3.jpg", "Ann/notes.txt", "Nobody/x.txt", "list.csv"
+        "Ann/3.jpg", "Ann/notes.txt", "Empty", "Nobody/x.txt", "list.csv"
     ]  # fmt: skip
