@@ -73,8 +73,8 @@ class OSNet(Network):
         weights: None; the name of a preset of this width and variant, or of its training set ("msmt17"); a file of any
             known format, a folder, "https://..." or "hf://...". Not part of the config.
         name: of the model. Default e.g. "osnet_x0_25".
-        preprocessing: `Preprocessing`, or its arguments as a dict. Default: that of the weights, or ImageNet's. A copy by
-            `keras.models.clone_model` has ImageNet's.
+        preprocessing: `Preprocessing`, or its arguments as a dict. Default: that of the weights, or ImageNet's. A copy
+            by `keras.models.clone_model` has ImageNet's.
         dtype: dtype policy of all layers, such as "mixed_bfloat16". Embedding and classifier have the policy's
             variable dtype, and at least float32. Default: Keras' global policy.
         neck: "fc" (default: dense, norm, ReLU) or "bnneck" (no ReLU): see `keras_osnet.models.heads.Embedding`.
