@@ -27,6 +27,7 @@ from keras_osnet import FeatureExtractor
 from keras_osnet.export.metadata import metadata_of
 from keras_osnet.files import read_json, refuse_foreign, require_writable
 from keras_osnet.identities import Gallery, fingerprint_of, link
+from keras_osnet.identities.linking import check_travel
 from keras_osnet.identities.names import names_from
 from keras_osnet.identities.rates import base_rate_of, probability_for
 from keras_osnet.identities.scores import identity_scores
@@ -72,7 +73,7 @@ class Options:
     false_matches: float = 0.1
     """Fraction of matches across cameras that may be wrong. A smaller one joins less."""
     travel: tuple[str, ...] = ()
-    """CAMERA,CAMERA=SECONDS: the least time from the one to the other, negative where their views overlap."""
+    """CAMERA,CAMERA=SECONDS: the least time between both, in either direction; negative where their views overlap."""
     decisions: Path | None = None
     """File that the page has saved: which tracks are, or are not, one person."""
     gallery: str | None = None
@@ -220,6 +221,7 @@ def run_cameras(options):
     start = seconds_of(options.start, "start", dict(zip(cameras, cameras, strict=True)))
     pairs = {f"{a},{b}": (a, b) for a in cameras for b in cameras}
     travel = seconds_of(options.travel, "travel", pairs)
+    check_travel(travel)
     ground_truth = read_ground_truth(options.ground_truth, cameras) if options.ground_truth else None
     frames = {camera: Frames(path, start.get(camera, 0.0), options.fps) for camera, path in cameras.items()}
     boxes = boxes_of(cameras, ground_truth, options.boxes, detector_of(options))

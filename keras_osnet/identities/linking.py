@@ -22,8 +22,8 @@ def link(tracks, match, *, base_rate, probability=0.5, travel=None, same=(), dif
         base_rate: fraction of pairs of tracks, before they are looked at, that show one person: about 1 / people.
         probability: from which two people are joined, 0..1: a lower one joins more. Default 1/2.
         travel: dict of (camera, camera) -> the least seconds from the end of a track in the one to the start of a track
-            in the other, for either order; negative where the views overlap. Default, and for other pairs of
-            cameras: a person may be in both at the same time.
+            in the other, for either order; negative where the views overlap. If both orders are given, they must have
+            one value. Default, and for other pairs of cameras: a person may be in both at the same time.
         same, different: pairs of indices of tracks that are, or are not, one person: what a person has decided.
 
     Returns:
@@ -103,8 +103,20 @@ def _check_match(match):
         raise ValueError(f"`match` must be a MatchProbability of cosine distances. Received: match={match!r}")
 
 
+def check_travel(travel):
+    """Checks that two cameras have one value, whatever their order. A ValueError names the others."""
+    for (first, second), least in (travel or {}).items():
+        other = travel.get((second, first), least)
+        if other != least:
+            raise ValueError(
+                "`travel` must be one number for two cameras, in either order. "
+                f"Received: {first},{second}={least:g} and {second},{first}={other:g}"
+            )
+
+
 def allowed_pairs(tracks, travel):
     """(tracks, tracks) bool: whether two tracks may be one person."""
+    check_travel(travel)
     allowed = np.ones((len(tracks), len(tracks)), bool)
     for i, first in enumerate(tracks):
         for j, second in enumerate(tracks[:i]):
@@ -146,6 +158,7 @@ class Identities:
     def __init__(self, match, *, base_rate, probability=0.5, travel=None, memory=20):
         check_count("memory", memory)
         _check_match(match)
+        check_travel(travel)
         self.match, self.travel, self.memory = match, travel, memory
         self.needed = match.evidence(match.distance_at(probability, base_rate=base_rate))
         self.tracks, self.next = {}, 0

@@ -92,6 +92,19 @@ def test_a_person_needs_time_from_one_camera_to_the_other(start, joined):
     assert (found[0] == found[1]) == joined
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_cameras_have_one_travel_time_in_either_order(order):
+    tracks = [track("door", 0, 0, [1, 0]), track("yard", 2, 2, [1, 0])][::order]
+    travel = {("door", "yard"): 5, ("yard", "door"): -9}
+    message = "`travel` must be one number for two cameras.* Received: door,yard=5 and yard,door=-9"
+    with pytest.raises(ValueError, match=message):
+        link(tracks, MATCH, travel=travel, **RULES)
+    with pytest.raises(ValueError, match=message):
+        Identities(MATCH, travel=travel, **RULES)
+    found = link(tracks, MATCH, travel=dict.fromkeys(travel, 5), **RULES)
+    assert same_partition(found, np.array([0, 1]))
+
+
 def test_views_that_overlap_show_a_person_twice_at_one_time():
     tracks = [track("left", 0, 10, [1, 0]), track("right", 4, 12, [1, 0])]
     assert same_partition(link(tracks, MATCH, **RULES), np.array([0, 0]))

@@ -269,6 +269,7 @@ def test_boxes_without_tracks_get_those_of_bytetrack(scene, tmp_path, dropped):
         (["--start", "c1"], "`start` must be NAME=VALUE"),
         (["--start", "c1=soon"], "`start` must be NAME=SECONDS. Received: c1=soon"),
         (["--travel", "c1=3"], "`travel` must name one of c1,c1, "),
+        (["--travel", "c1,c2=5", "c2,c1=-9"], "`travel` must be one number .* Received: c1,c2=5 and c2,c1=-9"),
         (["--false-matches", "0"], "`false_matches` must be between 0 and 1"),
         (["--people", "1"], "`people` must be at least 2"),
         (["--match", "ground_truth.csv"], "ground_truth.csv"),
