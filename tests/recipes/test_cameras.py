@@ -424,6 +424,48 @@ def test_the_page_merges_splits_searches_and_saves(results, browser):
     assert not errors
 
 
+def saved_by(browser, page, people, clicks):
+    """The decisions that a page saves, and the people that it then shows.
+
+    Args:
+        page: of a run with 4 tracks.
+        people: identity of each track, all at other times.
+        clicks: tracks and ids of buttons.
+    """
+    data, page = data_of(page), page.read_text()
+    for number, (row, identity) in enumerate(zip(data["tracks"], people, strict=True)):
+        row |= {"identity": identity, "start": 9 * number, "end": 9 * number + 1}
+    start = page.index(">", page.index('<script id="data"')) + 1
+    tab = browser.new_page()
+    tab.set_content(page[:start] + json.dumps(data) + page[page.index("</script>", start) :])
+    for click in clicks:
+        tab.click(f"#{click}" if isinstance(click, str) else f"[data-track='{click}']")
+    with tab.expect_download() as saved:
+        tab.click("#save")
+    names = [f"{row['camera']}/{row['track']}" for row in data["tracks"]]
+    found = json.loads(saved.value.path().read_text())
+    pairs = {kind: [{names.index("/".join(key)) for key in pair} for pair in some] for kind, some in found.items()}
+    return pairs, tab.evaluate("tracks.map((t) => t.identity)")
+
+
+@pytest.mark.parametrize(
+    ("people", "clicks", "same", "different", "shown"),
+    [
+        ([1, 1, 2, 3], [0, 2, "merge", 0, "split"], [{1, 2}], [{0, 1}, {0, 2}], [4, 1, 1, 3]),
+        ([1, 1, 2, 2], [0, 2, "merge", 0, 2, "split"], [{0, 2}, {1, 3}], [{0, 1}, {0, 3}, {1, 2}, {2, 3}],
+         [3, 1, 3, 1]),
+        ([1, 1, 2, 3], [0, 2, 3, "merge", 0, "split", 1, "split"], [{2, 3}], [{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}],
+         [4, 5, 1, 1]),
+        ([1, 1, 1, 2], [0, "split"], [], [{0, 1}, {0, 2}], [3, 1, 1, 2]),
+    ],
+)  # fmt: skip
+def test_a_split_keeps_what_a_merge_has_decided(results, browser, people, clicks, same, different, shown):
+    pairs, identities = saved_by(browser, results[0] / "cameras.html", people, clicks)
+    assert sorted(map(sorted, pairs["same"])) == sorted(map(sorted, same))
+    assert sorted(map(sorted, pairs["different"])) == sorted(map(sorted, different))
+    assert identities == shown
+
+
 def test_files_of_others_are_never_overwritten(scene, run_script, tmp_path):
     (tmp_path / "identities.csv").write_text("name,room\n")
     with pytest.raises(SystemExit, match=r"error: `output` must be another folder than that of the videos or other"):
