@@ -50,10 +50,10 @@ class Options:
     """A people detector, .onnx or .tflite, in place of boxes (docs/cameras.md)."""
     person_class: int | None = None
     """Number of the detector's class of people. Default: the class that the file names so, or that of its form."""
-    detector_score: float = 0.4
-    """Least score of a person."""
-    detector_overlap: float = 0.5
-    """Largest intersection over union of two people, for detectors that need non-maximum suppression."""
+    detector_score: float | None = None
+    """Least score of a person. Default 0.4."""
+    detector_overlap: float | None = None
+    """Largest intersection over union of two people, for detectors that need non-maximum suppression. Default 0.5."""
     detector_as: tuple[str, ...] = ()
     """How the detector is read, where the defaults are wrong: letterbox, corner or stretch; rgb or bgr; 0..255, 0..1,
     -1..1 or imagenet; the name of a form; WIDTHxHEIGHT."""
@@ -67,7 +67,7 @@ class Options:
     fps: float | None = None
     """Frames per second. Needed for folders. Default for videos: the times in the file."""
     start: tuple[str, ...] = ()
-    """CAMERA=SECONDS: the time of its first frame on a common clock. Default 0."""
+    """CAMERA=SECONDS: the time of its first frame on a common clock. Default, without a gallery: 0."""
     people: int | None = None
     """About how many people pass. Default: estimated from the tracks."""
     false_matches: float = 0.1
@@ -78,7 +78,7 @@ class Options:
     """File that the page has saved: which tracks are, or are not, one person."""
     gallery: str | None = None
     """File or address of a gallery (docs/gallery.md) that names the people and remembers them. Times must be in UTC:
-    --start CAMERA=SECONDS since 1970."""
+    --start CAMERA=SECONDS since 1970, for each camera."""
     find: tuple[Path, ...] = ()
     """Images of people to search for."""
     video_out: bool = False
@@ -117,6 +117,9 @@ def matches_of(options, extractor):
 def detector_of(options):
     """The detector of `--detector`, or None."""
     if options.detector is None:
+        names = ("person_class", "detector_score", "detector_overlap", "detector_as")
+        if given := [name for name in names if getattr(options, name) not in (None, ())]:
+            raise ValueError(f"`detector` must be given where these are: {', '.join(given)}. Received: detector=None")
         return None
     if options.boxes:
         raise ValueError("`detector` and `boxes` must not be given both")
@@ -203,7 +206,8 @@ def run_cameras(options):
     """Finds the people, and writes the results."""
     check_number("false_matches", options.false_matches, "between 0 and 1", lambda value: 0 < value < 1)
     for name in ("detector_score", "detector_overlap"):
-        check_number(name, getattr(options, name), "0 .. 1", lambda value: 0 <= value <= 1)
+        if getattr(options, name) is not None:
+            check_number(name, getattr(options, name), "0 .. 1", lambda value: 0 <= value <= 1)
     if options.people is not None:
         check_number("people", options.people, "at least 2", lambda value: value >= 2)
     cameras = sources(options.videos)
@@ -219,6 +223,11 @@ def run_cameras(options):
             f"`output` must be another folder than that of the videos or other files. Received: {options.output}"
         )
     start = seconds_of(options.start, "start", dict(zip(cameras, cameras, strict=True)))
+    if options.gallery is not None and set(start) < set(cameras):
+        without = ", ".join(name for name in cameras if name not in start)
+        raise ValueError(
+            f"`start` must be given for each camera, in seconds since 1970, for `gallery`. Received: none for {without}"
+        )
     pairs = {f"{a},{b}": (a, b) for a in cameras for b in cameras}
     travel = seconds_of(options.travel, "travel", pairs)
     check_travel(travel)

@@ -18,6 +18,7 @@ from tests.scripts import load
 RECIPE, FOOTAGE, SIGHTINGS = (load(f"recipes/{name}.py") for name in ("cameras", "footage", "sightings"))
 PEOPLE, FRAMES, SIZE = ("Anna", "Ben"), 6, (240, 160)
 MATCH = {"offset": 9.0, "slope": 30.0}
+STARTS = ("--start", "c1=1767225600", "c2=1767225600")
 
 
 def box_of(person, camera, frame):
@@ -137,7 +138,7 @@ def test_what_a_person_has_decided_is_kept_and_shown_again(scene, run_script, tm
 
 
 def test_a_gallery_names_people_again_and_one_of_another_network_is_refused(scene, run_script, tmp_path):
-    options = ("--gallery", tmp_path / "people.db", "--people", 2)
+    options = ("--gallery", tmp_path / "people.db", *STARTS, "--people", 2)
     first, second = (run(run_script, scene, tmp_path / "out", *options) for _ in range(2))
     assert [row["name"] for row in first] == [row["name"] for row in second]
     assert {row["name"] for row in first} == {f"person {row['identity']}" for row in first}
@@ -152,7 +153,7 @@ def test_a_gallery_names_people_again_and_one_of_another_network_is_refused(scen
     assert len(names) == 2
     RECIPE.Gallery.open(tmp_path / "other.db", network="another", fingerprint="0" * 64).close()
     with pytest.raises(SystemExit, match=r"holds features of another .* with those of osnet_x0_25_people"):
-        run(run_script, scene, tmp_path / "out", "--gallery", tmp_path / "other.db")
+        run(run_script, scene, tmp_path / "out", "--gallery", tmp_path / "other.db", *STARTS)
 
 
 @pytest.mark.parametrize(
@@ -270,6 +271,11 @@ def test_boxes_without_tracks_get_those_of_bytetrack(scene, tmp_path, dropped):
         (["--start", "c1=soon"], "`start` must be NAME=SECONDS. Received: c1=soon"),
         (["--travel", "c1=3"], "`travel` must name one of c1,c1, "),
         (["--travel", "c1,c2=5", "c2,c1=-9"], "`travel` must be one number .* Received: c1,c2=5 and c2,c1=-9"),
+        (["--gallery", "nowhere/people.db"], "`start` must be given .* Received: none for c1, c2"),
+        (["--gallery", "nowhere/people.db", "--start", "c2=9"], "`start` must be given .* Received: none for c1"),
+        (["--person-class", "0"], "`detector` must be given where these are: person_class"),
+        (["--detector-overlap", "0"], "`detector` must be given where these are: detector_overlap"),
+        (["--detector-score", ".4", "--detector-as", "bgr"], "where these are: detector_score, detector_as"),
         (["--false-matches", "0"], "`false_matches` must be between 0 and 1"),
         (["--people", "1"], "`people` must be at least 2"),
         (["--match", "ground_truth.csv"], "ground_truth.csv"),
@@ -337,7 +343,7 @@ def test_what_all_images_of_a_camera_have_in_common_is_removed_where_it_has_enou
 
 def test_images_and_galleries_need_a_probability_of_features_with_camera_means(scene, run_script, tmp_path):
     (tmp_path / "match.json").write_text(json.dumps(MATCH | {"normalized": True}))
-    options = ("--match", tmp_path / "match.json", "--gallery", tmp_path / "people.db")
+    options = ("--match", tmp_path / "match.json", "--gallery", tmp_path / "people.db", *STARTS)
     with pytest.raises(SystemExit, match="without --camera-normalization for `gallery` and `find`"):
         run(run_script, scene, tmp_path / "out", *options)
     with pytest.raises(SystemExit, match="where a camera has fewer than 5 tracks"):
@@ -486,8 +492,9 @@ def test_footage_is_never_overwritten(scene, run_script, tmp_path):
 
 
 def test_an_image_to_find_is_read_before_the_gallery_is_changed(scene, run_script, tmp_path):
+    options = ("--gallery", tmp_path / "people.db", *STARTS)
     with pytest.raises(SystemExit, match=r"error: .*missing\.jpg"):
-        run(run_script, scene, tmp_path, "--gallery", tmp_path / "people.db", "--find", tmp_path / "missing.jpg")
+        run(run_script, scene, tmp_path, *options, "--find", tmp_path / "missing.jpg")
     assert not (tmp_path / "identities.csv").exists()
 
 
