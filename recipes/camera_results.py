@@ -16,8 +16,27 @@ from PIL import Image
 from keras_osnet.files import write_atomically, write_json
 
 PAGE, DATA = Path(__file__).with_name("cameras.html"), "/* the data */"
+BEGIN = '<script id="data" type="application/json">'  # before the data
 HEADING = ("camera", "frame", "track", *EDGES, "identity", "time", "name")
+BEGINNINGS = {"identities.csv": ",".join(HEADING).encode(), "scores.json": b'{\n  "idf1": '}
 THUMBNAIL = (96, 192)  # most width and height in pixels
+
+
+def results_of(page):
+    """Set of the names of the files beside a page that earlier runs wrote, as the page lists them.
+
+    The page of an earlier version lists none. Then the tables beside it are known by their beginnings.
+    """
+    if not page.exists():
+        return set()
+    try:
+        found = json.loads(page.read_text(encoding="utf-8").partition(BEGIN)[2].partition("</script>")[0])["files"]
+    except (ValueError, KeyError, TypeError):
+        found = [
+            name for name, beginning in BEGINNINGS.items()
+            if page.with_name(name).is_file() and page.with_name(name).read_bytes().startswith(beginning)
+        ]  # fmt: skip
+    return {name for name in found if page.with_name(name).exists()}
 
 
 def write_identities(path, sightings, identity, names):
@@ -40,8 +59,11 @@ def thumbnail(image):
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def write_page(path, sightings, keys, tracks, identity, probabilities, found, decided):
-    """Writes the page: tracks with their images, the probabilities of all pairs in percent, earlier decisions."""
+def write_page(path, files, sightings, keys, tracks, identity, probabilities, found, decided):
+    """Writes the page: tracks with their images, the probabilities of all pairs in percent, earlier decisions.
+
+    It lists the names of all results, `files`, for `results_of`.
+    """
     rows = [
         {
             "camera": key[0], "track": key[1], "start": round(track.start, 2), "end": round(track.end, 2),
@@ -50,7 +72,10 @@ def write_page(path, sightings, keys, tracks, identity, probabilities, found, de
         for key, track in zip(keys, tracks, strict=True)
     ]  # fmt: skip
     percent = np.rint(100 * probabilities).astype(int).tolist()
-    data = {"cameras": list(sightings), "tracks": rows, "percent": percent, "found": found, "decisions": decided}
+    data = {
+        "cameras": list(sightings), "tracks": rows, "percent": percent, "found": found, "decisions": decided,
+        "files": sorted(files),
+    }  # fmt: skip
     text = json.dumps(data).replace("<", "\\u003c")
     write_atomically(path, PAGE.read_text().replace(DATA, text).encode())
 

@@ -14,20 +14,23 @@ import hashlib
 import os
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import app  # first: it sets what TensorFlow reads when it is imported
 import numpy as np
 import tyro
-from camera_results import show_scores, write_identities, write_page, write_video
+from camera_results import results_of, show_scores, write_identities, write_page, write_video
 from footage import Frames, boxes_of, file_detector, named, read_ground_truth, sources, warn
-from sightings import comparable, sightings_of, tracks_of
+from sightings import NoFeatures, comparable, sightings_of, tracks_of
 
 from keras_osnet import FeatureExtractor
+from keras_osnet.data.images import first_three
+from keras_osnet.data.listing import require_utf8
 from keras_osnet.export.metadata import metadata_of
 from keras_osnet.files import read_json, refuse_foreign, require_writable
 from keras_osnet.identities import Gallery, fingerprint_of, link
-from keras_osnet.identities.linking import check_travel
+from keras_osnet.identities.linking import allowed_pairs, check_travel
 from keras_osnet.identities.names import names_from
 from keras_osnet.identities.rates import base_rate_of, probability_for
 from keras_osnet.identities.scores import identity_scores
@@ -147,24 +150,55 @@ def seconds_of(texts, name, keys):
     return found
 
 
-def read_decisions(path, keys, tracks):
-    """`same` and `different` of `link`, of a file that the page has saved."""
+def read_decisions(path, cameras):
+    """{"same": pairs, "different": pairs} of (camera, track), of a file that the page has saved."""
     found = read_json(path)
-    pairs = {"same": [], "different": []}
-    for kind, some in pairs.items():
-        try:
-            for first, second in found[kind]:
-                some.append((keys.index((first[0], str(first[1]))), keys.index((second[0], str(second[1])))))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(
-                f"`decisions` must be saved by the page of the same videos and boxes. Received: {path}"
-            ) from error
-    for i, j in pairs["same"]:
-        if i != j and tracks[i].overlaps(tracks[j]):
-            raise ValueError(
-                f"`decisions` must not join tracks {keys[i][1]} and {keys[j][1]} of camera {keys[i][0]}: both are seen "
-                "at one time."
-            )
+    try:
+        pairs = {
+            kind: [tuple((camera, str(track)) for camera, track in pair) for pair in found[kind]]
+            for kind in ("same", "different")
+        }
+        every = [*pairs["same"], *pairs["different"]]
+        if any(one == other or not {one[0], other[0]} <= set(cameras) for one, other in every):
+            raise ValueError
+    except (KeyError, TypeError, ValueError) as error:
+        raise of_other_videos(path) from error
+    return pairs
+
+
+def of_other_videos(path):
+    return ValueError(f"`decisions` must be saved by the page of the same videos and boxes. Received: {path}")
+
+
+def possible(decisions, path, keys, tracks, travel):
+    """`same` and `different` of `link`: the decisions as pairs of indices.
+
+    Raises:
+        ValueError: naming two tracks that cannot be one person.
+    """
+    rows = {key: row for row, key in enumerate(keys)}
+    try:
+        pairs = {kind: [(rows[one], rows[other]) for one, other in some] for kind, some in decisions.items()}
+    except KeyError as error:
+        raise of_other_videos(path) from error
+    allowed, people = allowed_pairs(tracks, travel), [{row} for row in range(len(keys))]
+    for i, j in pairs["different"]:
+        allowed[i, j] = allowed[j, i] = False
+    for one, other in pairs["same"]:
+        if people[one] is people[other]:
+            continue
+        for i, j in product(sorted(people[one]), sorted(people[other])):
+            if not allowed[i, j]:
+                apart = (i, j) in pairs["different"] or (j, i) in pairs["different"]
+                why = "they are two people by `different`" if apart else "`travel` leaves no time between them"
+                raise ValueError(
+                    f"`decisions` must not join track {keys[i][1]} of camera {keys[i][0]} and track {keys[j][1]} of "
+                    f"camera {keys[j][0]}: {'both are seen at one time' if tracks[i].overlaps(tracks[j]) else why}. "
+                    f"Received: {path}"
+                )
+        joined = people[one] | people[other]
+        for row in joined:
+            people[row] = joined
     return pairs
 
 
@@ -177,24 +211,35 @@ def scored(ground_truth, sightings, identity):
     return identity_scores(ground_truth, found)
 
 
-def tracked(frames, boxes, extractor, refuse_outside):
-    """{camera: `Sightings`}. Prints what is found and what is skipped."""
-    found = {}
+def tracked(options, frames, boxes, extractor, decisions, travel):
+    """({camera: `Sightings`}, decisions as pairs of indices). Prints what is found and what is skipped.
+
+    With decisions, the frames are read twice: those that cannot be are refused before features are computed.
+    """
+    found, pairs, decided = {}, {}, any(decisions.values())
     for camera, images in frames.items():
         found[camera] = seen = sightings_of(
-            camera, images, boxes[camera], extractor, rate=images.rate, refuse_outside=refuse_outside
+            camera,
+            images,
+            boxes[camera],
+            NoFeatures() if decided else extractor,
+            rate=images.rate,
+            refuse_outside=options.refuse_outside,
         )
         warn(camera, seen.skipped)
         print(f"camera {camera}: {len(seen.frames)} boxes, {len(set(seen.tracks))} tracks", flush=True)
-    return found
+    if decided:
+        pairs = possible(decisions, options.decisions, *tracks_of(found), travel)
+        for camera, images in frames.items():
+            found[camera] = sightings_of(camera, images, found[camera].by_frame(), extractor, rate=images.rate)
+    return found, pairs
 
 
-def linked(options, keys, tracks, match, travel):
+def linked(options, keys, tracks, match, travel, decisions):
     """(identity of each key, decisions as pairs of keys, base rate)."""
     base_rate = 1 / options.people if options.people else base_rate_of(tracks, match, travel=travel)
     limit = {"base_rate": base_rate, "travel": travel}
     probability = probability_for(tracks, match, false_matches=options.false_matches, **limit)
-    decisions = read_decisions(options.decisions, keys, tracks) if options.decisions else {}
     labels = link(tracks, match, probability=probability, **limit, **decisions)
     identity = dict(zip(keys, (labels + 1).tolist(), strict=True))
     decided = {kind: [(keys[i], keys[j]) for i, j in decisions.get(kind, ())] for kind in ("same", "different")}
@@ -212,30 +257,36 @@ def run_cameras(options):
         check_number("people", options.people, "at least 2", lambda value: value >= 2)
     cameras = sources(options.videos)
     page = options.output / "cameras.html"
-    names = ["identities.csv"] + ["scores.json"] * bool(options.ground_truth)
-    names += [f"{name}.mp4" for name in cameras] if options.video_out else []
-    written = [options.output / name for name in names]
+    written = ["identities.csv"] + ["scores.json"] * bool(options.ground_truth)
+    written += [f"{name}.mp4" for name in cameras] if options.video_out else []
+    require_writable(page)
+    refuse_foreign(page, b"keras_osnet cameras")
+    earlier, read = results_of(page), {path.resolve() for path in cameras.values()}
     # Earlier results of this command are replaced, footage and files of others never.
-    if any(path.exists() and not page.exists() for path in written) or (
-        {path.resolve() for path in written} & {path.resolve() for path in cameras.values()}
-    ):
+    foreign = [
+        name for name in written
+        if (path := options.output / name).resolve() in read or (name not in earlier and path.exists())
+    ]  # fmt: skip
+    if foreign:
         raise ValueError(
-            f"`output` must be another folder than that of the videos or other files. Received: {options.output}"
+            "`output` must be another folder than that of the videos or other files. Received: "
+            f"{options.output}, where each of these is a video to read or no result that {page.name} lists: "
+            f"{first_three(foreign)}"
         )
+    if options.video_out:
+        require_utf8([options.output])  # others crash OpenCV
     start = seconds_of(options.start, "start", dict(zip(cameras, cameras, strict=True)))
     if options.gallery is not None and set(start) < set(cameras):
         without = ", ".join(name for name in cameras if name not in start)
         raise ValueError(
             f"`start` must be given for each camera, in seconds since 1970, for `gallery`. Received: none for {without}"
         )
-    pairs = {f"{a},{b}": (a, b) for a in cameras for b in cameras}
-    travel = seconds_of(options.travel, "travel", pairs)
+    travel = seconds_of(options.travel, "travel", {f"{a},{b}": (a, b) for a in cameras for b in cameras})
     check_travel(travel)
+    decisions = read_decisions(options.decisions, cameras) if options.decisions else {}
     ground_truth = read_ground_truth(options.ground_truth, cameras) if options.ground_truth else None
     frames = {camera: Frames(path, start.get(camera, 0.0), options.fps) for camera, path in cameras.items()}
     boxes = boxes_of(cameras, ground_truth, options.boxes, detector_of(options))
-    require_writable(page)
-    refuse_foreign(page, b"keras_osnet cameras")
     extractor = FeatureExtractor(options.weights)
     matches = matches_of(options, extractor)
     if False not in matches and (options.gallery or options.find):
@@ -243,22 +294,25 @@ def run_cameras(options):
     if options.gallery is not None:
         open_gallery(options, extractor).close()  # that of another network is refused before the work
     sought = extractor(list(options.find)) if options.find else ()  # errors before the work
-    sightings = tracked(frames, boxes, extractor, options.refuse_outside)
+    sightings, pairs = tracked(options, frames, boxes, extractor, decisions, travel)
     keys, tracks = tracks_of(sightings)
     if not tracks:
         raise ValueError("The videos must show people. No box of a person is in their frames.")
     compared, match = comparable(tracks, matches)
-    identity, decided, base_rate = linked(options, keys, compared, match, travel)
+    identity, decided, base_rate = linked(options, keys, compared, match, travel, pairs)
     options.output.mkdir(parents=True, exist_ok=True)
+    table = options.output / "identities.csv"
+    write_identities(table, sightings, identity, {})  # again with the names, if the gallery gives them
     # For single images and other videos, whose camera means are not known.
     own = matches.get(False) if options.match else extractor.match_of(False)
     features = np.stack([track.feature for track in compared])
     probabilities = match(1 - features @ features.T, base_rate=base_rate)
     found = search(options.find, sought, tracks, own, base_rate, keys, identity)
-    write_page(page, sightings, keys, tracks, identity, probabilities, found, decided)
+    write_page(page, {*earlier, *written}, sightings, keys, tracks, identity, probabilities, found, decided)
     different = [(identity[one], identity[other]) for one, other in decided["different"]]
     names = remembered(options, extractor, tracks, [identity[key] for key in keys], own, base_rate, different)
-    write_identities(options.output / "identities.csv", sightings, identity, names)
+    if names:
+        write_identities(table, sightings, identity, names)
     print(f"Look at the people: {page}")
     if options.video_out:
         for camera, seen in sightings.items():

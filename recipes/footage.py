@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_osnet.data import images
-from keras_osnet.data.listing import scan_flat
+from keras_osnet.data.listing import require_utf8, scan_flat
 from keras_osnet.identities.scores import check_ground_truth
 from keras_osnet.metrics.arguments import check_number
 
@@ -46,6 +46,8 @@ def sources(texts):
         if not (path.is_file() or path.is_dir()):  # a pipe may never end
             what = "is neither" if path.exists() else "does not exist"
             raise ValueError(f"`videos` must be videos, or folders of images. Received: {path}, which {what}")
+    require_utf8(found, ". NAME=PATH gives a folder another name")
+    require_utf8(path for path in found.values() if path.is_file())  # others crash OpenCV
     return found
 
 

@@ -36,6 +36,20 @@ class Sightings:
     images: dict = field(default_factory=dict)
     skipped: Counter = field(default_factory=Counter)
 
+    def by_frame(self):
+        """Dict of frame to a list of (box, track)."""
+        found = {}
+        for frame, box, track in zip(self.frames, self.boxes, self.tracks, strict=True):
+            found.setdefault(frame, []).append((box, track))
+        return found
+
+
+class NoFeatures:
+    """In the place of a `FeatureExtractor`, where only the tracks are looked for."""
+
+    def crops(self, frames, boxes):
+        return np.ones((sum(map(len, boxes)), 1))
+
 
 def sightings_of(camera, frames, boxes, extractor, *, rate, refuse_outside=False, tracker=None):
     """Finds the people of a camera, their tracks and features.
@@ -55,7 +69,7 @@ def sightings_of(camera, frames, boxes, extractor, *, rate, refuse_outside=False
     Raises:
         ValueError: with `refuse_outside`, for such a box.
     """
-    tracked = not callable(boxes) and any(track is not None for some in boxes.values() for _, track in some)
+    tracked = not callable(boxes) and all(track is not None for some in boxes.values() for _, track in some)
     associate = None if tracked else Association(tracker or byte_track(rate), rate)
     found, present, frames = Sightings(camera), set(), iter(frames)
     while chunk := list(islice(frames, CHUNK)):

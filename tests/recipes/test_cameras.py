@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -15,7 +16,9 @@ from keras_osnet.data.drawn.synthetic import render
 from keras_osnet.metrics import MatchProbability
 from tests.scripts import load
 
-RECIPE, FOOTAGE, SIGHTINGS = (load(f"recipes/{name}.py") for name in ("cameras", "footage", "sightings"))
+RECIPE, FOOTAGE, SIGHTINGS, RESULTS = (
+    load(f"recipes/{name}.py") for name in ("cameras", "footage", "sightings", "camera_results")
+)
 PEOPLE, FRAMES, SIZE = ("Anna", "Ben"), 6, (240, 160)
 MATCH = {"offset": 9.0, "slope": 30.0}
 STARTS = ("--start", "c1=1767225600", "c2=1767225600")
@@ -159,7 +162,24 @@ def test_a_gallery_names_people_again_and_one_of_another_network_is_refused(scen
 @pytest.mark.parametrize(
     ("decisions", "message"),
     [
-        ({"same": [[["c1", "1"], ["c1", "2"]]], "different": []}, "tracks 1 and 2 of camera c1: both are seen"),
+        (
+            {"same": [[["c1", "1"], ["c1", "2"]]], "different": []},
+            "join track 1 of camera c1 and track 2 of camera c1: both are seen at one time. Received: ",
+        ),
+        (
+            {"same": [[["c1", "1"], ["c2", "2"]], [["c1", "2"], ["c2", "2"]]], "different": []},
+            "join track 2 of camera c1 and track 1 of camera c1: both are seen",
+        ),
+        (
+            {"same": [[["c3", "7"], ["c1", "2"]]], "different": []},
+            "join track 7 of camera c3 and track 2 of camera c1: `travel` leaves no time",
+        ),
+        (
+            {"same": [[["c2", "2"], ["c1", "1"]]], "different": [[["c1", "1"], ["c2", "2"]]]},
+            "join track 2 of camera c2 and track 1 of camera c1: they are two people by `different`",
+        ),
+        ({"same": [[["c1", "1"], ["c1", "1"]]], "different": []}, "saved by the page of the same videos"),
+        ({"same": [[["c4", "1"], ["c1", "1"]]], "different": []}, "saved by the page of the same videos"),
         ({"same": [[["c1", "1"], ["c2", "9"]]], "different": []}, "saved by the page of the same videos"),
         ({"same": [[["c1", "1"]]], "different": []}, "saved by the page of the same videos"),
         ([], "saved by the page of the same videos"),
@@ -167,10 +187,77 @@ def test_a_gallery_names_people_again_and_one_of_another_network_is_refused(scen
 )
 def test_decisions_that_cannot_be_are_refused(tmp_path, decisions, message):
     (tmp_path / "decisions.json").write_text(json.dumps(decisions))
-    keys = [("c1", "1"), ("c1", "2"), ("c2", "2")]
+    keys = [("c1", "1"), ("c1", "2"), ("c2", "2"), ("c3", "7")]
     tracks = [SIGHTINGS.Track(camera, [0, 1], np.ones((2, 3))) for camera, _ in keys]
+    path, cameras, travel = tmp_path / "decisions.json", {"c1", "c2", "c3"}, {("c1", "c3"): 5.0}
     with pytest.raises(ValueError, match=message):
-        RECIPE.read_decisions(tmp_path / "decisions.json", keys, tracks)
+        RECIPE.possible(RECIPE.read_decisions(path, cameras), path, keys, tracks, travel)
+
+
+def tracked_with(scene, boxes, extractor, decisions, travel):
+    frames = {camera: FOOTAGE.Frames(scene / camera, 0.0, 10.0) for camera in boxes}
+    options = RECIPE.Options(videos=(), decisions=scene / "decisions.json")
+    return RECIPE.tracked(options, frames, boxes, extractor, decisions, travel)
+
+
+def test_decisions_that_cannot_be_are_refused_before_features_are_computed(scene):
+    boxes = {camera: FOOTAGE.read_boxes(scene / f"{camera}.txt")[0] for camera in ("c1", "c2")}
+    decisions = {"same": [(("c1", "2"), ("c2", "3"))], "different": []}
+    message = "must not join track 2 of camera c1 and track 3 of camera c2: `travel` leaves no time between them"
+    with pytest.raises(ValueError, match=message):
+        tracked_with(scene, boxes, None, decisions, {("c2", "c1"): 5.0})
+    assert tracked_with(scene, boxes, Colours(), decisions, {})[1] == {"same": [(1, 3)], "different": []}
+
+
+def test_with_decisions_the_tracks_are_those_of_a_run_without(scene):
+    pytest.importorskip("trackers", reason="needs trackers")
+    box = lambda image: np.array([box_of(0, 1, 0), box_of(1, 1, 0)], float)  # noqa: E731
+    plain, none = tracked_with(scene, {"c1": box}, Colours(), {"same": [], "different": []}, {})
+    keys = RECIPE.tracks_of(plain)[0]
+    seen, pairs = tracked_with(scene, {"c1": box}, Colours(), {"same": [], "different": [keys]}, {})
+    assert (none, pairs) == ({}, {"same": [], "different": [(0, 1)]})
+    for name in ("frames", "times", "tracks", "boxes"):
+        assert getattr(seen["c1"], name) == getattr(plain["c1"], name)
+    np.testing.assert_array_equal(seen["c1"].features, plain["c1"].features)
+
+
+def test_a_camera_without_boxes_needs_no_tracker(scene, monkeypatch):
+    monkeypatch.delattr(SIGHTINGS, "byte_track")
+    assert seen_of(scene / "c1", {}).frames == []
+
+
+def test_identities_are_kept_where_the_gallery_fails_at_the_end(scene, tmp_path, monkeypatch):
+    def busy(*_, **__):
+        raise TimeoutError("locked by another process")
+
+    boxes = tuple(str(scene / f"c{camera}.txt") for camera in (1, 2))
+    options = RECIPE.Options(
+        videos=(str(scene / "c1"), str(scene / "c2")), boxes=boxes, fps=10.0, output=tmp_path / "out",
+        start=STARTS[1:], gallery=str(tmp_path / "people.db"),
+    )  # fmt: skip
+    monkeypatch.setattr(RECIPE, "names_from", busy)
+    with pytest.raises(TimeoutError, match="locked"):
+        RECIPE.run_cameras(options)
+    with open(tmp_path / "out/identities.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * FRAMES
+    assert {row["name"] for row in rows} == {""}
+    assert (tmp_path / "out/cameras.html").exists()
+
+
+def test_names_that_are_not_utf8_are_refused_before_the_work(scene, run_script, tmp_path):
+    folder, video = (os.fsdecode(os.fsencode(tmp_path) + name) for name in (b"/t\xfcr", b"/t\xfcr.mp4"))
+    shutil.copytree(scene / "c1", folder)
+    shutil.copyfile(scene / "c1.txt", video)
+    received = r"error: File names must be UTF-8\. Received: 1 others: b'.*t\\xfcr"
+    options = ("--fps", 10, "--output", tmp_path / "out")
+    for source in (folder, f"door={video}"):
+        with pytest.raises(SystemExit, match=received):
+            run_script("recipes/cameras.py", source, *options)
+    with pytest.raises(SystemExit, match=received):
+        run_script("recipes/cameras.py", scene / "c1", "--fps", 10, "--output", f"{folder}/out", "--video-out")
+    assert not (tmp_path / "out").exists()
+    assert list(RECIPE.sources([f"door={folder}"])) == ["door"]
 
 
 def test_rows_to_ignore_are_left_out_and_counted(scene, tmp_path, capsys):
@@ -489,6 +576,36 @@ def test_footage_is_never_overwritten(scene, run_script, tmp_path):
     with pytest.raises(SystemExit, match="error: `output` must be another folder than that of the videos"):
         run_script("recipes/cameras.py", *videos, "--output", tmp_path, "--video-out")
     assert (tmp_path / "c1.mp4").read_bytes() == b"a recording"
+
+
+@pytest.mark.parametrize(("name", "options"), [("c1.mp4", ["--video-out"]), ("scores.json", ["--ground-truth"])])
+@pytest.mark.parametrize("listed", [True, False])
+def test_files_beside_earlier_results_are_kept(results, scene, run_script, tmp_path, name, options, listed):
+    output = shutil.copytree(results[0], tmp_path / "out")
+    if not listed:  # as the pages of earlier versions
+        page = (output / "cameras.html").read_text()
+        (output / "cameras.html").write_text(page.replace(', "files": ["identities.csv"]}', "}"))
+        assert "files" not in data_of(output / "cameras.html")
+    assert RESULTS.results_of(output / "cameras.html") == {"identities.csv"}
+    (output / name).write_text("mine")
+    options = [*options, *[scene / "ground_truth.csv"] * (name == "scores.json")]
+    with pytest.raises(SystemExit, match=rf"or no result that cameras\.html lists: {name}"):
+        run(run_script, scene, output, *options)
+    assert (output / name).read_text() == "mine"
+    (output / name).write_text('{\n  "idf1": 1')
+    known = {"identities.csv", *["scores.json"] * (name == "scores.json" and not listed)}
+    assert RESULTS.results_of(output / "cameras.html") == known
+
+
+def test_results_of_earlier_runs_are_replaced(scene, run_script, tmp_path):
+    pytest.importorskip("cv2", reason="needs OpenCV")
+    results = {"identities.csv", "c1.mp4", "c2.mp4"}
+    for options in ([], ["--video-out"], [], ["--video-out"]):
+        run(run_script, scene, tmp_path, *options)
+        known = RESULTS.results_of(tmp_path / "cameras.html")
+        assert known == (results if (tmp_path / "c1.mp4").exists() else {"identities.csv"})
+    (tmp_path / "c1.mp4").unlink()
+    assert RESULTS.results_of(tmp_path / "cameras.html") == results - {"c1.mp4"}
 
 
 def test_an_image_to_find_is_read_before_the_gallery_is_changed(scene, run_script, tmp_path):
