@@ -250,25 +250,26 @@ def open_zip(file):
 
 
 def _sweep(path):
-    """Removes the temporary files of `path` whose process is gone. Those of other machines are removed after a day."""
+    """Removes temporary files of `path` whose process has ended. Where that cannot be known, they go after a day."""
     for name in glob.glob(f".{glob.escape(path.name)}.*.tmp", root_dir=path.parent, include_hidden=True):
         host, process, _ = ("", "", *name.removesuffix(".tmp")[len(path.name) + 2 :].rsplit(".", 2))[-3:]
         temporary = path.with_name(name)
+        ended = _has_ended(process) if host == socket.gethostname() else None
         try:
-            old = time.time() - temporary.stat().st_mtime > DAY
-            if old or (host == socket.gethostname() and not _alive(process)):
+            if ended or (ended is None and time.time() - temporary.stat().st_mtime > DAY):
                 temporary.unlink()
         except (FileNotFoundError, PermissionError):
             pass  # another process removed it, or it is another user's
 
 
-def _alive(process):
+def _has_ended(process):
+    """Returns whether a process of this machine has ended; None where that cannot be known."""
     if os.name != "posix" or not process.isdigit():
-        return True
+        return None
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
-        return False
+        return True
     except PermissionError:
         pass
-    return True
+    return False

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 WAIT = 60.0  # seconds for another program's lock
-DAY = 86_400  # seconds after which another machine's leftovers are removed
+DAY = 86_400  # seconds after which leftovers are removed whose process is unknown
 MOST_THREADS = 256  # from some thousands on, LiteRT ends the process
 
 
@@ -72,21 +72,23 @@ def _lock(file):
 
 
 def _sweep(path):
-    """Removes the temporary files of processes that have ended; those of other machines after a day."""
+    """Removes the temporary files of processes that have ended. Where that cannot be known, they go after a day."""
     start, host = f".{path.name}.", socket.gethostname()
     for file in path.parent.iterdir():
         if file.name.startswith(start) and file.name.endswith(".tmp"):
             owner, _, process = file.name.removeprefix(start).rpartition(".")[0].rpartition(".")[0].rpartition(".")
+            ended = _has_ended(process) if owner == host else None
             try:
-                if time.time() - file.stat().st_mtime > DAY or (owner == host and _has_ended(process)):
+                if ended or (ended is None and time.time() - file.stat().st_mtime > DAY):
                     file.unlink()
             except (FileNotFoundError, PermissionError):
                 pass  # another program removed it, or it is another user's
 
 
 def _has_ended(process):
+    """Whether a process of this machine has ended; None where that cannot be known."""
     if os.name != "posix" or not process.isdigit():
-        return False
+        return None
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:

@@ -229,9 +229,11 @@ def test_temporary_files_of_killed_programs_are_removed_by_the_next_writer(tmp_p
     host, ours, theirs = socket.gethostname(), os.getpid(), ended.pid
     names = {f".p.npz.{host}.{process}.abcd.tmp": kept for process, kept in ((ours, True), (theirs, False))}
     names |= {".p.npz.elsewhere.1.abcd.tmp": True, ".p.npz.elsewhere.1.old.tmp": False, "p.npz.tmp": True}
+    names |= {f".p.npz.{host}.{ours}.old.tmp": True}  # of a camera that has run for more than a day
     for name in names:
         (tmp_path / name).touch()
-    os.utime(tmp_path / ".p.npz.elsewhere.1.old.tmp", (time.time() - 90_000,) * 2)
+        if ".old." in name:
+            os.utime(tmp_path / name, (time.time() - 90_000,) * 2)
     people(tmp_path / "p.npz")
     assert {name: (tmp_path / name).exists() for name in names} == names
 
