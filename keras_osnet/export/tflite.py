@@ -134,11 +134,11 @@ def to_tflite(
 
     Raises:
         ValueError: for an unknown quantization, an input of unknown size, weights that are not finite, or outputs in a
-            list; for calibration images that are missing, not allowed, or fewer than 2; for an op that is not built in;
-            for a pipeline with other outputs than features and attributes; for unknown parts, or a single layer of an
-            int8 network; for `integer_io` without int8, with a pipeline, or with float parts; for an unknown
-            `input_type`, or "uint8" with `integer_io` or a pipeline. Only faults of the calibration images and of ops
-            are found after the conversion has begun.
+            list; for calibration images that are missing, not allowed, fewer than 2, or certainly not normalised; for
+            an op that is not built in; for a pipeline with other outputs than features and attributes; for unknown
+            parts, or a single layer of an int8 network; for `integer_io` without int8, with a pipeline, or with float
+            parts; for an unknown `input_type`, or "uint8" with `integer_io` or a pipeline. Only faults of the
+            calibration images and of ops are found after the conversion has begun.
         OSError: if the file cannot be written.
     """
     row, names = check_arguments(

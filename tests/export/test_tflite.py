@@ -17,7 +17,7 @@ from keras_osnet.export.flatbuffer import metadata_entry, read
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.models.parts import PARTS as PARTS_OF_FEATURES
-from keras_osnet.preprocessing import Preprocessing
+from keras_osnet.preprocessing import IMAGENET, Preprocessing
 
 SHAPE = (64, 48, 3)
 IMAGES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
@@ -462,6 +462,7 @@ def test_of_a_large_folder_an_even_choice_calibrates(tmp_path):
         (CALIBRATION[:1], "2 images or more"),
         (CALIBRATION[:, 1:], r"images \(N, \(32, 48, 3\)\). Received: calibration.shape=\(12, 31, 48, 3\)"),
         (np.full((2, *SMALL), np.nan, "float32"), "must be finite"),
+        (np.abs(CALIBRATION) * 99, "must be normalised as by `preprocess_input`.*levels of .* instead of 0 .. 255"),
         (np.zeros((2, *SMALL), "uint8"), "must be normalised as by `preprocess_input`.*dtype=uint8"),
         (None, "must be images where `quantization` is 'int8'"),
     ],
@@ -474,6 +475,76 @@ def test_wrong_calibration_is_named_and_nothing_is_written(calibration, message,
     with pytest.raises(ValueError, match=message):
         to_tflite(slim(), folder / "model.tflite", quantization="int8", calibration=calibration)
     assert not (folder / "model.tflite").exists()
+
+
+RAW = np.random.default_rng(4).integers(0, 256, (4, *SMALL)).astype("float32")
+OWN = Preprocessing((0.5, 0.4, 0.3), (0.3, 0.4, 0.5), 200)  # of another network than ImageNet's
+TAKES_RAW = Preprocessing((0, 0, 0), (1, 1, 1), 1)
+
+
+def between_pixels(levels):
+    """Levels as a filter on floats gives them: not whole."""
+    return (levels[:, :-1, :-1] * 3 + levels[:, 1:, 1:]) / 4
+
+
+@pytest.mark.parametrize(
+    ("images", "preprocessing", "received"),
+    [
+        (RAW, IMAGENET, "levels 0..255"),
+        (RAW / 255, IMAGENET, "levels divided by 255"),
+        ((RAW / 255).astype("float16"), IMAGENET, "levels divided by 255"),
+        (RAW / 255, TAKES_RAW, "levels divided by 255"),
+        (RAW / 127.5 - 1, IMAGENET, "levels mapped to -1..1"),
+        (preprocess_input(RAW), OWN, "images normalised as for ImageNet"),
+        (
+            between_pixels(RAW),
+            IMAGENET,
+            r"values of \S+ .. 2\d\d, which are levels of .* instead of 0 .. 255",
+        ),
+    ],
+)
+def test_images_that_are_not_normalised_for_the_network_do_not_calibrate(images, preprocessing, received):
+    with pytest.raises(ValueError, match=f"must be normalised as by `preprocess_input`.*Received: {received}$"):
+        calibration_images(images, images.shape[1:], preprocessing)
+
+
+@pytest.mark.parametrize(
+    ("images", "preprocessing"),
+    [
+        (between_pixels(RAW) / 255, IMAGENET),
+        (between_pixels(RAW) / 127.5 - 1, Preprocessing((0, 0, 0), (1, 1, 1), 255)),
+    ],
+)
+def test_images_that_are_probably_not_normalised_for_the_network_calibrate_with_a_warning(images, preprocessing):
+    with pytest.warns(UserWarning, match="Received probably others: values of .* instead of 0 .. 255"):
+        calibration_images(images, images.shape[1:], preprocessing)
+
+
+LEVELS = {
+    "all": RAW,
+    "dark": RAW // 100,
+    "bright": 255 - RAW // 100,
+    "grey": np.full_like(RAW, 128),
+    "within 0..1": 124 + RAW % 38,  # once normalised for ImageNet, but for blue
+    "of two values": RAW // 128 * 255,
+    "resized": between_pixels(RAW),
+    "ringing": between_pixels(RAW) * 1.2 - 25,
+}
+
+
+@pytest.mark.parametrize("kind", LEVELS)
+@pytest.mark.parametrize("preprocessing", [IMAGENET, OWN, TAKES_RAW, Preprocessing((0, 0, 0), (1, 1, 1))])
+@pytest.mark.filterwarnings("error")
+def test_normalised_images_calibrate_without_a_word(kind, preprocessing):
+    images = preprocess_input(LEVELS[kind], preprocessing)
+    for given in (images, images.astype("float16")):
+        np.testing.assert_array_equal(calibration_images(given, given.shape[1:], preprocessing), given)
+
+
+@pytest.mark.filterwarnings("error")
+def test_noise_and_zeros_in_place_of_images_calibrate_without_a_word():
+    for images in (CALIBRATION, np.zeros_like(CALIBRATION)):
+        calibration_images(images, SMALL)
 
 
 @pytest.mark.parametrize(
