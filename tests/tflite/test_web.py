@@ -172,6 +172,92 @@ def test_pixels_equal_pillows_and_features_pythons_for_photos_and_the_camera(
         assert cosine(feature, network.run(prepared)) > 0.9999
 
 
+def shown_crop(tab):
+    """RGB pixels of the box that the page computed the shown answer of."""
+    tab.locator("#result").wait_for()
+    content = base64.b64decode(tab.evaluate(CROP).partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+def saved_transparent(folder):
+    """The same noise in transparent files of several kinds: one half fully, the other partly, or a colour of them."""
+    g = np.random.default_rng(0)
+    pixels, alpha = g.integers(0, 256, (90, 40, 3), dtype="uint8"), g.integers(0, 256, (90, 40), dtype="uint8")
+    alpha[:, :20] = 0
+    pixels[:9, :9] = 10, 200, 30
+    plain, mask = Image.fromarray(pixels), Image.fromarray(alpha)
+    full, grey, few = plain.copy(), plain.convert("L"), plain.quantize(200)
+    for image in (full, grey):
+        image.putalpha(mask)
+    full.save(folder / "full.png")
+    full.save(folder / "full.webp", lossless=True, exact=True)
+    full.save(folder / "lossy.webp")
+    grey.save(folder / "grey.png")
+    few.save(folder / "few.png", transparency=bytes(alpha[0]))
+    few.save(folder / "few.gif", transparency=7)
+    plain.save(folder / "one.png", transparency=(10, 200, 30))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by a quarter
+    full.save(folder / "lying.png", exif=exif)
+    return folder
+
+
+NO_WEBGL = """() => {
+    const get = HTMLCanvasElement.prototype.getContext;
+    HTMLCanvasElement.prototype.getContext = function (kind, ...given) {
+        return kind === "webgl" ? null : get.call(this, kind, ...given); }; }"""
+
+
+NO_CAMERA = """() => {
+    navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", "NotAllowedError")); }"""
+
+
+def test_transparency_is_ignored_as_python_does_or_refused_in_words(serving, launch, tmp_path):
+    tab, folder = launch(serving), saved_transparent(tmp_path)
+    for name in ("full.png", "full.webp", "lossy.webp", "grey.png", "few.png", "one.png"):
+        tab.set_input_files("#photos", folder / name)
+        np.testing.assert_array_equal(shown_crop(tab), read(folder / name), err_msg=name)
+    for name in ("few.gif", "lying.png", "full.png"):
+        if name == "full.png":
+            tab.evaluate(NO_WEBGL)
+        tab.set_input_files("#photos", folder / name)
+        tab.get_by_text(f"{name} is transparent, and this browser cannot read its colours there. Save it").wait_for()
+
+
+def test_a_photo_that_is_shown_again_can_be_tapped_and_dragged(serving, launch, images, tmp_path):
+    def click(name):
+        tab.get_by_role("button", name=name, exact=True).click()
+
+    def touch():
+        tab.locator("#result").wait_for(state="hidden")
+        tab.locator("#stage").click()
+        tapped = shown_crop(tab)
+        edges = tab.locator("#stage").bounding_box()
+        tab.mouse.move(edges["x"] + 20, edges["y"] + 20)
+        tab.mouse.down()
+        tab.mouse.move(edges["x"] + 100, edges["y"] + 150, steps=3)
+        tab.mouse.up()
+        return tapped.shape, shown_crop(tab).shape
+
+    tab = launch(serving)
+    Image.open(images / "frame.mjpeg").save(tmp_path / "wide.png")
+    (tmp_path / "none.jpg").write_text("no image")
+    tab.set_input_files("#photos", tmp_path / "wide.png")
+    tab.locator("#result").wait_for()
+    click("Camera")
+    tab.locator("#video").wait_for()
+    click("Stop")
+    whole, dragged = touch()
+    assert whole == (432, 216, 3)  # as the first box of this photo
+    assert dragged[0] < whole[0]
+    tab.set_input_files("#photos", tmp_path / "none.jpg")
+    assert touch() == (whole, dragged)
+    tab.evaluate(NO_CAMERA)
+    click("Camera")
+    tab.get_by_text("The camera was refused.").wait_for()
+    assert touch() == (whole, dragged)
+
+
 def test_the_answer_is_about_the_image_that_is_shown_however_quickly_another_was_chosen(serving, launch, images):
     tab = launch(serving)
     tab.set_input_files("#photos", [images / "1.png", images / "2.png"])

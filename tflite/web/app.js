@@ -2,11 +2,11 @@
 
 import { Gallery, changing, checkedName, quantized } from "./gallery.js";
 import { loadNetwork } from "./network.js";
+import { decoded } from "./photos.js";
 import { DEFAULT, proposed } from "./thresholds.js";
 
 const at = (id) => document.getElementById(id);
 const PAUSE = 200, TAP = 8; // milliseconds between two answers; pixels that a finger moves in a tap
-const LARGEST = 2 ** 25; // pixels of a photo
 const KINDS = { webgpu: "GPU", wasm: "CPU" };
 const CAMERA = {
   NotAllowedError: "The camera was refused. Allow it in the settings of the browser for this page, or choose photos.",
@@ -71,12 +71,17 @@ function place(left, top, right, bottom) {
   show();
 }
 
-/* The whole of an upright crop, else the middle, at half the width of its height. */
-function placeFirst(whole) {
+function whole() {
   const { width, height } = source();
-  if (whole || width <= 0.6 * height) return place(0, 0, width, height);
+  return [0, 0, width, height];
+}
+
+/* The whole of an upright crop, else the middle, at half the width of its height. */
+function first() {
+  const { width, height } = source();
+  if (width <= 0.6 * height) return whole();
   const tall = 0.9 * height;
-  return place(width / 2 - tall / 4, 0.05 * height, width / 2 + tall / 4, 0.95 * height);
+  return [width / 2 - tall / 4, 0.05 * height, width / 2 + tall / 4, 0.95 * height];
 }
 
 function stop() {
@@ -104,7 +109,7 @@ async function start() {
   at("video").srcObject = stream;
   await at("video").play();
   if (stream !== own) return;
-  placeFirst();
+  place(...first());
   const devices = await navigator.mediaDevices.enumerateDevices();
   at("turn").hidden = devices.filter(({ kind }) => kind === "videoinput").length < 2;
   follow(own);
@@ -121,22 +126,12 @@ async function follow(own) {
   }
 }
 
-async function decoded(file) {
-  try {
-    return await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  } catch {
-    throw new Error(`${file.name} cannot be read as an image.`);
-  }
-}
-
 async function take(files) {
   stop();
   const found = [], refused = [];
   for (const file of files) {
     try {
-      const bitmap = await decoded(file);
-      if (bitmap.width * bitmap.height > LARGEST) throw new Error(`${file.name} has too many pixels.`);
-      found.push({ name: file.name, bitmap });
+      found.push({ name: file.name, bitmap: await decoded(file) });
     } catch (error) {
       refused.push(error.message);
     }
@@ -161,7 +156,7 @@ async function choose(chosen) {
   pictures.forEach((one) => { one.button.ariaPressed = String(one === chosen); });
   Object.assign(at("picture"), { width: chosen.bitmap.width, height: chosen.bitmap.height });
   at("picture").getContext("2d", { willReadFrequently: true }).drawImage(chosen.bitmap, 0, 0);
-  placeFirst();
+  place(...first());
   await recognise();
 }
 
@@ -175,8 +170,9 @@ function point({ clientX, clientY }) {
 }
 
 at("stage").addEventListener("pointerdown", (event) => {
-  if (!box) return;
-  began = { event, point: point(event), tall: box[3] - box[1], wide: box[2] - box[0] };
+  if (at("stage").classList.contains("empty")) return;
+  const [left, top, right, bottom] = box ?? first(); // none yet on a photo that is shown again after the camera
+  began = { event, point: point(event), tall: bottom - top, wide: right - left };
   at("stage").setPointerCapture(event.pointerId);
 });
 at("stage").addEventListener("pointermove", (event) => {
@@ -292,7 +288,7 @@ at("photos").addEventListener("change", guarded(async () => {
 }));
 at("camera").addEventListener("click", guarded(() => (stream ? stop() : start())));
 at("turn").addEventListener("click", guarded(() => { facing = facing === "user" ? "environment" : "user"; return start(); }));
-at("whole").addEventListener("click", guarded(async () => { placeFirst(true); if (!stream) await recognise(); }));
+at("whole").addEventListener("click", guarded(async () => { place(...whole()); if (!stream) await recognise(); }));
 at("threshold").addEventListener("input", () => {
   localStorage.threshold = at("threshold").value;
   setThreshold();

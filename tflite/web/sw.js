@@ -1,7 +1,7 @@
 /* Lets the page open without a network: each answer of the server is kept, and used when the server is away. */
 
-const CACHE = "keras_osnet", PAGE = ["./", "app.js", "network.js", "gallery.js", "thresholds.js", "style.css",
-  "manifest.json", "icon.svg"];
+const CACHE = "keras_osnet", PAGE = ["./", "app.js", "network.js", "photos.js", "gallery.js", "thresholds.js",
+  "style.css", "manifest.json", "icon.svg"];
 
 addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(PAGE)).then(() => skipWaiting()));
