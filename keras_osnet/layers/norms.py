@@ -78,8 +78,9 @@ class BatchNorm(keras.layers.BatchNormalization):
         mean, variance = ops.where(count > 0, mean, 0.0), ops.where(count > 0, variance, 1.0)
         unbiased = variance * count / ops.maximum(count - 1.0, 1.0)
         for running, batch in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
-            moved = running * self.momentum + ops.cast(batch, running.dtype) * (1.0 - self.momentum)
-            running.assign(ops.where(count > 0, moved, running))
+            before = ops.convert_to_tensor(running)
+            moved = before * self.momentum + ops.cast(batch, running.dtype) * (1.0 - self.momentum)
+            running.assign(ops.where(count > 0, moved, before))
         gamma, beta = self._scale_and_shift(x.dtype)
         scale = gamma * ops.rsqrt(variance + self.epsilon)
         return ops.cast(x * scale + (beta - mean * scale), self.compute_dtype)
