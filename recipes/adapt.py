@@ -23,7 +23,7 @@ import numpy as np
 import tyro
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
-from keras_osnet.adaptation.rounds import BEST, BEST_CLUSTERS, adapt
+from keras_osnet.adaptation.rounds import BEST, BEST_CLUSTERS, DISTILLATION, STUDENT, adapt
 from keras_osnet.adaptation.settings import Rounds, Target, check_rounds
 from keras_osnet.data import images, load_splits
 from keras_osnet.data.augment import Augmentation
@@ -199,6 +199,9 @@ def run_adaptation(run):
             print(f"The silhouette is highest after {best.when}, {best.silhouette:.4f}: {model}")
         else:
             print("No round has a higher silhouette than the start: model.keras is the network as it was given.")
+        if states[-1].distilled and not best.distilled:
+            student = run.work_dir / DISTILLATION / STUDENT
+            print(f"The last training's silhouette is lower, {states[-1].silhouette:.4f}: {student}")
         if is_chief(strategy):
             shutil.copyfile(run.work_dir / BEST, run.work_dir / "model.keras")
             rounds = max(state.round for state in states if not state.distilled)

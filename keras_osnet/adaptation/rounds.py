@@ -32,7 +32,7 @@ from keras_osnet.training.work_dir import check_settings
 
 CLUSTERS, LINES, BEST, CAMERAS = "clusters.npz", "rounds.jsonl", "best.keras", "cameras.json"
 BEST_CLUSTERS = "best.npz"
-DISTILLATION = "distillation"
+DISTILLATION, STUDENT = "distillation", "student.keras"
 WRITTEN = "a file that this adaptation wrote"
 
 
@@ -230,10 +230,12 @@ class _Run:
 
         def make():
             network, clusters = copied(self.work_dir / BEST, self.work_dir / BEST_CLUSTERS, folder, self.strategy)
-            return distilled(
+            student = distilled(
                 self.make_network, network, self.target, _read(clusters)["labels"], s, epochs, self.execution,
                 folder, self.strategy, self.callbacks,
             )  # fmt: skip
+            save_model(student, folder / STUDENT, self.strategy)  # best.keras may stay the teacher
+            return student
 
         folder = self.work_dir / DISTILLATION
         return self.state(s.rounds + 2, s.height, s.rounds + 1, make)

@@ -457,6 +457,9 @@ def test_the_student_is_kept_if_its_silhouette_is_higher(target, tmp_path, monke
     assert states[-1].distilled
     assert best.distilled == (silhouette > 0)
     assert ((tmp_path / "best.keras").read_bytes() == before) == (silhouette < 0)
+    student = keras.models.load_model(tmp_path / "distillation/student.keras", compile=False).get_weights()
+    for ours, theirs in zip(student, start((32, 16)).get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_run_that_ends_early_or_has_no_better_round_teaches_nobody(target, tmp_path, monkeypatch):

@@ -162,6 +162,8 @@ def test_a_finished_run_gets_a_last_training(weights, folder, tmp_path, run_scri
     printed, metrics = capsys.readouterr().out, read(tmp_path / "run" / "metrics.json")
     kept = "distillation" if metrics["best"]["distilled"] else "round 1"
     assert "after distillation: " in printed
+    assert ("The last training's silhouette is lower" in printed) == (kept == "round 1")
+    assert (tmp_path / "run/distillation/student.keras").exists()
     assert f"The silhouette is highest after {kept}, " in printed
     assert metrics["rounds"] == 1
     assert f"<h1>Clusters after {kept}</h1>" in (tmp_path / "run/clusters.html").read_text()
