@@ -134,7 +134,7 @@ def order_of(settings, labels, steps):
     if not k:
         used = [name for name in PAIR_LOSSES if getattr(settings, name)]
         if used:
-            print(f"{', '.join(used)}: compares images of a person, so set --images-per-identity, for example to 4")
+            print(f"Several images of a person in a batch are needed by {', '.join(used)}: --images-per-identity 4")
         return None
     short = short_identities(labels, k)
     if short:

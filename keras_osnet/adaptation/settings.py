@@ -19,6 +19,7 @@ COUNTS = {
 # Setting -> its rule in words, and in code.
 NUMBERS = {
     "eps": ("0, or above 0 and below 1", lambda value: 0 <= value < 1),
+    "learning_rate": ("a positive number", lambda value: value > 0),
     "temperature": ("a positive number", lambda value: value > 0),
     "momentum": ("a number in 0 .. 1", lambda value: 0 <= value <= 1),
     "ema": ("a number in 0 .. 1, 1 excluded", lambda value: 0 <= value < 1),

@@ -6,7 +6,7 @@ import pytest
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("--identities", 0), "`identities` must be at least 1. Received: identities=0"),
+        (("--identities", 0), "`identities` must be a whole number of at least 1. Received: identities=0"),
         (("--parts", "missing.whl"), "missing.whl, which is not a file"),
     ],
 )

@@ -256,7 +256,7 @@ def test_a_work_dir_of_another_run_is_refused_before_the_first_of_several_traini
 def test_losses_that_compare_people_recommend_batches_of_several_images_each(tmp_path, run_script, capsys):
     market(tmp_path)
     run_script(*train(tmp_path, "--triplet", "1", "--epochs", "0", "--no-baselines"))
-    assert "set --images-per-identity 4" in capsys.readouterr().out
+    assert "--images-per-identity 4" in capsys.readouterr().out
 
 
 def test_weights_of_a_baseline_for_images_of_another_size_are_refused(tmp_path, recipe):
