@@ -118,8 +118,9 @@ class BatchNorm(keras.layers.BatchNormalization):
 
         gamma, beta = self._scale_and_shift("float32")
         images = inputs.shape[0]
-        may_be_empty = images == 0 or (images is None and tf.distribute.get_strategy().num_replicas_in_sync > 1)
-        if training and may_be_empty:  # then the op's gradient is NaN
+        several = images is None and tf.distribute.get_strategy().num_replicas_in_sync > 1
+        may_be_empty = training and (images == 0 or several)
+        if may_be_empty:  # then the op's gradient is NaN
             gamma = tf.where(tf.size(inputs) > 0, gamma, tf.stop_gradient(gamma))
         # In training the op moves the running statistics too, with the unbiased variance.
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(

@@ -43,7 +43,7 @@ class SGD(keras.optimizers.SGD):
     `weight_decay` is decoupled from the gradient.
 
     Args:
-        learning_rate: positive number or a schedule. Default .065.
+        learning_rate: number of at least 0, or a schedule. Default .065.
         momentum: 0 up to 1. Default .9.
         l2: weight decay, on every trainable weight. Default 5e-4.
         nesterov: look ahead. Default False.
@@ -111,7 +111,7 @@ class AMSGrad(keras.optimizers.Adam):
     Keras' count of all steps its first ones would be three times as large.
 
     Args:
-        learning_rate: positive number or a schedule. Default .0015.
+        learning_rate: number of at least 0, or a schedule. Default .0015.
         beta_1, beta_2: decay of the moments, 0 up to 1. Default .9 and .999.
         epsilon: added to the root. Default 1e-8.
         l2: weight decay, on every trainable weight. Default 5e-4.

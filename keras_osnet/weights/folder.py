@@ -36,7 +36,7 @@ def save_to_preset(model, folder, *, card=None):
     """
     folder = Path(folder).expanduser()
     config = folder / CONFIG
-    if config.exists() and not is_network(_as_dict(read_json(config))):
+    if config.exists() and not is_network(read_json(config)):
         raise ValueError(f"`folder` must not hold a config.json of another program. Received: {folder}")
     foreign = [name for name in (CARD_FILE, FOLDER_WEIGHTS) if (folder / name).exists() and not config.exists()]
     if foreign:

@@ -39,14 +39,14 @@ def make(settings, root, *, parts=None, cache=None, processes=1, report=silent):
     folder = Path(root) / plan.folder
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, seconds=0):
-        whole = all(jobs.complete(folder, record) for record in plan.jobs) or not (folder / jobs.RECORDS).is_dir()
-        if refuse_other(folder, settings) and whole:  # or images were deleted, or were lost when it was copied
+        done = refuse_other(folder, settings)
+        missing = [job for record, job in plan.jobs.items() if not jobs.complete(folder, record)]
+        if done and not (missing and (folder / jobs.RECORDS).is_dir()):  # a copy may lack hidden files, or images
             return folder
         baked = wheel.baked(parts, cache)
         write_json(folder / "settings.json", {**settings.stamp, "complete": False})
         for name in (*plan.folders, jobs.RECORDS):
             (folder / name).mkdir(exist_ok=True)
-        missing = [job for record, job in plan.jobs.items() if not jobs.complete(folder, record)]
         start = {"workshop": plan.workshop, "baked": str(baked), "settings": asdict(settings), "folder": str(folder)}
         workers.run(start, missing, processes=processes, report=report)
         plan.finish(folder, [jobs.read_record(folder, record) for record in plan.jobs])
