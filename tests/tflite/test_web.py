@@ -372,6 +372,29 @@ def test_an_error_stays_while_the_camera_runs_and_a_long_name_widens_nothing(ser
     assert "none.npz is no gallery" in tab.locator("#message").inner_text()
 
 
+TURNED_CAMERA = """() => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 480 }), pen = canvas.getContext("2d");
+    setInterval(() => { pen.fillStyle = `hsl(${Math.random() * 360} 80% 50%)`; pen.fillRect(0, 0, 640, 640); }, 50);
+    window.turn = () => { [canvas.width, canvas.height] = [canvas.height, canvas.width]; };
+    navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(); }"""
+SHARE = """() => { const [box, stage] = ["box", "stage"].map((id) => document.getElementById(id).getBoundingClientRect());
+    const [video, crop] = ["video", "crop"].map((id) => document.getElementById(id));
+    return [stage.width / stage.height, box.width / stage.width, crop.width / video.videoWidth, box.height / stage.height,
+        crop.height / video.videoHeight]; }"""
+
+
+def test_a_turned_phone_has_the_box_in_the_middle_of_the_turned_image(serving, launch):
+    tab = launch(serving)
+    tab.evaluate(TURNED_CAMERA)
+    tab.get_by_role("button", name="Camera", exact=True).click()
+    for width, height in ((640, 480), (480, 640)):
+        tab.locator("#result").wait_for()
+        tab.wait_for_function("height => document.getElementById('crop').height === height", arg=0.9 * height)
+        wide = 0.45 * height / width  # half the height, as a part of the width
+        assert tab.evaluate(SHARE) == pytest.approx([width / height, wide, wide, 0.9, 0.9], abs=0.01)
+        tab.evaluate("turn()")
+
+
 def test_other_hosts_are_refused_and_only_own_files_may_be_loaded(serving):
     def ask(host, path="/"):
         connection = http.client.HTTPConnection("127.0.0.1", serving.server_port, timeout=10)

@@ -189,6 +189,7 @@ at("stage").addEventListener("pointerup", guarded(async () => {
   if (!stream) await recognise();
 }));
 at("stage").addEventListener("pointercancel", () => { began = undefined; });
+at("video").addEventListener("resize", () => { if (stream) place(...first()); }); // a phone was turned
 
 /* ---- who it is ---- */
 
