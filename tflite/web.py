@@ -33,6 +33,7 @@ HEADERS = {
     "Content-Security-Policy": "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; img-src 'self' blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Keras-OSNet": "page",  # web/sw.js keeps answers with it
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }

@@ -372,15 +372,47 @@ def test_an_error_stays_while_the_camera_runs_and_a_long_name_widens_nothing(ser
     assert "none.npz is no gallery" in tab.locator("#message").inner_text()
 
 
+FIRST_WORD = """async () => { const late = AbortSignal.timeout(20_000);
+    const reader = (await fetch("/words", { signal: late })).body.getReader();
+    return new TextDecoder().decode((await reader.read()).value); }"""
+KEPT = """async () => { const cache = await caches.open("keras_osnet"), home = await fetch("/");
+    return [await home.text(), await (await cache.match("/")).text(), Boolean(await cache.match("/words"))]; }"""
+
+
+def test_answers_of_another_server_at_the_same_address_later_are_not_kept_and_not_held_back(
+    serving, launch, monkeypatch
+):
+    def do_GET(handler):
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(b"first")
+        if handler.path == "/words":
+            ended.wait(60)
+
+    tab, ended = launch(serving), threading.Event()
+    monkeypatch.setattr(serving.RequestHandlerClass, "do_GET", do_GET)
+    try:
+        assert tab.evaluate(FIRST_WORD) == "first"
+    finally:
+        ended.set()
+    home, kept, words = tab.evaluate(KEPT)
+    assert home == "first"
+    assert "Known people" in kept
+    assert not words
+
+
 TURNED_CAMERA = """() => {
-    const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 480 }), pen = canvas.getContext("2d");
+    const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 480 });
+    const pen = canvas.getContext("2d");
     setInterval(() => { pen.fillStyle = `hsl(${Math.random() * 360} 80% 50%)`; pen.fillRect(0, 0, 640, 640); }, 50);
     window.turn = () => { [canvas.width, canvas.height] = [canvas.height, canvas.width]; };
     navigator.mediaDevices.getUserMedia = async () => canvas.captureStream(); }"""
-SHARE = """() => { const [box, stage] = ["box", "stage"].map((id) => document.getElementById(id).getBoundingClientRect());
-    const [video, crop] = ["video", "crop"].map((id) => document.getElementById(id));
-    return [stage.width / stage.height, box.width / stage.width, crop.width / video.videoWidth, box.height / stage.height,
-        crop.height / video.videoHeight]; }"""
+SHARES = """() => {
+    const [box, stage, crop, video] = ["box", "stage", "crop", "video"].map((id) => document.getElementById(id));
+    const shown = stage.clientWidth / stage.clientHeight, { videoWidth, videoHeight } = video;
+    return [shown, box.offsetWidth / stage.clientWidth, crop.width / videoWidth, box.offsetHeight / stage.clientHeight,
+        crop.height / videoHeight]; }"""
 
 
 def test_a_turned_phone_has_the_box_in_the_middle_of_the_turned_image(serving, launch):
@@ -391,7 +423,7 @@ def test_a_turned_phone_has_the_box_in_the_middle_of_the_turned_image(serving, l
         tab.locator("#result").wait_for()
         tab.wait_for_function("height => document.getElementById('crop').height === height", arg=0.9 * height)
         wide = 0.45 * height / width  # half the height, as a part of the width
-        assert tab.evaluate(SHARE) == pytest.approx([width / height, wide, wide, 0.9, 0.9], abs=0.01)
+        assert tab.evaluate(SHARES) == pytest.approx([width / height, wide, wide, 0.9, 0.9], abs=0.01)
         tab.evaluate("turn()")
 
 

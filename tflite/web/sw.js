@@ -1,4 +1,4 @@
-/* Lets the page open without a network: each answer of the server is kept, and used when the server is away. */
+/* Lets the page open without a network: each answer of web.py is kept, and used when the server is away. */
 
 const CACHE = "keras_osnet", PAGE = ["./", "app.js", "network.js", "photos.js", "gallery.js", "thresholds.js",
   "style.css", "manifest.json", "icon.svg"];
@@ -12,7 +12,8 @@ async function answered(request) {
   const cache = await caches.open(CACHE);
   try {
     const answer = await fetch(request);
-    if (answer.ok) await cache.put(request, answer.clone()).catch(() => {}); // the storage may be full
+    // Another program may be served at this address later. The storage may be full.
+    if (answer.ok && answer.headers.has("Keras-OSNet")) await cache.put(request, answer.clone()).catch(() => {});
     return answer;
   } catch (error) {
     const kept = await cache.match(request, { ignoreSearch: true });
