@@ -68,7 +68,7 @@ class Options:
     """JSON file of a MatchProbability, or the metrics.json of `reid.py evaluate --match-probability`. Default: that of
     the weights, if they have one."""
     fps: float | None = None
-    """Frames per second. Needed for folders. Default for videos: the times in the file."""
+    """Frames per second. Needed for folders and raw H.264. Default for videos: the times in the file."""
     start: tuple[str, ...] = ()
     """CAMERA=SECONDS: the time of its first frame on a common clock. Default, without a gallery: 0."""
     people: int | None = None

@@ -5,6 +5,7 @@ import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -70,11 +71,13 @@ class Frames:
             check_number("fps", self.fps, "positive", lambda value: value > 0)
         if self.path.is_dir() and self.fps is None:
             raise ValueError(f"`fps` must be given for folders of images. Received: {self.path}")
-        found, others = scan_flat(self.path) if self.path.is_dir() else (self._capture().read()[0], ())
+        found, others = scan_flat(self.path) if self.path.is_dir() else (list(islice(self._video(), 2)), ())
         if not found:
             what = f"which has no images{': ' * bool(others)}{images.first_three(others)}"
             what = what if self.path.is_dir() else "which OpenCV cannot read"
             raise ValueError(f"`videos` must be videos, or folders of images. Received: {self.path}, {what}")
+        if self.fps is None and len(found) == 2 and found[0][1] == found[1][1]:
+            raise ValueError(f"`fps` must be given for videos without times, as raw H.264. Received: {self.path}")
 
     def _capture(self):
         import cv2

@@ -62,6 +62,24 @@ def test_frames_of_a_video_have_one_number_in_all_commands(tmp_path):
     assert same_of_both(FOOTAGE.Frames(video), DEVICE.VideoFrames(video)) == [1, 2, 3, 4]
 
 
+# Three frames of 32 x 32, which x264 wrote without a container.
+RAW = (
+    "000000016764000aac4c224b42000003000200000300281e244c230000000168e8430392c8b00000000165888206fffeb5df32c544d82f2c9f"
+    "c1000000014188841bfffeb5df32ae9d82f2c9fc000000014188881bfffeb5df32b6d820bcb27f"
+)
+
+
+def test_a_raw_video_without_times_needs_the_rate_of_its_frames(tmp_path):
+    pytest.importorskip("cv2", reason="needs OpenCV")
+    (tmp_path / "door.h264").write_bytes(bytes.fromhex(RAW))
+    with pytest.raises(
+        ValueError, match=r"`fps` must be given for videos without times, as raw H.264. Received: .*door"
+    ):
+        FOOTAGE.Frames(tmp_path / "door.h264")
+    frames = FOOTAGE.Frames(tmp_path / "door.h264", start=5.0, fps=2)
+    assert [(number, seconds) for number, seconds, _ in frames] == [(1, 5.0), (2, 5.5), (3, 6.0)]
+
+
 def write(path, folder, fps=10.0):
     RESULTS.write_video(path, FOOTAGE.Frames(folder, fps=fps), SIGHTINGS.Sightings("door"), {})
 
