@@ -10,7 +10,6 @@ output folder holds identities.csv, a page with a time line for each person, and
 identities. The page merges and splits people by hand; --decisions reads what it has saved.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +26,6 @@ from sightings import NoFeatures, comparable, sightings_of, tracks_of
 from keras_osnet import FeatureExtractor
 from keras_osnet.data.images import first_three
 from keras_osnet.data.listing import require_utf8
-from keras_osnet.export.metadata import metadata_of
 from keras_osnet.files import read_json, refuse_foreign, require_writable
 from keras_osnet.identities import Gallery, fingerprint_of, link
 from keras_osnet.identities.linking import allowed_pairs, check_travel
@@ -323,10 +321,7 @@ def run_cameras(options):
 
 def open_gallery(options, extractor):
     """The `Gallery` of the features of an extractor."""
-    fingerprint = metadata_of(options.weights).get("weights") if options.weights.endswith(".tflite") else None
-    if fingerprint is None and options.weights.endswith((".tflite", ".onnx")):
-        fingerprint = hashlib.sha256(Path(options.weights).read_bytes()).hexdigest()
-    fingerprint = fingerprint or fingerprint_of(extractor.network)
+    fingerprint = getattr(extractor.predictor, "fingerprint", None) or fingerprint_of(extractor.network)
     return Gallery.open(
         options.gallery, network=options.weights, fingerprint=fingerprint, dimension=extractor.feature_dim
     )

@@ -1,13 +1,16 @@
 """Networks in files that run without Keras: .tflite by LiteRT, .onnx by ONNX Runtime.
 
-Both classes have the attributes and methods of a `Predictor` that a `FeatureExtractor` uses.
+Both classes have the attributes and methods of a `Predictor` that a `FeatureExtractor` uses. `fingerprint` is the
+SHA-256 of the weights that the file was made from, or of a file that does not say it.
 """
 
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
+from hashlib import sha256
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 
@@ -52,7 +55,7 @@ class LiteRTFile(_File):
         self._open = partial(interpreter, model_path=os.fspath(path))
         self._interpreter, self._workers = _reading(path, self._open, num_threads=os.cpu_count()), []
         facts, self._runner = _reading(path, _tflite_metadata, path), None
-        self._normalise = _reading(path, _normalisation, facts)
+        self._normalise, self.fingerprint = _reading(path, _normalisation, facts), _fingerprint(path, facts)
         self.match_probabilities = {kind: facts.get(name) for kind, name in MATCH_FIELDS.items()}
         inputs, outputs = self._details()
         kinds = [(np.dtype(details["dtype"]).name, tuple(map(int, details["shape"]))) for details in inputs.values()]
@@ -121,7 +124,7 @@ class OnnxFile(_File):
         self._session, self._one_thread = _reading(path, self._open), runtime.SessionOptions()
         self._one_thread.intra_op_num_threads = 1
         facts = self._session.get_modelmeta().custom_metadata_map
-        self._normalise = _reading(path, _normalisation, facts)
+        self._normalise, self.fingerprint = _reading(path, _normalisation, facts), _fingerprint(path, facts)
         values = {kind: facts.get(name, "null") for kind, name in MATCH_FIELDS.items()}
         self.match_probabilities = {kind: _reading(path, json.loads, value) for kind, value in values.items()}
         inputs, outputs = self._session.get_inputs(), {out.name: out for out in self._session.get_outputs()}
@@ -183,6 +186,10 @@ def _normalisation(facts):
         return preprocess_input(images, preprocessing) if out is None else normalise_into(out, images, preprocessing)
 
     return normalise
+
+
+def _fingerprint(path, facts):
+    return facts.get("weights") or sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _placed(values, out):

@@ -1,18 +1,21 @@
 """Who is who in several cameras: boxes, tracks, times, identities, decisions, and the page."""
 
 import csv
+import hashlib
 import json
 import os
 import shutil
 import sqlite3
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_osnet import OSNet
+from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.data.drawn.synthetic import render
+from keras_osnet.export import to_onnx, to_tflite
 from keras_osnet.metrics import MatchProbability
 from tests.scripts import load
 
@@ -157,6 +160,30 @@ def test_a_gallery_names_people_again_and_one_of_another_network_is_refused(scen
     RECIPE.Gallery.open(tmp_path / "other.db", network="another", fingerprint="0" * 64).close()
     with pytest.raises(SystemExit, match=r"holds features of another .* with those of osnet_x0_25_people"):
         run(run_script, scene, tmp_path / "out", "--gallery", tmp_path / "other.db", *STARTS)
+
+
+def test_the_files_of_a_network_share_its_gallery(tmp_path, monkeypatch):
+    onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    model = OSNet(0.0625, "osnet_t1", (32, 16, 3), (1, 1, 1))
+    to_onnx(model, tmp_path / "network.onnx")
+    to_tflite(model, tmp_path / "network.tflite")
+    unnamed = onnx.load(tmp_path / "network.onnx")
+    del unnamed.metadata_props[:]
+    onnx.save(unnamed, tmp_path / "unnamed.onnx")
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def opened(weights, network):
+        options = SimpleNamespace(gallery=str(tmp_path / "people.db"), weights=weights)
+        with RECIPE.open_gallery(options, FeatureExtractor(network)) as gallery:
+            return gallery.fingerprint
+
+    arrays = b"".join(array.tobytes() for array in model.get_weights())
+    found = {opened("a network", model)}
+    found |= {opened(path, path) for path in (str(tmp_path / "network.onnx"), "~/network.onnx", "~/network.tflite")}
+    assert found == {hashlib.sha256(arrays).hexdigest()}
+    with pytest.raises(ValueError, match="They cannot be compared with those of"):
+        opened("~/unnamed.onnx", "~/unnamed.onnx")
 
 
 @pytest.mark.parametrize(
