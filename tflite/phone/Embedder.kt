@@ -22,7 +22,7 @@ class Embedder(
     private val picture = model.createInputBuffer("picture", "embed")
     private val features = model.createOutputBuffer("features", "embed")
 
-    /** The feature of a person. `person` is cropped from the frame, upright, of any size. */
+    /** The feature of a person. `person` is cropped from the frame, upright, of any size, and not of Config.HARDWARE. */
     fun feature(person: Bitmap): FloatArray {
         val pixels = IntArray(person.width * person.height)
         person.getPixels(pixels, 0, person.width, 0, 0, person.width, person.height)
