@@ -1,6 +1,7 @@
 """Removes what training programs add to the arrays of a network: dictionaries, prefixes, counters."""
 
 import re
+from collections.abc import Mapping
 
 # Keys under which a checkpoint keeps its state dict, in the order of preference.
 WRAPPERS = ("state_dict", "model_state_dict", "net_dict", "model", "ema", "weights", "module")
@@ -24,7 +25,7 @@ def unwrap(value):
     """
     keys = []
     for _ in range(DEEPEST):
-        inner = [key for key in WRAPPERS if type(value) is dict and type(value.get(key)) is dict]
+        inner = [key for key in WRAPPERS if isinstance(value, Mapping) and isinstance(value.get(key), Mapping)]
         if not inner:
             return value, tuple(keys)
         keys += [inner[0], *(f"not {key}" for key in inner[1:])]

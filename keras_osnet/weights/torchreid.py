@@ -10,7 +10,7 @@ import numpy as np
 from keras_osnet.weights.bounds import check_size, check_values
 from keras_osnet.weights.card import UNKNOWN, Card
 from keras_osnet.weights.formats import read_state
-from keras_osnet.weights.names import strip
+from keras_osnet.weights.names import strip, unwrap
 
 FAMILIES = ("osnet", "osnet_ibn", "osnet_ain")
 SHOWN = 5  # names listed of each kind of difference
@@ -90,7 +90,8 @@ def load_torchreid_weights(model, source):
 
     Args:
         model: `OSNet` of the variant osnet, osnet_ibn or osnet_ain.
-        source: path of a PyTorch, safetensors or ONNX file (PyTorch is not needed), or a mapping from name to array.
+        source: path of a PyTorch, safetensors or ONNX file (PyTorch is not needed), a mapping from name to array, or the
+            dictionary that `torch.load` returns.
 
     Returns:
         `LoadReport`.
@@ -100,8 +101,11 @@ def load_torchreid_weights(model, source):
             names, and the variant and width of the checkpoint. `model` is not changed.
         UnsafeCheckpointError: if the file holds anything but tensors and plain containers.
     """
-    state, stripped = strip(source) if isinstance(source, Mapping) else read_state(source)
-    return assign(model, state, stripped)
+    if not isinstance(source, Mapping):
+        return assign(model, *read_state(source))
+    inner, keys = unwrap(source)
+    state, prefixes = strip(inner)
+    return assign(model, state, keys + prefixes)
 
 
 def assign(model, state, stripped=()):

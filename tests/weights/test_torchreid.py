@@ -2,6 +2,7 @@
 names, so none is stored."""
 
 import re
+from collections import OrderedDict
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -158,6 +159,13 @@ def test_a_wrapping_state_dict_is_unwrapped(form, prefix, state, network, blank,
     named = {prefix + name: array for name, array in state.items()}
     path = write_checkpoint(tmp_path / "model.pth.tar", named, form, wrapper="state_dict")
     assert load_torchreid_weights(wiped(blank), path).dropped == ()
+    assert same_weights(blank, network)
+
+
+def test_a_mapping_as_torch_load_returns_it_is_unwrapped(state, network, blank):
+    named = OrderedDict((f"module.{name}", array) for name, array in state.items())
+    report = load_torchreid_weights(wiped(blank), {"state_dict": named, "epoch": 60, "optimizer": {"state": {}}})
+    assert (report.assigned, report.stripped) == (len(state), ("state_dict", "module."))
     assert same_weights(blank, network)
 
 
