@@ -61,8 +61,9 @@ def __getattr__(name):
     try:
         module = import_module(f"keras_osnet.{_HOMES.get(name, name)}")
     except ModuleNotFoundError as error:
+        package = {"PIL": "pillow"}.get(error.name, error.name)
         raise ImportError(
-            f"keras_osnet.{name} needs {error.name}, which is not installed: pip install {error.name}", name=error.name
+            f"keras_osnet.{name} needs {error.name}, which is not installed: pip install {package}", name=error.name
         ) from error
     globals()[name] = value = getattr(module, name) if name in _HOMES else module
     return value

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,19 @@ except ImportError as error:
     print(error.name)
 """
     assert python(code, "jax") == ["tensorflow"]
+
+
+def test_a_missing_package_is_named_as_pip_knows_it():
+    code = """
+import sys
+sys.modules["PIL"] = sys.modules["keras"] = None  # as if they were not there
+import keras_osnet
+try:
+    keras_osnet.FeatureExtractor
+except ImportError as error:
+    print(error)
+"""
+    assert python(code, "jax")[-3:] == ["pip", "install", packages_distributions()["PIL"][0].lower()]
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("tensorflow"), reason="needs TensorFlow")
