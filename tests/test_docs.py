@@ -6,6 +6,7 @@ is what it must print. A block ```py needs files that are not here: it must comp
 
 import ast
 import csv
+import inspect
 import re
 import shlex
 import sys
@@ -175,6 +176,29 @@ def names_of(page):
 def test_every_name_that_a_page_uses_is_there(page):
     for name in sorted(names_of(page)):
         resolve(name)
+
+
+def calls_of(code):
+    """(object of the package, call) of each call of an imported name, or of a name of an imported module."""
+    tree = ast.parse(code)
+    names = {alias.asname or alias.name: f"{node.module}.{alias.name}" for node in ast.walk(tree)
+             if isinstance(node, ast.ImportFrom) for alias in node.names}  # fmt: skip
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call):
+            first, _, rest = ast.unparse(call.func).partition(".")
+            name = ".".join(filter(None, (names.get(first, first), rest)))
+            if re.fullmatch(r"keras_osnet(\.\w+)+", name):
+                yield resolve(name), call
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if blocks(page, "py")], ids=str)
+def test_the_calls_in_python_that_cannot_run_have_the_arguments_of_their_functions(page):
+    for code, _ in blocks(page, "py"):
+        for function, call in calls_of(code):
+            arguments = call.args
+            if inspect.isclass(function):  # Keras' own `__new__` hides the arguments of its classes
+                function, arguments = function.__init__, [None, *arguments]
+            inspect.signature(function).bind(*arguments, **{word.arg: word.value for word in call.keywords})
 
 
 def test_the_api_page_has_every_public_name_of_the_package():
