@@ -68,11 +68,11 @@ class Ablation:
     weights: str = ""
     """File or preset to start from. {width} is replaced by 1_0, 0_75, 0_5 or 0_25. Default: random weights."""
     epochs: int | None = None
-    """Epochs, milestones and learning rate have the defaults of the row."""
+    """Epochs, milestones, batch size, learning rate and crop have the defaults of the row."""
     milestones: tuple[int, ...] | None = None
-    batch_size: int = 64
+    batch_size: int | None = None
     learning_rate: float | None = None
-    crop: float = 0.0
+    crop: float | None = None
     """Probability of a random crop."""
     identities: int = 0
     """Number of training identities, the first ones. 0: all."""

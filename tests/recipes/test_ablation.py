@@ -56,7 +56,8 @@ def test_a_network_is_trained_by_the_recipe_with_the_options_of_the_ablation(rec
 
 def test_options_that_are_not_given_are_those_of_the_row(recipe, tmp_path):
     words = recipe.command_of(recipe.Ablation(tmp_path), ROWS["a"][0], 0, tmp_path / "run")
-    assert not {"--epochs", "--milestones", "--learning-rate", "None"} & set(words)
+    row = {"--epochs", "--milestones", "--batch-size", "--learning-rate", "--crop"}
+    assert not {*row, "None"} & set(words)
 
 
 def finished(work_dir, name, seed, rank1):
