@@ -30,7 +30,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.began = self.updated = self.clock()
-        self.done = 0
+        self.done, self.unfinished = 0, False
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -48,6 +48,10 @@ class Progress(keras.callbacks.Callback):
         scores = "".join(f"  {k} {100 * v:.1f} %" for k, v in logs.items() if k in ("rank1", "mAP", "mA"))
         self._write(f"{self._line(logs)}{scores}", end="\n")
 
+    def on_train_end(self, logs=None):
+        if self.unfinished:  # a signal stopped the training within an epoch
+            self.stream.write("\n")
+
     def _line(self, logs):
         left = (self.clock() - self.began) / max(self.done, 1) * self.left
         return (
@@ -60,6 +64,7 @@ class Progress(keras.callbacks.Callback):
         # On a terminal the line replaces the one before.
         self.stream.write((f"\r{line}\x1b[K" if self.stream.isatty() else line) + end)
         self.stream.flush()
+        self.unfinished = not end
 
 
 class KeepBest(keras.callbacks.Callback):

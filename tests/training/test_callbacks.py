@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import signal
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from keras_osnet.training.callbacks import KeepBest, Progress, progress_callbacks
 from keras_osnet.training.settings import Execution
+from keras_osnet.training.signals import Stopped
 from tests.training.small import CLASSES, assert_same_weights, run, small, weights_of
 
 SHAPE, BATCH = (12, 6, 3), 18
@@ -182,6 +184,15 @@ def test_progress_on_a_terminal_moves_and_leaves_whole_lines(tmp_path):
         shown.append(screen.rstrip())
     assert [line[:11] for line in shown] == ["epoch   1/2", "epoch   2/2"]
     assert all(line.endswith(" left") for line in shown), "nothing stays of the longer line before"
+
+
+def test_progress_on_a_terminal_ends_its_line_when_a_signal_stops_the_training(tmp_path):
+    """What the program prints next begins a line of its own."""
+    stop = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: signal.raise_signal(signal.SIGTERM))
+    stream = Terminal()
+    with pytest.raises(Stopped):
+        run(tmp_path, callbacks=[Progress(stream, seconds=0), stop])
+    assert stream.getvalue().endswith("  step 2/3\x1b[K\n")
 
 
 def levels(first_step):
