@@ -1,8 +1,10 @@
 """The checkpoint of a training, and the saved network."""
 
 import math
+import re
 import tempfile
 import zipfile
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +175,8 @@ def _read(path, expected, own):
     try:
         with zipfile.ZipFile(path) as archive:
             found = {info.filename.removesuffix(".npy"): _header(archive, info) for info in archive.infolist()}
+        names = _names_here(found, expected)
+        found = {names[name]: header for name, header in found.items()}
         wrong = sorted((found.keys() | {"steps_per_epoch"}) ^ expected.keys()) or [
             f"{name} {kind} {shape} instead of {' '.join(map(str, expected[name]))}"
             for name, (kind, shape) in found.items()
@@ -181,13 +185,34 @@ def _read(path, expected, own):
         ]
         if not wrong:
             with np.load(path) as file:
-                return dict(file)
+                return {names[name]: array for name, array in file.items()}
     except Exception as error:  # NumPy and zipfile raise a dozen types
         raise ValueError(f"{path} must be a whole checkpoint. Received: {type(error).__name__}: {error}") from error
     raise ValueError(
         "`work_dir` must not hold the checkpoint of another network or optimizer. "
         f"Received: {path}, which differs in {len(wrong)} variables, the first: {', '.join(wrong[:3])}"
     )
+
+
+def _names_here(found, expected):
+    """Returns a dict of the names in a file to those of the same variables in this process.
+
+    Keras numbers what has no name, such as the second `conv2d_1`, by all that the process has made before.
+    """
+    theirs, ours = _places({**found, "steps_per_epoch": None}), _places(expected)
+    if found.keys() <= expected.keys() or theirs.keys() != ours.keys():
+        return {name: name for name in found}
+    return {name: ours[place] for place, name in theirs.items()}
+
+
+def _places(names):
+    """Returns a dict of (name without numbers, how many such names come before) to name."""
+    counts, places = Counter(), {}
+    for name in names:
+        plain = re.sub(r"_\d+(?=[/_]|$)", "", name)
+        places[plain, counts[plain]] = name
+        counts[plain] += 1
+    return places
 
 
 def _header(archive, info):

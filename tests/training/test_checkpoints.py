@@ -72,6 +72,21 @@ def test_the_checkpoint_of_another_network_is_refused(resumable, other, optimize
     assert named in message
 
 
+@pytest.mark.parametrize("made_before", [1, 2])
+def test_layers_without_a_name_are_found_again_by_their_order(tmp_path, made_before):
+    """Keras numbers them by all that a process has made: the first may be `dense`, `dense_1` or `dense_2`."""
+
+    def unnamed(made_before):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(made_before)
+        layers = [keras.layers.Dense(3) for _ in range(made_before + 2)][made_before:]
+        return keras.Sequential([keras.Input(SHAPE), keras.layers.GlobalAveragePooling2D(), *layers])
+
+    run(tmp_path, first := unnamed(0), epochs=1)
+    run(tmp_path, now := unnamed(made_before), epochs=1)  # reads the checkpoint only
+    assert_same_weights(now, first)
+
+
 def test_the_checkpoint_of_a_run_on_more_or_fewer_images_is_refused(resumable):
     refused(resumable, rf"which has {STEPS} steps an epoch, not {STEPS - 1}", steps_per_epoch=STEPS - 1)
 

@@ -29,7 +29,6 @@ def test_a_resumed_training_ends_as_one_that_was_not_stopped(model, optimizer, t
     whole = model()
     run(tmp_path / "whole", whole, epochs=4, optimizer=optimizer())
     for epochs in (1, 3, 4):
-        keras.utils.clear_session()
         parts = model()
         run(tmp_path / "parts", parts, epochs=epochs, optimizer=optimizer())
     for ours, theirs in zip(weights_of(parts), weights_of(whole), strict=True):
