@@ -28,7 +28,7 @@ from keras_osnet.training.execution import synchronize_norms, with_loss_scale
 from keras_osnet.training.loop import CHECKPOINT, train
 from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.step import check_loss
-from keras_osnet.training.work_dir import check_settings
+from keras_osnet.training.work_dir import check_settings, digest_of
 
 CLUSTERS, LINES, BEST, CAMERAS = "clusters.npz", "rounds.jsonl", "best.keras", "cameras.json"
 BEST_CLUSTERS = "best.npz"
@@ -178,7 +178,8 @@ class _Run:
         path = self.folder(number) / CLUSTERS
         if path.exists():
             found = _read(path)
-            if str(found.get("images", _names(self.target))) != _names(self.target):  # labels are by position
+            images = digest_of(self.target.paths), _names(self.target)
+            if str(found.get("images", images[0])) not in images:  # labels are by position
                 raise ValueError(
                     "`work_dir` must be new, or of an adaptation to the same images. Received: other images than "
                     f"those of {path}"
@@ -271,7 +272,7 @@ class _Run:
             "centroids": _means(units, labels[inside]),
             "steps": inside.sum() // self.settings.batch_size,
             "state": json.dumps(asdict(state)),
-            "images": _names(self.target),
+            "images": digest_of(self.target.paths),
         }
         if self.target.normalizes and self.settings.camera_weight and state.clusters:
             names = [str(camera) for camera, kept in zip(self.target.cameras, inside, strict=True) if kept]
@@ -331,7 +332,7 @@ def _own_cluster(labels, outputs):
 
 
 def _names(target):
-    """SHA-256 of the images' names in their order. The folder that holds them may move."""
+    """SHA-256 of the images' names and their folders', as earlier versions wrote it in place of `digest_of`."""
     return sha256("\n".join("/".join(Path(path).parts[-2:]) for path in target.paths).encode()).hexdigest()
 
 

@@ -203,7 +203,7 @@ def test_a_run_with_answers_goes_on_where_its_images_have_moved(target, tmp_path
     with pytest.raises(Killed):
         adapted(target, tmp_path / "run", pairs=3, on_state=answer_and_kill)
     before = read_answers(tmp_path / "run/answers.csv")
-    moved = tmp_path / "moved" / Path(target.paths[0]).parent.name
+    moved = tmp_path / "moved"  # not the name that it had
     shutil.copytree(Path(target.paths[0]).parent, moved)
     there = Target([str(moved / Path(path).name) for path in target.paths], target.cameras)
     adapted(there, tmp_path / "run", pairs=3, wait=True, on_state=lambda state: answer_all(tmp_path / "run"))
