@@ -117,7 +117,7 @@ DATASETS = {
         partial(soccernet.load, part="valid"), soccernet.EXPECTED_TREE, images=(248234, 11638, 34355)
     ),
     "deepsportradar": Dataset(deepsportradar.load, deepsportradar.EXPECTED_TREE, (436, 50, 50), (8569, 50, 910)),
-    "mars": Dataset(mars.load, mars.EXPECTED_TREE, (625, 626, 622), (509914, 1980, 9330)),
+    "mars": Dataset(mars.load, mars.EXPECTED_TREE, (625, 626, 621), (509914, 1980, 9330)),
     **{
         name: Dataset(partial(tracks.load, name), layout.expected_tree, images=(None, 0, 0))
         for name, layout in tracks.LAYOUTS.items()
