@@ -63,7 +63,7 @@ def listed(file, line, example):
     Raises:
         ValueError: if there is no line, or one of another form.
     """
-    lines = [text.strip() for text in read_bounded(file, LARGEST).decode(errors="replace").splitlines()]
+    lines = [text.strip() for text in read_bounded(file, LARGEST).decode("utf-8-sig", "replace").splitlines()]
     lines = list(filter(None, lines))
     matches = [line.fullmatch(text) for text in lines]
     bad = [text for text, match in zip(lines, matches, strict=True) if match is None or not _in_range(match)]

@@ -44,6 +44,13 @@ def test_lists_give_images_and_identities_and_names_the_cameras(tmp_path, versio
         assert [Path(record.path) for record in records] == [folder / path for path, _ in LISTS[name]]
 
 
+def test_a_list_may_be_saved_by_a_windows_editor(tmp_path):
+    file = official(tmp_path) / "MSMT17_V1" / "list_query.txt"
+    before, text = load("msmt17", tmp_path), file.read_text(encoding="utf-8")
+    file.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert load("msmt17", tmp_path) == before
+
+
 def test_test_identities_follow_those_of_training(tmp_path):
     splits = load("msmt17", official(tmp_path))
     assert labels(splits.query) == [(4, 4), (7, 11)]
