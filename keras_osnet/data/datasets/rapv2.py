@@ -20,7 +20,7 @@ LARGEST = 2**28  # bytes: 84,928 x 152 labels as doubles are 103 MB
 def load(root):
     """Reads `root`/RAPv2 with its 54 selected attributes and the first of its five partitions: 50,957, 16,986, 16,985.
 
-    Images are opened later, but must exist now.
+    Images are opened later, but must exist now. A label 2 is read as 0, as by Jia et al.
 
     Args:
         root: folder that holds the folders of the official archives.
@@ -30,10 +30,10 @@ def load(root):
 
     Raises:
         ValueError: if a folder or images are missing, RAP_annotation.mat is damaged or of another layout, or labels are
-            not 0 or 1.
+            not 0, 1 or 2.
 
     Reference: Li et al., A Richly Annotated Pedestrian Dataset for Person Retrieval in Real Surveillance Scenarios
-    (IEEE TIP 2019).
+    (IEEE TIP 2019); Jia et al., Rethinking of Pedestrian Attribute Recognition (2021), whose code reads 2 as 0.
     """
     require(root, "RAPv2's official folders", EXPECTED_TREE, (ANNOTATION, IMAGES))
     path, folder = Path(root) / ANNOTATION, Path(root) / IMAGES
@@ -42,6 +42,7 @@ def load(root):
         files, names = (texts(found[field], path, field) for field in ("name", "attribute"))
         chosen = indices(found["selected_attribute"], len(names), path, "selected_attribute")
         labels, partition = found["data"][:, chosen], found["partition_attribute"].ravel()[0]
+        labels[labels == 2] = 0
         rows = {part: indices(partition[f"{part}_index"], len(files), path, f"{part}_index") for part in PARTS}
         labels = {part: labels[rows[part]] for part in PARTS}
     except (KeyError, AttributeError, IndexError, TypeError) as error:

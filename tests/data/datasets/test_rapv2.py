@@ -43,6 +43,14 @@ def test_the_first_partition_and_the_selected_attributes_are_read(tmp_path):
         assert [record.attributes for record in records] == expected
 
 
+def test_a_label_2_is_read_as_0(tmp_path):
+    labels = LABELS.copy()
+    labels[3, 0], labels[2, 4] = 2, 2
+    splits = load_attributes("rapv2", official(tmp_path, data=labels))
+    assert [record.attributes for record in splits.train] == [(0, 0, 0), (0, 0, 1), (1, 0, 1)]
+    assert [record.attributes for record in splits.test] == [(0, 0, 0), (0, 1, 0)]
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
