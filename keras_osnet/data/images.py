@@ -81,7 +81,9 @@ def decode(content, name="the image", *, size=None, longest=None, pixels=PIXELS)
 
 def from_pillow(image):
     """Returns an image of Pillow as `read` returns its file. Raises ValueError for levels of 32 bits."""
-    return np.asarray(_upright(image.copy()))
+    copy = image.copy()
+    copy.format = image.format  # `copy` leaves it out
+    return np.asarray(_upright(copy))
 
 
 def mode_of(content, name="the image"):

@@ -135,10 +135,14 @@ def by_tensorflow(content):
     return images.decode_tensor(tf.constant(content)).numpy()
 
 
+def by_pillow(content):
+    return images.from_pillow(Image.open(io.BytesIO(content)))
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_is_read_alike_by_pillow_and_in_a_pipeline(form):
+def test_every_form_is_read_alike_as_a_file_in_a_pipeline_and_as_an_image_of_pillow(form):
     content, pixels = FORMS[form]
-    for read in (images.decode, by_tensorflow):
+    for read in (images.decode, by_tensorflow, by_pillow):
         got = read(content)
         assert got.dtype == np.uint8
         np.testing.assert_array_equal(got, pixels)
