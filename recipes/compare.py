@@ -22,7 +22,7 @@ from keras_osnet import DATASETS, AttributeRecogniser, FeatureExtractor
 from keras_osnet.data import load, load_attributes
 from keras_osnet.files import refuse_foreign, require_writable, write_json
 from keras_osnet.inference import attribute_scores
-from keras_osnet.inference.scores import features_of_splits, groups_of, labels_of, milliseconds
+from keras_osnet.inference.scores import describe, features_of_splits, groups_of, labels_of, milliseconds
 from keras_osnet.metrics import attribute_image_scores, attribute_table, bootstrap, compare, query_scores
 from keras_osnet.weights import load_network
 
@@ -186,6 +186,8 @@ def run(options):
     loaded = {}  # load all weights first, so that a wrong name is found early
     for weights in options.weights:
         loaded[name_of(weights, loaded)] = weights, load_network(weights, resolution=options.resolution)[0]
+    if not options.attributes:  # now, so that errors of test sets come before the features
+        print("\n".join(f"{name}: {describe(splits)}" for name, splits in test_sets.items()))
     found, networks = {name: {} for name in test_sets}, {}
     for name, (weights, network) in loaded.items():
         cost = {"parameters": network.count_params(), "milliseconds": milliseconds(network)}

@@ -252,6 +252,8 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
     network, report = load_network(
         options.weights, width=options.width, variant=options.variant, resolution=options.resolution
     )
+    # Now, so that errors of test sets come before the features.
+    texts = {name: scores.describe(test_sets[name][0], DATASETS[name].protocol) for name in names}
     settings = asdict(options) | {"network": getattr(network, "settings", network.name)}
     with app.evaluation(settings, settings.pop("work_dir")) as work_dir:
         extractor, rows, pairs = FeatureExtractor(network, flip=options.flip), {}, {}
@@ -266,10 +268,7 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
             rows[name], found = evaluate_test_set(
                 extractor, test_sets[name], options, protocol, normalize=normalize, fitted_on=fitted_on
             )
-            text = (
-                f"{name}: {scores.describe(test_sets[name][0], protocol)}\n{scores.table(rows[name])}\n{found.text()}"
-            )
-            print(text.rstrip())
+            print(f"{name}: {texts[name]}\n{scores.table(rows[name])}\n{found.text()}".rstrip())
             for kind, values in found.values().items():
                 pairs.setdefault(kind, {})[name] = values
         save_model(network, work_dir / "model.keras")

@@ -107,6 +107,15 @@ def test_a_dataset_of_another_protocol_and_the_folder_of_a_training_are_refused(
     assert (tmp_path / "metrics.json").read_text() == "{}"
 
 
+def test_a_dataset_without_a_match_is_refused_before_the_features(folder, script, monkeypatch, tmp_path):
+    market(tmp_path)
+    for path in duke(tmp_path).rglob("*_c2_*"):
+        path.unlink()
+    options = "--datasets", "market1501", "dukemtmcreid", "--data-dir", tmp_path, "--work-dir", tmp_path / "run"
+    with pytest.raises(ValueError, match=r"^`splits` must have a match under another camera"):
+        call(script, monkeypatch, "--weights", folder / "a.keras", folder / "b.keras", *options)
+
+
 def test_a_foreign_file_is_left_as_it_is_before_anything_is_computed(folder, script, monkeypatch, tmp_path):
     (tmp_path / "metrics.json").write_text('{"accuracy": 1}')
     options = "--datasets", "market1501", "--data-dir", folder, "--work-dir", tmp_path

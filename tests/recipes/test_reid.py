@@ -422,6 +422,16 @@ def test_more_neighbours_than_images_are_refused_before_anything_is_computed(eva
     assert not (tmp_path / "refused").exists()
 
 
+def test_a_target_without_a_match_is_refused_before_anything_is_computed(folder, reid, tmp_path):
+    market(tmp_path)
+    for path in duke(tmp_path).rglob("*_c2_*"):
+        path.unlink()
+    options = "--dataset", "market1501", "--targets", "dukemtmcreid", "--data-dir", tmp_path
+    with pytest.raises(SystemExit, match="must have a match under another camera for at least one query"):
+        reid("evaluate", "--weights", folder / "run" / "model.keras", *options, "--work-dir", tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+
 def test_a_small_gallery_is_re_ranked_with_fewer_neighbours(evaluate, tmp_path):
     evaluate("--work-dir", tmp_path / "reranked", "--rerank", "--k1", "2", "--k2", "1")
     rows = read(tmp_path / "reranked" / "metrics.json")["rows"]["market1501"]
