@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -54,6 +55,7 @@ class LiteRTFile(_File):
         interpreter = _needed("ai_edge_litert.interpreter", "ai-edge-litert", path).Interpreter
         self._open = partial(interpreter, model_path=os.fspath(path))
         self._interpreter, self._workers = _reading(path, self._open, num_threads=os.cpu_count()), []
+        self._lock = Lock()  # an interpreter holds one image
         facts, self._runner = _reading(path, _tflite_metadata, path), None
         self._normalise, self.fingerprint = _reading(path, _normalisation, facts), _fingerprint(path, facts)
         self.match_probabilities = {kind: facts.get(name) for kind, name in MATCH_FIELDS.items()}
@@ -94,6 +96,11 @@ class LiteRTFile(_File):
 
     def predict(self, batch):
         features = np.empty((len(batch), self.outputs["features"]), np.float32)
+        with self._lock:
+            self._fill(batch, features)
+        return {"features": dequantized(features, self._output)}
+
+    def _fill(self, batch, features):
         if self._runner is not None:
             for image, row in zip(batch, features, strict=True):
                 row[:] = self._runner(**{self._name: image})[self._key]
@@ -106,7 +113,6 @@ class LiteRTFile(_File):
             parts = (np.array_split(rows, len(self._workers)) for rows in (batch, features))
             with ThreadPoolExecutor(len(self._workers)) as pool:
                 list(pool.map(self._run, self._workers, *parts))
-        return {"features": dequantized(features, self._output)}
 
     def _run(self, interpreter, batch, features):
         for image, row in zip(batch, features, strict=True):

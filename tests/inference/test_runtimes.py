@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,19 @@ def test_features_of_a_file_are_those_of_the_network(network, expected, tmp_path
     np.testing.assert_allclose(
         extractor.crops(frames, boxes), FeatureExtractor(network).crops(frames, boxes), atol=1e-5 * expected.max()
     )
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("name", [None, *WRITERS])
+def test_an_extractor_may_be_called_by_several_threads(network, tmp_path, name, count):
+    if name:
+        WRITERS[name](network, tmp_path / name)
+    extractor = FeatureExtractor(tmp_path / name if name else network)
+    batches = [[image] * count for image in images()] * 20
+    expected = [extractor(batch) for batch in batches]
+    with ThreadPoolExecutor(5) as pool:
+        found = list(pool.map(extractor, batches))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.max(expected))
 
 
 @pytest.mark.parametrize("name", WRITERS)
