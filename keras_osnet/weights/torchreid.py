@@ -90,8 +90,8 @@ def load_torchreid_weights(model, source):
 
     Args:
         model: `OSNet` of the variant osnet, osnet_ibn or osnet_ain.
-        source: path of a PyTorch, safetensors or ONNX file (PyTorch is not needed), a mapping from name to array, or the
-            dictionary that `torch.load` returns.
+        source: path of a PyTorch, safetensors or ONNX file (PyTorch is not needed), a mapping from name to array, or
+            the dictionary that `torch.load` returns.
 
     Returns:
         `LoadReport`.
