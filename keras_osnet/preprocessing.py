@@ -52,6 +52,13 @@ IMAGENET = Preprocessing()
 MEAN, STD = np.array(IMAGENET.mean, "float32"), np.array(IMAGENET.std, "float32")
 
 
+def checked(preprocessing):
+    """The argument, if it is a `Preprocessing`."""
+    if not isinstance(preprocessing, Preprocessing):
+        raise ValueError(f"`preprocessing` must be a Preprocessing. Received: {preprocessing!r}")
+    return preprocessing
+
+
 def preprocessing_of(model):
     """Returns the `Preprocessing` of a model: ImageNet's where it has none of its own."""
     return getattr(model, "preprocessing", IMAGENET)
@@ -85,8 +92,7 @@ def preprocess_input(images, preprocessing=IMAGENET):
     if shape is None or len(shape) == 0 or shape[-1] != 3:
         received = type(images).__name__ if shape is None else f"shape={tuple(shape)}"
         raise ValueError(f"`images` must be RGB, channels last: (..., 3). Received: {received}")
-    if not isinstance(preprocessing, Preprocessing):
-        raise ValueError(f"`preprocessing` must be a Preprocessing. Received: {preprocessing!r}")
+    checked(preprocessing)
     if isinstance(images, np.ndarray):
         return normalise_into(np.empty(images.shape, "float32"), images, preprocessing)
     means, factors = _means_and_factors(preprocessing)

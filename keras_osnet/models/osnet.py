@@ -13,7 +13,7 @@ from keras_osnet.models.heads import NECKS
 from keras_osnet.models.network import Network
 from keras_osnet.models.structure import POOLINGS, STEMS, channels, layers_of, settings_of, smallest_side
 from keras_osnet.models.variants import VARIANTS
-from keras_osnet.preprocessing import Preprocessing
+from keras_osnet.preprocessing import Preprocessing, checked
 
 Init = TypeVar("Init")
 
@@ -143,13 +143,22 @@ class OSNet(Network):
         if weights is not None:
             load_weights(self, weights)
         if preprocessing is not None:
-            self.preprocessing = Preprocessing(**preprocessing) if isinstance(preprocessing, dict) else preprocessing
+            self.preprocessing = preprocessing
 
     def _describe(self, policy, *, width, variant, depths, stem, feature_dim, pooling, classes, neck):
         self.dtype_policy = policy
         self.width, self.variant, self.depths, self.stem = width, variant, depths, stem
         self.feature_dim, self.pooling, self.classes, self.neck = feature_dim, pooling, classes, neck
         self.preprocessing, self.load_report = Preprocessing(), None
+
+    @property
+    def preprocessing(self):
+        """`Preprocessing` of the images. Its arguments may be assigned as a dict."""
+        return self._preprocessing
+
+    @preprocessing.setter
+    def preprocessing(self, value):
+        self._preprocessing = checked(Preprocessing(**value) if isinstance(value, dict) else value)
 
     @property
     def settings(self):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_osnet
 from keras_osnet import VARIANTS, OSNet
 from keras_osnet.layers import BatchNorm, InstanceNorm
 from keras_osnet.layers.initial import undrawn
@@ -333,3 +334,13 @@ def test_outputs_stay_float32_in_mixed_precision():
 def test_the_network_says_what_is_wrong_with_its_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         OSNet(**arguments)
+
+
+@pytest.mark.parametrize("wrong", ["imagenet", keras_osnet.preprocess_input, (0.5, 0.5, 0.5)], ids=str)
+def test_what_is_no_preprocessing_is_refused_before_a_training_not_when_it_is_saved(wrong):
+    with pytest.raises(ValueError, match=r"`preprocessing` must be a Preprocessing\. Received: "):
+        OSNet(**QUICK, preprocessing=wrong)
+    model = OSNet(**QUICK, preprocessing={"scale": 1.0})
+    with pytest.raises(ValueError, match=r"`preprocessing` must be a Preprocessing\. Received: "):
+        model.preprocessing = wrong
+    assert model.settings["preprocessing"]["scale"] == 1.0
