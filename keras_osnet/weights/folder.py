@@ -1,5 +1,6 @@
 """Folders with settings, weights and model card of one network, as in keras-hub."""
 
+import json
 import tempfile
 from dataclasses import asdict, fields
 from hashlib import sha256
@@ -31,7 +32,9 @@ def save_to_preset(model, folder, *, card=None):
         card: facts about the weights. Default: the facts at loading, unless the weights were trained since.
 
     Raises:
-        ValueError: if the folder holds a config.json, README.md or model.weights.h5 of another program.
+        ValueError: if the folder holds a config.json, README.md or model.weights.h5 of another program, or a number of
+            the card is not finite.
+        TypeError: if the card is no `Card` of plain values.
         OSError: if it cannot be written.
     """
     folder = Path(folder).expanduser()
@@ -42,6 +45,7 @@ def save_to_preset(model, folder, *, card=None):
     if foreign:
         raise ValueError(f"`folder` must not hold a {foreign[0]} of another program. Received: {folder}")
     card = card_of(model) if card is None else card
+    json.dumps(asdict(card), allow_nan=False)  # what JSON cannot hold is an error before anything is replaced
     folder.mkdir(parents=True, exist_ok=True)
     network = {key: value for key, value in model.settings.items() if key != "preprocessing"}
     if not config.exists():  # from now on the folder is a preset's, although not a whole one

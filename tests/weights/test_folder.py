@@ -184,6 +184,18 @@ def test_a_save_that_was_killed_is_refused_and_may_be_repeated(model, folder, tm
             np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("wrong", [np.float32(0.5), float("nan"), None], ids=["float32", "nan", "no card"])
+def test_a_card_that_cannot_be_written_leaves_the_folder_as_it_was(model, folder, wrong):
+    files = {path: path.read_bytes() for path in folder.iterdir()}
+    other = OSNet.from_preset(folder, classes=5)
+    other.set_weights([weight + 0.1 for weight in other.get_weights()])
+    card = {"training_set": "mine"} if wrong is None else Card(scores=(Score("mine", wrong, 0.5),))
+    with pytest.raises((TypeError, ValueError)):
+        other.save_to_preset(folder, card=card)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == files
+    assert OSNet.from_preset(folder).settings == model.settings | {"classes": None}
+
+
 def test_flags_and_policies_of_layers_come_along(tmp_path):
     network = OSNet(**LIGHT)
     network.get_layer("conv1").trainable = False
