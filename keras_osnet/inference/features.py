@@ -61,7 +61,7 @@ class FeatureExtractor:
         """The Keras network that computes features of normalised images."""
         return self.predictor.network_of(self.output)
 
-    @cached_property
+    @property
     def match(self):
         """`keras_osnet.metrics.MatchProbability` of the weights, by their preset, folder or file; None if unknown."""
         return self.match_of(self.normalizer is not None)

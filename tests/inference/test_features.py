@@ -447,8 +447,9 @@ def test_the_probability_comes_with_the_weights(network, tmp_path):
     assert extractor.match == MatchProbability(**values)
     assert 0 < extractor.same_person(first, second) < extractor.same_person(first, first) <= 1
     other = OSNet.from_preset(tmp_path / "a")
-    other.get_layer("conv5").conv.kernel.assign_add(other.get_layer("conv5").conv.kernel * 0.1)
     changed = FeatureExtractor(other)
+    assert changed.match == MatchProbability(**values)
+    other.get_layer("conv5").conv.kernel.assign_add(other.get_layer("conv5").conv.kernel * 0.1)
     assert changed.match is None
     for match in (None, values):
         with pytest.raises(
@@ -468,5 +469,6 @@ def test_shipped_weights_know_their_probabilities_at_their_own_size():
     assert extractor.match.fitted_on == "market1501, test set"
     assert [extractor.match_of(kind).normalized for kind in (False, True)] == [False, True]
     extractor.normalizer = CameraNormalizer().fit(np.eye(512)[:3], [1, 1, 1])
+    assert extractor.match.normalized
     assert FeatureExtractor("osnet_x0_25_people", normalizer=extractor.normalizer).match.normalized
     assert FeatureExtractor(OSNet(0.25, weights="people", input_shape=(256, 128, 3))).match is None
