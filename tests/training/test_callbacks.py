@@ -188,7 +188,7 @@ def test_progress_on_a_terminal_moves_and_leaves_whole_lines(tmp_path):
 
 def test_progress_on_a_terminal_ends_its_line_when_a_signal_stops_the_training(tmp_path):
     """What the program prints next begins a line of its own."""
-    stop = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: signal.raise_signal(signal.SIGTERM))
+    stop = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_, **__: signal.raise_signal(signal.SIGTERM))
     stream = Terminal()
     with pytest.raises(Stopped):
         run(tmp_path, callbacks=[Progress(stream, seconds=0), stop])
