@@ -6,8 +6,8 @@
 Rounds of clustering and training follow each other. A line per round says what is seen without labels. The network of
 the best round by its silhouette is saved, the given one if no round is better: model.keras, with the mean features of
 the cameras in cameras.json, and a page with its clusters, clusters.html. An interrupted run goes on when the same
-command is run again. With --distillation-epochs 20 that network then teaches one that starts again, which may be
-better. With --pairs 50 a person can help meanwhile: recipes/label.py asks whether two images show one person.
+command is run again. With --distillation-epochs 20 that network then teaches one that starts again, which is saved in
+its place. With --pairs 50 a person can help meanwhile: recipes/label.py asks whether two images show one person.
 """
 
 import shutil
@@ -23,8 +23,9 @@ import numpy as np
 import tyro
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
-from keras_osnet.adaptation.rounds import BEST, BEST_CLUSTERS, DISTILLATION, STUDENT, adapt
-from keras_osnet.adaptation.settings import Rounds, Target, check_rounds
+from keras_osnet.adaptation.distillation import TEACHER
+from keras_osnet.adaptation.rounds import BEST, BEST_CLUSTERS, DISTILLATION, adapt
+from keras_osnet.adaptation.settings import Rounds, Target, check_rounds, fault_of
 from keras_osnet.data import images, load_splits
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.listing import list_images
@@ -194,16 +195,17 @@ def run_adaptation(run):
         )  # fmt: skip
         if fault:
             print(f"The rounds end: {fault}.")
-        if best.round:
-            model = run.work_dir / "model.keras"
+        model = run.work_dir / "model.keras"
+        if best.distilled:
+            print(f"The network of the last training: {model}, its teacher: {model.parent / DISTILLATION / TEACHER}")
+        elif best.round:
             print(f"The silhouette is highest after {best.when}, {best.silhouette:.4f}: {model}")
         else:
             print("No round has a higher silhouette than the start: model.keras is the network as it was given.")
-        if states[-1].distilled and not best.distilled:
-            student = run.work_dir / DISTILLATION / STUDENT
-            print(f"The last training's silhouette is lower, {states[-1].silhouette:.4f}: {student}")
+        if states[-1].distilled and (collapse := fault_of(states[-1], settings, len(target.paths))):
+            print(f"The network of the last training is not kept: {collapse}.")
         if is_chief(strategy):
-            shutil.copyfile(run.work_dir / BEST, run.work_dir / "model.keras")
+            shutil.copyfile(run.work_dir / BEST, model)
             rounds = max(state.round for state in states if not state.distilled)
             found = {"adapted": best.round > 0, "best": asdict(best), "rounds": rounds, "ended": fault}
             first, *_ = (best.scores or {"": {}}).values()

@@ -17,6 +17,7 @@ from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.settings import Numerics, Optimization
 from keras_osnet.training.work_dir import claimed
 
+TEACHER = "teacher.keras"
 WEIGHT = 5.0  # of the distance from the teacher's features: recipes/README.md, settings of the strong rows
 
 
@@ -39,14 +40,14 @@ class Distillation(Numerics, Optimization):
 
 
 def copied(network, clusters, folder, strategy):
-    """Copies the files of the best round into a folder, once, because the student may replace them. Returns the copies.
+    """Copies the files of the best round into a folder, once, because the student replaces them. Returns the copies.
 
     Args:
         network, clusters: the files.
         folder: folder of the copies, made if it is not there.
         strategy: `tf.distribute.Strategy`. The chief writes.
     """
-    copies = folder / "teacher.npz", folder / "teacher.keras"
+    copies = folder / "teacher.npz", folder / TEACHER
     if is_chief(strategy) and not copies[1].exists():
         folder.mkdir(exist_ok=True)
         for copy, file in zip(copies, (clusters, network), strict=True):

@@ -30,9 +30,8 @@ from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.step import check_loss
 from keras_osnet.training.work_dir import check_settings, digest_of
 
-CLUSTERS, LINES, BEST, CAMERAS = "clusters.npz", "rounds.jsonl", "best.keras", "cameras.json"
-BEST_CLUSTERS = "best.npz"
-DISTILLATION, STUDENT = "distillation", "student.keras"
+CLUSTERS, LINES, CAMERAS, DISTILLATION = "clusters.npz", "rounds.jsonl", "cameras.json", "distillation"
+BEST, BEST_CLUSTERS, BEST_STATE = "best.keras", "best.npz", "best.json"
 WRITTEN = "a file that this adaptation wrote"
 
 
@@ -46,7 +45,8 @@ def adapt(
     for `epochs` to tell the clusters apart. The state with the highest silhouette at the full image size is left in
     best.keras: the start itself, if no round is better. cameras.json holds its camera means, best.npz the cluster and
     the silhouette of each image. After the last round the best network may teach one that starts again (`distilled`),
-    which is one more state.
+    which is one more state. It is left in best.keras unless its clusters have a fault (`fault_of`), whatever its
+    silhouette is: the rounds train for it, and the last training does not.
 
     A person may help: each round writes the pairs of images whose answers would change its clusters most to
     rounds/NN/pairs.json. The clusters of the next round agree with the answers that are in answers.csv by then, of
@@ -97,12 +97,12 @@ def adapt(
             break
         if number and not run.finished(number):
             run.train(number)
-    if run.distills(distillation) and not fault and run.best(states).round:
+    if run.distills(distillation) and not fault and run.best().round:
         states.append(run.distil(distillation))
         if on_state:
             on_state(states[-1])
         run.write(states)
-    return states, run.best(states), fault
+    return states, run.best(), fault
 
 
 @dataclass(eq=False)
@@ -231,18 +231,19 @@ class _Run:
 
         def make():
             network, clusters = copied(self.work_dir / BEST, self.work_dir / BEST_CLUSTERS, folder, self.strategy)
-            student = distilled(
+            return distilled(
                 self.make_network, network, self.target, _read(clusters)["labels"], s, epochs, self.execution,
                 folder, self.strategy, self.callbacks,
             )  # fmt: skip
-            save_model(student, folder / STUDENT, self.strategy)  # best.keras may stay the teacher
-            return student
 
         folder = self.work_dir / DISTILLATION
         return self.state(s.rounds + 2, s.height, s.rounds + 1, make)
 
-    def best(self, states):
-        return max((state for state in states if self.may_be_kept(state)), key=lambda state: state.silhouette)
+    def best(self):
+        """The state of best.keras."""
+        path = self.work_dir / BEST_STATE
+        with reading(path, WRITTEN):
+            return State(**read_json(path))
 
     def may_be_kept(self, state):
         """Whether a state is the start, or has clusters that may be trained on, at the full size."""
@@ -250,12 +251,10 @@ class _Run:
         return state.height == self.settings.height and (state.round == 0 or not fault)
 
     def keep(self, state, network, normalizer, found):
-        """Saves the network if no earlier state has a higher silhouette."""
-        note = self.work_dir / "best.json"
-        if note.exists():
-            with reading(note, WRITTEN):
-                if State(**read_json(note)).silhouette >= state.silhouette:
-                    return
+        """Saves the network if no earlier round has a higher silhouette."""
+        note = self.work_dir / BEST_STATE
+        if note.exists() and not state.distilled and self.best().silhouette >= state.silhouette:
+            return
         save_model(network, self.work_dir / BEST, self.strategy)
         if is_chief(self.strategy):
             if normalizer:

@@ -418,13 +418,13 @@ def a_start_without_clusters(monkeypatch):
 
 @pytest.mark.usefixtures("a_start_without_clusters")
 def test_the_best_network_teaches_one_that_starts_again(target, tmp_path):
-    """In a finished run, killed in between; and the better one of the two is kept."""
+    """In a finished run, killed in between."""
     before = adapted(target, tmp_path)
     with pytest.raises(Killed):
         adapted(target, tmp_path, execution=EVERY_STEP, distillation=2, callbacks=[KillAtStep(3)])
     states, best, _, weights = adapted(target, tmp_path, distillation=2)
     assert [(state.round, state.distilled) for state in states] == [(0, False), (1, False), (2, False), (3, True)]
-    assert best == max(states[1:], key=lambda state: state.silhouette)
+    assert best == states[-1]
     lines = [json.loads(line) for line in (tmp_path / "distillation/metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
     teacher = keras.models.load_model(tmp_path / "distillation/teacher.keras", compile=False).get_weights()
@@ -441,8 +441,10 @@ def test_the_best_network_teaches_one_that_starts_again(target, tmp_path):
 
 
 @pytest.mark.usefixtures("a_start_without_clusters")
-@pytest.mark.parametrize("silhouette", [-0.5, 0.95])
-def test_the_student_is_kept_if_its_silhouette_is_higher(target, tmp_path, monkeypatch, silhouette):
+@pytest.mark.parametrize(("largest", "kept"), [(0.1, True), (0.9, False)])
+def test_the_student_is_kept_at_any_silhouette_unless_its_clusters_collapse(
+    target, tmp_path, monkeypatch, largest, kept
+):
     adapted(target, tmp_path)
     before = (tmp_path / "best.keras").read_bytes()
     monkeypatch.setattr(rounds, "distilled", lambda make_network, *rest: make_network((32, 16)))
@@ -450,16 +452,20 @@ def test_the_student_is_kept_if_its_silhouette_is_higher(target, tmp_path, monke
 
     def cluster(run, number, features):
         found = clustered(run, number, features)
-        return replace(found, silhouette=silhouette) if number == SETTINGS.rounds + 2 else found
+        low = {"clustered": 1.0, "largest": largest, "silhouette": -0.5}
+        return replace(found, **low) if number == SETTINGS.rounds + 2 else found
 
     monkeypatch.setattr(rounds._Run, "cluster", cluster)
-    states, best, *_ = adapted(target, tmp_path, distillation=2)
-    assert states[-1].distilled
-    assert best.distilled == (silhouette > 0)
-    assert ((tmp_path / "best.keras").read_bytes() == before) == (silhouette < 0)
-    student = keras.models.load_model(tmp_path / "distillation/student.keras", compile=False).get_weights()
-    for ours, theirs in zip(student, start((32, 16)).get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    states, best, fault, weights = adapted(target, tmp_path, distillation=2)
+    assert (states[-1].distilled, fault) == (True, None)
+    assert best.distilled == kept
+    if kept:
+        for ours, theirs in zip(weights, start((32, 16)).get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    else:
+        assert (tmp_path / "best.keras").read_bytes() == before
+    assert (tmp_path / "distillation/teacher.keras").read_bytes() == before
+    assert adapted(target, tmp_path)[:2] == (states, best)
 
 
 def test_a_run_that_ends_early_or_has_no_better_round_teaches_nobody(target, tmp_path, monkeypatch):
