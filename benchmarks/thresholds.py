@@ -26,11 +26,11 @@ from keras_osnet.metrics.distances import lengths
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tflite"))
 from gallery import Gallery
-from thresholds import DEFAULT, proposed
+from thresholds import DEFAULT, proposed, proposed_for_tracks
 from video import Tracks
 
 ENROLLED, IMAGES, DRAWS = (5, 20, 50), 4, 20
-IN_SCENES, UNKNOWN = (5, 10), ""
+IN_SCENES = (5, 10)
 BODY = ("sex", "age_group", "years", "build", "height", "skin")
 RATES = "{:.1%}, {:.1%} | {:.1%}, {:.1%} | {:.1%}"
 
@@ -93,20 +93,20 @@ def draw_in_scene(features, tracks, alike, count, one_camera, seed):
         kept = rows[(len(rows) * (np.arange(IMAGES) + 1)) // (IMAGES + 1)]
         gallery.append([person] * IMAGES, features[kept])
         enrolled += list(kept)
-    named = Tracks(gallery.people, proposed(gallery), UNKNOWN)
+    named = Tracks(gallery, proposed_for_tracks(gallery))
     keys, box = [" ".join(track) for track in tracks], (0, 0, 1, 1)
     printed = [
-        named.see(number, [key], [box], [similarity])[0].name
-        for number, (key, similarity) in enumerate(zip(keys, gallery.similarities(features), strict=True))
+        named.see(number, [key], [box], feature[None])[0].name
+        for number, (key, feature) in enumerate(zip(keys, features, strict=True))
     ]
     last = dict(zip(keys, printed, strict=True))
     known = np.isin(tracks[:, 1], gallery.people)
     later = known & ~np.isin(np.arange(len(tracks)), enrolled)
     found = []
     for names in (np.array(printed), np.array([last[key] for key in keys])):
-        found += [np.mean(names[~known] != UNKNOWN), np.mean((names == tracks[:, 1])[later])]
+        found += [np.mean(names[~known] != gallery.UNKNOWN), np.mean((names == tracks[:, 1])[later])]
     like_enrolled = np.isin([alike.get(person, "") for person in tracks[:, 1]], gallery.people)
-    return [*found, np.mean(names[~known & ~like_enrolled] != UNKNOWN)]
+    return [*found, np.mean(names[~known & ~like_enrolled] != gallery.UNKNOWN)]
 
 
 def measure_scenes(folders, extractor):

@@ -237,8 +237,12 @@ class Gallery:
         """(P,) names, each once, in order."""
         return np.unique(self.names)
 
-    def similarities(self, features):
-        """(N, P) cosines of features (N, D) and people, each by the most similar feature of the person."""
+    def comparable(self, features):
+        """Returns features (N, D) with length 1.
+
+        Raises:
+            ValueError: if the gallery is empty, or they cannot be compared with its features.
+        """
         features = unit(features)
         if not len(self.names):
             raise ValueError(f"{self.path} must hold people. It is empty")
@@ -246,10 +250,23 @@ class Gallery:
             raise ValueError(
                 f"{self.path} holds {self.features.shape} features. They cannot be compared with {features.shape}"
             )
+        return features
+
+    def similarities(self, features):
+        """(N, P) cosines of features (N, D) and people, each by the most similar feature of the person."""
+        features = self.comparable(features)
         found = np.empty((len(features), len(self.names)), np.float32)
         for rows in self._blocks():
             found[:, rows] = features @ self.features[rows].T.astype(np.float32) * self.scales[rows]
         return np.maximum.reduceat(found, np.unique(self.names, return_index=True)[1], axis=1)
+
+    def means(self):
+        """(P, D) mean features of the people, of length 1."""
+        people, owner = np.unique(self.names, return_inverse=True)
+        sums = np.zeros((len(people), self.features.shape[1]), np.float32)
+        for rows in self._blocks():
+            np.add.at(sums, owner[rows], self.features[rows] * self.scales[rows, None])
+        return unit(sums)
 
     def search(self, feature, k):
         """The k people most similar to a feature (D,): list of (name, cosine), the most similar first."""

@@ -137,19 +137,18 @@ def check(options):
         print(f"{count:8d}  {name}")
     same = "" if gallery.network in ("", options.model.name) else f" (same weights as {options.model.name})"
     print(f"Complete. Features of {gallery.network or options.model.name}{same}. {gallery}")
-    print(threshold_of(gallery)[1])
+    image, track, origin = thresholds_of(gallery)
+    print(f"Threshold of an image {image:.3f}, of a track {track:.3f}: {origin}")
 
 
-def threshold_of(gallery, given="auto"):
-    """Returns the smallest cosine of a known person, and a sentence that says where it comes from."""
-    from thresholds import DEFAULT, FEWEST, proposed
+def thresholds_of(gallery):
+    """Returns the smallest cosines of an image and of a track of a known person, and where they come from."""
+    from thresholds import DEFAULT, DEFAULT_OF_TRACKS, FEWEST, proposed, proposed_for_tracks
 
-    if given != "auto":
-        return given, f"Threshold {given:g}"
-    found = proposed(gallery)
-    if found is None:
-        return DEFAULT, f"Threshold {DEFAULT:g}: from {FEWEST} people on, one is proposed from their images"
-    return found, f"Threshold {found:.3f}: proposed from the images of {len(gallery.people)} people"
+    image, track = proposed(gallery), proposed_for_tracks(gallery)
+    if track is None:
+        return DEFAULT, DEFAULT_OF_TRACKS, f"from {FEWEST} people on, it is proposed from their images"
+    return image, track, f"proposed from the images of {len(gallery.people)} people"
 
 
 def follow(options):
@@ -160,8 +159,10 @@ def follow(options):
     if options.output:
         refuse_foreign(options.output, HEADING.encode())
     gallery = load_gallery(options)
-    threshold, note = threshold_of(gallery, options.threshold)
-    print(note, file=sys.stderr)
+    threshold, origin = options.threshold, "given"
+    if threshold == "auto":
+        _, threshold, origin = thresholds_of(gallery)
+    print(f"Threshold of a track {threshold:.3f}: {origin}", file=sys.stderr)
     if len(set(options.video)) < len(options.video):
         raise ValueError(f"--video must name each video once. Received: {', '.join(options.video)}")
     if options.camera and len(options.video) > 1:
@@ -249,7 +250,7 @@ def arguments():
         "--outside", choices=["skip", "refuse"], help="boxes without a pixel in the frame (default skip)"
     )
     parser.add_argument(
-        "--threshold", type=cosine, help="smallest cosine of a known person (default auto: proposed from the gallery)"
+        "--threshold", type=cosine, help="smallest cosine of a known track (default auto: proposed from the gallery)"
     )
     parser.add_argument("--least-boxes", type=whole(10**6), metavar="N", help="boxes of a named track (default 1)")
     parser.add_argument("--output", type=Path, metavar="FILE.csv", help="write the rows to this file")

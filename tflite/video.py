@@ -7,6 +7,8 @@ from functools import partial
 
 import numpy as np
 from boxes import Box  # beside this file
+from entries import unit
+from gallery import Gallery
 
 OVERLAP = 0.3  # intersection over union from which two boxes are one track
 PATIENCE = 10  # frames that a track survives unseen
@@ -16,7 +18,7 @@ HEADING = "frame,track,left,top,right,bottom,name,cosine"  # of the CSV file
 
 @dataclass(frozen=True)
 class Seen:
-    """Who is in a box (left, top, right, bottom), and the track's median cosine so far to the most similar person.
+    """Who is in a box (left, top, right, bottom), and the cosine of its track so far to the most similar person.
 
     `video` is the name of the video, "" where there is one.
     """
@@ -33,37 +35,36 @@ class Seen:
 class _Track:
     box: tuple
     frame: int
-    similarities: deque = field(default_factory=partial(deque, maxlen=REMEMBERED))
+    features: deque = field(default_factory=partial(deque, maxlen=REMEMBERED))
 
 
 @dataclass
 class Tracks:
-    """Which boxes show the same person, and who it is: the median of the cosines to everybody over a track's boxes.
-
-    A mean would be lowered by the boxes of a person who walks in or out, of whom a part is seen.
+    """Which boxes show the same person, and who it is: the cosines of the mean features of a track and of the people.
 
     Args:
-        people: (P,) names.
-        threshold: median cosine from which a track is the most similar person.
-        unknown: the name below it.
+        gallery: `Gallery` of the people.
+        threshold: cosine from which a track is the most similar person.
         least: boxes that a track has before it gets a name.
     """
 
-    people: np.ndarray
+    gallery: Gallery
     threshold: float
-    unknown: str
     least: int = 1
     _tracks: dict = field(default_factory=dict)
     _made: int = 0
 
-    def see(self, frame, tracks, boxes, similarities):
+    def __post_init__(self):
+        self.people, self.means = self.gallery.people, self.gallery.means()
+
+    def see(self, frame, tracks, boxes, features):
         """Assigns the boxes of a frame to tracks and people.
 
         Args:
             frame: its number.
             tracks: track of each box; None where its overlap with earlier boxes decides.
             boxes: (left, top, right, bottom) each.
-            similarities: (N, P) cosines.
+            features: (N, D) of the boxes.
 
         Returns:
             list of `Seen`.
@@ -71,15 +72,15 @@ class Tracks:
         if None in tracks:
             tracks = self._associated(frame, boxes)
         seen = []
-        for name, box, similarity in zip(tracks, boxes, similarities, strict=True):
+        for name, box, feature in zip(tracks, boxes, self.gallery.comparable(features), strict=True):
             track = self._tracks.setdefault(name, _Track(box, frame))
             track.box, track.frame = box, frame
-            track.similarities.append(similarity)
-            median = np.median(track.similarities, axis=0)
-            best = int(np.argmax(median))
-            known = median[best] >= self.threshold and len(track.similarities) >= min(self.least, REMEMBERED)
-            person = str(self.people[best]) if known else self.unknown
-            seen.append(Seen(frame, str(name), box, person, float(median[best])))
+            track.features.append(feature)
+            cosines = self.means @ unit(np.mean(track.features, axis=0, keepdims=True))[0]
+            best = int(np.argmax(cosines))
+            known = cosines[best] >= self.threshold and len(track.features) >= min(self.least, REMEMBERED)
+            person = str(self.people[best]) if known else self.gallery.UNKNOWN
+            seen.append(Seen(frame, str(name), box, person, float(cosines[best])))
         return seen
 
     def _associated(self, frame, boxes):
@@ -121,7 +122,7 @@ def identities(frames, boxes, embed_boxes, gallery, threshold, *, least=1, skipp
     Raises:
         ValueError: naming the box, if none of its pixels is in its frame, unless `skipped` is given.
     """
-    tracks = Tracks(gallery.people, threshold, gallery.UNKNOWN, least)
+    tracks = Tracks(gallery, threshold, least)
     detect = boxes if callable(boxes) else None
     for number, image in frames.frames(None if detect else boxes):
         of_frame = [Box("", number, None, tuple(some)) for some in detect(image)] if detect else boxes[number]
@@ -139,8 +140,8 @@ def identities(frames, boxes, embed_boxes, gallery, threshold, *, least=1, skipp
         if not inside:
             yield []
             continue
-        similarities = gallery.similarities(embed_boxes(image, list(inside.values())))
-        yield tracks.see(number, [box.track for box in inside], list(inside.values()), similarities)
+        features = embed_boxes(image, list(inside.values()))
+        yield tracks.see(number, [box.track for box in inside], list(inside.values()), features)
 
 
 def in_turn(videos):

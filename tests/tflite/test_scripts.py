@@ -197,7 +197,8 @@ def test_a_gallery_is_made_searched_checked_and_shortened(people, tmp_path):
     rows = run(file, *gallery, "--check").splitlines()
     assert [row.split() for row in rows[1:-2]] == [["1", "Green"], ["2", "Red"]]
     assert "3 features of 2 people" in rows[-2]
-    assert rows[-1] == "Threshold 0.65: from 3 people on, one is proposed from their images"
+    words = "Threshold of an image 0.650, of a track 0.700: from 3 people on, it is proposed from their images"
+    assert rows[-1] == words
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -336,9 +337,10 @@ def test_people_are_found_in_the_boxes_of_a_video(people, tmp_path, model, names
     gallery = "--gallery", tmp_path / "people.npz"
     run(people / model, *gallery, "--add", people / "people")
     checked = run(people / model, *gallery, "--check").splitlines()[-1]
-    assert re.fullmatch(r"Threshold [.\d]+: proposed from the images of 3 people", checked)
+    words = r"Threshold of an image [.\d]+, of a (track [.\d]+: proposed from the images of 3 people)"
+    of_a_track = re.fullmatch(words, checked)[1]
     video = *gallery, "--video", people / "frames", "--boxes", people / "boxes.csv"
-    assert f"{checked}\n" in script("run.py", people / model, *video).stderr
+    assert f"Threshold of a {of_a_track}\n" in script("run.py", people / model, *video).stderr
     video = *video, "--threshold", 0.65
     expected = [
         [str(n), track, *box.split(","), name]

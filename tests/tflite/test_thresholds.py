@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import pytest
 from gallery import Gallery
-from thresholds import proposed
+from thresholds import proposed, proposed_for_tracks
 
 
 def drawn(people, images, seed, spread=0.25):
@@ -45,10 +45,42 @@ def test_it_is_the_limit_of_a_prediction_drawn_towards_images_of_one_person(imag
     assert proposed(gallery_of(features)) == pytest.approx(expected, abs=2e-3)  # the gallery rounds to int8
 
 
-def test_fewer_than_three_people_give_none():
-    assert proposed(gallery_of(drawn(2, 4, 0))) is None
-    assert proposed(gallery_of([])) is None
-    assert proposed(gallery_of(drawn(3, 1, 0))) is not None
+def mean(rows):
+    return np.mean([row / np.linalg.norm(row) for row in rows], axis=0)
+
+
+@pytest.mark.parametrize(("images", "alike"), [(5, None), (1, 0.8)])
+def test_that_of_tracks_is_on_the_way_to_mean_features_of_one_person(images, alike):
+    features = drawn(9, images, 4)
+    means = [mean(rows) for rows in features]
+    z = [math.atanh(max(cosine(a, b) for j, b in enumerate(means) if j != i)) for i, a in enumerate(means)]
+    limit = math.tanh(statistics.mean(z) + 1.8595 * math.sqrt(statistics.variance(z) * (1 + 1 / 9)))
+    halves = [cosine(mean(rows[::2]), mean(rows[1::2])) for rows in features if images > 1]
+    expected = max(limit, 0.4 * limit + 0.6 * (alike or statistics.median(halves)))
+    assert proposed_for_tracks(gallery_of(features)) == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("threshold", [proposed, proposed_for_tracks])
+def test_fewer_than_three_people_give_none(threshold):
+    assert threshold(gallery_of(drawn(2, 4, 0))) is None
+    assert threshold(gallery_of([])) is None
+    assert threshold(gallery_of(drawn(3, 1, 0))) is not None
+
+
+@pytest.mark.parametrize("people", [5, 20])
+def test_few_tracks_of_strangers_get_a_name_and_most_of_enrolled_people_theirs(people):
+    named, right = [], []
+    for seed in range(20):
+        features = drawn(people + 30, 24, seed)
+        gallery = gallery_of([rows[:4] for rows in features[:people]])
+        threshold, means = proposed_for_tracks(gallery), gallery.means()
+        tracks = np.stack([mean(rows[4:]) for rows in features])
+        found = tracks / np.linalg.norm(tracks, axis=1, keepdims=True) @ means.T
+        named += (found[people:].max(1) >= threshold).tolist()
+        own = [sorted(f"p{i}" for i in range(people)).index(f"p{p}") for p in range(people)]
+        right += ((found[:people].max(1) >= threshold) & (found[:people].argmax(1) == own)).tolist()
+    assert np.mean(named) < 0.05
+    assert np.mean(right) > 0.85
 
 
 @pytest.mark.parametrize("people", [5, 20])

@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 import video
 from frames import FrameImages, VideoFrames
+from gallery import Gallery
 from PIL import Image
 
+
+def gallery_of(**features):
+    gallery = Gallery("none.npz", "ab" * 32)
+    for name, rows in features.items():
+        gallery.append([name] * len(rows), rows)
+    return gallery
+
+
 # Who is who: red, green and blue boxes have cosine 1 to Red, Green and Blue and 0 to the others.
-PEOPLE = SimpleNamespace(
-    people=np.array(["Blue", "Green", "Red"]), UNKNOWN="unknown", similarities=lambda features: features[:, ::-1]
-)
+PEOPLE = gallery_of(Red=[[1, 0, 0]], Green=[[0, 1, 0]], Blue=[[0, 0, 1]])
+ANN_AND_BOB = gallery_of(Ann=[[1, 0, 0]], Bob=[[0, 1, 0]])
 
 
 def colours(image, boxes):
@@ -158,32 +166,33 @@ def test_identities_follow_boxes_that_move_and_are_told_apart_from_strangers(tmp
     ]
 
 
-def test_a_track_is_the_person_of_the_largest_median_so_far():
-    similarities = [[0.2, 0.9], [0.9, 0.3], [0.8, 0.4], [0, 0.2], [0.1, 0.9]]
-    tracks = video.Tracks(np.array(["Ann", "Bob"]), 0.58, "unknown")
-    seen = [tracks.see(n, ["x"], [(0, 0, 1, 1)], np.array([row]))[0] for n, row in enumerate(similarities, start=1)]
-    # medians: (.2, .9), (.55, .6), (.8, .4), (.5, .35), (.2, .4)
-    assert [one.name for one in seen] == ["Bob", "Bob", "Ann", "unknown", "unknown"]
-    np.testing.assert_allclose([one.cosine for one in seen], [0.9, 0.6, 0.8, 0.5, 0.4])
+def see(tracks, features):
+    return [tracks.see(n, ["x"], [(0, 0, 1, 1)], np.array([row]))[0] for n, row in enumerate(features, start=1)]
 
 
-def test_a_track_that_begins_and_ends_with_a_part_of_the_person_keeps_its_name():
-    tracks = video.Tracks(np.array(["Ann"]), 0.9, "unknown")
-    cosines = [0.3, 0.4, *[0.95] * 9, 0.2, 0.1]
-    seen = [tracks.see(n, ["x"], [(0, 0, 1, 1)], np.array([[cosine]]))[0] for n, cosine in enumerate(cosines)]
-    assert [one.name for one in seen] == ["unknown"] * 4 + ["Ann"] * 9
+def test_a_track_is_the_person_whose_mean_feature_is_nearest_to_its_own_so_far():
+    people = gallery_of(Ann=[[4, 0, 3], [4, 0, -3]], Bob=[[0, 2, 0]])  # means (1, 0, 0) and (0, 1, 0)
+    seen = see(video.Tracks(people, 0.72), [[0, 5, 0], [8, 6, 0], [1, 0, 0], [0, 0, 2]])
+    # sums of features of length 1: (0, 1, 0), (.8, 1.6, 0), (1.8, 1.6, 0), (1.8, 1.6, 1)
+    expected = [1, 1.6 / 3.2**0.5, 1.8 / 5.8**0.5, 1.8 / 6.8**0.5]
+    assert [one.name for one in seen] == ["Bob", "Bob", "Ann", "unknown"]
+    np.testing.assert_allclose([one.cosine for one in seen], expected, rtol=1e-4)
+
+
+def test_features_that_the_gallery_cannot_be_compared_with_are_refused():
+    with pytest.raises(ValueError, match=r"holds \(2, 3\) features. They cannot be compared with \(1, 4\)"):
+        see(video.Tracks(ANN_AND_BOB, 0.5), np.ones((1, 4)))
+    with pytest.raises(ValueError, match="must hold people"):
+        see(video.Tracks(gallery_of(), 0.5), np.ones((1, 4)))
 
 
 def test_a_long_track_is_who_its_last_300_boxes_show():
-    tracks = video.Tracks(np.array(["Ann", "Bob"]), 0.5, "unknown", least=400)
-    rows = [[0.9, 0.1]] * 300 + [[0.1, 0.9]] * 151
-    seen = [tracks.see(n, ["x"], [(0, 0, 1, 1)], np.array([row]))[0] for n, row in enumerate(rows)]
+    seen = see(video.Tracks(ANN_AND_BOB, 0.5, least=400), [[0.9, 0.1, 0]] * 300 + [[0.1, 0.9, 0]] * 151)
     assert [seen[n].name for n in (298, 299, 448, 450)] == ["unknown", "Ann", "Ann", "Bob"]
 
 
 def test_a_track_gets_its_name_once_it_has_enough_boxes():
-    tracks = video.Tracks(np.array(["Ann", "Bob"]), 0.58, "unknown", least=3)
-    seen = [tracks.see(n, ["x"], [(0, 0, 1, 1)], np.array([[0.2, 0.9]]))[0] for n in range(1, 5)]
+    seen = see(video.Tracks(ANN_AND_BOB, 0.58, least=3), [[0.2, 0.9, 0]] * 4)
     assert [one.name for one in seen] == ["unknown", "unknown", "Bob", "Bob"]
 
 
@@ -202,10 +211,10 @@ def test_overlap_is_intersection_over_union(a, b, expected):
 
 
 def test_the_pair_that_overlaps_most_is_taken_first_and_a_track_lives_ten_frames_unseen():
-    tracks = video.Tracks(np.array(["Ann"]), 0.5, "unknown")
+    tracks = video.Tracks(ANN_AND_BOB, 0.5)
 
     def see(number, *boxes):
-        return [one.track for one in tracks.see(number, [None] * len(boxes), list(boxes), np.ones((len(boxes), 1)))]
+        return [one.track for one in tracks.see(number, [None] * len(boxes), list(boxes), np.ones((len(boxes), 3)))]
 
     assert see(1, (0, 0, 10, 10)) == ["1"]
     assert see(2, (3, 0, 13, 10), (1, 0, 11, 10)) == ["2", "1"]  # overlap 7 / 13 and 9 / 11 with the first
