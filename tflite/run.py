@@ -137,18 +137,20 @@ def check(options):
         print(f"{count:8d}  {name}")
     same = "" if gallery.network in ("", options.model.name) else f" (same weights as {options.model.name})"
     print(f"Complete. Features of {gallery.network or options.model.name}{same}. {gallery}")
-    image, track, origin = thresholds_of(gallery)
-    print(f"Threshold of an image {image:.3f}, of a track {track:.3f}: {origin}")
+    for what, of_tracks in (("an image", False), ("a track", True)):
+        threshold, origin = threshold_of(gallery, of_tracks)
+        print(f"Threshold of {what} {threshold:.3f}: {origin}")
 
 
-def thresholds_of(gallery):
-    """Returns the smallest cosines of an image and of a track of a known person, and where they come from."""
+def threshold_of(gallery, of_tracks):
+    """Returns the smallest cosine of an image, or of a track, of a known person, and where it comes from."""
     from thresholds import DEFAULT, DEFAULT_OF_TRACKS, FEWEST, proposed, proposed_for_tracks
 
-    image, track = proposed(gallery), proposed_for_tracks(gallery)
-    if track is None:
-        return DEFAULT, DEFAULT_OF_TRACKS, f"from {FEWEST} people on, it is proposed from their images"
-    return image, track, f"proposed from the images of {len(gallery.people)} people"
+    found = (proposed_for_tracks if of_tracks else proposed)(gallery)
+    if found is None:
+        default = DEFAULT_OF_TRACKS if of_tracks else DEFAULT
+        return default, f"from {FEWEST} people on, it is proposed from their images"
+    return found, f"proposed from the images of {len(gallery.people)} people"
 
 
 def follow(options):
@@ -161,7 +163,7 @@ def follow(options):
     gallery = load_gallery(options)
     threshold, origin = options.threshold, "given"
     if threshold == "auto":
-        _, threshold, origin = thresholds_of(gallery)
+        threshold, origin = threshold_of(gallery, of_tracks=True)
     print(f"Threshold of a track {threshold:.3f}: {origin}", file=sys.stderr)
     if len(set(options.video)) < len(options.video):
         raise ValueError(f"--video must name each video once. Received: {', '.join(options.video)}")
