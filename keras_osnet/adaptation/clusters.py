@@ -7,7 +7,7 @@ import numpy as np
 from keras_osnet.adaptation.cameras import unit_rows
 from keras_osnet.layers.checks import count, number
 from keras_osnet.metrics.blocks import pool
-from keras_osnet.metrics.reciprocal import overlaps, reciprocal_vectors
+from keras_osnet.metrics.reciprocal import camera_vectors, overlaps, reciprocal_vectors
 from keras_osnet.metrics.search import search
 
 OUTLIER = -1
@@ -38,17 +38,23 @@ class Clustering:
     silhouettes: np.ndarray
 
 
-def jaccard_distances(features, *, k1=30, k2=6, index="auto"):
+def jaccard_distances(features, *, k1=30, k2=6, cameras=None, index="auto"):
     """Computes the k-reciprocal Jaccard distances of all images to those with which they share a neighbour.
 
     d_J(p, g) = 1 - sum_j min(V'(p, j), V'(g, j)) / sum_j max(V'(p, j), V'(g, j)), with V' as in
     `keras_osnet.metrics.rerank`, but V(p, g) = exp(-|u_p - u_g|^2) for unit vectors u. Pairs without a common neighbour
     have the distance 1 and are left out, so that memory grows with the number of images.
 
+    Images of the same camera look alike, and fill the lists of neighbours. With cameras, the neighbours are therefore
+    sought apart: k1 / 6 in the image's own camera and 2 k1 / 3 in the others, each reciprocal in its own lists, and
+    k2 / 3 and 2 k2 / 3 in the mean V', rounded, at least 1. The image itself stands for those that are missing.
+
     Args:
         features: (N, D) numbers, finite and not 0.
         k1: neighbours that may be reciprocal, at least 1. Fewer images than k1 + 1 have N - 1. Default 30.
         k2: images in the mean V', 1 up to k1. Default 6.
+        cameras: N names, None where it is unknown: these are taken for one more camera. Default: all images are one
+            list.
         index: how the neighbours are found, as for `keras_osnet.metrics.search.search`. Default "auto".
 
     Returns:
@@ -59,7 +65,7 @@ def jaccard_distances(features, *, k1=30, k2=6, index="auto"):
         ImportError: if scikit-learn, which brings SciPy, is not installed.
 
     Reference: Zhong et al. (CVPR 2017), section 3; Ge et al., Self-paced Contrastive Learning (SpCL, NeurIPS 2020),
-        Section 4.1, for k1, k2 and V.
+        Section 4.1, for k1, k2 and V; Chen et al., CA-Jaccard (CVPR 2024), Sections 3.3 and 3.4, for cameras.
     """
     csr_array = _installed("scipy.sparse").csr_array
     k1, k2 = count("k1", k1), count("k2", k2)
@@ -69,12 +75,18 @@ def jaccard_distances(features, *, k1=30, k2=6, index="auto"):
         raise ValueError(f"`features` must be of at least 2 images. Received: {total}")
     if k2 > k1:
         raise ValueError(f"`k2` must be at most k1. Received: k1={k1}, k2={k2}")
-    k1 = min(k1, total - 1)
-    found, _ = search(unit, unit, k=k1 + 1, index=index)
     squares = np.einsum("nd,nd->n", unit, unit)
     with pool() as threads:
-        own_first = _own_first(found)
-        vectors = reciprocal_vectors(unit, squares, own_first, min(k2, k1), lambda _, squared: squared, threads)
+        if cameras is None:
+            k1 = min(k1, total - 1)
+            found, _ = search(unit, unit, k=k1 + 1, index=index)
+            arguments = _own_first(found), min(k2, k1)
+        else:
+            own, other = _of_cameras(unit, cameras, max(round(k1 / 6), 1), max(round(2 * k1 / 3), 1), index)
+            members = own[:, : max(round(k2 / 3), 1)], other[:, : max(round(2 * k2 / 3), 1)]
+            arguments = own, other, np.concatenate(members, axis=1)
+        vectors_of = reciprocal_vectors if cameras is None else camera_vectors
+        vectors = vectors_of(unit, squares, *arguments, lambda _, squared: squared, threads)
         overlap = overlaps(vectors)
 
         def row(image):
@@ -229,6 +241,23 @@ def _own_first(nearest):
     missing = nearest[:, :1] != images
     pushed = np.concatenate([images, nearest[:, :-1]], axis=1)
     return np.where(missing, pushed, nearest).astype("int32")
+
+
+def _of_cameras(unit, cameras, k_own, k_other, index):
+    """The nearest images in an image's own camera, the image first, and in the others; itself where these are few."""
+    if len(cameras) != len(unit):
+        raise ValueError(f"`cameras` must be one for each image. Received: {len(cameras)} for {len(unit)} images")
+    # Names sort before None, which has none.
+    _, numbers = np.unique([f"{camera is None:d}{camera}" for camera in cameras], return_inverse=True)
+    own, other = (np.repeat(np.arange(len(unit), dtype="int32")[:, None], k, axis=1) for k in (k_own + 1, k_other))
+    for camera in range(numbers.max() + 1):
+        inside, outside = np.flatnonzero(numbers == camera), np.flatnonzero(numbers != camera)
+        k = min(k_own + 1, len(inside))
+        own[inside, :k] = inside[_own_first(search(unit[inside], unit[inside], k=k, index=index)[0])]
+        if len(outside):
+            k = min(k_other, len(outside))
+            other[inside, :k] = outside[search(unit[inside], unit[outside], k=k, index=index)[0]]
+    return own, other
 
 
 def _installed(name):

@@ -201,10 +201,14 @@ class _Run:
         return state
 
     def cluster(self, number, features):
-        """The clusters of a round, which agree with the answers. Writes the pairs to ask about."""
+        """The clusters of a round, which agree with the answers. Writes the pairs to ask about.
+
+        The silhouettes are those of the distances without cameras, so that they are comparable.
+        """
         s, folder = self.settings, self.folder(number)
         links = self.questions.links(folder)
-        distances = jaccard_distances(features, k1=s.k1, k2=s.k2)
+        cameras = self.target.cameras if s.camera_neighbours and self.target.normalizes else None
+        distances = jaccard_distances(features, k1=s.k1, k2=s.k2, cameras=cameras)
         if s.eps:
             found = cluster(distances, eps=s.eps, min_samples=s.min_samples)
         else:
@@ -213,6 +217,8 @@ class _Run:
             found = clustering_of(distances, with_links(found.labels, distances, links), found.eps)
         if number <= s.rounds:
             self.questions.ask(folder, distances, found.labels, links)
+        if cameras:
+            found = clustering_of(jaccard_distances(features, k1=s.k1, k2=s.k2), found.labels, found.eps)
         return found
 
     def agreement(self, number, labels):

@@ -47,6 +47,9 @@ class Rounds(Numerics):
     """Neighbours that may be reciprocal."""
     k2: int = 6
     """Images that are averaged for the Jaccard distance."""
+    camera_neighbours: bool = False
+    """Neighbours are sought in an image's own camera and in the others apart. For people who walk past several of at
+    least three cameras; harmful where the cameras see different people."""
     eps: float = 0.0
     """Largest distance of neighbours in a cluster. 0: the one with the highest silhouette, chosen in each round."""
     min_samples: int = 4

@@ -40,6 +40,32 @@ def reciprocal_vectors(features, squares, nearest, k2, power, threads):
     return _stack(threads.map(means, slices(len(nearest), BLOCK)))
 
 
+def camera_vectors(features, squares, own, other, members, power, threads):
+    """Computes V' from the neighbours of an image's own camera and those of the others, which are sought apart.
+
+    Args:
+        features, squares, power, threads: as for `reciprocal_vectors`.
+        own: (N, 1 + k) indices of the nearest images of the same camera, starting with the image itself.
+        other: (N, k) indices of the nearest images of the other cameras. In both, the image stands for missing ones.
+        members: (N, k2) indices of the images in the mean V'.
+
+    Returns:
+        `Sparse` of N rows, each with the sum 1.
+
+    Reference: Chen et al., CA-Jaccard: Camera-aware Jaccard Distance for Person Re-identification (CVPR 2024),
+        Sections 3.3 and 3.4.
+    """
+
+    def encode(rows):
+        base = np.arange(rows.stop - rows.start)[:, None] * len(own)
+        cells = [(base + near[rows])[_mutual(near, rows)] for near in (own, other)]
+        return _weighed(np.unique(np.concatenate(cells)), rows, len(own), weigh)
+
+    weigh = partial(_weights, features, squares, power)
+    vectors = _stack(threads.map(encode, slices(len(own), CHUNK)))
+    return _stack(threads.map(partial(_mean_rows, vectors, members), slices(len(own), BLOCK)))
+
+
 def overlaps(vectors, first=0):
     """Returns a function of a row that returns sum_j min(V'(row, j), V'(g, j)) of all images g from `first` on.
 
@@ -75,11 +101,16 @@ def _encode(nearest, half, weigh, threads):
         shared = np.count_nonzero(theirs & inside[cells], axis=2)
         grown = own & (3 * shared > 2 * np.count_nonzero(theirs, axis=2))
         cells = np.unique(np.concatenate([(base + near)[own], cells[theirs & grown[:, :, None]]]))
-        places, columns = np.divmod(cells, len(nearest))
-        sizes = np.bincount(places, minlength=len(near))
-        return sizes, columns.astype(np.int32), weigh(rows, sizes, columns)
+        return _weighed(cells, rows, len(nearest), weigh)
 
     return _stack(threads.map(encode, cuts))
+
+
+def _weighed(cells, rows, count, weigh):
+    """Returns a block of rows of V from its cells: row r, column c is r * count + c."""
+    places, columns = np.divmod(cells, count)
+    sizes = np.bincount(places, minlength=rows.stop - rows.start)
+    return sizes, columns.astype(np.int32), weigh(rows, sizes, columns)
 
 
 def _mutual(nearest, rows):

@@ -60,6 +60,49 @@ def test_distances_match_slow_loops(k1, k2):
     np.testing.assert_allclose(dense(found), jaccard_by_loops(features, k1, k2), atol=2e-6)
 
 
+def camera_jaccard_by_loops(features, cameras, k1_own, k1_other, k2_own, k2_other):
+    """CA-Jaccard of every pair of images. The image itself stands for neighbours that are missing."""
+    units = [[x / math.sqrt(sum(y * y for y in row)) for x in row] for row in features.tolist()]
+    squared = [[sum((a - b) ** 2 for a, b in zip(u, v, strict=True)) for v in units] for u in units]
+    every = range(len(units))
+    order = [sorted(every, key=lambda g, p=p: (g != p, squared[p][g], g)) for p in every]
+    own = [[g for g in order[p] if cameras[g] == cameras[p]] for p in every]
+    other = [[g for g in order[p] if cameras[g] != cameras[p]] for p in every]
+    vectors, means = [], []
+    for p in every:
+        near = {g for g in own[p][: k1_own + 1] if p in own[g][: k1_own + 1]}
+        near |= {g for g in other[p][:k1_other] if p in other[g][:k1_other]}
+        weights = {g: math.exp(-squared[p][g]) for g in near}
+        vectors.append([weights.get(g, 0.0) / sum(weights.values()) for g in every])
+    for p in every:
+        members = (own[p] + k2_own * [p])[:k2_own] + (other[p] + k2_other * [p])[:k2_other]
+        means.append([sum(vectors[g][j] for g in members) / len(members) for j in every])
+    return np.array([[jaccard(first, second) for second in means] for first in means])
+
+
+# The published numbers of neighbours are those of k1=30, k2=6.
+@pytest.mark.parametrize(("k1", "k2", "numbers"), [(30, 6, (5, 20, 2, 4)), (6, 3, (1, 4, 1, 2)), (12, 1, (2, 8, 1, 1))])
+@pytest.mark.parametrize("cameras", [["a", "b", None], ["a"], ["a"] * 20 + ["b"]])
+def test_distances_of_cameras_match_slow_loops(k1, k2, numbers, cameras):
+    features = features_of(63, 5, seed=k1)
+    cameras = [cameras[image % len(cameras)] for image in range(63)]
+    found = jaccard_distances(features, k1=k1, k2=k2, cameras=cameras)
+    expected = camera_jaccard_by_loops(features, cameras, *numbers)
+    np.testing.assert_allclose(dense(found), expected, atol=2e-6)
+    assert (found.diagonal() == 0).all()
+
+
+def test_an_unknown_camera_is_not_one_called_none():
+    features, names = features_of(40, 4), ["None", None] * 20
+    known = jaccard_distances(features, cameras=["a", "b"] * 20)
+    np.testing.assert_array_equal(dense(jaccard_distances(features, cameras=names)), dense(known))
+
+
+def test_cameras_are_one_for_each_image():
+    with pytest.raises(ValueError, match=r"`cameras` must be one for each image. Received: 3 for 40 images"):
+        jaccard_distances(features_of(40, 4), cameras=["a", "b", "c"])
+
+
 def test_rows_beyond_one_block_get_the_same_distances():
     features = features_of(BLOCK + 9, 30)
     np.testing.assert_allclose(

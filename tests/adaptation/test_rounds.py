@@ -21,6 +21,7 @@ from keras_osnet.adaptation.answers import newest_pairs, read_answers, unanswere
 from keras_osnet.adaptation.rounds import adapt
 from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
 from keras_osnet.data.augment import Augmentation
+from keras_osnet.inference import FeatureExtractor
 from keras_osnet.training.settings import Execution
 from tests.training.small import convolutional
 
@@ -280,6 +281,24 @@ def test_without_cameras_nothing_is_normalised(target, tmp_path):
     assert not (tmp_path / "cameras.json").exists()
     lines = (tmp_path / "rounds.jsonl").read_text().splitlines()
     assert [json.loads(line)["round"] for line in lines] == [0, 1]
+
+
+@pytest.mark.parametrize("cameras", [None, ["door"] * 48])
+def test_neighbours_are_sought_by_camera_only_where_cameras_differ(target, tmp_path, cameras):
+    settings = replace(SETTINGS, rounds=0, camera_neighbours=True)
+    cameras = target.cameras if cameras is None else cameras
+    (state,), *_ = adapted(Target(target.paths, cameras), tmp_path, settings)
+    features = FeatureExtractor(start((32, 16)))(target.paths)
+    plain = clusters.jaccard_distances(features, k1=6, k2=2)
+    found = clusters.cluster(plain, eps=0.7, min_samples=2)
+    if cameras is target.cameras:
+        features = CameraNormalizer().fit(features, cameras).transform(features, cameras)
+        plain = clusters.jaccard_distances(features, k1=6, k2=2)
+        of_cameras = clusters.jaccard_distances(features, k1=6, k2=2, cameras=cameras)
+        found = clusters.cluster(of_cameras, eps=0.7, min_samples=2)
+        assert found.labels.tolist() != clusters.cluster(plain, eps=0.7, min_samples=2).labels.tolist()
+    assert np.load(tmp_path / "rounds/01/clusters.npz")["labels"].tolist() == found.labels.tolist()
+    assert state.silhouette == pytest.approx(clusters.silhouettes(plain, found.labels).mean(), abs=1e-5)
 
 
 def test_images_that_are_all_alike_end_the_rounds_and_leave_the_start(target, tmp_path):
