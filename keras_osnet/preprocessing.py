@@ -53,14 +53,26 @@ MEAN, STD = np.array(IMAGENET.mean, "float32"), np.array(IMAGENET.std, "float32"
 
 
 def checked(preprocessing):
-    """The argument, if it is a `Preprocessing`."""
+    """The argument as a `Preprocessing`: one, or a dict of its arguments."""
+    names = [field.name for field in fields(Preprocessing)]
+    if isinstance(preprocessing, dict) and set(preprocessing) <= set(names):
+        return Preprocessing(**preprocessing)
     if not isinstance(preprocessing, Preprocessing):
-        raise ValueError(f"`preprocessing` must be a Preprocessing. Received: {preprocessing!r}")
+        raise ValueError(
+            f"`preprocessing` must be a Preprocessing, or a dict of {', '.join(names)}. Received: {preprocessing!r}"
+        )
     return preprocessing
 
 
 def preprocessing_of(model):
-    """Returns the `Preprocessing` of a model: ImageNet's where it has none of its own."""
+    """Returns the `Preprocessing` of a model.
+
+    A model that has none of its own, as one that was built around an `OSNet`, takes images as its first layer does. It
+    is ImageNet's where that has none either.
+    """
+    while model is not None and not hasattr(model, "preprocessing"):
+        layers = getattr(model, "layers", ())
+        model = next((layer for layer in layers if type(layer).__name__ != "InputLayer"), None)
     return getattr(model, "preprocessing", IMAGENET)
 
 
@@ -78,13 +90,14 @@ def preprocess_input(images, preprocessing=IMAGENET):
 
     Args:
         images: (..., 3) RGB levels 0..255, NumPy or tensor, of any numeric type.
-        preprocessing: `Preprocessing` of the network, `model.preprocessing`. Default: ImageNet's.
+        preprocessing: `Preprocessing` of the network, `model.preprocessing`, or a dict of its arguments. Default:
+            ImageNet's.
 
     Returns:
         float32 of the same shape: an array for an array, a tensor for a tensor.
 
     Raises:
-        ValueError: if the last axis is not RGB.
+        ValueError: if the last axis is not RGB, or `preprocessing` is none.
     """
     if isinstance(images, (list, tuple)):
         images = np.asarray(images)
@@ -92,7 +105,7 @@ def preprocess_input(images, preprocessing=IMAGENET):
     if shape is None or len(shape) == 0 or shape[-1] != 3:
         received = type(images).__name__ if shape is None else f"shape={tuple(shape)}"
         raise ValueError(f"`images` must be RGB, channels last: (..., 3). Received: {received}")
-    checked(preprocessing)
+    preprocessing = checked(preprocessing)
     if isinstance(images, np.ndarray):
         return normalise_into(np.empty(images.shape, "float32"), images, preprocessing)
     means, factors = _means_and_factors(preprocessing)

@@ -1,5 +1,7 @@
 """Normalisation against a loop over every number."""
 
+from dataclasses import asdict
+
 import keras
 import numpy as np
 import pytest
@@ -76,9 +78,9 @@ def test_what_is_no_image_is_refused(images):
         preprocess_input(images)
 
 
-@pytest.mark.parametrize("preprocessing", [None, "imagenet", {"scale": 255}])
+@pytest.mark.parametrize("preprocessing", [None, "imagenet", {"scales": 255}, {1: 2}])
 def test_what_is_no_preprocessing_is_refused(preprocessing):
-    with pytest.raises(ValueError, match=r"`preprocessing` must be a Preprocessing\. Received: "):
+    with pytest.raises(ValueError, match=r"`preprocessing` must be a Preprocessing, or a dict of mean, std, scale"):
         preprocess_input(levels(), preprocessing)
 
 
@@ -89,5 +91,6 @@ def test_other_constants_than_imagenets_are_taken_from_the_network():
         c = index[-1]
         expected[index] = (float(images[index]) / 100 - rules.mean[c]) / rules.std[c]
     np.testing.assert_allclose(preprocess_input(images, rules), expected, atol=1e-5)
+    np.testing.assert_array_equal(preprocess_input(images, asdict(rules)), preprocess_input(images, rules))
     tensor = ops.convert_to_numpy(preprocess_input(ops.convert_to_tensor(images), rules))
     np.testing.assert_allclose(tensor, expected, atol=1e-5)

@@ -138,7 +138,7 @@ class FeatureExtractor:
         if isinstance(images, (str, PathLike)) and not Path(images).exists():
             raise ValueError(f"`images` must be a list, or a folder that exists. Received: {images}")
         kind = getattr(getattr(images, "dtype", None), "kind", "")  # of arrays, not of a backend's tensors
-        single = len(getattr(images, "shape", range(4))) < 4 and kind not in ("U", "O")
+        single = len(getattr(images, "shape", range(4))) < 4 and kind not in ("U", "O") and len(images)
         if isinstance(images, (str, PathLike)) or single or not hasattr(images, "__iter__"):
             raise ValueError(
                 "`images` must be a list of images, or a folder. Received: a single image; wrap it in [ ]."
@@ -146,7 +146,13 @@ class FeatureExtractor:
         images = list(images)
         cameras = self._check_cameras(cameras, len(images))
         self.predictor.synchronize()
-        if images and isinstance(images[0], (str, PathLike)):
+        are_paths = [isinstance(image, (str, PathLike)) for image in images]
+        if any(are_paths) and not all(are_paths):
+            raise ValueError(
+                f"`images` must be all paths or all arrays. Received: {sum(are_paths)} paths and "
+                f"{len(images) - sum(are_paths)} others"
+            )
+        if any(are_paths):
             if color != "rgb":
                 raise ValueError(f"`color` must be 'rgb' for files. Received: color={color!r}")
             features = self._of_paths([fspath(path) for path in images], progress)

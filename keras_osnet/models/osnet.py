@@ -158,7 +158,7 @@ class OSNet(Network):
 
     @preprocessing.setter
     def preprocessing(self, value):
-        self._preprocessing = checked(Preprocessing(**value) if isinstance(value, dict) else value)
+        self._preprocessing = checked(value)
 
     @property
     def settings(self):

@@ -11,6 +11,7 @@ from PIL import Image
 from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.adaptation import CameraNormalizer
 from keras_osnet.metrics import MatchProbability
+from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights import Card
 from tests.inference.networks import with_lively_weights
 
@@ -106,7 +107,7 @@ def test_the_classifier_is_left_out(network, extractor):
     np.testing.assert_allclose(FeatureExtractor(with_features)(pictures()), extractor(pictures()), atol=1e-5)
 
 
-@pytest.mark.parametrize("nothing", [[], (), np.zeros((0, 20, 11, 3), "uint8")], ids=["list", "tuple", "array"])
+@pytest.mark.parametrize("nothing", [[], (), np.zeros((0, 20, 11, 3), "uint8"), np.array([])])
 def test_no_images_have_no_features_as_frames_without_boxes_have_none(extractor, nothing):
     for got in (extractor(nothing), extractor.crops([], []), extractor.crops(frames(), [[], np.zeros((0, 4)), []])):
         assert (got.shape, got.dtype) == ((0, DIM), np.float32)
@@ -120,6 +121,32 @@ def test_another_network_that_gives_features_will_do(tmp_path):
         # (1 - mean) / std and -mean / std of ImageNet, by channel.
         np.testing.assert_allclose(white, (0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225), rtol=1e-5)
         np.testing.assert_allclose(black, (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sequential", "functional"])
+def test_a_network_around_an_osnet_takes_images_as_it_does(tmp_path, kind):
+    inner = OSNet(
+        0.0625, "osnet_t1", input_shape=(*SIZE, 3), depths=(1, 1, 1), feature_dim=DIM,
+        preprocessing={"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.5, 1.0), "scale": 51.0},
+    )  # fmt: skip
+    if kind == "sequential":
+        outer = keras.Sequential([keras.Input((*SIZE, 3)), inner])
+    else:
+        images = keras.Input((*SIZE, 3))
+        outer = keras.Model(images, inner(images))
+    outer.save(tmp_path / "outer.keras")
+    expected = FeatureExtractor(inner)(pictures())
+    for model in (outer, tmp_path / "outer.keras"):
+        np.testing.assert_allclose(FeatureExtractor(model)(pictures()), expected, atol=1e-5)
+    inner.preprocessing = Preprocessing()
+    assert not np.allclose(FeatureExtractor(inner)(pictures()), expected, atol=1e-2)
+
+
+def test_a_list_of_paths_and_arrays_is_refused(extractor, tmp_path):
+    (path,) = saved(tmp_path, pictures()[:1])
+    for images in ([path, *pictures()[:2]], [*pictures()[:2], str(path)]):
+        with pytest.raises(ValueError, match=r"must be all paths or all arrays. Received: 1 paths and 2 others"):
+            extractor(images)
 
 
 def test_features_are_found_among_several_outputs(network, extractor):

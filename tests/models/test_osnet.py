@@ -340,9 +340,9 @@ def test_the_network_says_what_is_wrong_with_its_arguments(arguments, message):
     "wrong", ["imagenet", keras_osnet.preprocess_input, (0.5, 0.5)], ids=["name", "function", "pair"]
 )
 def test_what_is_no_preprocessing_is_refused_before_a_training_not_when_it_is_saved(wrong):
-    with pytest.raises(ValueError, match=r"`preprocessing` must be a Preprocessing\. Received: "):
+    with pytest.raises(ValueError, match=r"`preprocessing` must be a Preprocessing, or a dict of .* Received: "):
         OSNet(**QUICK, preprocessing=wrong)
     model = OSNet(**QUICK, preprocessing={"scale": 1.0})
-    with pytest.raises(ValueError, match=r"`preprocessing` must be a Preprocessing\. Received: "):
+    with pytest.raises(ValueError, match=r"`preprocessing` must be a Preprocessing, or a dict of .* Received: "):
         model.preprocessing = wrong
     assert model.settings["preprocessing"]["scale"] == 1.0
