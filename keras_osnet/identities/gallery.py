@@ -49,7 +49,13 @@ class Gallery:
     """
 
     def __init__(self, store):
-        self._store, self._in_transaction = store, False
+        self._open_store, self._in_transaction = store, False
+
+    @property
+    def _store(self):
+        if self._open_store is None:
+            raise ValueError("The gallery is closed.")
+        return self._open_store
 
     @classmethod
     def open(cls, address, *, network, fingerprint, dimension=512):
@@ -348,8 +354,10 @@ class Gallery:
         return len(names)
 
     def close(self):
-        """Closes the file or the connection."""
-        self._store.close()
+        """Closes the file or the connection. After that, every other method raises a ValueError."""
+        if self._open_store is not None:
+            self._open_store.close()
+        self._open_store = None
 
     def __enter__(self):
         return self

@@ -154,6 +154,21 @@ def test_rows_stay_after_the_gallery_is_closed_with_their_images_and_new_ids(add
         assert not set(second.add(features, *labels)) & set(ids)
 
 
+def test_a_closed_gallery_says_so(address, tmp_path):
+    gallery = Gallery.open(address, **NETWORK)
+    gallery.close()
+    gallery.close()
+    calls = (
+        lambda: gallery.add(*rows(1)), lambda: gallery.search(np.ones((1, D))), gallery.identities,
+        lambda: gallery.image(1), lambda: gallery.delete("a"), lambda: gallery.rename("a", "b"),
+        lambda: gallery.assign([1], ["a"]), lambda: gallery.export_file(tmp_path / "g.npz"),
+        lambda: gallery.transaction().__enter__(),
+    )  # fmt: skip
+    for call in calls:
+        with pytest.raises(ValueError, match=r"^The gallery is closed\.$"):
+            call()
+
+
 def test_no_features_have_no_matches_and_an_empty_gallery_has_none(gallery):
     assert gallery.search(np.ones((2, D))) == [[], []]
     assert gallery.add(np.empty((0, D)), [], [], []) == []
