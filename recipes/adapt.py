@@ -10,7 +10,6 @@ command is run again. With --distillation-epochs 20 that network then teaches on
 its place. With --pairs 50 a person can help meanwhile: recipes/label.py asks whether two images show one person.
 """
 
-import shutil
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
@@ -29,7 +28,7 @@ from keras_osnet.adaptation.settings import Rounds, Target, check_rounds, fault_
 from keras_osnet.data import images, load_splits
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.listing import list_images
-from keras_osnet.files import write_json
+from keras_osnet.files import write_atomically, write_json
 from keras_osnet.inference.scores import features_of_splits, score_features
 from keras_osnet.report.clusters import require_clusters_page, write_clusters
 from keras_osnet.training.callbacks import Progress
@@ -205,7 +204,7 @@ def run_adaptation(run):
         if states[-1].distilled and (collapse := fault_of(states[-1], settings, len(target.paths))):
             print(f"The network of the last training is not kept: {collapse}.")
         if is_chief(strategy):
-            shutil.copyfile(run.work_dir / BEST, model)
+            write_atomically(model, (run.work_dir / BEST).read_bytes())
             rounds = max(state.round for state in states if not state.distilled)
             found = {"adapted": best.round > 0, "best": asdict(best), "rounds": rounds, "ended": fault}
             first, *_ = (best.scores or {"": {}}).values()

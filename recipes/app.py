@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow as tf
 import tyro
 
-from keras_osnet.data import pipeline
+from keras_osnet.data import images, pipeline
 from keras_osnet.data.augment import Augmentation
-from keras_osnet.data.listing import list_images
+from keras_osnet.data.listing import list_images, require_files
 from keras_osnet.files import require_writable, writing_atomically
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.metrics.search import search as nearest
@@ -96,6 +96,15 @@ def person_batches(settings, paths, labels, cache, order=None):
         pipeline.training_batches, paths, labels, size=settings.size, batch_size=settings.batch_size,
         augmentation=settings, seed=settings.seed, epochs=settings.epochs, cache=cache, order=order,
     )  # fmt: skip
+
+
+def check_test_images(paths, work_dir):
+    """Decodes all test images of a new run: none of them fails after hours of training. A resumed run did this before.
+
+    Raises:
+        ValueError: if an image cannot be read, or is not there.
+    """
+    (require_files if any(work_dir.glob("**/config.json")) else images.refuse_unreadable)(paths)
 
 
 def runs(rows, built_in=(), **execution):

@@ -118,6 +118,7 @@ def train(run):
     if settings.own_thresholds and not splits.val:
         raise ValueError("`own_thresholds` needs validation images. Set `val_identities`.")
     labels, identities = labels_with_identities(settings, splits.train)
+    app.check_test_images([record.path for record in [*splits.val, *splits.test]], run.work_dir)
     paths, steps = [record.path for record in splits.train], len(labels) // settings.batch_size
     print(f"{len(splits.names)} attributes; {len(paths)} images; {steps} steps an epoch")
 

@@ -31,7 +31,6 @@ from keras_osnet.adaptation import normalize_side
 from keras_osnet.adaptation.statistics import re_estimate_statistics
 from keras_osnet.data import images, load, load_splits
 from keras_osnet.data.check import check as check_splits
-from keras_osnet.data.listing import require_files
 from keras_osnet.data.sampling import identity_batches, short_identities
 from keras_osnet.files import write_json
 from keras_osnet.inference import scores
@@ -161,9 +160,7 @@ def train(run):
     targets = [{name: others.get(name, group) for name in names} for group in groups]
     splits = [split for test_sets in targets for group in test_sets.values() for split in group]
     test_images = sorted({path for split in splits for record in split.query + split.gallery for path in record.paths})
-    # A new run decodes all test images now: none of them fails after hours of training. A resumed run did this before.
-    check_files = require_files if any(run.work_dir.glob("**/config.json")) else images.refuse_unreadable
-    check_files(test_images)
+    app.check_test_images(test_images, run.work_dir)
     trainings = [training_of(run, group[0].train, test_sets) for group, test_sets in zip(groups, targets, strict=True)]
     fit(settings, run, run.work_dir, trainings, summarize=summary)
     return run.work_dir, targets[0][names[0]][0]

@@ -71,6 +71,17 @@ def test_no_epochs_leave_the_network_as_it_was_made(trained, run_script, tmp_pat
     assert (tmp_path / "run" / "model.keras").exists()
 
 
+@pytest.mark.parametrize("number", [8, 14])  # of the first validation image, and of the first test image
+def test_an_image_of_the_scores_that_cannot_be_read_is_named_before_training(tmp_path, run_script, capsys, number):
+    pa100k(tmp_path)
+    broken = tmp_path / f"PA-100K/release_data/{number:06d}.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    with pytest.raises(SystemExit, match=f"error: 1 of 12 images cannot be read: .*{broken.name}"):
+        run_script(*command("pa100k", tmp_path, tmp_path / "run"))
+    assert "loss" not in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     folder = tmp_path_factory.mktemp("people")
