@@ -271,6 +271,24 @@ def test_the_answer_is_about_the_image_that_is_shown_however_quickly_another_was
     assert tab.locator("#score").inner_text() == "cosine 1.000"
 
 
+SLOW_PHOTOS = """() => {
+    const decode = createImageBitmap;
+    window.createImageBitmap = async (...given) => {
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        return decode(...given); }; }"""
+
+
+def test_photos_that_are_still_read_do_not_stop_a_camera_that_was_started_meanwhile(serving, launch, images):
+    tab = launch(serving)
+    tab.evaluate(SLOW_PHOTOS)
+    tab.set_input_files("#photos", [images / "1.png"])
+    tab.get_by_role("button", name="Camera", exact=True).click()
+    tab.locator("#video").wait_for()
+    tab.wait_for_timeout(3000)  # until the photo is read
+    assert tab.locator("#video").is_visible()
+    assert tab.locator("#picture").is_hidden()
+
+
 def test_galleries_go_to_python_and_come_back(serving, launch, images, file, tmp_path):
     tab = launch(serving)
     for i, name in ((1, "Zoë"), (2, "Anna <b>")):

@@ -128,7 +128,7 @@ async function follow(own) {
 
 async function take(files) {
   stop();
-  const found = [], refused = [];
+  const mine = opened, found = [], refused = [];
   for (const file of files) {
     try {
       found.push({ name: file.name, bitmap: await decoded(file) });
@@ -136,6 +136,7 @@ async function take(files) {
       refused.push(error.message);
     }
   }
+  if (mine !== opened) return found.forEach(({ bitmap }) => bitmap.close()); // something else was chosen meanwhile
   if (found.length) {
     pictures.forEach(({ bitmap }) => bitmap.close());
     pictures = found;
