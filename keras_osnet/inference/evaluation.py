@@ -5,10 +5,9 @@ from typing import Literal
 
 from keras_osnet.inference.matches import match_probability, track_match_probability
 from keras_osnet.inference.scores import (
-    features_of_splits,
+    features_of_test_set,
     mean,
     score_features,
-    score_splits,
     verification_rows,
     verification_table,
     verify,
@@ -143,7 +142,9 @@ def check_scoring(scoring, test_set, name):
 
 def score_test_set(features_of, test_set, metric="euclidean", protocol="market1501"):
     """Returns the mean scores over several test sets, a list of `Splits`."""
-    return mean([score_splits(features_of, splits, metric=metric, protocol=protocol) for splits in test_set])
+    features = features_of_test_set(features_of, test_set)
+    options = {"metric": metric, "protocol": protocol}
+    return mean([score_features(*each, splits, **options) for each, splits in zip(features, test_set, strict=True)])
 
 
 def evaluate_test_set(features_of, test_set, scoring, protocol="market1501", *, normalize=None, fitted_on=""):
@@ -161,7 +162,8 @@ def evaluate_test_set(features_of, test_set, scoring, protocol="market1501", *, 
     Returns:
         dict of row name to mean scores, and the `PairScores` of the first test set.
     """
-    found = [(*features_of_splits(features_of, splits), splits) for splits in test_set]
+    features = features_of_test_set(features_of, test_set)
+    found = [(*each, splits) for each, splits in zip(features, test_set, strict=True)]
     if scoring.camera_normalization:
         found = [(*normalize(*part), part[2]) for part in found]
     rows = {

@@ -1,6 +1,8 @@
 """Scores of a network, or of a baseline, on the test set of a dataset, as values and as text."""
 
 import time
+from collections import Counter
+from itertools import chain
 
 import numpy as np
 
@@ -29,22 +31,39 @@ def features_of_splits(features_of, splits):
             `colour_histograms`.
         splits: `Splits`.
 
+    Returns:
+        features of the query (Q, D) and of the gallery (G, D).
+
     Raises:
         ValueError: if query or gallery is empty.
     """
-    _refuse_empty(splits)
-    return tuple(_features_of_records(features_of, records) for records in (splits.query, splits.gallery))
+    return features_of_test_set(features_of, [splits])[0]
 
 
-def _features_of_records(features_of, records):
-    """Returns (N, D) features of records. The feature of a tracklet is the mean over its frames."""
-    if not any(record.frames for record in records):
-        return features_of([record.path for record in records])
-    rows, last = [], np.cumsum([len(record.paths) for record in records])
-    for part in np.split(np.arange(len(records)), np.flatnonzero(np.diff(last // FRAMES)) + 1):
-        paths = [records[i].paths for i in part]
-        counts = [len(each) for each in paths]
-        features = features_of([path for each in paths for path in each])
+def features_of_test_set(features_of, test_set):
+    """Returns what `features_of_splits` returns for each of a list of `Splits`.
+
+    Trials of a dataset draw from the same images. The features of an image are computed once.
+    """
+    for splits in test_set:
+        _refuse_empty(splits)
+    sides = [side for splits in test_set for side in (splits.query, splits.gallery)]
+    rows = {}
+    for record in chain.from_iterable(sides):
+        rows.setdefault(record.paths, len(rows))
+    features = _features_of_paths(features_of, list(rows))
+    found = [features[[rows[record.paths] for record in side]] for side in sides]
+    return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _features_of_paths(features_of, paths):
+    """Returns (N, D) features of N tuples of paths. The feature of a tracklet is the mean over its frames."""
+    if all(len(each) == 1 for each in paths):
+        return features_of([path for (path,) in paths])
+    rows, last = [], np.cumsum([len(each) for each in paths])
+    for part in np.split(np.arange(len(paths)), np.flatnonzero(np.diff(last // FRAMES)) + 1):
+        counts = [len(paths[i]) for i in part]
+        features = features_of([path for i in part for path in paths[i]])
         rows.append(np.add.reduceat(features, np.cumsum([0, *counts[:-1]]), axis=0) / np.array(counts)[:, None])
     return np.concatenate(rows).astype("float32")
 
@@ -112,14 +131,15 @@ def chance_of_rank1(splits, protocol="market1501"):
     """
     _refuse_empty(splits)
     labels = encode_labels(*labels_of(splits), ("query", len(splits.query)), ("gallery", len(splits.gallery)))
-    groups = np.array([record.group for record in splits.gallery], object)
-    chances = []
-    for query, identity, camera in zip(splits.query, labels.query_ids, labels.query_cameras, strict=True):
-        same = labels.gallery_ids == identity
-        left = ~(same & (labels.gallery_cameras == camera)) & (groups == query.group)
-        if (same & left).any():
-            one_each = protocol == "cuhk03"
-            chances.append(1 / len(np.unique(labels.gallery_ids)) if one_each else (same & left).sum() / left.sum())
+    groups = [record.group for record in splits.gallery]
+    in_group, of_identity = Counter(groups), Counter(zip(groups, labels.gallery_ids.tolist(), strict=True))
+    excluded = Counter(zip(groups, labels.gallery_ids.tolist(), labels.gallery_cameras.tolist(), strict=True))
+    identities, chances = len(np.unique(labels.gallery_ids)), []
+    queries = zip(splits.query, labels.query_ids.tolist(), labels.query_cameras.tolist(), strict=True)
+    for group, identity, camera in ((query.group, *rest) for query, *rest in queries):
+        out = excluded[group, identity, camera]
+        if matches := of_identity[group, identity] - out:
+            chances.append(1 / identities if protocol == "cuhk03" else matches / (in_group[group] - out))
     if not chances:
         raise ValueError(
             "`splits` must have a match under another camera for at least one query. "

@@ -14,6 +14,7 @@ from keras_osnet.inference.scores import (
     colour_histograms,
     describe,
     features_of_splits,
+    features_of_test_set,
     score_features,
     verification_rows,
     verification_table,
@@ -59,6 +60,19 @@ def test_a_query_is_scored_and_its_chance_computed_within_its_group():
     assert "each query against its own group" in describe(side)
 
 
+def test_the_features_of_an_image_are_computed_once_for_all_trials():
+    calls, images = [], records((1, 1), (2, 1), (1, 2), (2, 2))
+
+    def features_of(paths):
+        calls.append(paths)
+        return np.array([[float(path[0])] for path in paths])
+
+    trials = [Splits((), images[:2], images[2:]), Splits((), images[1:3], (images[0], images[3]))]
+    found = features_of_test_set(features_of, trials)
+    assert calls == [["0.jpg", "1.jpg", "2.jpg", "3.jpg"]]
+    assert [[side.ravel().tolist() for side in trial] for trial in found] == [[[0, 1], [2, 3]], [[1, 2], [0, 3]]]
+
+
 def test_the_feature_of_a_tracklet_is_the_mean_over_its_frames():
     tracklets = [
         Record(f"{i}-0", i, None, frames=tuple(f"{i}-{j}" for j in range(count)))
@@ -74,18 +88,18 @@ def test_the_feature_of_a_tracklet_is_the_mean_over_its_frames():
     query, gallery = features_of_splits(features_of, side)
     np.testing.assert_array_equal(query, [[9, 4]])
     np.testing.assert_array_equal(gallery, [[0, 1], [1, 0], [2, 0.5], [3, 2]])
-    assert calls == [1, 11]
+    assert calls == [12]
 
 
 def test_features_of_few_frames_are_in_memory_at_a_time():
     """8,000 tracklets of 9 frames."""
-    frames = tuple(f"{j}" for j in range(9))
-    side = Splits((), (Record("0", 0, None),), tuple(Record("0", i, None, frames=frames) for i in range(8000)))
+    frames = [tuple(f"{j} of {i}" for j in range(9)) for i in range(8000)]
+    side = Splits((), (Record("0 of q", 0, None),), tuple(Record(own[0], 0, None, frames=own) for own in frames))
     calls = []
 
     def features_of(paths):
         calls.append(len(paths))
-        return np.array([[float(path)] for path in paths], "float32")
+        return np.array([[float(path.split()[0])] for path in paths], "float32")
 
     _, gallery = features_of_splits(features_of, side)
     np.testing.assert_array_equal(gallery, np.full((8000, 1), 4.0))
