@@ -9,7 +9,8 @@ images of theirs, and all images of the others, are then compared one by one.
 Scenes are those of `recipes/people.py --scene`, with the boxes and tracks of their ground truth. People are drawn and
 enrolled with four boxes each, of one camera or of all. Their other boxes, and those of the others, get the names that
 `tflite/run.py --video` gives: when they are printed, and in the file, where a track has its last name. The last column
-leaves out strangers who differ from somebody enrolled in one detail only.
+leaves out strangers who differ from somebody enrolled in one detail only. With --camera-means, the mean feature of all
+boxes of a camera is subtracted, as `tflite/run.py --cameras` does.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_osnet import FeatureExtractor
+from keras_osnet.adaptation import CameraNormalizer
 from keras_osnet.data.listing import list_images
 from keras_osnet.metrics.distances import lengths
 
@@ -40,6 +42,7 @@ def arguments():
     parser.add_argument("weights", help="a preset or a file")
     parser.add_argument("--images", type=Path, nargs="+", default=[], help="folders of images")
     parser.add_argument("--scenes", type=Path, nargs="+", default=[], help="folders of rendered scenes")
+    parser.add_argument("--camera-means", action="store_true", help="subtract the cameras' mean features in scenes")
     return parser.parse_args()
 
 
@@ -109,12 +112,14 @@ def draw_in_scene(features, tracks, alike, count, one_camera, seed):
     return [*found, np.mean(names[~known & ~like_enrolled] != gallery.UNKNOWN)]
 
 
-def measure_scenes(folders, extractor):
+def measure_scenes(folders, extractor, camera_means):
     print("| scene | people enrolled | of | strangers named, right: printed | in the file | no look-alikes |")
     print("|---|---|---|---|---|---|")
     every = []
     for folder in folders:
         (features, tracks), alike = boxes_of(folder, extractor), look_alikes(folder)
+        if camera_means:
+            features = CameraNormalizer().fit(features, tracks[:, 0]).transform(features, tracks[:, 0])
         for one_camera, count in product((True, False), IN_SCENES):
             rows = [draw_in_scene(features, tracks, alike, count, one_camera, seed) for seed in range(DRAWS // 2)]
             every.append(np.mean(rows, axis=0))
@@ -142,7 +147,7 @@ def main():
     if options.images:
         measure_images(options.images, extractor)
     if options.scenes:
-        measure_scenes(options.scenes, extractor)
+        measure_scenes(options.scenes, extractor, options.camera_means)
 
 
 if __name__ == "__main__":
