@@ -46,8 +46,11 @@ class Objective:
     """Fraction of the height of an OSNet's last feature map that each batch loses in training; 0.33 is usual."""
 
 
-def check_objective(settings):
-    """Refuses teachers that are not there, distillation without teachers, and teachers without distillation."""
+def check_objective(settings, jit):
+    """Refuses teachers that are not there, distillation without teachers, and teachers without distillation.
+
+    Files that another runtime runs are refused with `jit`, too: XLA cannot compile them.
+    """
     weighted = [name for name in DISTILLATIONS if getattr(settings, name)]
     if bool(weighted) != bool(settings.teachers):
         raise ValueError(
@@ -55,10 +58,12 @@ def check_objective(settings):
             f"Received: teachers={settings.teachers!r}, weights of {', '.join(weighted) or 'none'}"
         )
     for model in _models(settings):
-        if Path(model).suffix not in RUNTIMES:
+        if Path(model).suffix.lower() not in RUNTIMES:
             locate(model)
         elif not Path(model).is_file():
             raise FileNotFoundError(f"There is no file {model}")
+        elif jit:
+            raise ValueError(f"`jit` must be False with {' and '.join(RUNTIMES)} files as teachers. Received: {model}")
 
 
 def _models(settings):

@@ -151,7 +151,7 @@ def training_sets(splits):
 def train(run):
     """Trains on each training set of the dataset, evaluates and saves. Returns the work dir and the first test set."""
     settings = run.settings
-    check_objective(settings)
+    check_objective(settings, run.jit)
     groups = training_sets(load_splits(settings.dataset, run.data_dir))
     if not groups[0][0].train:
         raise ValueError(f"`dataset` must have training images. Received: dataset={settings.dataset!r}")

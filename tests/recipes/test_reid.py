@@ -179,6 +179,14 @@ def test_what_would_fail_later_is_refused_before_training_and_leaves_no_folder(
     assert "loss" not in capsys.readouterr().out
 
 
+def test_a_teacher_that_xla_cannot_compile_is_refused_with_jit(folder, run_script, tmp_path):
+    (tmp_path / "teacher.TFLITE").write_bytes(b"not read yet")
+    teacher = ("--teachers", tmp_path / "teacher.TFLITE", "--feature-distillation", "1")
+    with pytest.raises(SystemExit, match=r"error: `jit` must be False with .* files as teachers. Received: .*\.TFLITE"):
+        run_script(*command("reid", folder, tmp_path / "run", *teacher, "--jit"))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("option", "value", "range"),
     [("resolution", "0", "0.0625 .. 16"), ("resolution", "1e30", "0.0625 .. 16"), ("frozen_epochs", "-1", "0 .. 1,000"),
