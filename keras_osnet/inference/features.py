@@ -138,7 +138,8 @@ class FeatureExtractor:
         if isinstance(images, (str, PathLike)) and not Path(images).exists():
             raise ValueError(f"`images` must be a list, or a folder that exists. Received: {images}")
         kind = getattr(getattr(images, "dtype", None), "kind", "")  # of arrays, not of a backend's tensors
-        single = len(getattr(images, "shape", range(4))) < 4 and kind not in ("U", "O") and len(images)
+        shape = tuple(getattr(images, "shape", range(4)))
+        single = len(shape) < 4 and kind not in ("U", "O") and shape != (0,)
         if isinstance(images, (str, PathLike)) or single or not hasattr(images, "__iter__"):
             raise ValueError(
                 "`images` must be a list of images, or a folder. Received: a single image; wrap it in [ ]."

@@ -208,8 +208,15 @@ def test_files_that_cannot_be_read_are_named(extractor, tmp_path):
 
 @pytest.mark.parametrize(
     "single",
-    ["a.jpg", np.zeros((5, 4, 3), "uint8"), keras.ops.zeros((5, 4, 3), "uint8"), Image.new("RGB", (5, 4))],
-    ids=["path", "array", "tensor", "Pillow"],
+    [
+        "a.jpg",
+        np.zeros((5, 4, 3), "uint8"),
+        keras.ops.zeros((5, 4, 3), "uint8"),
+        Image.new("RGB", (5, 4)),
+        np.float32(3),
+        7,
+    ],
+    ids=["path", "array", "tensor", "Pillow", "number of NumPy", "number"],
 )
 def test_a_single_picture_is_not_taken_for_a_list(extractor, single):
     with pytest.raises(ValueError, match=r"`images` must be a list"):
