@@ -207,7 +207,7 @@ class _Run:
         """
         s, folder = self.settings, self.folder(number)
         links = self.questions.links(folder)
-        cameras = self.target.cameras if s.camera_neighbours and self.target.normalizes else None
+        cameras = self.target.cameras if s.camera_neighbours else None
         distances = jaccard_distances(features, k1=s.k1, k2=s.k2, cameras=cameras)
         if s.eps:
             found = cluster(distances, eps=s.eps, min_samples=s.min_samples)

@@ -144,7 +144,8 @@ def check_rounds(settings, target, pairs=0):
         pairs: pairs of images to ask about in each round.
 
     Raises:
-        ValueError: if a setting is out of its range, there are fewer than 2 images, or names of files are not UTF-8.
+        ValueError: if a setting is out of its range, there are fewer than 2 images, names of files are not UTF-8, or
+            fewer than 2 cameras are known for `camera_neighbours`.
     """
     for name, least in COUNTS.items():
         count(name, getattr(settings, name), least)
@@ -157,6 +158,8 @@ def check_rounds(settings, target, pairs=0):
     count("pairs", pairs, 0)
     if len(target.paths) < 2:
         raise ValueError(f"`target` must be at least 2 images. Received: {len(target.paths)}")
+    if settings.camera_neighbours and not target.normalizes:
+        raise ValueError("`camera_neighbours` must be False for fewer than two known cameras.")
     require_utf8(target.paths)
 
 

@@ -283,22 +283,23 @@ def test_without_cameras_nothing_is_normalised(target, tmp_path):
     assert [json.loads(line)["round"] for line in lines] == [0, 1]
 
 
-@pytest.mark.parametrize("cameras", [None, ["door"] * 48])
-def test_neighbours_are_sought_by_camera_only_where_cameras_differ(target, tmp_path, cameras):
-    settings = replace(SETTINGS, rounds=0, camera_neighbours=True)
-    cameras = target.cameras if cameras is None else cameras
-    (state,), *_ = adapted(Target(target.paths, cameras), tmp_path, settings)
+def test_neighbours_are_sought_by_camera_and_silhouettes_stay_those_of_one_list(target, tmp_path):
+    (state,), *_ = adapted(target, tmp_path, replace(SETTINGS, rounds=0, camera_neighbours=True))
     features = FeatureExtractor(start((32, 16)))(target.paths)
-    plain = clusters.jaccard_distances(features, k1=6, k2=2)
-    found = clusters.cluster(plain, eps=0.7, min_samples=2)
-    if cameras is target.cameras:
-        features = CameraNormalizer().fit(features, cameras).transform(features, cameras)
-        plain = clusters.jaccard_distances(features, k1=6, k2=2)
-        of_cameras = clusters.jaccard_distances(features, k1=6, k2=2, cameras=cameras)
-        found = clusters.cluster(of_cameras, eps=0.7, min_samples=2)
-        assert found.labels.tolist() != clusters.cluster(plain, eps=0.7, min_samples=2).labels.tolist()
-    assert np.load(tmp_path / "rounds/01/clusters.npz")["labels"].tolist() == found.labels.tolist()
-    assert state.silhouette == pytest.approx(clusters.silhouettes(plain, found.labels).mean(), abs=1e-5)
+    features = CameraNormalizer().fit(features, target.cameras).transform(features, target.cameras)
+    one_list = clusters.jaccard_distances(features, k1=6, k2=2)
+    of_cameras = clusters.jaccard_distances(features, k1=6, k2=2, cameras=target.cameras)
+    labels = [clusters.cluster(distances, eps=0.7, min_samples=2).labels for distances in (of_cameras, one_list)]
+    assert labels[0].tolist() != labels[1].tolist()
+    assert np.load(tmp_path / "rounds/01/clusters.npz")["labels"].tolist() == labels[0].tolist()
+    assert state.silhouette == pytest.approx(clusters.silhouettes(one_list, labels[0]).mean(), abs=1e-5)
+
+
+@pytest.mark.parametrize("cameras", [[None] * 48, ["door"] * 48, ["door", None] * 24])
+def test_neighbours_are_not_sought_by_a_single_camera(target, tmp_path, cameras):
+    with pytest.raises(ValueError, match="`camera_neighbours` must be False for fewer than two known cameras"):
+        adapted(Target(target.paths, cameras), tmp_path / "new", replace(SETTINGS, camera_neighbours=True))
+    assert not (tmp_path / "new").exists()
 
 
 def test_images_that_are_all_alike_end_the_rounds_and_leave_the_start(target, tmp_path):
