@@ -39,6 +39,7 @@ RESTART = 138  # exit status if another worker is gone; Kubeflow restarts a work
 # Name of an option, in any recipe -> smallest and largest value.
 RANGES = {
     **dict.fromkeys(("epochs", "frozen_epochs", "identities", "images_per_identity", "val_identities"), (0, 10**6)),
+    "images": (0, 10**6),
     **dict.fromkeys(("label_smoothing", "threshold", "drop_block"), (0, 1)),
     **dict.fromkeys(("triplet", "circle", "multi_similarity", "center", "identity"), (0, 10**6)),  # weights of losses
     "part_classifiers": (0, 10**6),
@@ -193,7 +194,7 @@ def check_numbers(arguments):
             check_numbers((name, each) for each in value)
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"`{name}` must be a finite number. Received: {name}={value}")
-        elif name in RANGES and value is not None:
+        elif name in RANGES and isinstance(value, (int, float)):
             smallest, largest = RANGES[name]
             if not smallest <= value <= largest:
                 raise ValueError(f"`{name}` must be {smallest:,} .. {largest:,}. Received: {name}={value}")

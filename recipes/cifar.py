@@ -25,7 +25,6 @@ from keras_osnet.complexity import depth
 from keras_osnet.data import arrays, load_classes
 from keras_osnet.files import write_json
 from keras_osnet.inference import Predictor
-from keras_osnet.layers.checks import count
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
@@ -118,7 +117,6 @@ def describe(found, data):
 def train(run):
     """Trains, scores on the test images, saves."""
     settings, data = run.settings, load_classes(run.settings.dataset, run.data_dir)
-    count("images", settings.images, 0)
     images, labels = (part[: settings.images or None] for part in (data.train, data.train_labels))
     steps = len(images) // settings.batch_size
     batches = partial(

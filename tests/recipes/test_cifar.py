@@ -29,7 +29,7 @@ def test_the_size_of_the_network_is_printed(trained, run_script, capsys):
     [
         (("--dataset", "cifar100"), "(?s)must hold one of.*cifar-100-binary"),
         (("--batch-size", "9", "--replicas", "2"), "multiple of 2: 2 replicas.*batch_size=9"),
-        (("--images", "-5"), "`images` must be an integer of at least 0. Received: images=-5"),
+        (("--images", "-5"), "`images` must be 0 .. 1,000,000. Received: images=-5"),
         (("--dataset", "mnist"), r"one of \['cifar10', 'cifar100', 'shapes'\]"),
     ],
 )
