@@ -20,6 +20,7 @@ import app  # first: it sets what TensorFlow reads when it is imported
 import keras
 import numpy as np
 import tyro
+from objective import check_teacher_files, teacher_names
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
 from keras_osnet.adaptation.distillation import TEACHER
@@ -70,6 +71,9 @@ class Run(Execution):
     distillation_epochs: int = 0
     """Epochs of a last training from the start, on the clusters of the best round and taught by its network. A finished
     run may get one. 0: none."""
+    teachers: str = ""
+    """Networks that teach the last training beside the best one, such as model.keras of other runs on the same images;
+    commas between them. It learns the clusters of all their features side by side."""
     pairs: int = 0
     """Pairs of images that recipes/label.py asks a person about in each round. 0: none."""
     wait: bool = False
@@ -173,6 +177,9 @@ def show(state):
 def run_adaptation(run):
     """Adapts, and leaves the best network."""
     settings = run.settings
+    if run.teachers and not run.distillation_epochs:
+        raise ValueError(f"`teachers` must be given with `distillation_epochs`. Received: {run.teachers}")
+    check_teacher_files(run.teachers, run.jit)
     target, splits = target_of(run)
     check_rounds(settings, target, run.pairs)
     for line in warnings_of(target.cameras):
@@ -189,8 +196,8 @@ def run_adaptation(run):
             print(f"To answer questions about pairs of images: python recipes/label.py {run.work_dir}", flush=True)
         states, best, fault = adapt(
             start_of(settings), target, settings, run, run.work_dir, strategy, distillation=run.distillation_epochs,
-            pairs=run.pairs, wait=run.wait, score=scorer(splits, settings.dataset) if tested else None,
-            on_state=show, callbacks=[Progress()],
+            teachers=teacher_names(run.teachers), pairs=run.pairs, wait=run.wait,
+            score=scorer(splits, settings.dataset) if tested else None, on_state=show, callbacks=[Progress()],
         )  # fmt: skip
         if fault:
             print(f"The rounds end: {fault}.")

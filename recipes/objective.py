@@ -47,17 +47,19 @@ class Objective:
 
 
 def check_objective(settings, jit):
-    """Refuses teachers that are not there, distillation without teachers, and teachers without distillation.
-
-    Files that another runtime runs are refused with `jit`, too: XLA cannot compile them.
-    """
+    """Refuses distillation without teachers, teachers without distillation, and what `check_teacher_files` refuses."""
     weighted = [name for name in DISTILLATIONS if getattr(settings, name)]
     if bool(weighted) != bool(settings.teachers):
         raise ValueError(
             f"`teachers` must be given with a weight of {', '.join(DISTILLATIONS)}, and only then. "
             f"Received: teachers={settings.teachers!r}, weights of {', '.join(weighted) or 'none'}"
         )
-    for model in _models(settings):
+    check_teacher_files(settings.teachers, jit)
+
+
+def check_teacher_files(teachers, jit):
+    """Refuses teachers that are not there, and with `jit` files that another runtime runs: XLA cannot compile them."""
+    for model in teacher_names(teachers):
         if Path(model).suffix.lower() not in RUNTIMES:
             locate(model)
         elif not Path(model).is_file():
@@ -66,8 +68,9 @@ def check_objective(settings, jit):
             raise ValueError(f"`jit` must be False with {' and '.join(RUNTIMES)} files as teachers. Received: {model}")
 
 
-def _models(settings):
-    return [name.strip() for name in settings.teachers.split(",") if name.strip()]
+def teacher_names(teachers):
+    """The networks that an option `teachers` names."""
+    return [name.strip() for name in teachers.split(",") if name.strip()]
 
 
 def teachers_of(settings):
@@ -76,7 +79,7 @@ def teachers_of(settings):
     Raises:
         ValueError: if a teacher cannot be read, lacks the output or does not return finite values.
     """
-    models, found = _models(settings), {}
+    models, found = teacher_names(settings.teachers), {}
     for kind in sorted({LOSSES[name].taught for name in DISTILLATIONS if getattr(settings, name)}):
         found[kind] = Teachers(models, kind)
     for model, size in zip(models, next(iter(found.values())).sizes if found else (), strict=True):

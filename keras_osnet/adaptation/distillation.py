@@ -1,6 +1,10 @@
-"""Self-distillation: a network that starts again learns the clusters as identities, and from the adapted network."""
+"""Distillation: a network that starts again learns the clusters as identities, and from the adapted network, which
+others may join.
+"""
 
 from dataclasses import asdict, dataclass, fields, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Literal
 
 import keras
@@ -9,6 +13,7 @@ import numpy as np
 from keras_osnet.adaptation.clusters import OUTLIER
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.files import write_atomically
+from keras_osnet.inference.predictor import predictor_of
 from keras_osnet.inference.teachers import Teachers
 from keras_osnet.losses.objective import with_objective
 from keras_osnet.training.execution import make_optimizer, synchronize_norms
@@ -38,6 +43,31 @@ class Distillation(Numerics, Optimization):
         own = {field.name: getattr(settings, field.name) for field in fields(Numerics)} | {"ema": 0.0}
         return cls(epochs=epochs, **own)
 
+    def identity(self, teachers=()):
+        """The settings that identify the training, with those of its further teachers: files by their contents."""
+        names = [sha256(Path(name).read_bytes()).hexdigest() if Path(name).is_file() else name for name in teachers]
+        return asdict(self) | ({"teachers": names} if names else {})
+
+
+def check_teachers(teachers, network):
+    """Checks before long work that networks can teach another one.
+
+    Args:
+        teachers: list of what `FeatureExtractor` accepts.
+        network: the one that is to learn.
+
+    Raises:
+        ValueError: if one cannot be read, or its features are not as long as those of the network or not finite.
+    """
+    if not teachers:
+        return
+    length = predictor_of(network).outputs["features"]
+    for name, theirs in zip(teachers, Teachers(teachers).lengths, strict=True):
+        if theirs != length:
+            raise ValueError(
+                f"`teachers` must have features as long as the network's, {length}. Received: {theirs}, of {name}"
+            )
+
 
 def copied(network, clusters, folder, strategy):
     """Copies the files of the best round into a folder, once, because the student replaces them. Returns the copies.
@@ -56,17 +86,17 @@ def copied(network, clusters, folder, strategy):
     return copies[::-1]
 
 
-def distilled(make_network, teacher, target, labels, settings, epochs, execution, work_dir, strategy, callbacks=()):
-    """Trains a network on clusters and on the features of a teacher, or resumes the training.
+def distilled(make_network, teachers, target, labels, settings, epochs, execution, work_dir, strategy, callbacks=()):
+    """Trains a network on clusters and on the features of teachers, or resumes the training.
 
-    L = L_ce + 5 L_features: cross entropy with label smoothing .1 over the clusters, and the distance of the features
-    from those of the teacher. Images outside of all clusters are left out.
+    L = L_ce + 5 L_features: cross entropy with label smoothing .1 over the clusters, and the mean distance of the
+    features from those of the teachers. Images outside of all clusters are left out.
 
     Args:
         make_network: function of (height, width) that returns the network to start from.
-        teacher: file of the adapted network.
+        teachers: file of the adapted network, and what `check_teachers` has checked.
         target: `Target`.
-        labels: (N,) cluster of each image, `OUTLIER` for none.
+        labels: function that returns the (N,) cluster of each image, `OUTLIER` for none.
         settings: `Rounds`, and an `Augmentation`.
         epochs: length of the training, at least 1.
         execution: `Execution`.
@@ -78,15 +108,16 @@ def distilled(make_network, teacher, target, labels, settings, epochs, execution
         the network.
 
     Raises:
-        ValueError: as `claimed`, and if the teacher cannot be read.
+        ValueError: as `claimed`, and if a teacher cannot be read.
 
     Reference: Furlanello et al., Born-Again Neural Networks (ICML 2018).
     """
     plan, size = Distillation.of(settings, epochs), (settings.height, settings.height // 2)
-    inside = labels != OUTLIER
-    paths = [path for path, kept in zip(target.paths, inside, strict=True) if kept]
-    steps = len(paths) // settings.batch_size
-    with claimed(work_dir, asdict(plan), strategy):
+    with claimed(work_dir, plan.identity(teachers[1:]), strategy):
+        labels = labels()
+        inside = labels != OUTLIER
+        paths = [path for path, kept in zip(target.paths, inside, strict=True) if kept]
+        steps = len(paths) // settings.batch_size
         keras.utils.set_random_seed(settings.seed)
         with strategy.scope():
             network = make_network(size)
@@ -94,7 +125,7 @@ def distilled(make_network, teacher, target, labels, settings, epochs, execution
                 synchronize_norms(network)
             model, loss = with_objective(
                 network, int(labels.max()) + 1, {"cross_entropy": 1.0, "feature_distillation": WEIGHT},
-                {"cross_entropy": {"epsilon": 0.1}}, {"features": Teachers([teacher])},
+                {"cross_entropy": {"epsilon": 0.1}}, {"features": Teachers(teachers)},
             )  # fmt: skip
             optimizer = make_optimizer(plan, steps)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.adaptation.cameras import CameraNormalizer
+from keras_osnet.adaptation.cameras import CameraNormalizer, unit_rows
 from keras_osnet.adaptation.clusters import OUTLIER, agreement, choose_eps, cluster, clustering_of, jaccard_distances
-from keras_osnet.adaptation.distillation import Distillation, copied, distilled
+from keras_osnet.adaptation.distillation import Distillation, check_teachers, copied, distilled
 from keras_osnet.adaptation.links import with_links
 from keras_osnet.adaptation.memory import ClusterContrast, with_memory
 from keras_osnet.adaptation.questions import Questions
@@ -36,8 +36,8 @@ WRITTEN = "a file that this adaptation wrote"
 
 
 def adapt(
-    make_network, target, settings, execution, work_dir, strategy, *, distillation=0, pairs=0, wait=False, score=None,
-    on_state=None, callbacks=(),
+    make_network, target, settings, execution, work_dir, strategy, *, distillation=0, teachers=(), pairs=0, wait=False,
+    score=None, on_state=None, callbacks=(),
 ):  # fmt: skip
     """Adapts a network to unlabelled images, or resumes it.
 
@@ -46,7 +46,8 @@ def adapt(
     best.keras: the start itself, if no round is better. cameras.json holds its camera means, best.npz the cluster and
     the silhouette of each image. After the last round the best network may teach one that starts again (`distilled`),
     which is one more state. It is left in best.keras unless its clusters have a fault (`fault_of`), whatever its
-    silhouette is: the rounds train for it, and the last training does not.
+    silhouette is: the rounds train for it, and the last training does not. Further networks may teach with it, as of
+    other runs on the same images. The clusters are then those of all their features side by side.
 
     A person may help: each round writes the pairs of images whose answers would change its clusters most to
     rounds/NN/pairs.json. The clusters of the next round agree with the answers that are in answers.csv by then, of
@@ -82,7 +83,9 @@ def adapt(
     questions = Questions(Path(work_dir), target, strategy, pairs, wait)
     questions.follow_images()
     run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks, questions)
-    run.distills(distillation)
+    run.distills(distillation, teachers)
+    if teachers:
+        check_teachers(teachers, run.network(run.height(settings.rounds + 1))[0])
     if settings.small_rounds:
         run.network(run.height(1))  # not every network has two sizes
     states, fault = [], None
@@ -97,8 +100,8 @@ def adapt(
             break
         if number and not run.finished(number):
             run.train(number)
-    if run.distills(distillation) and not fault and run.best().round:
-        states.append(run.distil(distillation))
+    if run.distills(distillation, teachers) and not fault and run.best().round:
+        states.append(run.distil(distillation, teachers))
         if on_state:
             on_state(states[-1])
         run.write(states)
@@ -187,11 +190,11 @@ class _Run:
             with reading(path, WRITTEN):
                 return State(**json.loads(str(found["state"])))
         network = make() if make else self.averaged(rounds, height)
-        features = FeatureExtractor(network, strategy=self.strategy)(self.target.paths)
-        normalizer = CameraNormalizer().fit(features, self.target.cameras) if self.target.normalizes else None
-        found = self.cluster(number, normalizer.transform(features, self.target.cameras) if normalizer else features)
-        figures = {name: value for name, value in asdict(found).items() if not isinstance(value, np.ndarray)}
-        state = State(rounds, height, **figures, agreement=self.agreement(number, found.labels), distilled=bool(make))
+        features, normalizer, normalised = self.features(network)
+        found = self.cluster(number, normalised)
+        state = State(
+            rounds, height, **_figures(found), agreement=self.agreement(number, found.labels), distilled=bool(make)
+        )
         every = self.execution.evaluate_every
         if self.score and every and (rounds % every == 0 or rounds >= self.settings.rounds):
             state = replace(state, scores=self.score(network, normalizer))
@@ -199,6 +202,14 @@ class _Run:
             self.keep(state, network, normalizer, found)
         self.write_clusters(path, state, features, found.labels)
         return state
+
+    def features(self, network):
+        """The features of the images, the `CameraNormalizer` or None, and what it makes of them."""
+        features = FeatureExtractor(network, strategy=self.strategy)(self.target.paths)
+        if not self.target.normalizes:
+            return features, None, features
+        normalizer = CameraNormalizer().fit(features, self.target.cameras)
+        return features, normalizer, normalizer.transform(features, self.target.cameras)
 
     def cluster(self, number, features):
         """The clusters of a round, which agree with the answers. Writes the pairs to ask about.
@@ -225,25 +236,44 @@ class _Run:
         before = self.folder(number - 1) / CLUSTERS
         return agreement(_read(before)["labels"], labels) if number > 1 else None
 
-    def distills(self, epochs):
+    def distills(self, epochs, teachers):
         """Whether the best network is to teach one for some epochs, or has done so. Refuses other epochs than then."""
         if count("distillation", epochs, 0):
-            check_settings(self.work_dir / DISTILLATION, asdict(Distillation.of(self.settings, epochs)))
+            check_settings(self.work_dir / DISTILLATION, Distillation.of(self.settings, epochs).identity(teachers))
         return epochs or self.finished(self.settings.rounds + 1)
 
-    def distil(self, epochs):
-        """The state of the network that learns from the best one."""
+    def distil(self, epochs, teachers):
+        """The state of the network that learns from the best one, and from others."""
         s = self.settings
 
         def make():
             network, clusters = copied(self.work_dir / BEST, self.work_dir / BEST_CLUSTERS, folder, self.strategy)
+            networks = [network, *teachers]
+
+            def labels():
+                return self.common_labels(networks, folder / CLUSTERS) if teachers else _read(clusters)["labels"]
+
             return distilled(
-                self.make_network, network, self.target, _read(clusters)["labels"], s, epochs, self.execution,
-                folder, self.strategy, self.callbacks,
+                self.make_network, networks, self.target, labels, s, epochs, self.execution, folder, self.strategy,
+                self.callbacks,
             )  # fmt: skip
 
         folder = self.work_dir / DISTILLATION
         return self.state(s.rounds + 2, s.height, s.rounds + 1, make)
+
+    def common_labels(self, networks, path):
+        """The clusters of the features of all networks side by side, from their file or computed."""
+        if not path.exists():
+            s, features = self.settings, [unit_rows(self.features(network)[2]) for network in networks]
+            found = self.cluster(s.rounds + 2, np.concatenate(features, axis=1))
+            fault = fault_of(State(s.rounds + 1, s.height, **_figures(found)), s, len(self.target.paths))
+            if fault:
+                raise ValueError(f"`teachers` must have features with clusters. With all of them, {fault}.")
+            if is_chief(self.strategy):
+                with writing_atomically(path) as file:
+                    np.savez(file, labels=found.labels)
+            gathered(self.strategy, np.array([True]))  # no worker reads before the file is complete
+        return _read(path)["labels"]
 
     def best(self):
         """The state of best.keras."""
@@ -334,6 +364,10 @@ def _own_cluster(labels, outputs):
 
     clusters = labels[:, 0] if len(labels.shape) == 2 else labels
     return tf.cast(tf.argmax(outputs["logits"], 1, clusters.dtype) == clusters, "float32")
+
+
+def _figures(clustering):
+    return {name: value for name, value in asdict(clustering).items() if not isinstance(value, np.ndarray)}
 
 
 def _names(target):

@@ -460,6 +460,76 @@ def test_the_best_network_teaches_one_that_starts_again(target, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """File of another network of the same size and length of features."""
+    file = tmp_path_factory.mktemp("other") / "model.keras"
+    keras.utils.set_random_seed(4)
+    convolutional((32, 16), 24).save(file)
+    return file
+
+
+@pytest.mark.usefixtures("a_start_without_clusters")
+def test_further_networks_teach_with_the_best_one(target, tmp_path, other):
+    """The labels are the clusters of all features side by side, the target is the mean of all features."""
+    options = {"distillation": 2, "teachers": [str(other)]}
+    adapted(target, tmp_path)
+    with pytest.raises(Killed):
+        adapted(target, tmp_path, execution=EVERY_STEP, callbacks=[KillAtStep(3)], **options)
+    states, best, _, weights = adapted(target, tmp_path, **options)
+    assert best == states[-1]
+    assert best.distilled
+    features = []
+    for network in (tmp_path / "distillation/teacher.keras", other):
+        found = FeatureExtractor(network)(target.paths)
+        features.append(CameraNormalizer().fit(found, target.cameras).transform(found, target.cameras))
+    distances = clusters.jaccard_distances(np.concatenate(features, 1), k1=SETTINGS.k1, k2=SETTINGS.k2)
+    expected = clusters.cluster(distances, eps=SETTINGS.eps, min_samples=SETTINGS.min_samples)
+    with np.load(tmp_path / "distillation/clusters.npz") as file:
+        np.testing.assert_array_equal(file["labels"], expected.labels)
+    new = adapted(target, tmp_path / "new", **options)
+    alone = adapted(target, tmp_path / "alone", distillation=2)
+    assert new[:2] == (states, best)
+    for ours, theirs in zip(new[3], weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not all(np.array_equal(ours, theirs) for ours, theirs in zip(alone[3], weights, strict=True))
+    with pytest.raises(ValueError, match="differs in teachers: None there"):
+        adapted(target, tmp_path / "alone", **options)
+    copy = shutil.copyfile(other, tmp_path / "moved.keras")
+    assert adapted(target, tmp_path, distillation=2, teachers=[str(copy)])[:2] == (states, best)
+
+
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [
+        (12, "`teachers` must have features as long as the network's, 24. Received: 12, of "),
+        (None, "There is no weights file"),
+    ],
+)
+def test_teachers_that_cannot_teach_are_refused_before_the_rounds(target, tmp_path, length, message):
+    file = tmp_path / "teacher.keras"
+    if length:
+        convolutional((32, 16), length).save(file)
+    with pytest.raises((ValueError, OSError), match=message):
+        adapted(target, tmp_path / "run", distillation=2, teachers=[str(file)])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("a_start_without_clusters")
+def test_teachers_without_common_clusters_are_refused_before_the_last_training(target, tmp_path, other, monkeypatch):
+    adapted(target, tmp_path)
+    clustered = rounds._Run.cluster
+
+    def cluster(run, number, features):
+        found = clustered(run, number, features)
+        return replace(found, largest=0.9) if features.shape[1] == 48 else found
+
+    monkeypatch.setattr(rounds._Run, "cluster", cluster)
+    with pytest.raises(ValueError, match="With all of them, one cluster holds 90 % of the images"):
+        adapted(target, tmp_path, distillation=2, teachers=[str(other)])
+    assert adapted(target, tmp_path, distillation=1)[1].distilled
+
+
 @pytest.mark.usefixtures("a_start_without_clusters")
 @pytest.mark.parametrize(("largest", "kept"), [(0.1, True), (0.9, False)])
 def test_the_student_is_kept_at_any_silhouette_unless_its_clusters_collapse(

@@ -169,3 +169,24 @@ def test_a_finished_run_gets_a_last_training(weights, folder, tmp_path, run_scri
     assert "<h1>Clusters after distillation</h1>" in (tmp_path / "run/clusters.html").read_text()
     with pytest.raises(SystemExit, match="`distillation` must be an integer of at least 0"):
         run_script(*command, "--distillation-epochs", "-1")
+    other = [*command[: -len(SMALL) - 1], tmp_path / "other", *SMALL, "--distillation-epochs", "1"]
+    run_script(*other, "--teachers", f"{files[0]},")
+    assert "after distillation: " in capsys.readouterr().out
+    assert len(read(tmp_path / "other/distillation/config.json")["settings"]["teachers"]) == 1
+    with pytest.raises(SystemExit, match="which differs in teachers"):
+        run_script(*other)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--teachers", "osnet_x0_25_people"), "`teachers` must be given with `distillation_epochs`. Received: osnet"),
+        (("--teachers", "none.keras", "--distillation-epochs", "1"), "There is no weights file none.keras"),
+        (("--teachers", "none.tflite", "--distillation-epochs", "1"), "There is no file none.tflite"),
+    ],
+)
+def test_teachers_that_cannot_teach_are_refused(options, message, weights, folder, tmp_path, run_script):
+    command = ("recipes/adapt.py", "--weights", weights, "--images", folder, "--work-dir", tmp_path / "run", *SMALL)
+    with pytest.raises(SystemExit, match=message):
+        run_script(*command, *options)
+    assert not (tmp_path / "run").exists()
