@@ -190,7 +190,7 @@ class _Run:
             with reading(path, WRITTEN):
                 return State(**json.loads(str(found["state"])))
         network = make() if make else self.averaged(rounds, height)
-        features, normalizer, normalised = self.features(network)
+        features, normalizer, normalised = self.features(network, self.strategy)
         found = self.cluster(number, normalised)
         state = State(
             rounds, height, **_figures(found), agreement=self.agreement(number, found.labels), distilled=bool(make)
@@ -203,9 +203,12 @@ class _Run:
         self.write_clusters(path, state, features, found.labels)
         return state
 
-    def features(self, network):
-        """The features of the images, the `CameraNormalizer` or None, and what it makes of them."""
-        features = FeatureExtractor(network, strategy=self.strategy)(self.target.paths)
+    def features(self, network, strategy=None):
+        """The features of the images, the `CameraNormalizer` or None, and what it makes of them.
+
+        Each worker computes all images of a network that was not made in the scope of the strategy.
+        """
+        features = FeatureExtractor(network, strategy=strategy)(self.target.paths)
         if not self.target.normalizes:
             return features, None, features
         normalizer = CameraNormalizer().fit(features, self.target.cameras)

@@ -22,6 +22,7 @@ from keras_osnet.adaptation.rounds import adapt
 from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.inference import FeatureExtractor
+from keras_osnet.models import OSNet
 from keras_osnet.training.settings import Execution
 from tests.training.small import convolutional
 
@@ -497,6 +498,22 @@ def test_further_networks_teach_with_the_best_one(target, tmp_path, other):
         adapted(target, tmp_path / "alone", **options)
     copy = shutil.copyfile(other, tmp_path / "moved.keras")
     assert adapted(target, tmp_path, distillation=2, teachers=[str(copy)])[:2] == (states, best)
+
+
+@pytest.mark.usefixtures("a_start_without_clusters")
+def test_a_file_of_another_runtime_teaches(target, tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    from keras_osnet.export import to_tflite
+
+    keras.utils.set_random_seed(5)
+    network, labels = OSNet(0.0625, "osnet_t1", (32, 16, 3), depths=(1, 1, 1), feature_dim=24), []
+    network.save(tmp_path / "network.keras")
+    to_tflite(network, tmp_path / "network.tflite")
+    for kind in ("keras", "tflite"):
+        options = {"distillation": 1, "teachers": [str(tmp_path / f"network.{kind}")]}
+        assert adapted(target, tmp_path / kind, replace(SETTINGS, rounds=1, epochs=1), **options)[1].distilled
+        labels.append(np.load(tmp_path / kind / "distillation/clusters.npz")["labels"].tolist())
+    assert labels[0] == labels[1]
 
 
 @pytest.mark.parametrize(
