@@ -3,7 +3,6 @@ others may join.
 """
 
 from dataclasses import asdict, dataclass, fields, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +20,9 @@ from keras_osnet.training.loop import train
 from keras_osnet.training.replicas import gathered, is_chief
 from keras_osnet.training.settings import Numerics, Optimization
 from keras_osnet.training.work_dir import claimed
+from keras_osnet.weights import locate
+from keras_osnet.weights.download import file_sha256
+from keras_osnet.weights.sources import FOLDER_WEIGHTS
 
 TEACHER = "teacher.keras"
 WEIGHT = 5.0  # of the distance from the teacher's features: recipes/README.md, settings of the strong rows
@@ -44,9 +46,16 @@ class Distillation(Numerics, Optimization):
         return cls(epochs=epochs, **own)
 
     def identity(self, teachers=()):
-        """The settings that identify the training, with those of its further teachers: files by their contents."""
-        names = [sha256(Path(name).read_bytes()).hexdigest() if Path(name).is_file() else name for name in teachers]
-        return asdict(self) | ({"teachers": names} if names else {})
+        """The settings that identify the training, with the SHA-256 of the files of its further teachers."""
+        digests = [file_sha256(_file_of(teacher)) for teacher in teachers]
+        return asdict(self) | ({"teachers": digests} if digests else {})
+
+
+def _file_of(teacher):
+    """The file of the weights of a teacher, which may be in a folder or have a name."""
+    path = Path(teacher).expanduser()
+    path = path if path.is_file() else locate(teacher).path
+    return path / FOLDER_WEIGHTS if path.is_dir() else path
 
 
 def check_teachers(teachers, network):

@@ -1,5 +1,6 @@
 """Rounds of clustering and training on small images: interrupted ones end as others do, and faults end them."""
 
+import hashlib
 import json
 import shutil
 import threading
@@ -18,6 +19,7 @@ import tensorflow as tf
 
 from keras_osnet.adaptation import CameraNormalizer, clusters, rounds
 from keras_osnet.adaptation.answers import newest_pairs, read_answers, unanswered, write_answers
+from keras_osnet.adaptation.distillation import Distillation
 from keras_osnet.adaptation.rounds import adapt
 from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
 from keras_osnet.data.augment import Augmentation
@@ -514,6 +516,19 @@ def test_a_file_of_another_runtime_teaches(target, tmp_path):
         assert adapted(target, tmp_path / kind, replace(SETTINGS, rounds=1, epochs=1), **options)[1].distilled
         labels.append(np.load(tmp_path / kind / "distillation/clusters.npz")["labels"].tolist())
     assert labels[0] == labels[1]
+
+
+def test_teachers_are_known_by_the_contents_of_their_files(tmp_path, monkeypatch):
+    network = OSNet(0.0625, "osnet_t1", (32, 16, 3), depths=(1, 1, 1), feature_dim=24)
+    plan = Distillation.of(SETTINGS, 1)
+    (tmp_path / "run").mkdir()
+    network.save(tmp_path / "run/model.keras")
+    network.save_to_preset(tmp_path / "preset")
+    monkeypatch.chdir(tmp_path)
+    for name, file in (("run", "run/model.keras"), ("preset", "preset/model.weights.h5")):
+        expected = hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()
+        for given in (name, f"./{name}/", tmp_path / name):
+            assert plan.identity([given]) == plan.identity() | {"teachers": [expected]}
 
 
 @pytest.mark.parametrize(
