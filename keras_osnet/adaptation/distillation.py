@@ -12,7 +12,7 @@ import numpy as np
 from keras_osnet.adaptation.clusters import OUTLIER
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.files import write_atomically
-from keras_osnet.inference.predictor import predictor_of
+from keras_osnet.inference import FeatureExtractor
 from keras_osnet.inference.teachers import Teachers
 from keras_osnet.losses.objective import with_objective
 from keras_osnet.training.execution import make_optimizer, synchronize_norms
@@ -66,11 +66,12 @@ def check_teachers(teachers, network):
         network: the one that is to learn.
 
     Raises:
-        ValueError: if one cannot be read, or its features are not as long as those of the network or not finite.
+        ValueError: if one cannot be read, or its features are not as long as those of the network or not finite; or if
+            the network returns none.
     """
     if not teachers:
         return
-    length = predictor_of(network).outputs["features"]
+    length = FeatureExtractor(network).feature_dim
     for name, theirs in zip(teachers, Teachers(teachers).lengths, strict=True):
         if theirs != length:
             raise ValueError(

@@ -62,6 +62,7 @@ def adapt(
         strategy: `tf.distribute.Strategy`.
         distillation: epochs of the training that the best network teaches. Default 0: none. There is none if the rounds
             end early, or none is better than the start.
+        teachers: names or files of the further networks, as `FeatureExtractor` accepts them. Default: none.
         pairs: pairs of images to ask about in each round. Default 0.
         wait: wait before each round until the pairs of the round before are answered.
         score: function of (network, `CameraNormalizer` or None) that returns scores of a test set, for the states'
@@ -73,8 +74,9 @@ def adapt(
         (list of `State`, `State` of best.keras, why the rounds ended early or None).
 
     Raises:
-        ValueError: if a setting is out of its range, as `check_rounds` and `check_loss`, or answers.csv is not as
-            `read_answers` reads it; nothing is computed then.
+        ValueError: if a setting is out of its range, as `check_rounds` and `check_loss`, answers.csv is not as
+            `read_answers` reads it, or as `check_teachers`; nothing is computed then. After the rounds, if the clusters
+            of the features of all teachers have a fault.
         OSError: if a file cannot be written, and what `train` raises.
     """
     # Errors now rather than after the first features.

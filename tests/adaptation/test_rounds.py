@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from keras_osnet.adaptation import CameraNormalizer, clusters, rounds
 from keras_osnet.adaptation.answers import newest_pairs, read_answers, unanswered, write_answers
-from keras_osnet.adaptation.distillation import Distillation
+from keras_osnet.adaptation.distillation import Distillation, check_teachers
 from keras_osnet.adaptation.rounds import adapt
 from keras_osnet.adaptation.settings import Rounds, State, Target, fault_of
 from keras_osnet.data.augment import Augmentation
@@ -529,6 +529,13 @@ def test_teachers_are_known_by_the_contents_of_their_files(tmp_path, monkeypatch
         expected = hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()
         for given in (name, f"./{name}/", tmp_path / name):
             assert plan.identity([given]) == plan.identity() | {"teachers": [expected]}
+
+
+def test_a_network_without_features_is_refused_as_the_one_that_is_to_learn(other):
+    network = convolutional((32, 16), 24)
+    logits = keras.Model(network.input, {"logits": keras.layers.Dense(3)(network.get_layer("pool").output)})
+    with pytest.raises(ValueError, match=r"`model` must return \(B, D\) features\. Received: .* returns logits"):
+        check_teachers([str(other)], logits)
 
 
 @pytest.mark.parametrize(
