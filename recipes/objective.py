@@ -62,7 +62,7 @@ def check_teacher_files(teachers, jit):
     for model in teacher_names(teachers):
         if Path(model).suffix.lower() not in RUNTIMES:
             locate(model)
-        elif not Path(model).is_file():
+        elif not Path(model).expanduser().is_file():
             raise FileNotFoundError(f"There is no file {model}")
         elif jit:
             raise ValueError(f"`jit` must be False with {' and '.join(RUNTIMES)} files as teachers. Received: {model}")

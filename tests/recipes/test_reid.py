@@ -179,9 +179,11 @@ def test_what_would_fail_later_is_refused_before_training_and_leaves_no_folder(
     assert "loss" not in capsys.readouterr().out
 
 
-def test_a_teacher_that_xla_cannot_compile_is_refused_with_jit(folder, run_script, tmp_path):
+@pytest.mark.parametrize("home", [False, True])
+def test_a_teacher_that_xla_cannot_compile_is_refused_with_jit(folder, run_script, tmp_path, monkeypatch, home):
+    monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "teacher.TFLITE").write_bytes(b"not read yet")
-    teacher = ("--teachers", tmp_path / "teacher.TFLITE", "--feature-distillation", "1")
+    teacher = ("--teachers", f"{'~' if home else tmp_path}/teacher.TFLITE", "--feature-distillation", "1")
     with pytest.raises(SystemExit, match=r"error: `jit` must be False with .* files as teachers. Received: .*\.TFLITE"):
         run_script(*command("reid", folder, tmp_path / "run", *teacher, "--jit"))
     assert not (tmp_path / "run").exists()
