@@ -44,6 +44,15 @@ def test_clusters_come_by_their_silhouette_and_images_too(tmp_path):
     assert 'alt="' + tmp_path.name + '/p9.png"' in page
 
 
+@pytest.mark.parametrize("distilled", [False, True])
+def test_the_page_says_why_its_network_is_the_saved_one(tmp_path, distilled):
+    states = [*STATES, State(2, 64, 0.5, 3, 0.8, 0.3, 0.4, agreement=0.8, distilled=True)]
+    labels, best = [0, 0, 1, 1], states[1 + distilled]
+    page = write_clusters(tmp_path, states, best, labels, [0.5] * 4, images(tmp_path, 4), [None] * 4).read_text()
+    assert ("round with the highest silhouette" in page) != distilled
+    assert ("that of the last training" in page) == distilled
+
+
 def test_each_cluster_is_in_one_group_and_the_largest_are_named(tmp_path):
     paths = images(tmp_path, 3 * CLUSTERS * 2 + 7)
     labels = np.concatenate([np.repeat(np.arange(3 * CLUSTERS), 2), [3 * CLUSTERS] * 7])
