@@ -32,7 +32,6 @@ from keras_osnet.data.listing import list_images
 from keras_osnet.files import write_atomically, write_json
 from keras_osnet.inference.scores import features_of_splits, score_features
 from keras_osnet.report.clusters import require_clusters_page, write_clusters
-from keras_osnet.training.callbacks import Progress
 from keras_osnet.training.execution import set_up
 from keras_osnet.training.replicas import is_chief
 from keras_osnet.training.settings import Execution
@@ -197,7 +196,7 @@ def run_adaptation(run):
         states, best, fault = adapt(
             start_of(settings), target, settings, run, run.work_dir, strategy, distillation=run.distillation_epochs,
             teachers=teacher_names(run.teachers), pairs=run.pairs, wait=run.wait,
-            score=scorer(splits, settings.dataset) if tested else None, on_state=show, callbacks=[Progress()],
+            score=scorer(splits, settings.dataset) if tested else None, on_state=show,
         )  # fmt: skip
         if fault:
             print(f"The rounds end: {fault}.")

@@ -15,6 +15,7 @@ from keras_osnet.files import write_atomically
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.inference.teachers import Teachers
 from keras_osnet.losses.objective import with_objective
+from keras_osnet.training.callbacks import progress_callbacks
 from keras_osnet.training.execution import make_optimizer, synchronize_norms
 from keras_osnet.training.loop import train
 from keras_osnet.training.replicas import gathered, is_chief
@@ -112,7 +113,7 @@ def distilled(make_network, teachers, target, labels, settings, epochs, executio
         execution: `Execution`.
         work_dir: folder of the training.
         strategy: `tf.distribute.Strategy`.
-        callbacks: Keras callbacks.
+        callbacks: Keras callbacks, beside those of `progress_callbacks`.
 
     Returns:
         the network.
@@ -148,6 +149,7 @@ def distilled(make_network, teachers, target, labels, settings, epochs, executio
 
         train(
             model, batches, loss=loss, optimizer=optimizer, epochs=epochs, steps_per_epoch=steps, work_dir=work_dir,
-            strategy=strategy, numerics=plan, execution=replace(execution, evaluate_every=0), callbacks=callbacks,
+            strategy=strategy, numerics=plan, execution=replace(execution, evaluate_every=0),
+            callbacks=[*callbacks, *progress_callbacks(execution, work_dir, batches, strategy)],
         )  # fmt: skip
     return network

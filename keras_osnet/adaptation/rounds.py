@@ -23,6 +23,7 @@ from keras_osnet.inference import FeatureExtractor
 from keras_osnet.layers.checks import count
 from keras_osnet.optimizers import OPTIMIZERS
 from keras_osnet.preprocessing import require_training_preprocessing
+from keras_osnet.training.callbacks import progress_callbacks
 from keras_osnet.training.checkpoints import Checkpoint, save_model
 from keras_osnet.training.execution import synchronize_norms, with_loss_scale
 from keras_osnet.training.loop import CHECKPOINT, train
@@ -68,7 +69,7 @@ def adapt(
         score: function of (network, `CameraNormalizer` or None) that returns scores of a test set, for the states'
             `scores` alone.
         on_state: function of a `State` that is called when it is known.
-        callbacks: Keras callbacks of the trainings.
+        callbacks: Keras callbacks of the trainings, beside those of `progress_callbacks`.
 
     Returns:
         (list of `State`, `State` of best.keras, why the rounds ended early or None).
@@ -78,10 +79,12 @@ def adapt(
             `read_answers` reads it, or as `check_teachers`; nothing is computed then. After the rounds, if the clusters
             of the features of all teachers have a fault.
         OSError: if a file cannot be written, and what `train` raises.
+        ImportError: if TensorBoard is asked for and is not installed.
     """
     # Errors now rather than after the first features.
     check_rounds(settings, target, pairs)
     check_loss(ClusterContrast, strategy, settings, execution)
+    progress_callbacks(execution, Path(work_dir), None, strategy)
     questions = Questions(Path(work_dir), target, strategy, pairs, wait)
     questions.follow_images()
     run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks, questions)
@@ -354,7 +357,8 @@ class _Run:
             train(
                 model, batches, loss=loss, optimizer=optimizer, epochs=s.epochs, steps_per_epoch=steps,
                 work_dir=folder, strategy=self.strategy, numerics=s, execution=execution,
-                accuracy=_own_cluster, callbacks=self.callbacks,
+                accuracy=_own_cluster,
+                callbacks=[*self.callbacks, *progress_callbacks(execution, folder, batches, self.strategy)],
             )  # fmt: skip
 
     def write(self, states):

@@ -1,6 +1,7 @@
 """Rounds of clustering and training on small images: interrupted ones end as others do, and faults end them."""
 
 import hashlib
+import importlib.util
 import json
 import shutil
 import threading
@@ -16,6 +17,7 @@ from PIL import Image
 pytest.importorskip("tensorflow", reason="rounds train with TensorFlow")
 pytest.importorskip("sklearn", reason="clusters need scikit-learn")
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from keras_osnet.adaptation import CameraNormalizer, clusters, rounds
 from keras_osnet.adaptation.answers import newest_pairs, read_answers, unanswered, write_answers
@@ -461,6 +463,22 @@ def test_the_best_network_teaches_one_that_starts_again(target, tmp_path):
     assert new[:2] == (states, best)
     for ours, theirs in zip(new[3], weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.usefixtures("a_start_without_clusters")
+def test_every_training_writes_curves_for_tensorboard(target, tmp_path, monkeypatch):
+    settings, execution, find_spec = replace(SETTINGS, rounds=1), Execution(tensorboard=True), importlib.util.find_spec
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            importlib.util, "find_spec", lambda name, *a: None if name == "tensorboard" else find_spec(name, *a)
+        )
+        with pytest.raises(ImportError, match="pip install tensorboard"):
+            adapted(target, tmp_path / "run", settings, execution)
+    assert not (tmp_path / "run").exists()
+    adapted(target, tmp_path / "run", settings, execution, distillation=1)
+    for training, epochs in (("rounds/01", 3), ("distillation", 1)):
+        events = EventAccumulator(str(tmp_path / "run" / training / "tensorboard/train")).Reload()
+        assert len(events.Tensors("epoch_loss")) == epochs
 
 
 @pytest.fixture(scope="module")
