@@ -24,7 +24,7 @@ class FeatureExtractor:
     Args:
         model: an `OSNet`, whose classifier is ignored; another network that returns (B, D) features, alone or as
             "features" among several outputs; any weights that `load_network` accepts, such as the path of a .keras or
-            .pth file; or the path of a .tflite or .onnx file, which LiteRT or ONNX Runtime runs without Keras.
+            .pth file; or a .tflite or .onnx file or its address, which LiteRT or ONNX Runtime runs without Keras.
         batch_size: images per forward pass. Default 64.
         flip: average the features of an image and its mirror image, which takes twice the time. Default False.
         strategy: `tf.distribute.Strategy` in whose scope the model was made. Each batch is divided among its replicas,

@@ -2,6 +2,7 @@
 
 from os import PathLike
 from pathlib import Path
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -26,15 +27,16 @@ def predictor_of(model, *, strategy=None, classifier=False):
         `Predictor`, or a class of `RUNTIMES` with the same attributes.
     """
     if isinstance(model, (str, PathLike)):
-        if RUNTIMES.get(Path(model).suffix.lower()) and str(model).startswith(ADDRESSES):
-            from keras_osnet.weights import locate
-
-            model = locate(model).path
+        is_address = str(model).startswith(ADDRESSES)
         model = Path(model).expanduser() if str(model).startswith("~") else model
-        runtime = RUNTIMES.get(Path(model).suffix.lower())
+        runtime = RUNTIMES.get(Path(urlsplit(str(model)).path if is_address else model).suffix.lower())
         if runtime is not None:
             if strategy is not None:
                 raise ValueError(f"`strategy` must be None for a {Path(model).suffix} file. Received: {strategy}")
+            if is_address:
+                from keras_osnet.weights.sources import address_of, download
+
+                model = download(address_of(model), check=runtime)
             return runtime(model)
 
         def make():

@@ -57,7 +57,7 @@ def locate(weights, *, width=None, variant=None):
         raise ValueError(
             f"`weights` must be a preset, a training set, a file, a folder or an address. Received: weights={weights!r}"
         )
-    text = re.sub("^(https?|hf):/(?!/)", r"\1://", os.fspath(weights))  # a `Path` drops a slash
+    text = address_of(weights)
     if not text:
         raise ValueError("`weights` must not be empty.")
     known = isinstance(weights, str) or not Path(text).exists()
@@ -66,11 +66,19 @@ def locate(weights, *, width=None, variant=None):
         return preset_source(PRESETS[text])
     if known and text in TRAINING_SETS:
         return preset_source(preset_trained_on(text, width or 1.0, variant or "osnet"))
-    if text.startswith("hf://"):
-        return _local(_from_hugging_face(text))
-    if text.startswith(("https://", "http://")):
-        return _local(fetch_url(text, check=format_of))
+    if text.startswith(("hf://", "https://", "http://")):
+        return _local(download(text))
     return _local(Path(text).expanduser())
+
+
+def address_of(weights):
+    """Returns weights as text, an address with both of its slashes: a `Path` drops one."""
+    return re.sub("^(https?|hf):/(?!/)", r"\1://", os.fspath(weights))
+
+
+def download(address, check=format_of):
+    """Returns the file of an address in the cache folder. For `check`, see `fetch_url`."""
+    return _from_hugging_face(address) if address.startswith("hf://") else fetch_url(address, check=check)
 
 
 def _check_network(preset, width, variant):

@@ -17,6 +17,7 @@ pytest.importorskip("tensorflow", reason="to_tflite needs TensorFlow")
 
 from keras_osnet import FeatureExtractor, OSNet  # noqa: E402
 from keras_osnet.export import run_tflite, to_onnx, to_tflite  # noqa: E402
+from keras_osnet.inference.runtimes import RUNTIMES  # noqa: E402
 from keras_osnet.metrics import MatchProbability  # noqa: E402
 from keras_osnet.models.attribute_head import AttributeHead  # noqa: E402
 from keras_osnet.weights import Card  # noqa: E402
@@ -54,14 +55,22 @@ WRITERS = {
 }
 
 
-def test_an_onnx_file_may_come_from_an_address_or_the_home_of_the_user(network, expected, tmp_path, monkeypatch):
-    to_onnx(network, tmp_path / "net.onnx")
+@pytest.mark.parametrize("name", ["plain.tflite", "nhwc.onnx"])
+def test_a_file_may_come_from_an_address_or_the_home_of_the_user(network, expected, tmp_path, monkeypatch, name):
+    WRITERS[name](network, tmp_path / name)
     monkeypatch.setenv("HOME", str(tmp_path))
-    np.testing.assert_allclose(FeatureExtractor("~/net.onnx")(images()), expected, atol=1e-5)
+    np.testing.assert_allclose(FeatureExtractor(f"~/{name}")(images()), expected, atol=1e-5)
     monkeypatch.setenv("KERAS_OSNET_CACHE", str(tmp_path / "cache"))
-    with serving({"net.onnx": (tmp_path / "net.onnx").read_bytes()}) as (address, asked):
-        np.testing.assert_allclose(FeatureExtractor(f"{address}/net.onnx")(images()), expected, atol=1e-5)
-    assert "net.onnx" in asked
+    files = {name: (tmp_path / name).read_bytes(), "page/" + name: b"<html>There is no such file.</html>"}
+    files[f"{name}?download=true"] = files[name]
+    with serving(files) as (address, asked):
+        for word in (f"{address}/{name}", Path(f"{address}/{name}?download=true")):
+            extractor = FeatureExtractor(word)
+            assert type(extractor.predictor) is RUNTIMES[Path(name).suffix]
+            np.testing.assert_allclose(extractor(images()), expected, atol=1e-5)
+        with pytest.raises(OSError, match=r"cannot be downloaded[^?]*not the file: .* cannot be run"):
+            FeatureExtractor(f"{address}/page/{name}")
+    assert asked[:2] == [name, f"{name}?download=true"]
 
 
 @pytest.mark.parametrize("name", WRITERS)
