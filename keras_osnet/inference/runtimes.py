@@ -1,11 +1,13 @@
 """Networks in files that run without Keras: .tflite by LiteRT, .onnx by ONNX Runtime.
 
 Both classes have the attributes and methods of a `Predictor` that a `FeatureExtractor` uses. `fingerprint` is the
-SHA-256 of the weights that the file was made from, or of a file that does not say it.
+SHA-256 of the weights that the file was made from, or of a file that does not say it. A file is read once: it may be
+replaced while it runs.
 """
 
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from hashlib import sha256
@@ -53,11 +55,12 @@ class LiteRTFile(_File):
 
     def __init__(self, path):
         interpreter = _needed("ai_edge_litert.interpreter", "ai-edge-litert", path).Interpreter
-        self._open = partial(interpreter, model_path=os.fspath(path))
+        content = _reading(path, Path(path).read_bytes)
+        facts, self._runner = _reading(path, _tflite_metadata, content), None
+        self._open = partial(interpreter, model_content=content)
         self._interpreter, self._workers = _reading(path, self._open, num_threads=os.cpu_count()), []
         self._lock = Lock()  # an interpreter holds one image
-        facts, self._runner = _reading(path, _tflite_metadata, path), None
-        self._normalise, self.fingerprint = _reading(path, _normalisation, facts), _fingerprint(path, facts)
+        self._normalise, self.fingerprint = _reading(path, _normalisation, facts), _fingerprint(facts, content)
         self.match_probabilities = {kind: facts.get(name) for kind, name in MATCH_FIELDS.items()}
         inputs, outputs = self._details()
         kinds = [(np.dtype(details["dtype"]).name, tuple(map(int, details["shape"]))) for details in inputs.values()]
@@ -126,11 +129,14 @@ class OnnxFile(_File):
 
     def __init__(self, path):
         runtime = _needed("onnxruntime", "onnxruntime", path)
-        self._open = partial(runtime.InferenceSession, os.fspath(path), providers=["CPUExecutionProvider"])
+        content = _reading(path, Path(path).read_bytes)
+        others = _other_files(path, content)
+        source = os.path.abspath(path) if others else content
+        self._open = partial(runtime.InferenceSession, source, providers=["CPUExecutionProvider"])
         self._session, self._one_thread = _reading(path, self._open), runtime.SessionOptions()
         self._one_thread.intra_op_num_threads = 1
         facts = self._session.get_modelmeta().custom_metadata_map
-        self._normalise, self.fingerprint = _reading(path, _normalisation, facts), _fingerprint(path, facts)
+        self._normalise, self.fingerprint = _reading(path, _normalisation, facts), _fingerprint(facts, content, others)
         values = {kind: facts.get(name, "null") for kind, name in MATCH_FIELDS.items()}
         self.match_probabilities = {kind: _reading(path, json.loads, value) for kind, value in values.items()}
         inputs, outputs = self._session.get_inputs(), {out.name: out for out in self._session.get_outputs()}
@@ -194,8 +200,16 @@ def _normalisation(facts):
     return normalise
 
 
-def _fingerprint(path, facts):
-    return facts.get("weights") or sha256(Path(path).read_bytes()).hexdigest()
+def _fingerprint(facts, content, others=()):
+    parts = (content, *(other.read_bytes() for other in others))
+    return facts.get("weights") or sha256(b"".join(parts)).hexdigest()
+
+
+def _other_files(path, content):
+    """Returns the files beside an .onnx file that hold its arrays, as PyTorch exports them."""
+    found = re.finditer(rb"\n\x08location\x12(.)", content, re.DOTALL)  # of onnx.proto's external_data
+    names = {content[match.end() : match.end() + match[1][0]] for match in found}
+    return [other for name in sorted(names) if (other := Path(path).parent / os.fsdecode(name)).is_file()]
 
 
 def _placed(values, out):
@@ -206,12 +220,10 @@ def _placed(values, out):
     return out
 
 
-def _tflite_metadata(path):
+def _tflite_metadata(content):
     """Returns the metadata of a file that `keras_osnet.export.to_tflite` wrote, {} for another file."""
     from ai_edge_litert import schema_py_generated as schema
 
-    with open(path, "rb") as file:
-        content = file.read()
     if content[4:8] != b"TFL3":
         raise ValueError("no TFLite file")
     model = schema.Model.GetRootAs(content, 0)

@@ -193,6 +193,40 @@ def test_files_work_where_keras_is_not_installed(network, expected, tmp_path):
             np.testing.assert_allclose(features[name], expected, atol=1e-5 * expected.max())
 
 
+@pytest.mark.parametrize("name", ["plain.tflite", "nhwc.onnx"])
+def test_a_file_that_is_replaced_while_it_runs_has_one_network(network, expected, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    WRITERS[name](network, name)
+    extractor = FeatureExtractor(name)
+    keras.utils.set_random_seed(1)
+    WRITERS[name](with_lively_weights(keras.models.clone_model(network)), name)
+    monkeypatch.chdir("/")
+    np.testing.assert_allclose(extractor(images()[:1]), expected[:1], atol=1e-5)
+    np.testing.assert_allclose(extractor(images()), expected, atol=1e-5)  # in several threads
+
+
+def test_arrays_that_an_onnx_file_keeps_beside_it_are_part_of_its_fingerprint(network, expected, tmp_path, monkeypatch):
+    onnx = pytest.importorskip("onnx", reason="needs onnx")
+    to_onnx(network, tmp_path / "net.onnx")
+    model, found = onnx.load(tmp_path / "net.onnx"), []
+    del model.metadata_props[:]
+    for factor in (1, 1, 2):
+        folder = tmp_path / str(len(found))
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        scaled = onnx.ModelProto()
+        scaled.CopyFrom(model)
+        for array in scaled.graph.initializer:
+            array.raw_data = (factor * np.frombuffer(array.raw_data, "<f4")).tobytes()
+        options = {"save_as_external_data": True, "location": "net.onnx.data", "size_threshold": 0}
+        onnx.save(scaled, "net.onnx", **options)
+        found.append(FeatureExtractor("net.onnx"))
+    assert [(tmp_path / folder / "net.onnx").read_bytes() for folder in "02"] == 2 * [Path("net.onnx").read_bytes()]
+    np.testing.assert_allclose(found[0](images()), expected, atol=1e-5)
+    same, again, other = (extractor.predictor.fingerprint for extractor in found)
+    assert same == again != other
+
+
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
 def test_a_file_of_logits_alone_has_no_features(tmp_path, suffix):
     classifier = OSNet(0.0625, "osnet_t1", input_shape=(*SIZE, 3), depths=(1, 1, 1), feature_dim=DIM, classes=3)
