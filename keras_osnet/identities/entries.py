@@ -1,5 +1,6 @@
 """What a row of a gallery may hold: features, names of people and cameras, times."""
 
+import re
 import unicodedata
 
 import numpy as np
@@ -49,8 +50,8 @@ def is_list(values, count=None):
 
 
 def checked_camera(camera):
-    if not (isinstance(camera, str) and camera and "\0" not in camera):
-        raise ValueError(f"`cameras` must be strings that are not empty. Received: {camera!r}")
+    if not (isinstance(camera, str) and camera) or re.search("[\0\ud800-\udfff]", camera):
+        raise ValueError(f"`cameras` must be text that is not empty. Received: {camera!r}")
     return unicodedata.normalize("NFC", str(camera))
 
 

@@ -301,8 +301,9 @@ def test_a_gallery_of_another_network_is_refused_and_both_are_named(address):
         (1, ["a", "unknown"], "`identity` must be a printable string"),
         (1, ["a", "../b"], "`identity` must be a printable string"),
         (1, ["a", 3], "`identity` must be a printable string"),
-        (2, ["a", ""], "`cameras` must be strings that are not empty. Received: ''"),
-        (2, ["a", 3], "`cameras` must be strings that are not empty. Received: 3"),
+        (2, ["a", ""], "`cameras` must be text that is not empty. Received: ''"),
+        (2, ["a", "caf\udce9"], r"`cameras` must be text that is not empty. Received: 'caf\\udce9'"),  # not UTF-8
+        (2, ["a", 3], "`cameras` must be text that is not empty. Received: 3"),
         (3, [1, math.inf], "`times` must be finite seconds in UTC. Received: inf"),
         (3, [1, "12:00"], "`times` must be finite seconds in UTC. Received: '12:00'"),
         (1, None, "`identities` must have one entry per row"),
