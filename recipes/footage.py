@@ -82,7 +82,7 @@ class Frames:
     def _capture(self):
         import cv2
 
-        return cv2.VideoCapture(str(self.path))
+        return cv2.VideoCapture(os.path.abspath(self.path))  # of 10:30.mp4, FFmpeg would take 10 for a protocol
 
     @property
     def rate(self):

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,16 @@ def test_frames_of_a_video_have_one_number_in_all_commands(tmp_path):
     write(tmp_path / "door.mp4", folder_of(tmp_path / "door", 4))
     video = tmp_path / "door.mp4"
     assert same_of_both(FOOTAGE.Frames(video), DEVICE.VideoFrames(video)) == [1, 2, 3, 4]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_the_name_of_a_video_in_the_current_folder_may_be_a_time(tmp_path, monkeypatch):
+    pytest.importorskip("cv2", reason="needs OpenCV")
+    write(tmp_path / "door.mp4", folder_of(tmp_path / "door", 3))
+    os.replace(tmp_path / "door.mp4", tmp_path / "2024-01-31T10:20:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    video = Path("2024-01-31T10:20:30.mp4")
+    assert same_of_both(FOOTAGE.Frames(video), DEVICE.VideoFrames(video)) == [1, 2, 3]
 
 
 # Three frames of 32 x 32, which x264 wrote without a container.

@@ -1,5 +1,6 @@
 """Boxes, frames and tracks; without a network and without OpenCV."""
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -256,7 +257,7 @@ class Capture:
     """What OpenCV returns: arrays with blue first, and then nothing."""
 
     def __init__(self, source):
-        self.left = {"film.mp4": 3, 0: 1}.get(source, 0)
+        self.left = {os.path.abspath("film.mp4"): 3, 0: 1}.get(source, 0)
 
     def read(self):
         self.left -= 1
