@@ -7,6 +7,7 @@ Each row is measured in its own process:
   median   median time of the runs after the first; p90 is their 90th percentile
   memory   growth of the largest resident memory
 A file with input of any size receives an image of 256 x 128. Its times include resizing and normalisation.
+A row that cannot be measured is an error, after the others.
 
 The script needs ai-edge-litert, NumPy and Pillow, but not TensorFlow.
 """
@@ -17,6 +18,7 @@ import json
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 from accelerators import ACCELERATORS  # beside this file
@@ -89,9 +91,8 @@ def measured_alone(path, threads, runs, accelerator):
     command += ["--accelerator", accelerator]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(
-            (done.stderr.strip().splitlines() or [f"{path} ended the process"])[-1].removeprefix("error: ")
-        )
+        said = done.stderr.strip().splitlines() if done.returncode == 1 else ()  # else LiteRT's log
+        raise ValueError([f"{path} ended the process ({done.returncode})", *said][-1].removeprefix("error: "))
     return json.loads(done.stdout)
 
 
@@ -138,16 +139,19 @@ def main():
     if options.alone:
         print(json.dumps(measure(options.files[0], options.threads[0], options.runs, options.accelerator[0])))
         return
-    rows = [
-        measured_alone(path, threads, options.runs, accelerator)
-        for path in options.files
-        for threads in options.threads
-        for accelerator in options.accelerator
-    ]
-    if options.json:
+    rows, failed = [], {}  # a dict, for each error once
+    for path, threads, accelerator in product(options.files, options.threads, options.accelerator):
+        try:
+            rows.append(measured_alone(path, threads, options.runs, accelerator))
+        except ValueError as error:
+            failed[f"error: {error}"] = None
+    if options.json and rows:
         with replacing(options.json, "w", encoding="utf-8") as file:
             file.write(json.dumps(rows, indent=2) + "\n")
-    print(table(rows))
+    if rows:
+        print(table(rows), flush=True)
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 if __name__ == "__main__":

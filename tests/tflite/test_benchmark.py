@@ -132,6 +132,33 @@ def test_a_figure_that_the_system_does_not_give_is_a_dash():
     ]
 
 
+def test_what_can_be_measured_is_measured_beside_what_cannot(tmp_path):
+    mean_file(tmp_path / "any.tflite", 1, 1, any_size=True)
+    (tmp_path / "broken.tflite").write_bytes(b"broken")
+    files = tmp_path / "broken.tflite", tmp_path / "any.tflite"
+    words = "--accelerator", "cpu", "gpu", "--threads", 1, 2, "--runs", 1, "--json", tmp_path / "out.json"
+    done = benchmark(*files, *words)
+    assert done.returncode == 1
+    rows = [(str(files[1]), threads, "cpu") for threads in (1, 2)]
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [(row["file"], row["threads"], row["accelerator"]) for row in found] == rows
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["file", str(files[1]), str(files[1])]
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"error: {files[0]} is not a TFLite file")
+    assert second == f"error: {files[1]} takes images of any size, which LiteRT runs on the CPU only"
+
+
+def test_a_process_that_is_killed_is_not_taken_for_its_log(tmp_path, monkeypatch):
+    loaded, log = (
+        load("tflite/benchmark.py"),
+        "import os; os.write(2, b'INFO: Created delegate'); os.kill(os.getpid(), 9)",
+    )
+    killed = subprocess.run([sys.executable, "-c", log], capture_output=True, text=True)
+    monkeypatch.setattr(loaded.subprocess, "run", lambda *arguments, **options: killed)
+    with pytest.raises(ValueError, match=r"^x.tflite ended the process \(-9\)$"):
+        loaded.measured_alone("x.tflite", 1, 1, "cpu")
+
+
 @pytest.mark.parametrize(("content", "message"), [(None, "There is no file"), (b"broken", "is not a TFLite file")])
 def test_a_file_that_cannot_be_run_ends_in_one_line(tmp_path, content, message):
     path = tmp_path / "x.tflite"
