@@ -52,7 +52,7 @@ def measure(path, threads, runs, accelerator):
     image = Image.fromarray(levels)
     before, seconds = largest_memory(), []
     began = time.perf_counter()
-    network = Network(path, threads, accelerator)
+    network = Network(path, threads, accelerator, any_output=True)
     prepared = network.prepare(image)
     network.run(prepared)
     start = time.perf_counter() - began

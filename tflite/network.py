@@ -63,16 +63,17 @@ class Network:
         accelerator: row of `ACCELERATORS`.
         means: `CameraMeans` to remove from all features. Default none.
         camera: the camera of the images, for `means`; it may be changed.
+        any_output: whether logits of classes or attributes will do too. Default: features only.
 
     Raises:
         ValueError: if LiteRT cannot run the file there, or it takes something else.
     """
 
-    def __init__(self, path, threads=1, accelerator="cpu", means=None, camera=None):
+    def __init__(self, path, threads=1, accelerator="cpu", means=None, camera=None, any_output=False):
         if not 1 <= threads <= MOST_THREADS:
             raise ValueError(f"`threads` must be 1 .. {MOST_THREADS}. Received: threads={threads}")
         self.path, self.accelerator, self.runners, self.compiled = path, accelerator, {}, None
-        self.means, self.camera = means, camera
+        self.means, self.camera, self.any_output = means, camera, any_output
         try:
             self.interpreter = Interpreter(str(path), num_threads=threads)
             signature, inputs, outputs = self._embed()
@@ -102,6 +103,9 @@ class Network:
         """Checks and keeps the details of the input and of the feature, and (height, width) of the input."""
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         outputs = [named["features"]] if "features" in named else outputs
+        names = [name for one in self.interpreter.get_signature_list().values() for name in one["outputs"]]
+        if not self.any_output and "features" not in named and {*names} & {"logits", "attributes"}:
+            raise ValueError(f"{self.path} must return features. It returns {', '.join(sorted(names))}")
         shapes = [tuple(int(side) for side in one["shape"]) for one in inputs]
         is_one_image = [(len(shape), *shape[::3]) for shape in shapes] == [(4, 1, 3)]
         if not is_one_image or inputs[0]["dtype"] not in (np.float32, np.int8, np.uint8) or len(outputs) != 1:

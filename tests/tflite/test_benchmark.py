@@ -101,7 +101,7 @@ def test_the_start_is_apart_from_the_runs_and_both_are_without_what_is_around_th
     class Network:
         takes_any_size = True
 
-        def __init__(self, path, threads, accelerator):
+        def __init__(self, path, threads, accelerator, any_output):
             clock[0] += 1 + threads
 
         def prepare(self, image):

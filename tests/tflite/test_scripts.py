@@ -24,6 +24,7 @@ from keras_osnet.adaptation import CameraNormalizer
 from keras_osnet.data import images
 from keras_osnet.export import metadata_of, run_tflite, to_tflite
 from keras_osnet.export.litert import TFLiteNetwork
+from keras_osnet.models.attribute_head import AttributeHead
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "tflite"
 
@@ -296,6 +297,18 @@ def test_a_file_that_takes_something_else_is_refused(people):
         match=r"boxes\.tflite must have a signature `embed`, or take one image \(1, height, .* float32, int8",
     ):
         network.Network(people / "boxes.tflite", 1)
+
+
+@pytest.mark.parametrize("name", ["logits", "attributes"])
+def test_logits_of_classes_and_attributes_are_not_ranked_as_features(people, tmp_path, name):
+    tiny = OSNet(0.0625, "osnet_t1", (32, 16, 3), (1, 1, 1), classes=3)
+    head = AttributeHead(("hat", "bag"))(tiny.get_layer("embedding").output)
+    to_tflite(tiny if name == "logits" else keras.Model(tiny.inputs, head), tmp_path / "x.tflite")
+    done = script("run.py", tmp_path / "x.tflite", people / "query.png", people / "gallery")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: {tmp_path / 'x.tflite'} must return features. It returns {name}\n" in done.stderr
+    device = network.Network(tmp_path / "x.tflite", any_output=True)  # as benchmark.py measures it
+    assert device.run(device.prepare(Image.new("RGB", (5, 9), RED))).shape == ((3,) if name == "logits" else (2,))
 
 
 def test_images_are_added_all_or_none(people, tmp_path):

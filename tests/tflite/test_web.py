@@ -470,6 +470,10 @@ def test_files_that_the_page_cannot_run_are_refused_in_words(tmp_path):
         to_tflite(tiny, tmp_path / name, **options)
         with pytest.raises(ValueError, match=r"must take uint8 images of one size. `convert.py --input uint8` writes"):
             web.facts(tmp_path / name)
+    classifier = OSNet(0.0625, "osnet_t1", (32, 16, 3), (1, 1, 1), classes=3)
+    to_tflite(classifier, tmp_path / "classes.tflite", input_type="uint8")
+    with pytest.raises(ValueError, match=r"classes.tflite must return features. It returns logits"):
+        web.facts(tmp_path / "classes.tflite")
 
 
 def test_without_npm_the_error_says_what_is_missing(tmp_path, monkeypatch):
