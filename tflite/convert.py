@@ -116,6 +116,7 @@ def divided(folder, count):
             f"Received: {len(paths)} in {folder}, --images {count}"
         )
     chosen = evenly_spread(paths, count)
+    image_files.refuse_unreadable(chosen)
     held_out = chosen[:: min(10, len(chosen) // 2)][:50]
     return [path for path in chosen if path not in set(held_out)], held_out, len(paths)
 

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -67,6 +68,15 @@ def test_too_few_images_are_an_error_and_nothing_is_written(script, folder):
     with pytest.raises(ValueError, match=message):
         script.main(script.Options(folder / "model.keras", output, "int8", folder / "few"))
     assert not output.exists()
+
+
+@pytest.mark.parametrize("name", ["00", "01"])  # held out, and not
+def test_an_image_that_cannot_be_read_ends_before_anything_is_written(script, folder, tmp_path, name):
+    shutil.copytree(folder / "many", tmp_path / "some")
+    (tmp_path / "some" / f"{name}.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=rf"1 of 11 images cannot be read: .*{name}\.png"):
+        script.main(script.Options(folder / "model.keras", tmp_path / "x.tflite", "int8", tmp_path / "some"))
+    assert not (tmp_path / "x.tflite").exists()
 
 
 def test_a_file_that_is_not_there_is_named(script, tmp_path):
