@@ -7,13 +7,14 @@ import keras
 import tensorflow as tf
 
 from keras_osnet.layers.convolution import on_cpus
+from keras_osnet.losses.base import class_indices
 from keras_osnet.training.settings import Execution, Numerics
 
 
 def correct_class(labels, outputs):
     """Returns 1 for each image whose label has the largest logit, else 0."""
     logits = outputs["logits"] if isinstance(outputs, dict) else outputs
-    return tf.cast(tf.argmax(logits, 1, labels.dtype) == labels, "float32")
+    return tf.cast(tf.argmax(logits, 1, labels.dtype) == class_indices(labels), "float32")
 
 
 def check_loss(loss, strategy, numerics, execution):

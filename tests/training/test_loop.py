@@ -48,10 +48,15 @@ def test_each_epoch_leaves_a_line_with_its_scores(tmp_path):
         assert line["images_per_second"] == pytest.approx(BATCH * STEPS / line["seconds"], rel=0.5)
 
 
-def test_the_line_holds_the_means_over_the_images_of_the_epoch(tmp_path):
+@pytest.mark.parametrize("shape", [(BATCH,), (BATCH, 1)], ids=str)
+def test_the_line_holds_the_means_over_the_images_of_the_epoch(tmp_path, shape):
     """With a learning rate of 0 they are the loss and the accuracy of the network as it is."""
     model, (images, labels) = small(), images_and_labels()
-    line = run(tmp_path, model, epochs=1, optimizer=SGD(1e-12))[0]
+
+    def shaped(first_step):
+        return batches(first_step).map(lambda x, y: (x, tf.reshape(y, shape)))
+
+    line = run(tmp_path, model, epochs=1, batches=shaped, optimizer=SGD(1e-12))[0]
     losses, correct = [], 0
     for row, label in zip(np.asarray(model(images), float), labels, strict=True):
         log_p = row - np.log(np.exp(row).sum())
