@@ -99,7 +99,7 @@ def train(
     position = checkpoint.restore(epochs)
     history = _finished(read_history(work_dir / HISTORY, LINE), position.epoch)
     callbacks = keras.callbacks.CallbackList(callbacks, model=model)
-    callbacks.set_params({"epochs": epochs, "steps": steps_per_epoch})
+    callbacks.set_params({"epochs": epochs, "steps": steps_per_epoch, "verbose": 1})
     model.optimizer, model.stop_training = optimizer, False
     step_of = partial(
         train_step_function, model, loss, optimizer, strategy,

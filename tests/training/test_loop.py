@@ -186,6 +186,11 @@ def test_a_callback_may_save_the_best_network(tmp_path):
     assert_same_weights(keras.models.load_model(path), model)
 
 
+def test_a_callback_may_show_the_progress(tmp_path, capsys):
+    run(tmp_path, epochs=1, callbacks=[keras.callbacks.ProgbarLogger()])
+    assert f"{STEPS}/{STEPS}" in capsys.readouterr().out
+
+
 def test_a_callback_may_set_the_learning_rate(tmp_path):
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.01 / (epoch + 1))
     history = run(tmp_path, epochs=3, callbacks=[schedule])
