@@ -45,7 +45,8 @@ def train(
 
     A call with the same `work_dir` resumes from the last checkpoint. With deterministic operations, the weights equal
     those of an uninterrupted run. Each global batch is divided among the replicas; the gradient is that of the mean
-    loss over the global batch. All workers of a cluster call this function with one `work_dir`; the chief writes.
+    loss over the global batch, plus the losses of the model's layers, such as regularizers. All workers of a cluster
+    call this function with one `work_dir`; the chief writes.
 
     Args:
         model: network that returns logits, a dict of outputs with "logits", or other outputs for `accuracy`. Model and

@@ -78,6 +78,8 @@ def train_step_function(
             else:
                 values = loss.call(labels, outputs)
             value = tf.reduce_sum(values) / tf.cast(batch, values.dtype)
+            for added in model.losses:  # of regularizers: a share of each, since values are summed
+                value += tf.reduce_sum(tf.cast(added, value.dtype)) / (replicas * pieces)
             scaled = optimizer.scale_loss(value)
         correct = tf.reduce_sum(tf.cast(accuracy(labels, outputs), value.dtype)) / tf.cast(batch, value.dtype)
         return [value, correct, *tape.gradient(scaled, [variable.value for variable in variables])]

@@ -148,7 +148,8 @@ result["mining of each replica alone"] = difference(one_mined, two_alone)
 
 
 def plain():
-    layers = [keras.layers.AveragePooling2D(8), keras.layers.Flatten(), keras.layers.Dense(3, name="classifier")]
+    classifier = keras.layers.Dense(3, kernel_regularizer="l2", name="classifier")
+    layers = [keras.layers.AveragePooling2D(8), keras.layers.Flatten(), classifier]
     return keras.Sequential([keras.Input((32, 16, 3)), *layers], name="plain")
 
 

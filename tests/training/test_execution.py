@@ -27,10 +27,10 @@ def batches(first_step):
     return tf.data.Dataset.from_tensor_slices((IMAGES, LABELS)).batch(BATCH, drop_remainder=True).skip(first_step)
 
 
-def linear(dtype=None):
+def linear(dtype=None, regularizer=None):
     """Logits W x + b: its gradient is (softmax - q) x, which the tests write down."""
     keras.utils.set_random_seed(0)
-    classifier = keras.layers.Dense(CLASSES, dtype=dtype, name="classifier")
+    classifier = keras.layers.Dense(CLASSES, dtype=dtype, kernel_regularizer=regularizer, name="classifier")
     return keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), classifier], name="linear")
 
 
@@ -49,8 +49,8 @@ def trained(folder, model=None, *, numerics=Numerics(), execution=Execution(), e
     return [np.asarray(weight, "float64") for weight in model.get_weights()], history
 
 
-def by_hand(clip=np.inf):
-    """(kernel, bias) after each of the steps, the first before any."""
+def by_hand(clip=np.inf, decay=0.0):
+    """(kernel, bias) after each of the steps, the first before any. The loss has decay |kernel|^2 beside its mean."""
     kernel, bias = (np.asarray(weight, "float64") for weight in linear().get_weights())
     path = [(kernel, bias)]
     for first in range(0, len(INPUTS), BATCH):
@@ -58,7 +58,7 @@ def by_hand(clip=np.inf):
         exponentials = np.exp(inputs @ kernel + bias)
         error = exponentials / exponentials.sum(axis=1, keepdims=True)
         error -= 0.9 * np.eye(CLASSES)[labels] + 0.1 / CLASSES
-        slope, offset = inputs.T @ error / BATCH, error.mean(axis=0)
+        slope, offset = inputs.T @ error / BATCH + 2 * decay * kernel, error.mean(axis=0)
         norm = np.sqrt((slope**2).sum() + (offset**2).sum())
         factor = RATE * min(1.0, clip / norm)
         kernel, bias = kernel - factor * slope, bias - factor * offset
@@ -78,6 +78,13 @@ def test_a_batch_in_pieces_or_compiled_takes_the_steps_of_the_mean_loss(tmp_path
     weights, history = trained(tmp_path, numerics=numerics, execution=execution)
     assert_close(weights, by_hand()[-1])
     assert history[0]["images_per_second"] > 0
+
+
+@pytest.mark.parametrize(("accumulate", "jit"), [(1, False), (2, True)])
+def test_a_regularizer_of_a_layer_counts_once_in_each_step(tmp_path, accumulate, jit):
+    model = linear(regularizer=keras.regularizers.L2(0.05))
+    weights, _ = trained(tmp_path, model, numerics=Numerics(accumulate=accumulate), execution=Execution(jit=jit))
+    assert_close(weights, by_hand(decay=0.05)[-1])
 
 
 def test_the_loss_and_accuracy_of_a_batch_in_pieces_are_those_of_the_whole(tmp_path):
