@@ -68,7 +68,7 @@ class OmniScaleBlock(Composite):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.filters = count("filters", filters)
+        self.filters = filters = count("filters", filters)
         self.convolution = known("convolution", convolution, CONVOLUTIONS)
         self.fusion_name = known("fusion", fusion, FUSIONS)
         self.instance_norm_name = known("instance_norm", instance_norm, INSTANCE_NORMS)

@@ -115,8 +115,9 @@ class ConvNorm(Composite):
 
     def __init__(self, filters, kernel_size=1, strides=1, norm="batch", activation=True, **kwargs):
         super().__init__(**kwargs)
-        self.filters, self.strides = count("filters", filters), count("strides", strides)
-        self.kernel_size, self.norm_name = count("kernel_size", kernel_size), known("norm", norm, NORMS)
+        self.filters, self.strides = filters, strides = count("filters", filters), count("strides", strides)
+        self.kernel_size = kernel_size = count("kernel_size", kernel_size)
+        self.norm_name = known("norm", norm, NORMS)
         self.activation = flag("activation", activation)
         if kernel_size % 2 != 1:
             raise ValueError(f"`kernel_size` must be odd. Received: kernel_size={kernel_size}")

@@ -197,6 +197,7 @@ def test_two_layers_never_start_with_equal_kernels_unless_the_seed_is_set_again(
     [
         ConvNorm(5, 3, 2, norm="instance", activation=False, name="a"),
         ConvNorm(5, name="b"),
+        ConvNorm(np.int64(5), np.int64(3), np.int64(2), name="sizes of NumPy"),
         LiteConv3x3(5, name="c"),
         LiteConv3x3(5, depthwise_first=True, name="d"),
     ],
