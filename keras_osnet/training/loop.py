@@ -79,8 +79,8 @@ def train(
 
     Raises:
         ValueError: if the checkpoint in `work_dir` is of another network, optimizer or number of steps per epoch, or of
-            more epochs; if not every worker sees it; or if the model has a Keras norm that is not synchronized, and
-            there are several replicas.
+            more epochs; if not every worker sees it; if the dataset ends before the last step; or if the model has a
+            Keras norm that is not synchronized, and there are several replicas.
         FloatingPointError: if the loss or a weight is not finite. The previous checkpoint is kept.
         OSError: if the checkpoint cannot be written, for example on a full disk. The previous one is kept.
         ConnectionError: if another worker has ended. The checkpoint is kept.
@@ -193,6 +193,7 @@ def _epoch(step, iterator, position, steps, callbacks, requests, checkpoint):
 
     Raises:
         FloatingPointError: if the loss is not finite.
+        ValueError: if the iterator ends.
         Stopped: if a worker received a signal. The checkpoint is written.
     """
     sums = np.array(position.sums)
@@ -200,7 +201,12 @@ def _epoch(step, iterator, position, steps, callbacks, requests, checkpoint):
     for index in range(position.step, steps):
         callbacks.on_train_batch_begin(index)
         began = time.perf_counter()
-        batch = next(iterator)
+        batch = next(iterator, None)
+        if batch is None:
+            raise ValueError(
+                f"`batches` must return {steps} batches for each epoch, from `first_step` on. "
+                f"Received: none for step {index + 1} of epoch {position.epoch + 1}"
+            )
         waited = time.perf_counter() - began
         value, accuracy, count, due, stop = np.asarray(step(*batch, requests()))
         if not np.isfinite(value):

@@ -95,6 +95,13 @@ def test_a_loss_of_nan_names_epoch_and_step_and_keeps_the_checkpoint_of_the_prev
     assert len(run(tmp_path / "broken", epochs=3)) == 3
 
 
+def test_batches_that_end_before_the_last_step_are_refused(tmp_path):
+    message = f"`batches` must return {STEPS} batches for each epoch.*none for step 2 of epoch 2"
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, epochs=2, batches=lambda first_step: batches(first_step).take(STEPS + 1))
+    assert [line["epoch"] for line in lines_of(tmp_path)] == [1]
+
+
 def test_keras_own_norms_are_refused_under_several_replicas(tmp_path):
     model = keras.Sequential([*small().layers[:2], keras.layers.BatchNormalization(name="theirs"), *small().layers[2:]])
     model.build((None, *SHAPE))
