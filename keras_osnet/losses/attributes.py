@@ -47,13 +47,14 @@ class WeightedBinaryCrossentropy(ImageLoss):
 
     def call(self, y_true, y_pred):
         attributes = len(self.positive_rates)
-        if tuple(y_pred.shape[1:]) != (attributes,) or tuple(y_true.shape[1:]) != (attributes,):
+        # A tf.data.Dataset may not know the number of columns, None, before it has made the labels.
+        if not all(tuple(values.shape[1:]) in ((attributes,), (None,)) for values in (y_true, y_pred)):
             raise ValueError(
                 f"`labels` and `logits` must be (batch, {attributes}), as `positive_rates` is. "
                 f"Received: labels.shape={y_true.shape}, logits.shape={y_pred.shape}"
             )
         logits = at_least_float32(y_pred)
-        labels = ops.cast(y_true, logits.dtype)
+        labels = ops.reshape(ops.cast(y_true, logits.dtype), ops.shape(logits))
         positive, negative = (
             ops.convert_to_tensor(weights, dtype=logits.dtype)
             for weights in FORMS[self.form](np.array(self.positive_rates))

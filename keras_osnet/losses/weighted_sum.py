@@ -79,7 +79,7 @@ class LabelColumns(ImageLoss):
 
     def call(self, y_true, y_pred):
         last = self.first + (self.count or 1)
-        if len(y_true.shape) != 2 or y_true.shape[1] < last:
+        if len(y_true.shape) != 2 or (y_true.shape[1] is not None and y_true.shape[1] < last):
             raise ValueError(f"`labels` must be (batch, {last} or more). Received: labels.shape={y_true.shape}")
         columns = y_true[:, self.first] if self.count is None else y_true[:, self.first : last]
         return self.loss.call(columns, y_pred)

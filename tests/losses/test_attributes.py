@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_osnet.losses import FORMS, WeightedBinaryCrossentropy
+from keras_osnet.losses import FORMS, LabelColumns, WeightedBinaryCrossentropy
 
 IMAGES = 7
 RATES = [0.0, 0.03, 0.4, 0.85, 1.0]
@@ -116,6 +116,18 @@ def test_labels_and_logits_of_another_number_of_attributes_are_refused():
     for labels, given in ((LABELS[:, :4], logits()), (LABELS, logits()[:, :4]), (LABELS[:, 0], logits()[:, 0])):
         with pytest.raises(ValueError, match=r"`labels` and `logits` must be \(batch, 5\)"):
             values(loss, labels, given)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_labels_of_an_unknown_number_of_columns_are_taken(whole):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("only TensorFlow traces without the number of columns")
+    import tensorflow as tf
+
+    loss = WeightedBinaryCrossentropy(RATES)
+    loss, labels = (loss, LABELS) if whole else (LabelColumns(loss, 1, 5), np.pad(LABELS, ((0, 0), (1, 2))))
+    traced = tf.function(loss.call, input_signature=[tf.TensorSpec([None, None], "int32"), tf.TensorSpec([None, 5])])
+    np.testing.assert_allclose(traced(labels, logits()), oracle(LABELS, logits(), RATES, "exp_rate"), rtol=1e-5)
 
 
 @pytest.mark.parametrize("form", FORMS)
