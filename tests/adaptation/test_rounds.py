@@ -17,7 +17,6 @@ from PIL import Image
 pytest.importorskip("tensorflow", reason="rounds train with TensorFlow")
 pytest.importorskip("sklearn", reason="clusters need scikit-learn")
 import tensorflow as tf
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from keras_osnet.adaptation import CameraNormalizer, clusters, rounds
 from keras_osnet.adaptation.answers import newest_pairs, read_answers, unanswered, write_answers
@@ -467,6 +466,7 @@ def test_the_best_network_teaches_one_that_starts_again(target, tmp_path):
 
 @pytest.mark.usefixtures("a_start_without_clusters")
 def test_every_training_writes_curves_for_tensorboard(target, tmp_path, monkeypatch):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="needs TensorBoard")
     settings, execution, find_spec = replace(SETTINGS, rounds=1), Execution(tensorboard=True), importlib.util.find_spec
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -477,7 +477,7 @@ def test_every_training_writes_curves_for_tensorboard(target, tmp_path, monkeypa
     assert not (tmp_path / "run").exists()
     adapted(target, tmp_path / "run", settings, execution, distillation=1)
     for training, epochs in (("rounds/01", 3), ("distillation", 1)):
-        events = EventAccumulator(str(tmp_path / "run" / training / "tensorboard/train")).Reload()
+        events = reader.EventAccumulator(str(tmp_path / "run" / training / "tensorboard/train")).Reload()
         assert len(events.Tensors("epoch_loss")) == epochs
 
 
