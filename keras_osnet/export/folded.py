@@ -63,7 +63,7 @@ def is_foldable(model):
     others = [layer for name, layer in layers.items() if name not in BODY]
     dense = [layer for layer in others if isinstance(layer, keras.layers.Dense)]
     return (
-        {"conv1", "embedding"} <= set(layers)
+        {"conv1", "conv5", "embedding"} <= set(layers)
         and all(isinstance(layers[name], ConvNorm) for name in ("conv1", "conv5"))
         and all(
             isinstance(layers[name], PartPooling) and None not in layers[name].sides for name in {*PARTS} & {*layers}

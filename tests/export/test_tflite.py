@@ -18,6 +18,7 @@ from keras_osnet.export.targets import TARGETS
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.models.parts import PARTS as PARTS_OF_FEATURES
 from keras_osnet.preprocessing import IMAGENET, Preprocessing
+from tests.training.small import convolutional
 
 SHAPE = (64, 48, 3)
 IMAGES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
@@ -652,3 +653,10 @@ def test_conversion_prints_nothing(tmp_path, capfd):
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""
+
+
+def test_a_network_of_other_layers_with_our_names_converts_as_keras_has_it(tmp_path):
+    network = convolutional((48, 32), 5)
+    to_tflite(network, tmp_path / "x.tflite")
+    images = np.random.default_rng(0).normal(size=(2, 48, 32, 3)).astype("float32")
+    np.testing.assert_allclose(run_tflite(tmp_path / "x.tflite", images), network(images), atol=1e-5)
