@@ -106,8 +106,8 @@ class VideoFrames:
                 f"--video {source} needs OpenCV: pip install opencv-python-headless. A folder of frames needs none"
             ) from error
         self.source, self.is_camera, self.seconds = source, isinstance(source, int), 0.0
-        # Absolute: in a relative path, FFmpeg takes what is before a colon for a protocol, as in 10:30.mp4.
         self._time = cv2.CAP_PROP_POS_MSEC
+        # Absolute: in a relative path, FFmpeg takes what is before a colon for a protocol, as in 10:30.mp4.
         self.capture = cv2.VideoCapture(source if self.is_camera else os.path.abspath(source))
         self.first = self._next()
         if self.first is None:

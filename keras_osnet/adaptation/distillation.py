@@ -70,8 +70,6 @@ def check_teachers(teachers, network):
         ValueError: if one cannot be read, or its features are not as long as those of the network or not finite; or if
             the network returns none.
     """
-    if not teachers:
-        return
     length = FeatureExtractor(network).feature_dim
     for name, theirs in zip(teachers, Teachers(teachers).lengths, strict=True):
         if theirs != length:
