@@ -219,6 +219,8 @@ def test_the_graphs_of_earlier_steps_of_an_optimizer_are_freed():
     optimizer = SGD(0.01)
     optimizer.build(model.trainable_variables)
     images, labels = images_and_labels()
+    # Those of other tests are held until the end, and do not count.
+    earlier = [found for found in gc.get_objects() if isinstance(found, FuncGraph)]
     counts = []
     for _ in range(3):
         loss = LabelSmoothedCrossEntropy()
@@ -226,8 +228,8 @@ def test_the_graphs_of_earlier_steps_of_an_optimizer_are_freed():
         assert np.isfinite(step(tf.constant(images[:BATCH]), tf.constant(labels[:BATCH]), tf.zeros(2, "float64"))[0])
         del step
         gc.collect()
-        counts.append(sum(isinstance(found, FuncGraph) for found in gc.get_objects()))
-    assert counts[1] == counts[2]
+        counts.append(sum(isinstance(found, FuncGraph) for found in gc.get_objects()) - len(earlier))
+    assert counts[1] == counts[2] > 0
 
 
 def test_a_later_step_of_an_optimizer_takes_its_new_settings():
