@@ -1,10 +1,12 @@
-"""Ablation: the paper's Table 5 (variants) and Table 6 (widths and resolutions).
+"""Ablation: the paper's Table 5 (variants) and Table 6 (widths and resolutions), and parts of a training.
 
     python recipes/ablation.py --data-dir D                              Table 5, every variant, on Market-1501
     python recipes/ablation.py --data-dir D --sweep width,resolution --row market1501_finetune \\
         --weights 'osnet_x{width}_imagenet.pth' --work-dir runs/table6       Table 6
     python recipes/ablation.py --data-dir D --width 0.25 --resolution 0.25 --identities 200 --epochs 20 \\
         --milestones 12 17 --seeds 3                                     smaller, with standard deviations
+    python recipes/ablation.py --data-dir D --sweep parts --row market1501_strong --held-out 151 \\
+        --width 0.25 --resolution 0.25 --epochs 10 --seeds 3             losses, pooling, augmentation and others
 
 `recipes/reid.py train` trains every network in its own work dir. Finished runs are not repeated: the same command
 resumes after an interruption. Results: recipes/README.md.
@@ -49,6 +51,28 @@ TABLE_6 = {
     (0.5, 0.25): (85.4, 66.0), (0.25, 0.75): (91.6, 76.1), (0.25, 0.5): (88.7, 71.8), (0.25, 0.25): (79.1, 56.0),
 }  # fmt: skip
 
+# What is added to a row, each alone. Sampled: losses that compare images need several of a person.
+SAMPLED = {"images_per_identity": 4}
+PARTS = {
+    "the row alone": {},
+    "averages of the weights": {"ema": 0.99},
+    "Lookahead": {"lookahead": 5},
+    "sub-center ArcFace": {"classifier": "subcenter_arcface"},
+    "BNNeck": {"neck": "bnneck"},
+    "GeM pooling": {"pooling": "gem"},
+    "part branches": {"pooling": "branches", "part_classifiers": 1.0},
+    "4 images of a person": SAMPLED,
+    "triplet loss, BNNeck": {"triplet": 1.0, "neck": "bnneck", **SAMPLED},
+    "circle loss, BNNeck": {"circle": 0.1, "neck": "bnneck", **SAMPLED},
+    "multi-similarity loss, BNNeck": {"multi_similarity": 1.0, "neck": "bnneck", **SAMPLED},
+    "dropped rows": {"drop_block": 0.33},
+    "grey images": {"grey": 0.1},
+    "AugMix": {"augmix": 0.5},
+    "learnt from the row alone": {
+        "teachers": "{work_dir}/the-row-alone-seed{seed}/model.keras", "feature_distillation": 5.0,
+    },
+}  # fmt: skip
+
 PIN = getattr(os, "sched_setaffinity", None)  # not on macOS, where the jobs share all cores
 NO_SETTINGS = ("data_dir", "work_dir", "seeds", "jobs")  # fields that do not identify an ablation
 
@@ -59,8 +83,8 @@ class Ablation:
 
     data_dir: Path
     """Folder that holds the dataset's official folder."""
-    sweep: Literal["variant", "width,resolution"] = "variant"
-    """variant: Table 5. width,resolution: Table 6."""
+    sweep: Literal["variant", "width,resolution", "parts"] = "variant"
+    """variant: Table 5. width,resolution: Table 6. parts: each of PARTS, added to the row."""
     row: str = "market1501"
     """Row of recipes/reid.py."""
     width: float = 1.0
@@ -76,6 +100,8 @@ class Ablation:
     """Probability of a random crop."""
     identities: int = 0
     """Number of training identities, the first ones. 0: all."""
+    held_out: int = 0
+    """Score on this number of training identities in place of the test set, and do not train on them."""
     seeds: int = 1
     """Number of runs of each network."""
     jobs: int = 1
@@ -99,8 +125,10 @@ def networks(settings):
 
 
 def _of_table(settings):
+    size = {"width": settings.width, "resolution": settings.resolution}
+    if settings.sweep == "parts":
+        return {name: ({**size, **part}, None) for name, part in PARTS.items()}
     if settings.sweep == "variant":
-        size = {"width": settings.width, "resolution": settings.resolution}
         return {
             name: ({"variant": name, **size}, TABLE_5.get(row.table5_model))
             for name, row in VARIANTS.items()
@@ -117,6 +145,8 @@ def _of_table(settings):
 
 def command_of(settings, options, seed, work_dir):
     """Returns the command line that trains one network."""
+    if "teachers" in options:
+        options = options | {"teachers": options["teachers"].format(work_dir=settings.work_dir, seed=seed)}
     options = {
         **options,
         "seed": seed,
@@ -124,6 +154,7 @@ def command_of(settings, options, seed, work_dir):
         "milestones": settings.milestones,
         "learning-rate": settings.learning_rate,
         "identities": settings.identities,
+        "held-out": settings.held_out,
         "batch-size": settings.batch_size,
         "crop": settings.crop,
     }
@@ -133,7 +164,7 @@ def command_of(settings, options, seed, work_dir):
     return [
         *(sys.executable, reid.__file__, "train", settings.row),
         *("--data-dir", str(settings.data_dir), "--work-dir", str(work_dir), "--no-baselines", "--cache"),
-        *(word for name, values in given.items() for word in (f"--{name}", *map(str, values))),
+        *(word for name, values in given.items() for word in (f"--{name.replace('_', '-')}", *map(str, values))),
     ]
 
 
@@ -226,17 +257,20 @@ def train_all(settings, rows):
 def cost_of(options):
     """Returns the milliseconds per image on this machine, and the `Complexity`."""
     size = (round(256 * options["resolution"]), round(128 * options["resolution"]), 3)
-    network = OSNet(options["width"], options["variant"], size)
+    own = {name: options[name] for name in ("variant", "pooling", "neck") if name in options}
+    network = OSNet(options["width"], input_shape=size, **own)
     return milliseconds(network), complexity(network)
 
 
 def markdown(rows, scores):
     """Returns the table with means and standard deviations over the seeds."""
+    compared = any(paper for _, paper in rows.values())
     lines = [
-        "| network | parameters | mult-adds | ms per image | R1 | mAP | the paper |",
+        f"| network | parameters | mult-adds | ms per image | R1 | mAP | {'the paper' if compared else 'mAP gained'} |",
         "|---|---|---|---|---|---|---|",
     ]
-    for (name, (options, paper)), seeds in zip(rows.items(), scores, strict=True):
+    for number, (name, (options, paper)) in enumerate(rows.items()):
+        seeds = scores[number]
         time_of, cost = cost_of(options)
         keras.backend.clear_session()
         spread = seeds.std(axis=0, ddof=1) if len(seeds) > 1 else None
@@ -244,11 +278,20 @@ def markdown(rows, scores):
             f"{value:.2f}" + (f" ± {spread[i]:.2f}" if spread is not None else "")
             for i, value in enumerate(seeds.mean(axis=0))
         )
-        beside = " / ".join(map(str, paper)) if paper else ""
+        beside = " / ".join(map(str, paper or ())) if compared else gain(scores[0], seeds) if number else ""
         lines.append(
             f"| {name} | {cost.params:,} | {cost.mult_adds / 1e6:.1f}M | {time_of:.1f} | {r1} | {m_ap} | {beside} |"
         )
     return "\n".join(lines)
+
+
+def gain(before, after):
+    """Returns the difference of the mean mAP over seeds, with its standard error in brackets."""
+    difference = f"{after[:, 1].mean() - before[:, 1].mean():+.2f}"
+    if len(after) < 2:
+        return difference
+    error = np.hypot(before[:, 1].std(ddof=1), after[:, 1].std(ddof=1)) / len(after) ** 0.5
+    return f"{difference} ({error:.2f})"
 
 
 def disagreements(rows, scores):
@@ -269,6 +312,8 @@ def ablate(settings):
     rows = networks(settings)
     scores = train_all(settings, rows)
     print(f"\n{markdown(rows, scores)}")
+    if settings.sweep == "parts":
+        return
     if settings.sweep != "variant" and not settings.weights:
         print("\nTrained from scratch. The paper's networks of this table are fine-tuned.")
     against = disagreements(rows, scores)

@@ -39,7 +39,7 @@ RESTART = 138  # exit status if another worker is gone; Kubeflow restarts a work
 # Name of an option, in any recipe -> smallest and largest value.
 RANGES = {
     **dict.fromkeys(("epochs", "frozen_epochs", "identities", "images_per_identity", "val_identities"), (0, 10**6)),
-    "images": (0, 10**6),
+    **dict.fromkeys(("images", "held_out"), (0, 10**6)),
     **dict.fromkeys(("label_smoothing", "threshold", "drop_block"), (0, 1)),
     **dict.fromkeys(("triplet", "circle", "multi_similarity", "center", "identity"), (0, 10**6)),  # weights of losses
     "part_classifiers": (0, 10**6),

@@ -29,7 +29,7 @@ from objective import PAIR_LOSSES, Objective, check_objective, with_losses
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
 from keras_osnet.adaptation import normalize_side
 from keras_osnet.adaptation.statistics import re_estimate_statistics
-from keras_osnet.data import images, load, load_splits
+from keras_osnet.data import hold_out, images, load, load_splits
 from keras_osnet.data.check import check as check_splits
 from keras_osnet.data.sampling import identity_batches, short_identities
 from keras_osnet.files import write_json
@@ -64,6 +64,8 @@ class Settings(app.PersonSettings, Objective):
     """Datasets to evaluate on, separated by commas. They replace the dataset's own test set."""
     identities: int = 0
     """Train on the first N identities only. 0: all."""
+    held_out: int = 0
+    """Score on N training identities, drawn at random, in place of the test set, and do not train on them."""
     baselines: bool = True
     """Evaluate two baselines too: the network before the training, and colour histograms."""
 
@@ -152,7 +154,8 @@ def train(run):
     """Trains on each training set of the dataset, evaluates and saves. Returns the work dir and the first test set."""
     settings = run.settings
     check_objective(settings, run.jit)
-    groups = training_sets(load_splits(settings.dataset, run.data_dir))
+    splits = load_splits(settings.dataset, run.data_dir)
+    groups = training_sets([hold_out(s, settings.held_out) for s in splits] if settings.held_out else splits)
     if not groups[0][0].train:
         raise ValueError(f"`dataset` must have training images. Received: dataset={settings.dataset!r}")
     names = settings.targets.split(",") if settings.targets else [settings.dataset]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         load_classes,
         load_splits,
     )
-    from keras_osnet.data.records import AttributeSplits, ClassArrays, Record, Splits
+    from keras_osnet.data.records import AttributeSplits, ClassArrays, Record, Splits, hold_out
 
 __all__ = [
     "ATTRIBUTE_DATASETS",
@@ -24,6 +24,7 @@ __all__ = [
     "Dataset",
     "Record",
     "Splits",
+    "hold_out",
     "load",
     "load_attributes",
     "load_classes",
@@ -32,7 +33,7 @@ __all__ = [
 # The modules of the names, imported on first use.
 _HOMES = {
     "datasets": ("ATTRIBUTE_DATASETS", "DATASETS", "Dataset", "load", "load_attributes", "load_classes", "load_splits"),
-    "records": ("AttributeSplits", "ClassArrays", "Record", "Splits"),
+    "records": ("AttributeSplits", "ClassArrays", "Record", "Splits", "hold_out"),
 }
 
 

@@ -1,6 +1,6 @@
 """Datasets as plain values: tuples of records, or arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +61,50 @@ class Splits:
     def grouped(self):
         """Whether a query is ranked against its own group only."""
         return any(record.group is not None for record in self.query + self.gallery)
+
+
+def hold_out(splits, held_out, seed=0):
+    """Replaces the test set of a dataset by some of its training people, on whom settings may be chosen.
+
+    One image of each of these people under each camera, drawn at random, is a query, if there are several. The others
+    are the gallery. All images under unknown cameras count as those of one camera.
+
+    Args:
+        splits: `Splits` with training images.
+        held_out: number of training people to hold out. They are drawn at random.
+        seed: seed of the draws.
+
+    Returns:
+        `Splits` whose `train` has the images of all other people.
+
+    Raises:
+        ValueError: unless 1 <= held_out < number of training people, and if there is no query among their images.
+    """
+    people = sorted({record.identity for record in splits.train})
+    if not 1 <= held_out < len(people):
+        raise ValueError(
+            f"`held_out` must be 1 .. {len(people) - 1}, as the dataset has {len(people)} training people. "
+            f"Received: held_out={held_out}"
+        )
+    random = np.random.default_rng(seed)
+    held = {people[i] for i in random.choice(len(people), held_out, replace=False)}
+    places = {}
+    for place, record in enumerate(splits.train):
+        if record.identity in held:
+            places.setdefault((record.identity, record.camera), []).append(place)
+    queries = {int(random.choice(images)) for images in places.values() if len(images) > 1}
+    if not queries:
+        raise ValueError(
+            "`held_out` needs people with several images under one camera, so that one can be a query. "
+            f"Received: held_out={held_out}, and no such person among them"
+        )
+    gallery = sorted(place for images in places.values() for place in images if place not in queries)
+    return replace(
+        splits,
+        train=tuple(record for record in splits.train if record.identity not in held),
+        query=tuple(splits.train[place] for place in sorted(queries)),
+        gallery=tuple(splits.train[place] for place in gallery),
+    )
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def check_settings(work_dir, settings, data=None):
     differences = [
         f"{name}: {there.get(name)!r} there, {settings.get(name)!r} now"
         for name in {**there, **settings}
-        if name not in IGNORED and there.get(name) != settings.get(name)
+        if name not in IGNORED and _differs(name, there, settings)
     ]
     if differences:
         raise ValueError(
@@ -97,6 +97,13 @@ def check_settings(work_dir, settings, data=None):
             "`work_dir` must be new, or of a run with the same training images and labels. "
             f"Received: {work_dir}, which has others"
         )
+
+
+def _differs(name, there, settings):
+    """Whether two runs differ in a setting. In a run of an earlier version, which lacks it, it is off: 0 or empty."""
+    if name in there and name in settings:
+        return there[name] != settings[name]
+    return bool(there.get(name) or settings.get(name))
 
 
 @contextmanager

@@ -45,6 +45,27 @@ def test_every_row_of_the_papers_table_is_trained_once(recipe, tmp_path, sweep, 
         assert len(scores) == 16
 
 
+def test_each_part_is_added_alone_to_a_training_that_the_recipe_knows(recipe, tmp_path):
+    settings = recipe.Ablation(tmp_path, sweep="parts", row="market1501_strong", width=0.25, resolution=0.25)
+    rows = recipe.networks(settings)
+    assert next(iter(rows)) == "the row alone"
+    row = recipe.reid.ROWS["market1501_strong"]
+    for name, (options, paper) in rows.items():
+        assert paper is None
+        assert (options["width"], options["resolution"]) == (0.25, 0.25)
+        changed = {option for option, value in options.items() if value != getattr(row, option)}
+        assert changed - {"width", "resolution"} == set(recipe.PARTS[name]), "the row has the part already"
+
+
+def test_a_network_that_learns_from_the_row_alone_learns_from_the_one_of_its_own_seed(recipe, tmp_path):
+    settings = recipe.Ablation(tmp_path, sweep="parts", work_dir=tmp_path / "{a}", held_out=151)
+    options = recipe.networks(settings)["learnt from the row alone"][0]
+    words = recipe.command_of(settings, options, 2, tmp_path / "run")
+    assert words[words.index("--teachers") + 1] == str(tmp_path / "{a}" / "the-row-alone-seed2" / "model.keras")
+    assert words[words.index("--feature-distillation") + 1] == "5.0"
+    assert words[words.index("--held-out") + 1] == "151"
+
+
 def test_a_network_is_trained_by_the_recipe_with_the_options_of_the_ablation(recipe, tmp_path):
     settings = recipe.Ablation(tmp_path / "data", epochs=7, milestones=(3, 5), identities=9)
     words = " ".join(recipe.command_of(settings, ROWS["a"][0], 4, tmp_path / "run")[1:])
@@ -177,6 +198,19 @@ def test_the_table_has_sizes_means_and_deviations(recipe):
     # The deviation of two values is their distance by the square root of 2.
     assert cells[4:] == ["51.00 ± 1.41", "32.00 ± 2.83", "93.0 / 81.0"]
     assert lines[3].endswith("|  |")
+
+
+def test_the_table_of_parts_has_the_gain_over_the_row_alone_with_its_standard_error(recipe):
+    size = {"width": 0.0625, "resolution": 0.25}
+    rows = {"the row alone": (size, None), "GeM pooling": ({**size, "pooling": "gem"}, None)}
+    head, _, alone, part = recipe.markdown(rows, SCORES[:2]).splitlines()
+    assert head.endswith("| mAP | mAP gained |")
+    assert alone.endswith("| 51.00 ± 1.41 | 32.00 ± 2.83 |  |")
+    # Deviations of 2.83 and 0 over two seeds: 2.83 / sqrt(2).
+    assert part.endswith("| 60.00 ± 0.00 | 40.00 ± 0.00 | +8.00 (2.00) |")
+    network = OSNet(0.0625, input_shape=(64, 32, 3), pooling="gem")
+    assert f"| {complexity(network).params:,} |" in part
+    assert recipe.markdown(rows, SCORES[:2, :1]).endswith("| 60.00 | 40.00 | +10.00 |")
 
 
 def test_pairs_against_the_papers_order_are_listed_with_their_spread(recipe):

@@ -166,6 +166,8 @@ def test_a_network_is_fine_tuned_from_a_file_with_other_losses_and_batches_and_s
         (("--logit-distillation", "1"), "`teachers` must be given .*teachers='', weights of logit_distillation"),
         (("--logit-distillation", "1", "--teachers", "nowhere.pth"), "There is no weights file nowhere.pth"),
         (("--feature-distillation", "1", "--teachers", "nowhere.tflite"), "There is no file nowhere.tflite"),
+        (("--held-out", "3"), "`held_out` must be 1 .. 2, as the dataset has 3 training people"),
+        (("--held-out", "2"), "`held_out` needs people with several images under one camera"),
         (("--replicas", "3"), "`batch_size` must be a positive multiple of 3: 3 replicas.*batch_size=4"),
         (("--replicas", "2", "--strategy", "tpu"), "`replicas` must be 0 with strategy tpu"),
     ],
@@ -192,7 +194,8 @@ def test_a_teacher_that_xla_cannot_compile_is_refused_with_jit(folder, run_scrip
 @pytest.mark.parametrize(
     ("option", "value", "range"),
     [("resolution", "0", "0.0625 .. 16"), ("resolution", "1e30", "0.0625 .. 16"), ("frozen_epochs", "-1", "0 .. 1,000"),
-     ("label_smoothing", "2", "0 .. 1"), ("triplet", "-1", "0 .. 1,000,000"), ("identities", "-1", "0 .. 1,000,000")],
+     ("label_smoothing", "2", "0 .. 1"), ("triplet", "-1", "0 .. 1,000,000"), ("identities", "-1", "0 .. 1,000,000"),
+     ("held_out", "-1", "0 .. 1,000,000")],
 )  # fmt: skip
 def test_a_number_out_of_its_range_is_refused_by_its_name(run_script, tmp_path, option, value, range):
     with pytest.raises(SystemExit, match=f"^error: `{option}` must be {range}.*Received: {option}="):
@@ -314,6 +317,17 @@ def test_the_rate_falls_at_the_papers_epochs(recipe, row, epochs, factors):
     rate = SCHEDULES[settings.schedule](settings, 5)
     for epoch, factor in zip(epochs, factors, strict=True):
         assert float(rate(5 * epoch)) == pytest.approx(settings.learning_rate * factor)
+
+
+def test_people_held_out_are_scored_in_place_of_the_test_set_and_not_trained_on(tmp_path, run_script, capsys):
+    train_images = market(tmp_path) / "bounding_box_train"
+    for path in list(train_images.iterdir()):
+        shutil.copy(path, path.with_name(path.name.replace("s1_000151", "s1_000152")))
+    run_script(*train(tmp_path, "--held-out", "1", "--epochs", "0", "--no-baselines"))
+    printed = capsys.readouterr().out
+    assert "on 8 images of 2 identities" in printed
+    assert "2 queries of 1 identities never seen in training, 2 gallery images, 2 cameras" in printed
+    assert read(tmp_path / "run" / "config.json")["settings"]["held_out"] == 1
 
 
 def test_identities_with_too_few_images_are_counted_aloud(tmp_path, run_script, capsys):

@@ -58,6 +58,23 @@ def test_the_folder_of_other_settings_is_refused_by_what_differs(tmp_path, there
     assert (tmp_path / "config.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("off", [0, 0.0, False, "", None, ()], ids=repr)
+def test_a_run_of_an_earlier_version_is_resumed_where_a_new_setting_is_off(tmp_path, off):
+    written(tmp_path, {"settings": SETTINGS})
+    check_settings(tmp_path, {**SETTINGS, "new": off})
+    claim(tmp_path, {**SETTINGS, "new": off})
+    check_settings(tmp_path, SETTINGS)  # and by the earlier version
+    written(tmp_path, {"settings": SETTINGS})
+    with pytest.raises(ValueError, match=r"differs in new: None there, 1 now"):
+        check_settings(tmp_path, {**SETTINGS, "new": 1})
+
+
+def test_a_setting_that_both_runs_have_must_be_equal_also_where_one_is_off(tmp_path):
+    written(tmp_path, {"settings": {**SETTINGS, "epochs": None}})
+    with pytest.raises(ValueError, match=r"differs in epochs: None there, 0 now"):
+        check_settings(tmp_path, {**SETTINGS, "epochs": 0})
+
+
 @pytest.mark.parametrize("foreign", [{"name": "another program"}, [1, 2], 7, {"settings": [1]}, {"settings": None}])
 def test_the_config_of_another_program_is_refused(tmp_path, foreign):
     written(tmp_path, foreign)
