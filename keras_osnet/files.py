@@ -2,6 +2,7 @@
 
 import errno
 import glob
+import hashlib
 import json
 import math
 import os
@@ -13,12 +14,13 @@ import tempfile
 import time
 import warnings
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LARGEST_JSON = 64 * 2**20  # bytes
 LARGEST_ZIP_LIST = 4 * 2**20
 DAY = 86_400  # seconds
+LONGEST_STEM = 128  # bytes: hosts have names of up to 64, file systems take names of 255
 
 
 def cache_folder():
@@ -48,7 +50,7 @@ def writing_atomically(path):
     if path.exists() and not path.is_file():  # root may replace /dev/null
         raise OSError(f"{given} cannot be written (it is no regular file).")
     _sweep(path)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_path(path)
     try:
         with open(temporary, "xb") as file:
             if path.exists():
@@ -69,20 +71,29 @@ def write_atomically(path, content):
         file.write(content)
 
 
-def require_writable(path):
+def temporary_path(path):
+    """Returns a new path beside `path` for a file of this process. `writing_atomically` removes it if it is left."""
+    return path.with_name(f".{_stem(path)}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+
+
+def require_writable(path, *, makes_folder=True):
     """Checks that a file can be written, before long work. It leaves no file.
 
     Args:
-        path: file to write. It and its folder need not exist.
+        path: file to write. It need not exist.
+        makes_folder: whether its folder will be made. If False, the folder must exist.
 
     Raises:
-        OSError: if the path is a folder, pipe or device, or its nearest existing parent folder cannot be written to.
+        OSError: if the path is a folder, pipe or device or has too long a name, or its folder, or the nearest existing
+            parent folder, cannot be written to.
     """
-    path = Path(path)
-    folder = next(each for each in path.absolute().parents if os.path.lexists(each))
+    makes_folder = makes_folder and not os.path.islink(path)  # nobody makes the folder that a link points to
+    parents = Path(os.path.realpath(path) if os.path.islink(path) else path).absolute().parents
+    folder = next(each for each in parents if os.path.lexists(each) or not makes_folder)
     try:
-        if path.exists() and not path.is_file():
-            raise OSError("it is no regular file")
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise OSError("it is no regular file")
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -187,7 +198,7 @@ def locked(path, *, seconds=60.0):
     from filelock import FileLock, Timeout  # here: reading an image or running a .tflite file needs no locks
 
     path = Path(os.path.realpath(path))
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock = FileLock(path.with_name(f".{_stem(path)}.lock"))
     try:
         lock.acquire(timeout=seconds)
     except Timeout as error:
@@ -249,10 +260,17 @@ def open_zip(file):
     return zipfile.ZipFile(file)
 
 
+def _stem(path):
+    """Returns the name of a file, or a hash of a name so long that no hidden file beside it could contain it."""
+    name = os.fsencode(path.name)
+    return path.name if len(name) <= LONGEST_STEM else hashlib.sha256(name).hexdigest()
+
+
 def _sweep(path):
     """Removes temporary files of `path` whose process has ended. Where that cannot be known, they go after a day."""
-    for name in glob.glob(f".{glob.escape(path.name)}.*.tmp", root_dir=path.parent, include_hidden=True):
-        host, process, _ = ("", "", *name.removesuffix(".tmp")[len(path.name) + 2 :].rsplit(".", 2))[-3:]
+    stem = _stem(path)
+    for name in glob.glob(f".{glob.escape(stem)}.*.tmp", root_dir=path.parent, include_hidden=True):
+        host, process, _ = ("", "", *name.removesuffix(".tmp")[len(stem) + 2 :].rsplit(".", 2))[-3:]
         temporary = path.with_name(name)
         ended = _has_ended(process) if host == socket.gethostname() else None
         try:

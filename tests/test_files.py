@@ -101,8 +101,20 @@ def test_a_folder_that_cannot_be_written_is_an_error_that_names_the_file(tmp_pat
         write_atomically(tmp_path / "missing" / "a.bin", b"")
 
 
-def test_a_killed_process_leaves_a_temporary_file_that_the_next_writer_removes(tmp_path):
-    path = tmp_path / "a [1].bin"
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path):
+    one, other = (tmp_path / ("ä" * 127 + letter) for letter in "ab")  # 255 bytes
+    with locked(one), locked(other, seconds=0):
+        for path in (one, other):
+            require_writable(path)
+            write_atomically(path, path.name.encode())
+    assert [path.read_bytes() for path in (one, other)] == [path.name.encode() for path in (one, other)]
+    with pytest.raises(OSError, match=r"b cannot be written.*too long"):
+        require_writable(tmp_path / ("b" * 256))
+
+
+@pytest.mark.parametrize("name", ["a [1].bin", "a" * 255])
+def test_a_killed_process_leaves_a_temporary_file_that_the_next_writer_removes(tmp_path, name):
+    path = tmp_path / name
     process = start("write_and_wait.py", path)
     assert process.stdout.readline() == "writing\n"
     process.kill()
@@ -110,7 +122,7 @@ def test_a_killed_process_leaves_a_temporary_file_that_the_next_writer_removes(t
     assert len(names(tmp_path)) == 1
     assert not path.exists()
     write_atomically(path, b"whole")
-    assert names(tmp_path) == ["a [1].bin"]
+    assert names(tmp_path) == [name]
 
 
 def test_the_temporary_file_of_a_process_that_runs_is_kept(tmp_path):
@@ -242,6 +254,16 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path, path):
     with pytest.raises(OSError, match=rf"{path} cannot be written"):
         require_writable(tmp_path / path)
     assert names(tmp_path) == ["file", "folder", "link", "locked"]
+
+
+def test_a_folder_that_nobody_makes_must_be_there(tmp_path):
+    (tmp_path / "link.bin").symlink_to(tmp_path / "missing" / "a.bin")
+    require_writable(tmp_path / "a.bin", makes_folder=False)
+    with pytest.raises(OSError, match=r"missing/a\.bin cannot be written"):
+        require_writable(tmp_path / "missing" / "a.bin", makes_folder=False)
+    with pytest.raises(OSError, match=r"link\.bin cannot be written"):
+        require_writable(tmp_path / "link.bin")
+    assert names(tmp_path) == ["link.bin"]
 
 
 @pytest.mark.parametrize("error", [

@@ -1,6 +1,7 @@
 """Files that several programs may write, as in keras_osnet.files, folders of images, and numbers of command lines."""
 
 import argparse
+import hashlib
 import os
 import secrets
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 WAIT = 60.0  # seconds for another program's lock
 DAY = 86_400  # seconds after which leftovers are removed whose process is unknown
+LONGEST_STEM = 128  # bytes: hosts have names of up to 64, file systems take names of 255
 MOST_THREADS = 256  # from some thousands on, LiteRT ends the process
 
 
@@ -22,7 +24,7 @@ def locked(path):
         OSError: if another process still holds the lock after a minute.
     """
     path, end = Path(path).resolve(), time.monotonic() + WAIT
-    with open(path.with_name(f".{path.name}.lock"), "a+b") as file:
+    with open(path.with_name(f".{_stem(path)}.lock"), "a+b") as file:
         while not _lock(file):
             if time.monotonic() > end:
                 raise TimeoutError(f"{path} is locked by another program, also after {WAIT:g} s")
@@ -38,7 +40,7 @@ def replacing(path, mode="wb", **options):
     """
     path = Path(path).resolve()
     _sweep(path)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{_stem(path)}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, mode.replace("w", "x"), **options) as file:
             if path.exists():
@@ -71,9 +73,15 @@ def _lock(file):
     return True
 
 
+def _stem(path):
+    """The name of a file, or a hash of a name so long that no hidden file beside it could contain it."""
+    name = os.fsencode(path.name)
+    return path.name if len(name) <= LONGEST_STEM else hashlib.sha256(name).hexdigest()
+
+
 def _sweep(path):
     """Removes the temporary files of processes that have ended. Where that cannot be known, they go after a day."""
-    start, host = f".{path.name}.", socket.gethostname()
+    start, host = f".{_stem(path)}.", socket.gethostname()
     for file in path.parent.iterdir():
         if file.name.startswith(start) and file.name.endswith(".tmp"):
             owner, _, process = file.name.removeprefix(start).rpartition(".")[0].rpartition(".")[0].rpartition(".")

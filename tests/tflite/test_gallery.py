@@ -281,6 +281,14 @@ def test_what_another_program_wrote_meanwhile_is_not_overwritten(tmp_path):
     assert list(Gallery.load(path, MODEL).names) == ["Bob"]
 
 
+def test_a_gallery_may_have_as_long_a_name_as_the_file_system_allows(tmp_path):
+    path = tmp_path / ("ä" * 125 + "a.npz")  # 255 bytes
+    people(path)
+    left = [file for file in tmp_path.iterdir() if file != path]
+    assert [file.suffix for file in left] == [".lock"]
+    assert list(Gallery.load(path, MODEL).names) == ["Ann", "Ann", "Bob"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="modes of files")
 def test_a_file_that_only_its_owner_may_read_stays_so(tmp_path):
     gallery = people(tmp_path / "p.npz")
