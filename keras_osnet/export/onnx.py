@@ -16,7 +16,7 @@ import keras_osnet
 from keras_osnet.export.folded import fold, is_foldable
 from keras_osnet.export.graph import OUTPUT, Node
 from keras_osnet.export.metadata import ExportReport, described, output_shapes, refuse_non_finite
-from keras_osnet.files import write_atomically
+from keras_osnet.files import require_writable, write_atomically
 from keras_osnet.metrics.arguments import check_count
 
 
@@ -88,11 +88,12 @@ def to_onnx(model, path, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
     Raises:
         ValueError: for an unknown layout or opset, several inputs, outputs in a list, weights that are not finite, or a
             network that Keras cannot export.
-        OSError: if the file cannot be written.
+        OSError: if the file cannot be written. A folder or file that cannot be written is found before the conversion.
         ImportError: if onnx, or tf2onnx for another network, is not installed.
     """
-    proto = as_onnx(model, layout=layout, batch_size=batch_size, opset=opset)
     path = Path(path)
+    require_writable(path, makes_folder=False)
+    proto = as_onnx(model, layout=layout, batch_size=batch_size, opset=opset)
     write_atomically(path, proto.SerializeToString())
     ops = Counter(node.op_type for node in proto.graph.node)
     return ExportReport(path, path.stat().st_size, dict(sorted(ops.items())))

@@ -17,7 +17,7 @@ from keras_osnet.export.litert import SIGNATURES
 from keras_osnet.export.metadata import NAME, ExportReport, described, output_shapes, refuse_non_finite
 from keras_osnet.export.pipeline import signatures
 from keras_osnet.export.rounding import Rounded, round_weights
-from keras_osnet.files import write_atomically
+from keras_osnet.files import require_writable, write_atomically
 from keras_osnet.metrics.arguments import check_count, row_of
 from keras_osnet.preprocessing import preprocess_input, preprocessing_of
 
@@ -139,11 +139,13 @@ def to_tflite(
             parts, or a single layer of an int8 network; for `integer_io` without int8, with a pipeline, or with float
             parts; for an unknown `input_type`, or "uint8" with `integer_io` or a pipeline. Only faults of the
             calibration images and of ops are found after the conversion has begun.
-        OSError: if the file cannot be written.
+        OSError: if the file cannot be written. A folder or file that cannot be written is found before the conversion.
     """
     row, names = check_arguments(
         model, quantization, calibration is not None, pipeline, float_parts, integer_io, input_type, batch_size
     )
+    path = Path(path)
+    require_writable(path, makes_folder=False)
     shape = model.input_shape[1:]
     images = None if calibration is None else calibration_images(calibration, shape, preprocessing_of(model))
     rounded = rounded_graph(model, quantization, images, float_parts)
@@ -170,7 +172,6 @@ def to_tflite(
         # The converter rounds all kernels of a dynamic file, and none itself of an int8 one.
         float_kernels=_kernels(rounded.graph, float_parts) if rounded and not row.needs_images else (),
     )
-    path = Path(path)
     write_atomically(path, content)
     return TFLiteReport(path, len(content), ops, quantization, 0 if images is None else len(images), rounded)
 

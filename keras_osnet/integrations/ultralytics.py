@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.files import write_atomically
+from keras_osnet.files import require_writable, write_atomically
 from keras_osnet.inference import FeatureExtractor
 
 
@@ -33,6 +33,7 @@ def to_ultralytics(model, path, *, batch_size=None):
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise ValueError(f"`path` must end in .onnx, by which Ultralytics tells its runtime. Received: {path}")
+    require_writable(path, makes_folder=False)
     onnx = needed("onnx", "onnx")
     network = (model if isinstance(model, FeatureExtractor) else FeatureExtractor(model)).network
     proto = as_onnx(network, layout="NCHW", batch_size=batch_size)

@@ -48,3 +48,8 @@ def test_the_file_has_the_preprocessing_of_its_network(network, person, tmp_path
 def test_another_ending_is_refused(extractor, tmp_path):
     with pytest.raises(ValueError, match=r"`path` must end in \.onnx"):
         to_ultralytics(extractor, tmp_path / "osnet.pt")
+
+
+def test_a_folder_that_is_not_there_is_named_before_any_work(tmp_path):
+    with pytest.raises(OSError, match=r"missing/osnet\.onnx cannot be written"):
+        to_ultralytics(tmp_path / "nowhere.keras", tmp_path / "missing" / "osnet.onnx")
