@@ -1,12 +1,14 @@
 """Writes Keras models as OpenVINO files."""
 
+import os
 import tempfile
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 from keras_osnet.export.metadata import ExportReport
 from keras_osnet.export.onnx import as_onnx, needed
-from keras_osnet.files import require_writable, write_atomically
+from keras_osnet.files import require_writable, temporary_path, write_atomically, writing_atomically
 
 
 def to_openvino(model, path, *, layout="NHWC", batch_size=None):
@@ -25,7 +27,8 @@ def to_openvino(model, path, *, layout="NHWC", batch_size=None):
 
     Raises:
         ValueError: for a path that does not end in .xml, a .bin file there without its .xml, and as `to_onnx`.
-        OSError: if a file cannot be written.
+        OSError: if a file cannot be written; older files keep their content. A folder or file that cannot be written is
+            found before the conversion.
         ImportError: if openvino is not installed, and as `to_onnx`.
     """
     openvino = needed("openvino", "openvino")
@@ -34,7 +37,7 @@ def to_openvino(model, path, *, layout="NHWC", batch_size=None):
         raise ValueError(f"`path` must end in .xml. Received: path={path}")
     weights = path.with_suffix(".bin")
     for target in (path, weights):
-        require_writable(target)
+        require_writable(target, makes_folder=False)
     if weights.exists() and not path.exists():
         raise ValueError(f"`path` must be another: {weights} belongs to another program. Received: path={path}")
     with tempfile.TemporaryDirectory() as folder:
@@ -44,11 +47,33 @@ def to_openvino(model, path, *, layout="NHWC", batch_size=None):
         network = openvino.convert_model(through)
         openvino.save_model(network, written, compress_to_fp16=False)
         content = {path: written.read_bytes(), weights: written.with_suffix(".bin").read_bytes()}
-    weights.unlink(missing_ok=True)  # a killed process leaves an .xml without weights, which nothing can read wrongly
-    for target, some in content.items():
-        write_atomically(target, some)
+    with writing_atomically(weights) as file:
+        file.write(content[weights])
+        file.flush()
+        os.fsync(file.fileno())
+        with _moved_away(weights):
+            write_atomically(path, content[path])
     ops = Counter(node.get_type_name() for node in network.get_ordered_ops())
     return ExportReport(path, sum(map(len, content.values())), dict(sorted(ops.items())))
+
+
+@contextmanager
+def _moved_away(path):
+    """Moves a file away, if it is there, and back if what follows fails.
+
+    A killed process leaves an .xml without weights, or with its own: nothing can read it with those of another.
+    """
+    path = Path(os.path.realpath(path))
+    aside, is_there = temporary_path(path), path.exists()
+    if is_there:
+        os.replace(path, aside)
+    try:
+        yield
+    except BaseException:
+        if is_there:
+            os.replace(aside, path)
+        raise
+    aside.unlink(missing_ok=True)
 
 
 def run_openvino(path, images):

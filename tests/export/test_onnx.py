@@ -1,4 +1,7 @@
 import json
+import os
+import re
+import stat
 import sys
 from collections import Counter
 
@@ -12,8 +15,9 @@ from keras_osnet.models.attribute_head import AttributeHead
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install keras-osnet[onnx]")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install onnxruntime")
 
+from keras_osnet.export import TARGETS  # noqa: E402
 from keras_osnet.export.onnx import as_onnx, to_onnx  # noqa: E402
-from keras_osnet.export.openvino import to_openvino  # noqa: E402
+from keras_osnet.export.openvino import run_openvino, to_openvino  # noqa: E402
 
 SHAPE = (64, 48, 3)
 IMAGES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
@@ -200,6 +204,18 @@ def test_what_keras_cannot_export_is_said_and_an_older_file_stays(tmp_path):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("model.onnx", "older")]
 
 
+@pytest.mark.parametrize("suffix", TARGETS)
+def test_a_file_that_cannot_be_written_is_named_before_the_conversion(suffix, tmp_path):
+    for package in ("tf2onnx", *TARGETS[suffix].packages):
+        pytest.importorskip(package)
+    model = other_network(lambda x: keras.ops.erfinv(x))  # no format has it
+    (tmp_path / f"folder{suffix}").mkdir()
+    for name in (f"missing/model{suffix}", f"folder{suffix}"):
+        with pytest.raises(OSError, match=f"{re.escape(name)} cannot be written"):
+            TARGETS[suffix].write(model, tmp_path / name)
+    assert [path.name for path in tmp_path.rglob("*")] == [f"folder{suffix}"]
+
+
 def two_inputs():
     sources = [keras.Input((8, 8, 3)) for _ in range(2)]
     return keras.Model(sources, keras.layers.Add()(sources))
@@ -250,6 +266,42 @@ def test_openvino_agrees_with_keras(settings, tmp_path):
     assert report.bytes == sum(files.values())
     assert compiled.inputs[0].partial_shape[0].is_static == ("batch_size" in settings)
     assert report.ops["MVN"] == 3  # one for each instance norm: the stem's, conv2.0's and conv4.0's
+
+
+@pytest.mark.parametrize("failing", ["replace", "fsync"])
+def test_older_openvino_files_stay_where_one_of_two_cannot_be_written(failing, tmp_path, monkeypatch):
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install keras-osnet[openvino]")
+    (tmp_path / "there").mkdir()
+    before = {"model.xml": b"older", "there/model.bin": b"older weights"}
+    for name, content in before.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "there" / "model.bin").chmod(0o600)
+    (tmp_path / "model.bin").symlink_to("there/model.bin")
+    model, right, calls = small(), getattr(os, failing), []
+
+    def fails_at(count):
+        def function(*arguments):
+            calls.append(arguments)
+            if len(calls) == count:
+                raise OSError("no space left")
+            return right(*arguments)
+
+        return function
+
+    for count in (1, 2):  # the weights and the network
+        calls.clear()
+        monkeypatch.setattr(os, failing, fails_at(count))
+        with pytest.raises(OSError, match=r"cannot be written .*no space left"):
+            to_openvino(model, tmp_path / "model.xml")
+        monkeypatch.undo()
+        files = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert files == before | {"model.bin": b"older weights"}
+    to_openvino(model, tmp_path / "model.xml")
+    assert (tmp_path / "model.bin").is_symlink()
+    assert stat.S_IMODE((tmp_path / "there" / "model.bin").stat().st_mode) == 0o600
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["model.bin", "model.bin", "model.xml", "there"]
+    outputs = run_openvino(tmp_path / "model.xml", IMAGES)
+    assert_equal(outputs, model(IMAGES, training=False).numpy())
 
 
 def test_openvino_files_end_in_xml(tmp_path):
