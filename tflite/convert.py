@@ -47,7 +47,7 @@ from keras_osnet.export.proof.test_sets import (
     training_calibration,
 )
 from keras_osnet.export.targets import TARGETS
-from keras_osnet.export.tflite import check_arguments, recommended_float_parts, to_tflite
+from keras_osnet.export.tflite import check_arguments, check_settings, recommended_float_parts, to_tflite
 from keras_osnet.files import require_writable
 from keras_osnet.preprocessing import preprocessing_of
 from keras_osnet.weights import load_network
@@ -99,12 +99,24 @@ class Options:
     """The largest loss of each main score (R1 and mAP, mA, error) that passes, in points."""
 
 
-def refuse_unused(options):
-    """Refuses options that would have no effect, as a limit of --budget without --certify."""
+def refuse_settings(options, suffix, quantization):
+    """Refuses options that would have no effect, as a limit of --budget without --certify, or cannot go together."""
+    if options.certify != (options.dataset is not None):
+        alone = "--certify" if options.certify else f"--dataset {options.dataset}"
+        raise ValueError(f"--certify and --dataset must come together. Received: {alone} alone")
+    check_budget(options.budget)
     for needed, names in (("certify", ("split", "metric", "budget")), ("calibration", ("images",))):
         unused = [f"--{name}" for name in names if getattr(options, name) != getattr(Options, name)]
         if unused and not getattr(options, needed):
             raise ValueError(f"{', '.join(unused)} must come with --{needed}. Received: {', '.join(unused)} alone")
+    if suffix == TFLITE:
+        calibrated = options.calibration is not None or (options.certify and quantization == "int8")
+        kind = options.pipeline, float_parts_of(options), options.integer_io, options.input
+        check_settings(quantization, calibrated, *kind)
+    elif replace(options, output=None, data_dir=Options.data_dir) != Options(options.model):
+        raise ValueError(
+            f"{suffix} files are float32 and take no other options. Received: {options.output} with others"
+        )
 
 
 def divided(folder, count):
@@ -160,8 +172,8 @@ def calibration_of(options, test_set, network):
     return (training_calibration(test_set) if test_set is not None and fitted else None), []
 
 
-def float_parts_of(options, network):
-    """Parts that stay in float32: those that the options name, or the recommended ones."""
+def float_parts_of(options, network=None):
+    """Parts that stay in float32: those that the options name, or the recommended ones of a network."""
     if options.float_parts is None and not options.integer_io:
         return recommended_float_parts(network, options.quantization)
     return tuple(part for part in options.float_parts or () if part != "none")
@@ -228,10 +240,8 @@ def print_report(report, precision):
     print("ops: " + ", ".join(f"{name} {count}" for name, count in report.ops.items()))
 
 
-def convert_otherwise(network, path, options):
+def convert_otherwise(network, path):
     """Writes a file of another kind than TFLite and prints how far it is from Keras."""
-    if replace(options, output=None, data_dir=Options.data_dir) != Options(options.model):
-        raise ValueError(f"{path.suffix} files are float32 and take no other options. Received: {path} with others")
     print_report(TARGETS[path.suffix].write(network, path), "float32")
     compare(network, path, [], pipeline=False)
 
@@ -240,19 +250,15 @@ def main(options):
     """Converts as the options say."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names of files need not be UTF-8
-    if options.certify != (options.dataset is not None):
-        alone = "--certify" if options.certify else f"--dataset {options.dataset}"
-        raise ValueError(f"--certify and --dataset must come together. Received: {alone} alone")
     path, test_set = output_of(options), None
-    check_budget(options.budget)
-    refuse_unused(options)
+    quantization = None if options.quantization == "none" else options.quantization
+    refuse_settings(options, path.suffix, quantization)
     if options.certify:
         certificate_paths(path)
         test_set = load_test_set(options.dataset, options.data_dir, metric=options.metric, split=options.split)
     network = network_of(options.model, test_set)
     if path.suffix != TFLITE:
-        return convert_otherwise(network, path, options)
-    quantization = None if options.quantization == "none" else options.quantization
+        return convert_otherwise(network, path)
     calibration, held_out = calibration_of(options, test_set, network)
     float_parts = float_parts_of(options, network)
     kind = options.pipeline, float_parts, options.integer_io, options.input

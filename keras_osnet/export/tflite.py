@@ -191,17 +191,29 @@ def check_arguments(
     Raises:
         ValueError: as `to_tflite`.
     """
+    row = check_settings(quantization, has_calibration, pipeline, float_parts, integer_io, input_type)
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or None in model.inputs[0].shape[1:]:
+        shapes = [tuple(tensor.shape) for tensor in model.inputs]
+        raise ValueError(f"`model` must have one input (height, width, 3) of known size. Received: {shapes}")
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
+    names = list(output_shapes(model))
+    if pipeline and not set(names) <= {"features", "attributes"}:
+        raise ValueError(f"`pipeline` needs a model of features, attributes, or both. Received: one of {names}")
+    refuse_non_finite(model)
+    if row.needs_images or float_parts or has_calibration:
+        check_float_parts(fold(model), float_parts, single=not row.needs_images)
+    return row, names
+
+
+def check_settings(quantization, has_calibration, pipeline, float_parts, integer_io, input_type="float32"):
+    """Refuses arguments of `check_arguments` that do not go together, whatever the model. Returns the row."""
     row = row_of("quantization", quantization, QUANTIZATIONS)
     if input_type not in INPUTS or (input_type == "uint8" and (pipeline or integer_io)):
         raise ValueError(
             f"`input_type` must be one of {INPUTS}, and 'float32' where `pipeline` or `integer_io` is set. "
             f"Received: input_type={input_type!r}, pipeline={pipeline}, integer_io={integer_io}"
         )
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or None in model.inputs[0].shape[1:]:
-        shapes = [tuple(tensor.shape) for tensor in model.inputs]
-        raise ValueError(f"`model` must have one input (height, width, 3) of known size. Received: {shapes}")
-    if batch_size is not None:
-        check_count("batch_size", batch_size)
     if not has_calibration and row.needs_images:
         raise ValueError(f"`calibration` must be images where `quantization` is {quantization!r}. Received: None")
     if has_calibration and not row.takes_images:
@@ -214,13 +226,7 @@ def check_arguments(
     if integer_io and (not row.needs_images or pipeline or float_parts):
         given = f"quantization={quantization!r}, pipeline={pipeline}, float_parts={float_parts!r}"
         raise ValueError(f"`integer_io` is for plain files all in int8. Received: {given}")
-    names = list(output_shapes(model))
-    if pipeline and not set(names) <= {"features", "attributes"}:
-        raise ValueError(f"`pipeline` needs a model of features, attributes, or both. Received: one of {names}")
-    refuse_non_finite(model)
-    if row.needs_images or float_parts or has_calibration:
-        check_float_parts(fold(model), float_parts, single=not row.needs_images)
-    return row, names
+    return row
 
 
 def rounded_graph(model, quantization, images, float_parts):

@@ -284,6 +284,31 @@ def test_options_that_cannot_be_met_are_refused_before_any_work(script, folder, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"output": Path("m.onnx"), "certify": True, "dataset": "market1501"}, r"\.onnx files are float32 and take no"),
+        ({"output": Path("m.xml"), "quantization": "int8"}, r"\.xml files are float32 and take no other options"),
+        (
+            {"output": Path("m.onnx"), "calibration": Path("none")},
+            r"\.onnx files are float32 and take no other options",
+        ),
+        ({"quantization": "int8"}, "`calibration` must be images where `quantization` is 'int8'. Received: None"),
+        ({"quantization": "float16", "calibration": Path("none")}, "`calibration` must be None where"),
+        ({"quantization": "float16", "float_parts": ("conv1",)}, "`float_parts` must be .* empty where"),
+        ({"integer_io": True, "certify": True, "dataset": "market1501"}, "`integer_io` is for plain files all in int8"),
+        ({"pipeline": True, "input": "uint8"}, "`input_type` must be one of .* where `pipeline`"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_before_a_file_is_read(
+    script, tmp_path, monkeypatch, settings, message
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        script.main(script.Options("none.keras", **settings))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_page_of_somebody_else_is_not_overwritten(script, market, tmp_path):
     page = tmp_path / "m.html"
     page.write_text("<h1>My page</h1>")
