@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from keras_osnet.inference.predictor import local_file, runtime_of
 from keras_osnet.inference.runtimes import RUNTIMES
 from keras_osnet.inference.teachers import Teachers
 from keras_osnet.losses.objective import CLASSIFIERS, LOSSES, with_objective
@@ -35,7 +36,8 @@ class Objective:
     part_classifiers: float = 0.0
     """Weight of the cross entropies of a classifier for each part of the feature, with pooling stripes or branches."""
     teachers: str = ""
-    """Trained networks to learn from, separated by commas: presets, weights, .tflite or .onnx files."""
+    """Trained networks to learn from, separated by commas: presets, weights, .tflite or .onnx files or their
+    addresses."""
     feature_distillation: float = 0.0
     """Weight of the distance from the features of the teachers, which are as long as the network's."""
     relation_distillation: float = 0.0
@@ -60,7 +62,7 @@ def check_objective(settings, jit):
 def check_teacher_files(teachers, jit):
     """Refuses teachers that are not there, and with `jit` files that another runtime runs: XLA cannot compile them."""
     for model in teacher_names(teachers):
-        if Path(model).suffix.lower() not in RUNTIMES:
+        if runtime_of(model) is None:
             locate(model)
         elif not Path(model).expanduser().is_file():
             raise FileNotFoundError(f"There is no file {model}")
@@ -69,8 +71,9 @@ def check_teacher_files(teachers, jit):
 
 
 def teacher_names(teachers):
-    """The networks that an option `teachers` names."""
-    return [name.strip() for name in teachers.split(",") if name.strip()]
+    """The networks that an option `teachers` names. Files that other runtimes run are downloaded from addresses."""
+    names = [name.strip() for name in teachers.split(",") if name.strip()]
+    return [name if runtime_of(name) is None else str(local_file(name)) for name in names]
 
 
 def teachers_of(settings):

@@ -27,17 +27,12 @@ def predictor_of(model, *, strategy=None, classifier=False):
         `Predictor`, or a class of `RUNTIMES` with the same attributes.
     """
     if isinstance(model, (str, PathLike)):
-        is_address = str(model).startswith(ADDRESSES)
         model = Path(model).expanduser() if str(model).startswith("~") else model
-        runtime = RUNTIMES.get(Path(urlsplit(str(model)).path if is_address else model).suffix.lower())
+        runtime = runtime_of(model)
         if runtime is not None:
             if strategy is not None:
                 raise ValueError(f"`strategy` must be None for a {Path(model).suffix} file. Received: {strategy}")
-            if is_address:
-                from keras_osnet.weights.sources import address_of, download
-
-                model = download(address_of(model), check=runtime)
-            return runtime(model)
+            return runtime(local_file(model))
 
         def make():
             return Predictor(_loaded(model, classifier), strategy=strategy)
@@ -48,6 +43,21 @@ def predictor_of(model, *, strategy=None, classifier=False):
 
         return kept_predictor(model, make)
     return Predictor(model, strategy=strategy)
+
+
+def runtime_of(model):
+    """Returns the class of `RUNTIMES` that runs a file or the file at an address; None for other weights."""
+    path = urlsplit(str(model)).path if str(model).startswith(ADDRESSES) else model
+    return RUNTIMES.get(Path(path).suffix.lower())
+
+
+def local_file(model):
+    """Returns the path of a file of `RUNTIMES`. That of an address is downloaded, if it is not in the cache folder."""
+    if not str(model).startswith(ADDRESSES):
+        return model
+    from keras_osnet.weights.sources import address_of, download
+
+    return download(address_of(model), check=runtime_of(model))
 
 
 def _loaded(weights, classifier):

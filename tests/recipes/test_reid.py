@@ -6,17 +6,21 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
+from objective import Objective, check_objective, teachers_of
 from PIL import Image
 
-from keras_osnet import FeatureExtractor
+from keras_osnet import FeatureExtractor, OSNet, preprocess_input
 from keras_osnet.data import load_splits
+from keras_osnet.export import to_tflite
 from keras_osnet.models.baselines import BASELINES
 from keras_osnet.training.execution import SCHEDULES
 from tests.recipes.tiny import MARKET, RECIPES, command, duke, market, read, viper
+from tests.weights.servers import serving
 
 ROOT = Path(__file__).parents[2]
 TINY = RECIPES["reid"].train[1:]
@@ -189,6 +193,25 @@ def test_a_teacher_that_xla_cannot_compile_is_refused_with_jit(folder, run_scrip
     with pytest.raises(SystemExit, match=r"error: `jit` must be False with .* files as teachers. Received: .*\.TFLITE"):
         run_script(*command("reid", folder, tmp_path / "run", *teacher, "--jit"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_another_runtime_runs_may_be_at_an_address(folder, run_script, tmp_path, monkeypatch):
+    network = OSNet(0.25, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1))
+    to_tflite(network, tmp_path / "teacher.tflite")
+    monkeypatch.setenv("KERAS_OSNET_CACHE", str(tmp_path / "cache"))
+    images = np.random.default_rng(0).normal(size=(2, 32, 16, 3)).astype("float32")
+    with serving({"teacher.tflite": (tmp_path / "teacher.tflite").read_bytes()}) as (address, _):
+        teachers = f"{address}/teacher.tflite, {folder / 'run' / 'model.keras'}"
+        settings = SimpleNamespace(**vars(Objective(teachers=teachers, feature_distillation=1.0)), size=(32, 16))
+        check_objective(settings, jit=False)
+        found = keras.ops.convert_to_numpy(teachers_of(settings)["features"](images))
+        with pytest.raises(SystemExit, match=r"error: `jit` must be False with .* files as teachers"):
+            run_script(*train(tmp_path, "--teachers", teachers, "--feature-distillation", "1", "--jit"))
+    # The teacher gets whole levels 0..255.
+    preprocessing = network.preprocessing
+    levels = np.clip((images * preprocessing.std + preprocessing.mean) * 255, 0, 255).round().astype("uint8")
+    expected = keras.ops.convert_to_numpy(network(preprocess_input(levels), training=False))
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
