@@ -135,6 +135,8 @@ class OnnxFile(_File):
         self._open = partial(runtime.InferenceSession, source, providers=["CPUExecutionProvider"])
         self._session, self._one_thread = _reading(path, self._open), runtime.SessionOptions()
         self._one_thread.intra_op_num_threads = 1
+        if others:
+            _reading(path, getattr, self, "_parallel")  # later, these files may be others
         facts = self._session.get_modelmeta().custom_metadata_map
         self._normalise, self.fingerprint = _reading(path, _normalisation, facts), _fingerprint(facts, content, others)
         values = {kind: facts.get(name, "null") for kind, name in MATCH_FIELDS.items()}
@@ -207,8 +209,9 @@ def _fingerprint(facts, content, others=()):
 
 def _other_files(path, content):
     """Returns the files beside an .onnx file that hold its arrays, as PyTorch exports them."""
-    found = re.finditer(rb"\n\x08location\x12(.)", content, re.DOTALL)  # of onnx.proto's external_data
-    names = {content[match.end() : match.end() + match[1][0]] for match in found}
+    found = re.finditer(rb"\n\x08location\x12([\x80-\xff]*[\x00-\x7f])", content)  # of onnx.proto's external_data
+    lengths = {match.end(): sum((byte & 127) << 7 * i for i, byte in enumerate(match[1])) for match in found}  # varints
+    names = {content[start : start + length] for start, length in lengths.items()}
     return [other for name in sorted(names) if (other := Path(path).parent / os.fsdecode(name)).is_file()]
 
 

@@ -205,7 +205,10 @@ def test_a_file_that_is_replaced_while_it_runs_has_one_network(network, expected
     np.testing.assert_allclose(extractor(images()), expected, atol=1e-5)  # in several threads
 
 
-def test_arrays_that_an_onnx_file_keeps_beside_it_are_part_of_its_fingerprint(network, expected, tmp_path, monkeypatch):
+@pytest.mark.parametrize("length", [13, 127, 128, 255])
+def test_arrays_that_an_onnx_file_keeps_beside_it_are_part_of_its_fingerprint(
+    network, expected, tmp_path, monkeypatch, length
+):
     onnx = pytest.importorskip("onnx", reason="needs onnx")
     to_onnx(network, tmp_path / "net.onnx")
     model, found = onnx.load(tmp_path / "net.onnx"), []
@@ -218,13 +221,27 @@ def test_arrays_that_an_onnx_file_keeps_beside_it_are_part_of_its_fingerprint(ne
         scaled.CopyFrom(model)
         for array in scaled.graph.initializer:
             array.raw_data = (factor * np.frombuffer(array.raw_data, "<f4")).tobytes()
-        options = {"save_as_external_data": True, "location": "net.onnx.data", "size_threshold": 0}
+        options = {"save_as_external_data": True, "location": f"{'x' * (length - 5)}.data", "size_threshold": 0}
         onnx.save(scaled, "net.onnx", **options)
         found.append(FeatureExtractor("net.onnx"))
     assert [(tmp_path / folder / "net.onnx").read_bytes() for folder in "02"] == 2 * [Path("net.onnx").read_bytes()]
     np.testing.assert_allclose(found[0](images()), expected, atol=1e-5)
     same, again, other = (extractor.predictor.fingerprint for extractor in found)
     assert same == again != other
+
+
+def test_a_file_whose_arrays_are_replaced_while_it_runs_has_one_network(network, expected, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs onnx")
+    to_onnx(network, tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    options = {"save_as_external_data": True, "location": "net.data", "size_threshold": 0}
+    onnx.save(model, tmp_path / "net.onnx", **options)
+    extractor = FeatureExtractor(tmp_path / "net.onnx")
+    other = np.zeros(os.path.getsize(tmp_path / "net.data"), "uint8")
+    (tmp_path / "other").write_bytes(other)
+    os.replace(tmp_path / "other", tmp_path / "net.data")
+    for count in (1, 5):
+        np.testing.assert_allclose(extractor(images()[:count]), expected[:count], atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
