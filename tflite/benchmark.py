@@ -145,11 +145,11 @@ def main():
             rows.append(measured_alone(path, threads, options.runs, accelerator))
         except ValueError as error:
             failed[f"error: {error}"] = None
+    if rows:
+        print(table(rows), flush=True)
     if options.json and rows:
         with replacing(options.json, "w", encoding="utf-8") as file:
             file.write(json.dumps(rows, indent=2) + "\n")
-    if rows:
-        print(table(rows), flush=True)
     if failed:
         sys.exit("\n".join(failed))
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,10 +107,20 @@ def _has_ended(process):
     return False
 
 
-def refuse_foreign(path, start):
-    """Raises a ValueError where no file can be, or where one is that does not begin with `start` (bytes)."""
+def require_writable(path):
+    """Raises a ValueError where no file can be written, before long work."""
     if (path.exists() and not path.is_file()) or not path.resolve().parent.is_dir():  # root may replace /dev/null
         raise ValueError(f"{path} must be a regular file in a folder that exists")
+    try:
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{path} must be in a folder that can be written. Received: {error}") from error
+
+
+def refuse_foreign(path, start):
+    """Raises a ValueError as `require_writable`, or where a file is that does not begin with `start` (bytes)."""
+    require_writable(path)
     if path.is_file():
         with open(path, "rb") as file:
             if file.read(len(start)) != start:

@@ -30,7 +30,7 @@ import numpy as np
 from accelerators import ACCELERATORS  # beside this file
 from cameras import CameraMeans
 from detector import OVERLAP, SCORE
-from files import MOST_THREADS, list_images, refuse_foreign, whole
+from files import MOST_THREADS, list_images, refuse_foreign, require_writable, whole
 from network import SUFFIXES, Network, read, weights_of
 from PIL import Image
 
@@ -107,6 +107,7 @@ def add(options):
     from gallery import Gallery, named_images
 
     folder, _ = existing(options.add, "folder"), existing(options.gallery.parent, "folder")
+    require_writable(options.gallery)
     if options.gallery.exists():
         load_gallery(options)  # refuses a gallery of another model before features are computed
     images, others = named_images(folder, SUFFIXES)

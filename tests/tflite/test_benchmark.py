@@ -182,3 +182,31 @@ def test_it_imports_neither_tensorflow_nor_keras(tmp_path):
     command = [sys.executable, "-c", code, str(SCRIPT), str(tmp_path / "any.tflite"), "--alone", "--runs", "1"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.endswith("[]\n"), done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that nobody can write to")
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_measured(tmp_path, monkeypatch):
+    module = load("tflite/benchmark.py")
+    (tmp_path / "a.tflite").touch()
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", str(tmp_path / "a.tflite"), "--json", "/proc/rows.json"])
+    monkeypatch.setattr(module, "measured_alone", lambda *arguments: pytest.fail("it was measured"))
+    with pytest.raises(ValueError, match=r"/proc/rows\.json must be in a folder that can be written"):
+        module.main()
+
+
+def test_what_was_measured_is_printed_though_it_cannot_be_written(tmp_path, monkeypatch, capsys):
+    module = load("tflite/benchmark.py")
+    (tmp_path / "a.tflite").touch()
+    row = dict.fromkeys(module.COLUMNS, 1) | {"accelerator": "cpu", "takes": "levels", "file": "a.tflite"}
+
+    def full(*arguments, **options):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(
+        sys, "argv", ["benchmark.py", str(tmp_path / "a.tflite"), "--json", str(tmp_path / "rows.json")]
+    )
+    monkeypatch.setattr(module, "measured_alone", lambda *arguments: row)
+    monkeypatch.setattr(module, "replacing", full)
+    with pytest.raises(OSError, match="no space left"):
+        module.main()
+    assert capsys.readouterr().out.splitlines()[1].endswith("levels  a.tflite")
