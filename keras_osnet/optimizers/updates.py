@@ -122,7 +122,7 @@ class AMSGrad(keras.optimizers.Adam):
     def __init__(self, learning_rate=0.0015, beta_1=0.9, beta_2=0.999, epsilon=1e-8, l2=5e-4, name="amsgrad", **kwargs):
         betas = _decay("beta_1", beta_1), _decay("beta_2", beta_2)
         epsilon = number("epsilon", epsilon, "a positive number", lambda e: e > 0)
-        super().__init__(_rate(learning_rate), *betas, epsilon, **{**kwargs, "amsgrad": True}, name=name)
+        super().__init__(_rate(learning_rate), *betas, epsilon, **{"amsgrad": True, **kwargs}, name=name)
         self.l2 = _l2(l2)
 
     def build(self, variables):
@@ -164,8 +164,7 @@ class Adam(AMSGrad):
     """
 
     def __init__(self, learning_rate=0.001, beta_1=0.9, beta_2=0.999, epsilon=1e-8, l2=5e-4, name="adam", **kwargs):
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, l2, name=name, **kwargs)
-        self.amsgrad = False
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, l2, name=name, **{"amsgrad": False, **kwargs})
 
 
 OPTIMIZERS = {"sgd": SGD, "nesterov": partial(SGD, nesterov=True), "amsgrad": AMSGrad, "adam": Adam}

@@ -142,6 +142,14 @@ def test_half_precision_weights_take_the_steps_of_adam(kind, dtype):
     np.testing.assert_allclose(found, [1.875, 2.125, 2.0], atol=0.01)
 
 
+@pytest.mark.parametrize("amsgrad", [True, False])
+@pytest.mark.parametrize("kind", [AMSGrad, Adam])
+def test_keras_own_argument_amsgrad_decides_where_it_is_given(kind, amsgrad):
+    optimizer = kind(1.0, beta_2=0.8, l2=0.01, amsgrad=amsgrad)
+    got = path_of(kind.from_config(optimizer.get_config()))
+    np.testing.assert_allclose(got, amsgrad_loop(RATES, 0.01, beta_2=0.8, amsgrad=amsgrad), rtol=1e-4, atol=1e-5)
+
+
 def test_amsgrad_takes_betas_and_epsilon():
     got = path_of(AMSGrad(1.0, beta_1=0.7, beta_2=0.8, epsilon=0.02, l2=0.01))
     np.testing.assert_allclose(got, amsgrad_loop(RATES, 0.01, 0.7, 0.8, 0.02), rtol=1e-4, atol=1e-5)
