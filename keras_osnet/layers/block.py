@@ -167,7 +167,7 @@ class Stage(Composite):
 
     Args:
         filters: output channels of every block, at least 4. The streams of a block have filters // 4 channels.
-        instance_norms: `instance_norm` of each `OmniScaleBlock`; there are as many blocks as entries.
+        instance_norms: `instance_norm` of each `OmniScaleBlock`; there are as many blocks as entries, at least one.
         exponents, convolution, fusion: as in `OmniScaleBlock`, the same for all blocks.
 
     Input shape: (B, H, W, C). Output shape: (B, H, W, filters).
@@ -192,6 +192,10 @@ class Stage(Composite):
             "fusion": fusion,
         }
         self.instance_norms = tuple(instance_norms)
+        if not self.instance_norms:
+            raise ValueError(
+                "`instance_norms` must have an entry for each block, at least one. Received: instance_norms=()"
+            )
         self.blocks = [
             OmniScaleBlock(
                 **self.settings,

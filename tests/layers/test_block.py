@@ -197,6 +197,11 @@ def test_the_block_has_the_parameters_of_figure_4():
     assert sum(math.prod(v.shape) for v in block.trainable_variables) == expected
 
 
+def test_a_stage_without_a_block_is_refused():
+    with pytest.raises(ValueError, match=r"`instance_norms` must have an entry for each block, at least one"):
+        Stage(12, ())
+
+
 def test_no_two_kernels_of_a_stage_start_equal():
     stage = Stage(64, (None, None), fusion="separate_gates")
     stage.build((None, 8, 6, 64))
