@@ -101,7 +101,7 @@ def training_batches(
 
     Args:
         paths: image files.
-        labels: (N,) integers, or (N, L) for L labels per image.
+        labels: (N,) integers that int32 holds, or (N, L) for L labels per image.
         size: (height, width) in pixels.
         batch_size: global, over all replicas.
         augmentation: `Augmentation`.
@@ -117,11 +117,14 @@ def training_batches(
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,) or (B, L)).
 
     Raises:
-        ValueError: if there are fewer images than the batch size, labels and images differ in number, or the shards do
-            not divide the batch.
+        ValueError: if there are fewer images than the batch size, labels and images differ in number, a label is no
+            integer or too large, or the shards do not divide the batch.
     """
-    paths, labels = [os.fspath(path) for path in paths], np.asarray(labels, "int32")
-    count = len(paths)
+    paths, given = [os.fspath(path) for path in paths], np.asarray(labels)
+    with np.errstate(invalid="ignore"):  # NaN
+        labels, count = given.astype("int32"), len(paths)
+    if (labels != given).any():
+        raise ValueError(f"`labels` must be integers that int32 holds. Received: {given[labels != given][0]!s}")
     if len(labels) != count:
         raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {count} paths")
     if batch_size < 1:

@@ -282,6 +282,13 @@ def test_paths_may_be_objects_or_none(files):
     assert images.shape == (4, *SIZE, 3)
 
 
+@pytest.mark.parametrize("label", [0.5, float("nan"), 2**31, -(2**31) - 1])
+def test_labels_that_int32_does_not_hold_are_refused(files, label):
+    with pytest.raises(ValueError, match=rf"`labels` must be integers that int32 holds\. Received: {label}"):
+        training_batches(files, np.array([1] * 10 + [label]), size=SIZE, batch_size=4, augmentation=PLAIN, seed=0,
+                         epochs=1)  # fmt: skip
+
+
 def test_as_many_labels_as_paths_are_needed(files):
     with pytest.raises(ValueError, match=r"`labels` must be one per path\. Received: 3 labels, 11 paths"):
         training_batches(files, [0, 1, 2], size=SIZE, batch_size=2, augmentation=PLAIN, seed=0, epochs=1)
