@@ -71,8 +71,8 @@ def train(
             largest logit, else 0.
         evaluate: function without arguments that returns a dict of scores. It is called after every
             `execution.evaluate_every` epochs and after the last epoch; never if that number is 0.
-        callbacks: Keras callbacks, called as in Keras' `fit`. The logs hold loss, accuracy, learning_rate,
-            images_per_second, and waiting: the fraction of the time in which steps waited for their batch.
+        callbacks: Keras callbacks, called as in Keras' `fit`. The logs hold loss, accuracy, learning_rate of the last
+            step, images_per_second, and waiting: the fraction of the time in which steps waited for their batch.
 
     Returns:
         list of dicts, one per epoch of all calls: the lines of metrics.jsonl.
@@ -123,7 +123,7 @@ def train(
             except Stopped:
                 callbacks.on_train_end()
                 raise
-            logs["learning_rate"] = float(tf.convert_to_tensor(optimizer.learning_rate))
+            logs["learning_rate"] = float(tf.convert_to_tensor(_last_rate(optimizer)))
             with averages():
                 if every and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
                     logs |= {name: float(score) for name, score in evaluate().items() if np.isfinite(score)}
@@ -222,6 +222,13 @@ def _epoch(step, iterator, position, steps, callbacks, requests, checkpoint):
         if stop:
             raise requests.stopped(f"after step {index + 1} of epoch {position.epoch + 1}")
     return {**logs, "seconds": float(sums[SUMS.index("seconds")])}
+
+
+def _last_rate(optimizer):
+    """Returns the learning rate of the last step. `optimizer.learning_rate` is that of the next one."""
+    rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate  # a schedule has no public name
+    schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+    return rate(optimizer.iterations - 1) if schedule else optimizer.learning_rate
 
 
 def _logs(sums, steps):
