@@ -199,7 +199,7 @@ def run_adaptation(run):
             score=scorer(splits, settings.dataset) if tested else None, on_state=show,
         )  # fmt: skip
         if fault:
-            print(f"The rounds end: {fault}.")
+            print(f"The adaptation ends early: {fault}.")
         model = run.work_dir / "model.keras"
         if best.distilled:
             print(f"The network of the last training: {model}, its teacher: {model.parent / DISTILLATION / TEACHER}")

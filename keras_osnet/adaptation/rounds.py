@@ -62,7 +62,7 @@ def adapt(
         work_dir: folder of the run, held by the caller.
         strategy: `tf.distribute.Strategy`.
         distillation: epochs of the training that the best network teaches. Default 0: none. There is none if the rounds
-            end early, or none is better than the start.
+            end early, none is better than the start, or the clusters of the features of all teachers have a fault.
         teachers: names or files of the further networks, as `FeatureExtractor` accepts them. Default: none.
         pairs: pairs of images to ask about in each round. Default 0.
         wait: wait before each round until the pairs of the round before are answered.
@@ -72,12 +72,11 @@ def adapt(
         callbacks: Keras callbacks of the trainings, beside those of `progress_callbacks`.
 
     Returns:
-        (list of `State`, `State` of best.keras, why the rounds ended early or None).
+        (list of `State`, `State` of best.keras, why the adaptation ended early or None).
 
     Raises:
         ValueError: if a setting is out of its range, as `check_rounds` and `check_loss`, answers.csv is not as
-            `read_answers` reads it, or as `check_teachers`; nothing is computed then. After the rounds, if the clusters
-            of the features of all teachers have a fault.
+            `read_answers` reads it, or as `check_teachers`; nothing is computed then.
         OSError: if a file cannot be written, and what `train` raises.
         ImportError: if TensorBoard is asked for and is not installed.
     """
@@ -106,10 +105,12 @@ def adapt(
         if number and not run.finished(number):
             run.train(number)
     if run.distills(distillation, teachers) and not fault and run.best().round:
-        states.append(run.distil(distillation, teachers))
-        if on_state:
-            on_state(states[-1])
-        run.write(states)
+        state, fault = run.distil(distillation, teachers)
+        if state:
+            states.append(state)
+            if on_state:
+                on_state(state)
+            run.write(states)
     return states, run.best(), fault
 
 
@@ -251,37 +252,34 @@ class _Run:
         return epochs or self.finished(self.settings.rounds + 1)
 
     def distil(self, epochs, teachers):
-        """The state of the network that learns from the best one, and from others."""
-        s = self.settings
-
-        def make():
+        """The state of the network that learns from the best one, and from others; or None and why there is none."""
+        s, folder, common = self.settings, self.work_dir / DISTILLATION, None
+        if not self.finished(s.rounds + 1):
             network, clusters = copied(self.work_dir / BEST, self.work_dir / BEST_CLUSTERS, folder, self.strategy)
             networks = [network, *teachers]
+            if teachers:
+                clusters = folder / CLUSTERS
+                if not clusters.exists():  # the features of all networks side by side
+                    features = [unit_rows(self.features(network)[2]) for network in networks]
+                    common = self.cluster(s.rounds + 2, np.concatenate(features, axis=1))
+                    fault = fault_of(State(s.rounds + 1, s.height, **_figures(common)), s, len(self.target.paths))
+                    if fault:
+                        return None, f"with the features of all teachers, {fault}"
 
-            def labels():
-                return self.common_labels(networks, folder / CLUSTERS) if teachers else _read(clusters)["labels"]
+        def labels():
+            if common and is_chief(self.strategy):
+                with writing_atomically(clusters) as file:
+                    np.savez(file, labels=common.labels)
+            gathered(self.strategy, np.array([True]))  # no worker reads before the file is complete
+            return _read(clusters)["labels"]
 
+        def make():
             return distilled(
                 self.make_network, networks, self.target, labels, s, epochs, self.execution, folder, self.strategy,
                 self.callbacks,
             )  # fmt: skip
 
-        folder = self.work_dir / DISTILLATION
-        return self.state(s.rounds + 2, s.height, s.rounds + 1, make)
-
-    def common_labels(self, networks, path):
-        """The clusters of the features of all networks side by side, from their file or computed."""
-        if not path.exists():
-            s, features = self.settings, [unit_rows(self.features(network)[2]) for network in networks]
-            found = self.cluster(s.rounds + 2, np.concatenate(features, axis=1))
-            fault = fault_of(State(s.rounds + 1, s.height, **_figures(found)), s, len(self.target.paths))
-            if fault:
-                raise ValueError(f"`teachers` must have features with clusters. With all of them, {fault}.")
-            if is_chief(self.strategy):
-                with writing_atomically(path) as file:
-                    np.savez(file, labels=found.labels)
-            gathered(self.strategy, np.array([True]))  # no worker reads before the file is complete
-        return _read(path)["labels"]
+        return self.state(s.rounds + 2, s.height, s.rounds + 1, make), None
 
     def best(self):
         """The state of best.keras."""

@@ -36,7 +36,7 @@ def write_clusters(work_dir, states, best, labels, silhouettes, paths, cameras, 
         silhouettes: (N,) numbers, -1 to 1, one per image.
         paths: N image files.
         cameras: camera of each image, None if unknown.
-        ended: reason why the rounds ended early. Default: they did not.
+        ended: reason why the adaptation ended early. Default: it did not.
 
     Returns:
         path of the page.

@@ -573,8 +573,8 @@ def test_teachers_that_cannot_teach_are_refused_before_the_rounds(target, tmp_pa
 
 
 @pytest.mark.usefixtures("a_start_without_clusters")
-def test_teachers_without_common_clusters_are_refused_before_the_last_training(target, tmp_path, other, monkeypatch):
-    adapted(target, tmp_path)
+def test_teachers_without_common_clusters_leave_the_best_round(target, tmp_path, other, monkeypatch):
+    before = adapted(target, tmp_path)
     clustered = rounds._Run.cluster
 
     def cluster(run, number, features):
@@ -582,9 +582,30 @@ def test_teachers_without_common_clusters_are_refused_before_the_last_training(t
         return replace(found, largest=0.9) if features.shape[1] == 48 else found
 
     monkeypatch.setattr(rounds._Run, "cluster", cluster)
-    with pytest.raises(ValueError, match="With all of them, one cluster holds 90 % of the images"):
-        adapted(target, tmp_path, distillation=2, teachers=[str(other)])
+    states, best, fault, _ = adapted(target, tmp_path, distillation=2, teachers=[str(other)])
+    assert (states, best) == before[:2]
+    assert fault == "with the features of all teachers, one cluster holds 90 % of the images"
     assert adapted(target, tmp_path, distillation=1)[1].distilled
+
+
+@pytest.mark.usefixtures("a_start_without_clusters")
+def test_a_run_that_is_killed_while_it_seeks_common_clusters_may_get_other_teachers(
+    target, tmp_path, other, monkeypatch
+):
+    adapted(target, tmp_path)
+    clustered, stopped = rounds._Run.cluster, []
+
+    def cluster(run, number, features):
+        if features.shape[1] == 48 and not stopped:
+            stopped.extend(sorted(path.name for path in (tmp_path / "distillation").iterdir()))
+            raise Killed
+        return clustered(run, number, features)
+
+    monkeypatch.setattr(rounds._Run, "cluster", cluster)
+    with pytest.raises(Killed):
+        adapted(target, tmp_path, distillation=1, teachers=[str(other)])
+    assert stopped == ["teacher.keras", "teacher.npz"]  # no settings yet
+    assert adapted(target, tmp_path, distillation=2, teachers=[str(other)])[1].distilled
 
 
 @pytest.mark.usefixtures("a_start_without_clusters")

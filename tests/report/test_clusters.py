@@ -76,7 +76,7 @@ def test_names_are_escaped_and_unreadable_files_named(tmp_path):
     assert not re.search("<b>|<i>|<u>", page)
     assert "&lt;b&gt;p7.png, camera &lt;i&gt;" in page
     assert re.search(r'<div class="gone"[^>]*>[^<]*gone\.png</div>', page)
-    assert "The rounds ended early: &lt;u&gt;." in page
+    assert "The adaptation ended early: &lt;u&gt;." in page
 
 
 def test_a_page_without_clusters_says_so(tmp_path):
