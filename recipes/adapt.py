@@ -24,7 +24,7 @@ from objective import check_teacher_files, teacher_names
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
 from keras_osnet.adaptation.distillation import TEACHER
-from keras_osnet.adaptation.rounds import BEST, BEST_CLUSTERS, DISTILLATION, adapt
+from keras_osnet.adaptation.rounds import BEST, BEST_CLUSTERS, DISTILLATION, MODEL, adapt
 from keras_osnet.adaptation.settings import Rounds, Target, check_rounds, fault_of
 from keras_osnet.data import images, load_splits
 from keras_osnet.data.augment import Augmentation
@@ -200,7 +200,7 @@ def run_adaptation(run):
         )  # fmt: skip
         if fault:
             print(f"The adaptation ends early: {fault}.")
-        model = run.work_dir / "model.keras"
+        model = run.work_dir / MODEL
         if best.distilled:
             print(f"The network of the last training: {model}, its teacher: {model.parent / DISTILLATION / TEACHER}")
         elif best.round:

@@ -48,11 +48,11 @@ class Distillation(Numerics, Optimization):
 
     def identity(self, teachers=()):
         """The settings that identify the training, with the SHA-256 of the files of its further teachers."""
-        digests = [file_sha256(_file_of(teacher)) for teacher in teachers]
+        digests = [file_sha256(file_of(teacher)) for teacher in teachers]
         return asdict(self) | ({"teachers": digests} if digests else {})
 
 
-def _file_of(teacher):
+def file_of(teacher):
     """The file of the weights of a teacher, which may be in a folder or have a name."""
     path = Path(teacher).expanduser()
     path = path if path.is_file() else locate(teacher).path

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_osnet.adaptation.cameras import CameraNormalizer, unit_rows
 from keras_osnet.adaptation.clusters import OUTLIER, agreement, choose_eps, cluster, clustering_of, jaccard_distances
-from keras_osnet.adaptation.distillation import Distillation, check_teachers, copied, distilled
+from keras_osnet.adaptation.distillation import Distillation, check_teachers, copied, distilled, file_of
 from keras_osnet.adaptation.links import with_links
 from keras_osnet.adaptation.memory import ClusterContrast, with_memory
 from keras_osnet.adaptation.questions import Questions
@@ -33,6 +33,7 @@ from keras_osnet.training.work_dir import check_settings, digest_of
 
 CLUSTERS, LINES, CAMERAS, DISTILLATION = "clusters.npz", "rounds.jsonl", "cameras.json", "distillation"
 BEST, BEST_CLUSTERS, BEST_STATE = "best.keras", "best.npz", "best.json"
+MODEL = "model.keras"  # the copy of the best network that the recipe leaves
 WRITTEN = "a file that this adaptation wrote"
 
 
@@ -76,7 +77,8 @@ def adapt(
 
     Raises:
         ValueError: if a setting is out of its range, as `check_rounds` and `check_loss`, answers.csv is not as
-            `read_answers` reads it, or as `check_teachers`; nothing is computed then.
+            `read_answers` reads it, a teacher is best.keras or model.keras of `work_dir`, or as `check_teachers`;
+            nothing is computed then.
         OSError: if a file cannot be written, and what `train` raises.
         ImportError: if TensorBoard is asked for and is not installed.
     """
@@ -247,6 +249,9 @@ class _Run:
 
     def distills(self, epochs, teachers):
         """Whether the best network is to teach one for some epochs, or has done so. Refuses other epochs than then."""
+        for teacher in teachers:
+            if file_of(teacher).resolve() in [(self.work_dir / name).resolve() for name in (BEST, MODEL)]:
+                raise ValueError(f"`teachers` must not be a file that the run replaces. Received: {teacher}")
         if count("distillation", epochs, 0):
             check_settings(self.work_dir / DISTILLATION, Distillation.of(self.settings, epochs).identity(teachers))
         return epochs or self.finished(self.settings.rounds + 1)

@@ -608,6 +608,20 @@ def test_a_run_that_is_killed_while_it_seeks_common_clusters_may_get_other_teach
     assert adapted(target, tmp_path, distillation=2, teachers=[str(other)])[1].distilled
 
 
+@pytest.mark.parametrize("name", ["best.keras", "model.keras", "linked.keras"])
+def test_a_teacher_that_the_run_itself_replaces_is_refused_before_the_rounds(target, tmp_path, other, name):
+    work_dir = tmp_path / "run"
+    work_dir.mkdir()
+    if name == "linked.keras":
+        (tmp_path / name).symlink_to(shutil.copyfile(other, work_dir / "model.keras"))
+    else:
+        shutil.copyfile(other, work_dir / name)
+    teacher = (tmp_path if name == "linked.keras" else work_dir) / name
+    with pytest.raises(ValueError, match=rf"`teachers` must not be a file that the run replaces\. Received: .*{name}"):
+        adapted(target, work_dir, distillation=2, teachers=[str(teacher)])
+    assert len(list(work_dir.iterdir())) == 1
+
+
 @pytest.mark.usefixtures("a_start_without_clusters")
 @pytest.mark.parametrize(("largest", "kept"), [(0.1, True), (0.9, False)])
 def test_the_student_is_kept_at_any_silhouette_unless_its_clusters_collapse(
