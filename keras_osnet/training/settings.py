@@ -16,7 +16,8 @@ class Numerics:
     clip_norm: float = 0.0
     """Largest norm of the gradient. A larger gradient is scaled down to it. 0: no limit."""
     ema: float = 0.0
-    """Momentum of exponential moving averages of the weights, which are scored and saved. 0: no averages."""
+    """Momentum of exponential moving averages of the weights, which are scored and saved. The running statistics of
+    norms are not averaged: scores are too low while the learning rate is high. 0: no averages."""
     synchronize_norms: bool = False
     """Compute the moments of batch norms over all replicas."""
 
