@@ -13,6 +13,7 @@ from keras_osnet.adaptation.clusters import OUTLIER
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.files import write_atomically
 from keras_osnet.inference import FeatureExtractor
+from keras_osnet.inference.predictor import local_file, runtime_of
 from keras_osnet.inference.teachers import Teachers
 from keras_osnet.losses.objective import with_objective
 from keras_osnet.training.callbacks import progress_callbacks
@@ -53,8 +54,8 @@ class Distillation(Numerics, Optimization):
 
 
 def file_of(teacher):
-    """The file of the weights of a teacher, which may be in a folder or have a name."""
-    path = Path(teacher).expanduser()
+    """The file of the weights of a teacher, which may be in a folder or at an address, or have a name."""
+    path = Path(local_file(teacher) if runtime_of(teacher) else teacher).expanduser()
     path = path if path.is_file() else locate(teacher).path
     return path / FOLDER_WEIGHTS if path.is_dir() else path
 

@@ -123,7 +123,7 @@ def train(
             except Stopped:
                 callbacks.on_train_end()
                 raise
-            logs["learning_rate"] = float(tf.convert_to_tensor(_last_rate(optimizer)))
+            logs["learning_rate"] = _last_rate(optimizer)
             with averages():
                 if every and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
                     logs |= {name: float(score) for name, score in evaluate().items() if np.isfinite(score)}
@@ -226,9 +226,13 @@ def _epoch(step, iterator, position, steps, callbacks, requests, checkpoint):
 
 def _last_rate(optimizer):
     """Returns the learning rate of the last step. `optimizer.learning_rate` is that of the next one."""
-    rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate  # a schedule has no public name
-    schedule = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
-    return rate(optimizer.iterations - 1) if schedule else optimizer.learning_rate
+    iterations = getattr(optimizer, "inner_optimizer", optimizer).iterations
+    count = int(np.asarray(iterations))
+    iterations.assign(max(count - 1, 0))
+    try:
+        return float(tf.convert_to_tensor(optimizer.learning_rate))
+    finally:
+        iterations.assign(count)
 
 
 def _logs(sums, steps):

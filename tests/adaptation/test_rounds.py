@@ -28,6 +28,7 @@ from keras_osnet.inference import FeatureExtractor
 from keras_osnet.models import OSNet
 from keras_osnet.training.settings import Execution
 from tests.training.small import convolutional
+from tests.weights.servers import serving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -547,6 +548,19 @@ def test_teachers_are_known_by_the_contents_of_their_files(tmp_path, monkeypatch
         expected = hashlib.sha256((tmp_path / file).read_bytes()).hexdigest()
         for given in (name, f"./{name}/", tmp_path / name):
             assert plan.identity([given]) == plan.identity() | {"teachers": [expected]}
+
+
+def test_a_teacher_at_an_address_is_known_by_the_contents_of_its_file(tmp_path, monkeypatch):
+    pytest.importorskip("ai_edge_litert")
+    from keras_osnet.export import to_tflite
+
+    network = OSNet(0.0625, "osnet_t1", (32, 16, 3), depths=(1, 1, 1), feature_dim=24)
+    to_tflite(network, tmp_path / "teacher.tflite")
+    content = (tmp_path / "teacher.tflite").read_bytes()
+    monkeypatch.setenv("KERAS_OSNET_CACHE", str(tmp_path / "cache"))
+    with serving({"teacher.tflite": content}) as (address, _):
+        identity = Distillation.of(SETTINGS, 1).identity([f"{address}/teacher.tflite"])
+    assert identity["teachers"] == [hashlib.sha256(content).hexdigest()]
 
 
 def test_a_network_without_features_is_refused_as_the_one_that_is_to_learn(other):
