@@ -153,14 +153,8 @@ def make_scene(rng):
         distance = away + float(rng.uniform(*row.gap)) + (14 if side in opened else 0)
         _wall(b, row, side, distance, across + (10 if not row.inside else 2))
     if row.inside:
-        height = row.wall_height[0]
-        b.quad(
-            (-far / 2, height, -far / 2),
-            (far, 0, 0),
-            (0, 0, far),
-            "ceiling",
-            b.colour((210, 210, 206), (150, 150, 150)),
-        )
+        tint = b.colour((210, 210, 206), (150, 150, 150))
+        b.quad((-far / 2, row.wall_height[0], -far / 2), (far, 0, 0), (0, 0, far), "ceiling", tint)
     else:
         turn = np.linspace(0, 2 * np.pi, 9)
         for a, c in pairwise(turn):
@@ -194,20 +188,14 @@ def _entrance(b, origin, right, out, wide):
     door = float(b.rng.uniform(1.2, min(3.5, wide)))
     place = origin + right * float(b.rng.uniform(0, wide - door)) - out * 0.05
     dark = b.colour((24, 24, 26), (44, 40, 38), (60, 66, 70), (90, 70, 50))
-    b.quad(
-        place,
-        right * door,
-        (0, float(b.rng.uniform(2.1, 2.9)), 0),
-        str(b.rng.choice(["shop window", "plain", "planks"])),
-        dark,
-    )
+    height, material = float(b.rng.uniform(2.1, 2.9)), b.rng.choice(["shop window", "plain", "planks"])
+    b.quad(place, right * door, (0, height, 0), material, dark)
     frame = b.colour((200, 198, 192), (90, 90, 92), (120, 84, 60))
     for shift in (0.0, door - 0.1):
         b.quad(place + right * shift - out * 0.05, right * 0.1, (0, 2.9, 0), "plain", frame)
     for step in range(int(b.rng.integers(0, 4))):
-        b.box(place + right * door / 2 - out * (0.3 * step + 0.2) + [0, 0, 0], (door + 0.6,
-            0.16 * (3 - step) if step < 3 else 0.1, 0.35), "steps",
-              b.colour((160, 156, 150)), turn=float(np.arctan2(-right[2], right[0])))  # fmt: skip
+        centre, size = place + right * door / 2 - out * (0.3 * step + 0.2), (door + 0.6, 0.16 * (3 - step), 0.35)
+        b.box(centre, size, "steps", b.colour((160, 156, 150)), turn=np.arctan2(-right[2], right[0]))
 
 
 def _objects(b, row, width, length):
