@@ -178,11 +178,11 @@ def tube(figure, *, gap, bottom, flare=0.0, folds=0, fold_depth=0.0, boxy=0.0, c
     return piece.moved(positions.astype(np.float32)).only(height > bottom - 0.05)
 
 
-def lower(figure, *, gap, hem, knee, ankle, rounds=2):
+def lower(figure, *, gap, hem, knee, ankle):
     """Trousers or shorts down to `hem` (along the leg); `knee`, `ankle`: least radii there, metres."""
     piece = figure.piece("tights")
     height, along = piece.surface[:, 2], piece.surface[:, 3]
-    positions = around_body(piece, gap * figure.scale, rounds)
+    positions = around_body(piece, gap * figure.scale, 2)
 
     def radius(t):
         return np.interp(t, (0.15, 0.5, 0.98), (0.085, knee, ankle))
@@ -220,10 +220,7 @@ def head_shell(figure, *, gap, rounds, start=0.0, bottom=0.6):
     surface[:, 3] = grows
     distance = gap(piece.rest, grows) if callable(gap) else np.full(len(grows), gap)
     positions = piece.positions.copy()
-    base = smoothed(piece, rounds)
-    outward = mesh.normals(base, piece.triangles)
-    inside = np.maximum(((piece.positions - base) * outward).sum(1), 0)
-    positions[used] = (base + outward * (inside + distance * figure.scale)[:, None])[used]
+    positions[used] = around_body(piece, distance * figure.scale, rounds)[used]
     return replace(piece, positions=positions.astype(np.float32), surface=surface)
 
 

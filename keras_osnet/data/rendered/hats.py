@@ -20,7 +20,7 @@ def layers(figure, head):
     volume, end, knot = HAIR[head.hair][1:]
     paint = Paint("hair", head.hair_colour, seed=head.seed, limits=(-9.0, 9.0, 0.0, 9.0))
     if volume and not covered:
-        found += _hair(figure, head, volume if head.hat in ("none", "") else min(volume, 0.012), end, knot, paint)
+        found += _hair(figure, head, volume if head.hat == "none" else min(volume, 0.012), end, knot, paint)
     if head.hat != "none":
         found += HAT_MAKERS[head.hat](figure, head)
     if head.glasses != "none":
@@ -53,38 +53,25 @@ def _hair(figure, head, volume, end, knot, paint):
     if end is not None:
         hanging = garments.long_hair(figure, bottom=end, gap=volume * 0.5, fringe=head.fringe)
         found.append((replace(paint, limits=(end, 9.0, -9.0, 9.0)), hanging))
-    middle, size = centre_of(figure)
     if knot == "bun":
-        height = 0.03 + 0.07 * head.seed
-        found.append(
-            (
-                paint,
-                mesh.solid(
-                    *mesh.ellipsoid(middle + np.array([0, height, -0.115]) * size, np.full(3, 0.045) * size), HEAD
-                ),
-            )
-        )
+        found.append((paint, _ball(figure, (0, 0.03 + 0.07 * head.seed, -0.115), 0.045)))
     if knot == "tail":
-        points = np.array(
-            [
-                [0, 0.05, -0.1],
-                [0, 0.05, -0.14],
-                [0, -0.02, -0.155],
-                [0, -0.12, -0.14],
-                [0, -0.2 - 0.1 * head.seed, -0.13],
-            ]
-        )
+        middle, size = centre_of(figure)
+        heights = 0.05, 0.05, -0.02, -0.12, -0.2 - 0.1 * head.seed
+        points = np.column_stack([np.zeros(5), heights, (-0.1, -0.14, -0.155, -0.14, -0.13)])
         radii = np.array([0.012, 0.028, 0.034, 0.028, 0.006])
         found.append((paint, mesh.solid(*mesh.tube(middle + points * size, radii * size), HEAD)))
     return found
 
 
+def _ball(figure, place, radius):
+    """A ball at a place relative to the middle of the skull."""
+    middle, size = centre_of(figure)
+    return mesh.solid(*mesh.ellipsoid(middle + np.array(place) * size, np.full(3, radius) * size), HEAD)
+
+
 def _hat_paint(head, **changes):
     return Paint("plain", head.hat_colours[0], head.hat_colours[1], seed=head.seed, wrinkle=(0.3, 0.1), **changes)
-
-
-def _crown(figure, gap, start, rounds=4):
-    return garments.head_shell(figure, gap=gap, rounds=rounds, start=start)
 
 
 def _brim(figure, head, radii, tilt, before):
@@ -96,34 +83,31 @@ def _brim(figure, head, radii, tilt, before):
 
 
 def _cap(figure, head, direction=1):
-    shell = _crown(figure, 0.014, 0.012, 6)
+    shell = garments.head_shell(figure, gap=0.014, rounds=6, start=0.012)
     return [(_hat_paint(head), shell), _brim(figure, head, (0.072, 0.085), 0.12, 0.095 * direction)]
 
 
 def _wide_hat(figure, head, radius, tilt):
-    return [(_hat_paint(head), _crown(figure, 0.018, 0.012, 8)), _brim(figure, head, (radius, radius), tilt, 0.0)]
+    shell = garments.head_shell(figure, gap=0.018, rounds=8, start=0.012)
+    return [(_hat_paint(head), shell), _brim(figure, head, (radius, radius), tilt, 0.0)]
 
 
 def _beanie(figure, head):
     paint = Paint(
         "plain", *head.hat_colours, seed=head.seed, pattern="thin stripes" if head.seed < 0.3 else "plain", scale=0.08
     )
-    found = [
-        (paint, _crown(figure, lambda rest, grows: 0.012 + 0.03 * np.clip(grows - 0.05, 0, 0.06) / 0.06, -0.002, 4))
-    ]
+
+    def gap(rest, grows):
+        return 0.012 + 0.03 * np.clip(grows - 0.05, 0, 0.06) / 0.06
+
+    found = [(paint, garments.head_shell(figure, gap=gap, rounds=4, start=-0.002))]
     if head.seed > 0.75:
-        middle, size = centre_of(figure)
-        found.append(
-            (
-                _hat_paint(head),
-                mesh.solid(*mesh.ellipsoid(middle + np.array([0, 0.16, -0.03]) * size, np.full(3, 0.035) * size), HEAD),
-            )
-        )
+        found.append((_hat_paint(head), _ball(figure, (0, 0.16, -0.03), 0.035)))
     return found
 
 
 def _helmet(figure, head):
-    return [(_hat_paint(head, gloss=0.5), _crown(figure, 0.03, 0.01, 10))]
+    return [(_hat_paint(head, gloss=0.5), garments.head_shell(figure, gap=0.03, rounds=10, start=0.01))]
 
 
 def _headscarf(figure, head):
@@ -147,21 +131,14 @@ HAT_MAKERS = {
 
 def _glasses(figure, head):
     middle, size = centre_of(figure)
-    dark = head.glasses == "sunglasses"
-    eyes = np.stack([figure.parts.joint(figure.vertices, "head")] * 2)
-    eyes[:, 1] = middle[1] - 0.03 * size
-    front = figure.vertices[figure.parts.members["eyes"], 2].max()
-    lenses = [
-        mesh.ellipsoid((side * 0.032 * size, figure.vertices[figure.parts.members["eyes"], 1].mean(),
-            front + 0.008 * size),
-                       np.array([0.026, 0.018 if dark else 0.004, 0.006]) * size, rows=5, columns=10)
-        for side in (1, -1)
-    ]  # fmt: skip
-    arms = [
-        mesh.tube(np.array([[side * 0.06, 0, front], [side * 0.078, 0, middle[2] - 0.01]]) * [size, 1, 1]
-                  + [0, figure.vertices[figure.parts.members["eyes"], 1].mean(), 0], 0.004 * size, columns=5)
-        for side in (1, -1)
-    ]  # fmt: skip
+    dark, eyes = head.glasses == "sunglasses", figure.parts.members["eyes"]
+    height, front = figure.vertices[eyes, 1].mean(), figure.vertices[eyes, 2].max()
+    radii = np.array([0.026, 0.018 if dark else 0.004, 0.006]) * size
+    lenses, arms = [], []
+    for side in (1, -1):
+        lenses.append(mesh.ellipsoid((side * 0.032 * size, height, front + 0.008 * size), radii, rows=5, columns=10))
+        ends = np.array([[side * 0.06, height, front], [side * 0.078, height, middle[2] - 0.01]]) * [size, 1, 1]
+        arms.append(mesh.tube(ends, 0.004 * size, columns=5))
     return Paint("plain", (20, 20, 22), gloss=0.5 if dark else 0.1), mesh.solid(*mesh.join(lenses + arms), HEAD)
 
 
