@@ -85,6 +85,6 @@ def placed_actor(model, pose, place, heading):
     matrices = poses.bone_matrices(model.body.parts, model.body.vertices, pose)
     c, s = np.cos(heading), np.sin(heading)
     placed = np.array([[c, 0, s, place[0]], [0, 1, 0, model.sole], [-s, 0, c, place[1]], [0, 0, 0, 1.0]])
-    padded = np.tile(np.eye(4), (MOST_BONES, 1, 1))
+    padded = np.tile(np.eye(4), (MOST_BONES, 1, 1))  # what hangs on no bone stays with the ground
     padded[: len(matrices)] = matrices
     return Actor(model, padded, placed)

@@ -59,17 +59,13 @@ class Item:
         return self.kind in ("two shopping bags", "bicycle", "ridden bicycle")
 
 
-def draw_items(rng, season, adult):
+def draw_items(rng, adult):
     """A tuple of up to two random items."""
     if rng.random() < NOTHING:
         return ()
     chances = {name: row[0] for name, row in ITEMS.items()}
     if not adult:
-        chances = {
-            name: chance
-            for name, chance in chances.items()
-            if name in ("backpack", "shopping bag", "bottle", "umbrella")
-        }
+        chances = {name: chances[name] for name in ("backpack", "shopping bag", "umbrella", "bottle")}
     first = _draw(rng, choose(rng, chances))
     if first.arm or rng.random() > SECOND_ITEM:
         return (first,)
@@ -132,11 +128,9 @@ def _hanging(figure, item, solids, *, side=None):
     # in the plane of the upper arm and the front.
     if item.arm == "hold":
         up, front = -upper, fore
-    else:
-        up, front = -fore, np.array([0.0, 0.0, 1.0])
-    if item.arm == "hold":
         up = up - (up @ front) * front
     else:
+        up, front = -fore, np.array([0.0, 0.0, 1.0])
         front = front - (front @ up) * up
     up, front = up / np.linalg.norm(up), front / np.linalg.norm(front)
     turn = np.stack([np.cross(up, front), up, front], 1)
@@ -203,29 +197,18 @@ def bicycle_solids(x, z, size, basket):
         (front, head),
     ]
     frame = [mesh.tube(ends, 0.018, columns=5) for ends in pipes]
-    bar = mesh.tube(
-        [head + np.array([-0.28, 0.12, -0.05]), head + np.array([0, 0.06, 0.02]), head + np.array([0.28, 0.12, -0.05])],
-        0.014,
-        columns=5,
-    )
-    dark = [
-        mesh.ring(front, 0.33, 0.022),
-        mesh.ring(rear, 0.33, 0.022),
-        mesh.box(saddle + np.array([0, 0.02, 0]), (0.14, 0.05, 0.26)),
-        bar,
-    ]
+    bar = mesh.tube(head + np.array([[-0.28, 0.12, -0.05], [0, 0.06, 0.02], [0.28, 0.12, -0.05]]), 0.014, columns=5)
+    seat = mesh.box(saddle + np.array([0, 0.02, 0]), (0.14, 0.05, 0.26))
+    dark = [mesh.ring(front, 0.33, 0.022), mesh.ring(rear, 0.33, 0.022), seat, bar]
     if basket:
         frame.append(mesh.box(head + np.array([0, 0.02, 0.2]), (0.34, 0.24, 0.26), taper=1.2, round_by=0.15))
-    scale = np.array([1, size, size])
-    return [
-        (colour, (points * scale, triangles))
-        for colour, (points, triangles) in ((True, mesh.join(frame)), (False, mesh.join(dark)))
-    ]
+    sides = (True, mesh.join(frame)), (False, mesh.join(dark))
+    return [(main, (points * np.array([1, size, size]), triangles)) for main, (points, triangles) in sides]
 
 
 def _bicycle(figure, item):
     x, z = (0.0, 0.2) if item.kind == "ridden bicycle" else (-item.side * 0.42, 0.3)
-    solids = bicycle_solids(x, z, figure.scale * 1.0, item.seed > 0.5)
+    solids = bicycle_solids(x, z, figure.scale, item.seed > 0.5)
     return [(main, mesh.solid(*content, GROUND)) for main, content in solids]
 
 
@@ -241,9 +224,10 @@ MAKERS = {
     "briefcase": lambda figure, item: _hanging(figure, item, _bag(0.4, 0.29, 0.09, 0.05, 1.0)),
     "trolley": _trolley,
     "umbrella": _umbrella,
-    "parcel": lambda figure, item: _hanging(figure, item, [(True, mesh.box((0, 0.02, 0.1), (0.3, 0.2, 0.24),
-    round_by=0.1))]),
+    "parcel": lambda figure, item: _hanging(
+        figure, item, [(True, mesh.box((0, 0.02, 0.1), (0.3, 0.2, 0.24), round_by=0.1))]
+    ),
     "bottle": lambda figure, item: _hanging(figure, item, [(True, mesh.tube([(0, -0.02, 0), (0, 0.2, 0)], 0.035))]),
     "bicycle": _bicycle,
     "ridden bicycle": _bicycle,
-}  # fmt: skip
+}

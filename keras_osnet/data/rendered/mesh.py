@@ -106,15 +106,14 @@ def join(solids):
 def box(centre, size, *, taper=1.0, round_by=0.25):
     """A box with rounded edges: an ellipsoid of a high power. `taper`: width of the top relative to the bottom."""
     positions, triangles = ellipsoid((0, 0, 0), (1, 1, 1), rows=9, columns=16)
-    power = round_by
-    positions = np.sign(positions) * np.abs(positions) ** power
+    positions = np.sign(positions) * np.abs(positions) ** round_by
     positions[:, [0, 2]] *= 1 + (taper - 1) * (positions[:, 1:2] + 1) / 2
     return positions * np.asarray(size) / 2 + centre, triangles
 
 
-def ellipsoid(centre, radii, *, rows=8, columns=12, top=1.0, bottom=-1.0):
-    """An ellipsoid, or the part of it between the heights `bottom` and `top` (-1 .. 1)."""
-    polar = np.linspace(np.arccos(top), np.arccos(bottom), rows)
+def ellipsoid(centre, radii, *, rows=8, columns=12, bottom=-1.0):
+    """An ellipsoid, or the part of it above the height `bottom` (-1 .. 1)."""
+    polar = np.linspace(0, np.arccos(bottom), rows)
     turn = np.linspace(0, 2 * np.pi, columns, endpoint=False)
     ring = np.stack([np.sin(turn), np.zeros(columns), np.cos(turn)], -1)
     points = np.sin(polar)[:, None, None] * ring + np.cos(polar)[:, None, None] * np.array([0, 1, 0])

@@ -47,19 +47,10 @@ def draw_person(rng):
             lower = replace(lower, colour=upper.colour, pattern="plain")
             upper = replace(upper, pattern="plain")
     outer = outfits.draw_outer(rng, body.sex, season) if rng.random() < clothes.OUTER_SHARE[season] else None
-    items = carried.draw_items(rng, season, body.age_group != "child")
+    items = carried.draw_items(rng, body.age_group != "child")
     socks = outfits.draw_colour(rng, clothes.SHOE_COLOURS) if rng.random() < 0.6 else None
-    return Person(
-        body,
-        season,
-        upper,
-        lower,
-        outfits.draw_shoes(rng, body.sex, season),
-        outer,
-        draw_head(rng, body, season),
-        items,
-        socks,
-    )
+    shoes, head = outfits.draw_shoes(rng, body.sex, season), draw_head(rng, body, season)
+    return Person(body, season, upper, lower, shoes, outer, head, items, socks)
 
 
 def _other_upper(person, rng):
@@ -78,7 +69,7 @@ def _other_print(person, rng):
 
 
 def _other_items(person, rng):
-    items = carried.draw_items(rng, person.season, True)
+    items = carried.draw_items(rng, True)
     return replace(person, items=() if person.items else items or (carried._draw(rng, "backpack"),))
 
 

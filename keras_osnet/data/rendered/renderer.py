@@ -176,10 +176,8 @@ class Figure:
             self.arrays[name] = context.vertex_array(program, [(self.vertices, " ".join(form), *used)], self.indices)
 
     def pose(self, matrices):
-        """Sets the bones' matrices (n, 4, 4); the others stay with the ground."""
-        padded = np.tile(np.eye(4, dtype=np.float32), (MOST_BONES, 1, 1))
-        padded[: len(matrices)] = matrices.transpose(0, 2, 1)
-        self.bones.write(padded.tobytes())
+        """Sets the bones' matrices (MOST_BONES, 4, 4)."""
+        self.bones.write(matrices.transpose(0, 2, 1).astype(np.float32).tobytes())
 
     def draw(self, name, placed, slot=0):
         program = self.renderer.programs[name]

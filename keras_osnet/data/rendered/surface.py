@@ -27,7 +27,6 @@ class Surface:
     height: np.ndarray  # (V,)
     along: np.ndarray  # (V,)
     limb: np.ndarray  # (V,)
-    side: np.ndarray  # (V,) 1 left, -1 right
 
 
 def surface_of(parts):
@@ -44,13 +43,13 @@ def surface_of(parts):
     }
     limb = share["arm"] - share["leg"]
     limb[parts.members["skirt"]] = 0  # a tube around both legs
-    side = np.where(rest[:, 0] >= 0, 1.0, -1.0)
+    left = rest[:, 0] >= 0
     height, along, out = rest[:, 1].copy(), np.zeros(len(rest)), rest.copy()
     out[:, 2] -= np.interp(rest[:, 1], (-0.8, 0.45, 0.62), (0.04, 0.055, 0.02))
     hip, ankle = parts.joint(rest, "l-upper-leg")[1], parts.joint(rest, "l-ankle")[1]
     for name, mask in (("arm", limb > 0), ("leg", limb < 0)):
-        for letter, sign in (("l", 1), ("r", -1)):
-            which = mask & (side == sign)
+        for letter, side in (("l", left), ("r", ~left)):
+            which = mask & side
             axis = np.stack([parts.joint(rest, f"{letter}-{joint}") for joint in LIMBS[name][0]])
             part, nearest = along_polyline(rest[which], axis)
             along[which], out[which] = part, rest[which] - nearest
@@ -62,7 +61,7 @@ def surface_of(parts):
     along[skirt] = (hip - rest[skirt, 1]) / (hip - ankle)
     around = out[:, [0, 2]]
     around = around / np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-6)
-    return Surface(rest, *(x.astype(np.float32) for x in (around, height, along, limb, side)))
+    return Surface(rest, *(x.astype(np.float32) for x in (around, height, along, limb)))
 
 
 def along_polyline(points, axis):

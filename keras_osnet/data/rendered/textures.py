@@ -101,29 +101,20 @@ def _writing(rng):
     rows, y = int(rng.integers(1, 4)), int(rng.integers(4, 20))
     for _ in range(rows):
         size = int(rng.integers(10, 26))
-        pens[0].text(
-            (32, y), _word(rng, int(rng.integers(2, 8))), 255, ImageFont.load_default(size), anchor="ma", stroke_width=1
-        )
+        word, font = _word(rng, int(rng.integers(2, 8))), ImageFont.load_default(size)
+        pens[0].text((32, y), word, 255, font, anchor="ma", stroke_width=1)
         y += size + 2
     return planes
 
 
 def _emblem(rng):
     planes, pens = _planes()
-    shape = [pens[0].ellipse, pens[0].rectangle, lambda box, fill: pens[0].rounded_rectangle(box, 14, fill)][
-        int(rng.integers(3))
-    ]
-    inset = int(rng.integers(1, 14))
+    shapes = pens[0].ellipse, pens[0].rectangle, lambda box, fill: pens[0].rounded_rectangle(box, 14, fill)
+    shape, inset = shapes[int(rng.integers(3))], int(rng.integers(1, 14))
     shape((1, inset, 62, 63 - inset), fill=255)
     if rng.random() < 0.5:
-        pens[1].text(
-            (32, 32),
-            _word(rng, int(rng.integers(1, 5))),
-            255,
-            ImageFont.load_default(int(rng.integers(14, 34))),
-            anchor="mm",
-            stroke_width=1,
-        )
+        word, font = _word(rng, int(rng.integers(1, 5))), ImageFont.load_default(int(rng.integers(14, 34)))
+        pens[1].text((32, 32), word, 255, font, anchor="mm", stroke_width=1)
     else:
         pens[1].regular_polygon(
             (32, 32, int(rng.integers(10, 24))), int(rng.integers(3, 8)), int(rng.integers(90)), fill=255
@@ -169,7 +160,6 @@ def _bars(rng):
 def _number(rng):
     planes, pens = _planes()
     pens[0].text((32, 34), str(int(rng.integers(1, 100))), 255, ImageFont.load_default(58), anchor="mm", stroke_width=3)
-    pens[1].text((32, 34), "", 255)
     return planes
 
 

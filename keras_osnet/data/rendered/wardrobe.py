@@ -1,7 +1,5 @@
 """Dresses a person: the layers, each a paint and a piece of mesh, from the skin to what is carried."""
 
-from dataclasses import replace
-
 from keras_osnet.data.rendered import bodies, carried, garments, hats
 from keras_osnet.data.rendered.paint import Paint
 
@@ -73,18 +71,11 @@ def _lower(figure, person):
     lower, tucked = person.lower, person.upper.tucked
     gap = max(lower.gap, person.upper.gap + 0.004) if tucked else lower.gap
     if person.skirt:
-        dress_gap = person.upper.gap if lower.kind == "dress" else gap
+        gap, top = (person.upper.gap, 9.0) if lower.kind == "dress" else (gap, 0.165)
         folds, depth = lower.neck
         piece = garments.tube(
-            figure,
-            gap=dress_gap,
-            bottom=lower.hem,
-            flare=lower.width,
-            folds=folds,
-            fold_depth=depth,
-            phase=lower.seed * 6,
+            figure, gap=gap, bottom=lower.hem, flare=lower.width, folds=folds, fold_depth=depth, phase=lower.seed * 6
         )
-        top = 9.0 if lower.kind == "dress" else 0.165
         return [(_paint(lower, limits=(lower.hem, top, 9.0, 9.0)), piece)]
     piece = garments.lower(figure, gap=gap, hem=lower.hem, knee=lower.neck[0], ankle=lower.neck[1])
     return [(_paint(lower, limits=(-9.0, 0.12, 9.0, lower.hem)), piece)]
@@ -93,16 +84,16 @@ def _lower(figure, person):
 def _upper(figure, person, strap):
     upper, outer = person.upper, person.outer
     hidden = outer is not None and outer.sleeve > 0.8  # arms are under those of the outer garment
-    shown = replace(upper, sleeve=-1.0) if hidden else upper
+    sleeve = -1.0 if hidden else upper.sleeve
     boxy = upper.width * (0.3 if upper.tucked else 1.0)
     strap = ("none", (0, 0, 0)) if outer else strap
     top = COLLARS.get(upper.kind, NECK)
     piece = garments.upper(
-        figure, gap=upper.gap, rounds=int(2 + 6 * upper.width), sleeve=shown.sleeve, cuff=0.05 + 0.035 * upper.width,
+        figure, gap=upper.gap, rounds=int(2 + 6 * upper.width), sleeve=sleeve, cuff=0.05 + 0.035 * upper.width,
         bottom=-0.03 if upper.tucked else OVERLAP, boxy=boxy,
     )  # fmt: skip
     lowest = OVERLAP if not upper.tucked or upper.kind == "dress" else -0.03
-    limits = (lowest, top, shown.sleeve, 9.0)
+    limits = (lowest, top, sleeve, 9.0)
     edges = upper.edges if upper.tucked else -upper.edges  # the tube has the hem
     found = [(_paint(upper, limits=limits, front=(*upper.neck, 0.0, 0.0), strap=strap, edges=edges), piece)]
     if not upper.tucked:
@@ -124,23 +115,19 @@ def _outer(figure, person, strap):
         bottom=outer.hem if short else OVERLAP, boxy=outer.width,
     )  # fmt: skip
     limits = (outer.hem if short else OVERLAP, COLLARS.get(outer.kind, NECK), outer.sleeve, 9.0)
-    changes = {"pattern": "thin stripes", "scale": 0.14, "third": outer.colour} if outer.kind == "padded jacket" else {}
-    if changes:
-        changes["second"] = tuple(c * 0.72 for c in outer.colour)
+    changes = {}
+    if outer.kind == "padded jacket":
+        darker = tuple(c * 0.72 for c in outer.colour)
+        changes = {"pattern": "thin stripes", "scale": 0.14, "second": darker, "third": outer.colour}
     edges = outer.edges if short else -outer.edges
     found = [(_paint(outer, limits=limits, front=front, strap=strap, edges=edges, **changes), piece)]
     if not short:
         piece = garments.tube(
             figure, gap=max(gap, person.upper.gap + 0.014, person.lower.gap + 0.022), bottom=outer.hem,
-                boxy=outer.width,
-            flare=0.12 if outer.hem < -0.2 else 0.0, cinch=0.03 if outer.belt > 0 else 0.0,
+            boxy=outer.width, flare=0.12 if outer.hem < -0.2 else 0.0, cinch=0.03 if outer.belt > 0 else 0.0,
         )  # fmt: skip
-        found.append(
-            (
-                _paint(outer, limits=(outer.hem, 9.0, 9.0, 9.0), front=(0, 0, width, width), strap=strap, **changes),
-                piece,
-            )
-        )
+        limits, front = (outer.hem, 9.0, 9.0, 9.0), (0, 0, width, width)
+        found.append((_paint(outer, limits=limits, front=front, strap=strap, **changes), piece))
     if outer.hood:
         found.append((_paint(outer, pattern="plain", print=Paint.print), hats.hood(figure, up=_hood_up(person, outer))))
     return found

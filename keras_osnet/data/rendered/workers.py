@@ -29,11 +29,9 @@ class Worker:
         Raises:
             the process's own ImportError, OSError or ValueError; OSError if the process is gone.
         """
-        try:
+        with suppress(OSError):  # of a process that is gone: its last words say why
             self.process.stdin.write(json.dumps(message) + "\n")
             self.process.stdin.flush()
-        except (BrokenPipeError, OSError):
-            pass  # its last words say why
         line = self.process.stdout.readline()
         if not line:
             raise OSError(f"A rendering process ended with code {self.process.wait()}.")
