@@ -49,15 +49,8 @@ class PeopleSettings:
     all places but one; sensor: the camera's blur, colours, noise and compression."""
 
     def __post_init__(self):
-        least = {
-            "identities": 1,
-            "images": 2,
-            "cameras": 2,
-            "validation_identities": 1,
-            "validation_cameras": 3,
-            "height": 32,
-        }
-        for name, low in {"seed": 0, "distractors": 0, **least}.items():
+        least = {"seed": 0, "distractors": 0, "identities": 1, "images": 2, "cameras": 2, "validation_identities": 1}
+        for name, low in {**least, "validation_cameras": 3, "height": 32}.items():
             value = getattr(self, name)
             if value < low or value != int(value):
                 raise ValueError(f"`{name}` must be a whole number of at least {low}. Received: {name}={value}")

@@ -129,9 +129,8 @@ class Film:
     def _alone(self, camera, lighting, actor, body):
         """Pixels of the frame that the person would cover if nothing hid it, also outside of the picture."""
         self.renderer.use(ALONE)
-        frame, _ = light.frame_rows(
-            camera, lighting, body, ALONE, middle=np.zeros(3), reach=1.7, spheres=np.zeros((16, 4))
-        )  # fmt: skip
+        nothing = {"middle": np.zeros(3), "reach": 1.7, "spheres": np.zeros((16, 4))}
+        frame, _ = light.frame_rows(camera, lighting, body, ALONE, **nothing)
         self.renderer.begin(frame)
         actor.model.figure.pose(actor.matrices)
         actor.draw("person")

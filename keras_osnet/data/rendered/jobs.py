@@ -49,9 +49,8 @@ class People:
     def _studio(self, side):
         if side not in self.studios:
             key = (self.settings.seed, side)
-            self.studios[side] = Studio(
-                self.parts, key, self.settings.size, self.renderer, without=self.settings.without
-            )
+            size, without = self.settings.size, self.settings.without
+            self.studios[side] = Studio(self.parts, key, size, self.renderer, without=without)
         return self.studios[side]
 
 

@@ -87,9 +87,7 @@ class PeoplePlan:
     def __init__(self, settings):
         self.settings = settings
         people = dataset.people_of(settings)
-        self.jobs = {
-            jobs.person_record(*person): dict(zip(("side", "number"), person, strict=True)) for person in people
-        }
+        self.jobs = {jobs.person_record(side, number): {"side": side, "number": number} for side, number in people}
 
     def finish(self, folder, records):
         labels = [(*row, *record["attributes"][row[-1]]) for record in records for row in record["rows"]]
@@ -111,7 +109,7 @@ class SequencePlan:
         self.settings = settings
         self.folders = tuple(f"c{camera + 1}" for camera in range(settings.cameras))
         chunks = sequence.cameras_see(settings)
-        self.jobs = {jobs.frames_record(*chunk): dict(zip(("camera", "first"), chunk, strict=True)) for chunk in chunks}
+        self.jobs = {jobs.frames_record(camera, first): {"camera": camera, "first": first} for camera, first in chunks}
 
     def finish(self, folder, records):
         seen = [row for record in records for row in record["rows"]]

@@ -15,9 +15,7 @@ from keras_osnet.data.rendered.paint import ROWS
 SHADERS = resources.files("keras_osnet.data.rendered") / "shaders"
 FRAME_ROWS = 8 + 6 + 4 + 3 + 16
 BLOCKS = ("Frame", "Bones", "Paints")
-SAMPLERS = (
-    "shadows", "noises", "patterns", "prints", "normals_and_layers", "rests_and_depths", "surfaces",
-)  # fmt: skip
+SAMPLERS = ("shadows", "noises", "patterns", "prints", "normals_and_layers", "rests_and_depths", "surfaces")
 # Program: its vertex shader, and its fragment shader with what that includes.
 PROGRAMS = {
     "person": ("person.vert", ("paints.glsl", "geometry.frag")),
@@ -27,9 +25,7 @@ PROGRAMS = {
 }
 SHADOW_SIZE = 192
 MOST_LAYERS, MOST_BONES = 24, 24  # as in the shaders
-FORMATS = {"bones": "u1", "weights": "f1"} | dict.fromkeys(
-    ["position", "normal", "rest", "surface", "limb", "layer"], "f"
-)
+FORMATS = {"bones": "u1", "weights": "f1"}  # of fields that are not "f"
 
 
 class Renderer:
@@ -170,7 +166,8 @@ class Figure:
             program = renderer.programs[name]
             # What a program does not read is skipped by its bytes.
             form = [
-                f"{n}{FORMATS[field]}" if field in program else f"{n * int(kind[1])}x" for field, n, kind in mesh.VERTEX
+                f"{n}{FORMATS.get(field, 'f')}" if field in program else f"{n * int(kind[1])}x"
+                for field, n, kind in mesh.VERTEX
             ]
             used = [field for field, _, _ in mesh.VERTEX if field in program]
             self.arrays[name] = context.vertex_array(program, [(self.vertices, " ".join(form), *used)], self.indices)

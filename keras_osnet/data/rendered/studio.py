@@ -13,6 +13,7 @@ PASSERS_BY = 40  # people who are seen beside the others; each is made once
 COMPANY = ((0.3, (-7, -0.6), (0.0, 1.8)), (0.15, (-9, -1), (0.3, 2.5)), (0.07, (0.4, 1.2), (0.22, 0.6)))
 TRIES, LEAST_VISIBLE = 5, 0.35  # a person who is hidden further is placed again
 SCENES, CAMERAS = 64, 1024  # kept in memory
+PER_SCENE = 3  # cameras
 
 
 class Studio:
@@ -23,13 +24,12 @@ class Studio:
         key: tuple of integers, seed and side: scenes, cameras and passers-by follow from it.
         size: (width, height) of the images.
         renderer: a `Renderer`.
-        per_scene: cameras in each scene.
         without: "scenes": all cameras are in one scene; "sensor": images are as they are rendered.
     """
 
-    def __init__(self, parts, key, size, renderer, *, per_scene=3, without=()):
+    def __init__(self, parts, key, size, renderer, *, without=()):
         self.parts, self.surface, self.key, self.size = parts, surface.surface_of(parts), key, size
-        self.renderer, self.per_scene, self.without = renderer, per_scene, without
+        self.renderer, self.without = renderer, without
         self.scene = lru_cache(maxsize=SCENES)(self._scene)
         self.camera = lru_cache(maxsize=CAMERAS)(self._camera)
         self.passer_by = lru_cache(maxsize=PASSERS_BY)(self._passer_by)
@@ -39,7 +39,7 @@ class Studio:
         return scene, Backdrop(self.renderer, scene.vertices, scene.triangles)
 
     def _camera(self, number):
-        place = 0 if "scenes" in self.without else number // self.per_scene
+        place = 0 if "scenes" in self.without else number // PER_SCENE
         return cameras.draw_camera(np.random.default_rng((*self.key, 5, number)), number, place, self.scene(place)[0])
 
     def _passer_by(self, number):
