@@ -21,13 +21,14 @@ def require(root, what, expected_tree, paths):
         )
 
 
-def parsed(folder, name, example):
+def parsed(folder, name, example, files=None):
     """Returns the image files of a folder with their parsed names. Hidden files are ignored.
 
     Args:
         folder: `Path`.
         name: regular expression that every file name must match.
         example: example of a name, for the error message.
+        files: paths of the images. Default: those directly in the folder.
 
     Returns:
         list of (path, match), sorted by path.
@@ -35,7 +36,8 @@ def parsed(folder, name, example):
     Raises:
         ValueError: if there is no image, or one of another name.
     """
-    files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+    if files is None:
+        files = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
     matches = [(path, name.fullmatch(path.name)) for path in sorted(files)]
     bad = [path.name for path, match in matches if match is None or not _in_range(match)]
     if bad or not matches:

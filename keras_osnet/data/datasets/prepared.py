@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.json_format import ParseError
 
-from keras_osnet.data.images import naming_unreadable
+from keras_osnet.data.images import first_three, naming_unreadable
 
 INFO = "dataset_info.json"
 SPLITS = (("train",), ("validation", "test"))  # the first of each that exists
@@ -140,8 +140,7 @@ def _check_files(paths, lengths, split):
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise ValueError(
-            f"{len(missing)} of {len(paths)} files of the split {split.name} are missing: "
-            f"{', '.join(map(str, missing[:3]))}{', ...' if len(missing) > 3 else ''}"
+            f"{len(missing)} of {len(paths)} files of the split {split.name} are missing: {first_three(missing)}"
         )
     # `num_bytes` is the sum of the records or, from some writers, of the files. If it is neither, a file may be
     # truncated. Only then the records are counted, which takes minutes on a slow disk.

@@ -3,8 +3,7 @@
 import re
 from pathlib import Path
 
-from keras_osnet.data.datasets.official import require
-from keras_osnet.data.images import first_three
+from keras_osnet.data.datasets.official import parsed, require
 from keras_osnet.data.listing import scan
 from keras_osnet.data.records import Record, Splits
 
@@ -54,12 +53,4 @@ def load(root, *, part="test"):
 
 def _named(folder):
     """Returns (path, match of the name) of all images below a folder, in the order of the boxes."""
-    paths, _ = scan(folder)
-    matches = [(path, NAME.fullmatch(path.name)) for path in paths]
-    bad = [path.name for path, match in matches if match is None]
-    if bad or not matches:
-        raise ValueError(
-            f"{folder} must hold images named like {EXAMPLE}. "
-            f"Received: {len(matches)} images, {len(bad)} of other names{': ' * bool(bad)}{first_three(bad)}"
-        )
-    return sorted(matches, key=lambda found: int(found[1][1]))
+    return sorted(parsed(folder, NAME, EXAMPLE, scan(folder)[0]), key=lambda found: int(found[1][1]))
