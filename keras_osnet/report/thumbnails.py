@@ -10,18 +10,18 @@ from keras_osnet.data import images
 from keras_osnet.metrics.blocks import WORKERS
 
 
-def read_image(path, size=None):
+def read_image(path, size=None, longest=None):
     """Returns an image file as (height, width, 3) uint8, or None if it cannot be read.
 
     Args:
         path: the file.
         size: (height, width) to resize to, with the resizing of the network. Default: no resizing.
+        longest: largest length of the longer side in pixels. Default: no limit.
     """
     try:
-        image = images.read(path)
+        return images.read(path, size=size, longest=longest)
     except ValueError:
         return None
-    return image if size is None else images.resize(image, size)
 
 
 def thumbnails(paths, side=96):
@@ -33,10 +33,8 @@ def thumbnails(paths, side=96):
     """
 
     def thumbnail(path):
-        try:
-            return as_jpeg(images.read(path, longest=side))
-        except ValueError:
-            return None
+        image = read_image(path, longest=side)
+        return None if image is None else as_jpeg(image)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         return list(pool.map(thumbnail, paths))
