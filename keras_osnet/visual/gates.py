@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from keras_osnet.metrics.arguments import check_count
+
 
 @dataclass(frozen=True, eq=False)
 class GateClusters:
@@ -65,9 +67,8 @@ def cluster_gates(gates, *, clusters=4, nearest=15, seed=0):
             "`gates` must be an (N, T, C) array of finite numbers, not empty. "
             f"Received: gates of shape {gates.shape} and type {gates.dtype}"
         )
-    for name, value, most in (("clusters", clusters, len(gates)), ("nearest", nearest, float("inf"))):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= most:
-            raise ValueError(f"`{name}` must be an integer from 1 to {most}. Received: {name}={value!r}")
+    check_count("clusters", clusters, len(gates), "the number of images")
+    check_count("nearest", nearest)
     vectors = gates.reshape(len(gates), -1).astype(np.float64)
     with threadpool_limits(1):  # as in feature_map
         found = KMeans(clusters, n_init=10, random_state=seed).fit(vectors)
