@@ -62,7 +62,7 @@ def chain(counts, table, numbers):
         for place, make in enumerate(OPERATIONS.values()):
             taken = (kind == place) & (step < depth)
             operation = tf.where(taken[:, None, None], make(counts, same, level[:, None, None]), operation)
-        table, counts = _looked_up(operation, table), _moved(counts, operation)
+        table, counts = tf.gather(operation, table, batch_dims=2), _moved(counts, operation)
     return table
 
 
@@ -123,10 +123,6 @@ def _choice(numbers, count):
 
 def _strength(numbers):
     return (0.1 + (SEVERITY - 0.1) * numbers) / 10
-
-
-def _looked_up(tables, levels):
-    return tf.gather(tables, levels, batch_dims=2)
 
 
 def _moved(counts, operation):

@@ -166,10 +166,8 @@ def _splits(entries, passed_over, root):
             f"Received: {len(unnamed)} images with such names: {first_three(unnamed)}, root={root}"
         )
     require_utf8([entry.path for entry in entries], f", root={root}")
-    identities, cameras = (
-        _numbers(e.identity for e in entries),
-        _numbers(e.camera for e in entries if e.camera not in MISSING),
-    )
+    identities = _numbers(e.identity for e in entries)
+    cameras = _numbers(e.camera for e in entries if e.camera not in MISSING)
     records = tuple(Record(e.path, identities[e.identity], cameras.get(e.camera)) for e in entries)
     if len(identities) < 2 or max(Counter(r.identity for r in records).values()) < 2:
         raise ValueError(

@@ -38,7 +38,7 @@ TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRA
                         "ROTATE_90"), start=2))  # fmt: skip
 
 
-def read(path, *, size=None, longest=None, pixels=PIXELS):
+def read(path, *, size=None, longest=None):
     """Reads an image file.
 
     Args:
@@ -46,7 +46,6 @@ def read(path, *, size=None, longest=None, pixels=PIXELS):
         size: (height, width) to which the image is resized, as by `resize`. Default: its own size.
         longest: largest length of the longer side in pixels, for display. Larger images are shrunk, and a large JPEG is
             decoded at a fraction of its size. Default: no limit.
-        pixels: largest height x width. Default `PIXELS`.
 
     Returns:
         (h, w, 3) uint8 RGB, upright.
@@ -54,7 +53,7 @@ def read(path, *, size=None, longest=None, pixels=PIXELS):
     Raises:
         ValueError: naming the file and the reason, if it cannot be read.
     """
-    return decode(read_bytes(path), path, size=size, longest=longest, pixels=pixels)
+    return decode(read_bytes(path), path, size=size, longest=longest)
 
 
 def read_bytes(path):
@@ -68,7 +67,7 @@ def read_bytes(path):
 
 
 def decode(content, name="the image", *, size=None, longest=None, pixels=PIXELS):
-    """Decodes the bytes of an image file, as `read` does. `name` is for the error message."""
+    """Decodes the bytes of an image file, as `read` does. `name` is for the error message, `pixels` the most pixels."""
     with _naming(name), _opened(content, pixels) as image:
         if longest is not None:
             image.draft(None, (longest, longest))

@@ -58,16 +58,13 @@ class Dataset:
 
 
 BOTH = ("retrieval", "attributes")
+MARKET1501 = (751, 750, 751), (12936, 3368, 15913)
 DATASETS = {
     "synthetic": Dataset(synthetic.load, synthetic.EXPECTED_TREE, tasks=BOTH),
     "people": Dataset(people.load, people.EXPECTED_TREE, tasks=BOTH),
-    "market1501": Dataset(market1501.load, market1501.EXPECTED_TREE, (751, 750, 751), (12936, 3368, 15913)),
+    "market1501": Dataset(market1501.load, market1501.EXPECTED_TREE, *MARKET1501),
     "market1501_attributes": Dataset(
-        market1501_attributes.load,
-        market1501_attributes.EXPECTED_TREE,
-        (751, 750, 751),
-        (12936, 3368, 15913),
-        tasks=BOTH,
+        market1501_attributes.load, market1501_attributes.EXPECTED_TREE, *MARKET1501, tasks=BOTH
     ),
     "cuhk03": Dataset(cuhk03.load, cuhk03.EXPECTED_TREE, (767, 700, 700), (7365, 1400, 5332)),
     "cuhk03_labeled": Dataset(
