@@ -91,9 +91,8 @@ def _distances(tracks, travel):
     tracks = list(tracks)
     if len(tracks) < 2:
         return np.empty(0), np.empty(0, bool)
-    features, cameras = np.stack([track.feature for track in tracks]), [track.camera for track in tracks]
+    features, cameras = np.stack([track.feature for track in tracks]), np.array([str(track.camera) for track in tracks])
     rows, columns = np.triu_indices(len(tracks), 1)
     kept = allowed_pairs(tracks, travel)[rows, columns]
     rows, columns = rows[kept], columns[kept]
-    _, camera = np.unique(np.array([str(camera) for camera in cameras]), return_inverse=True)
-    return (1 - features @ features.T)[rows, columns], camera[rows] != camera[columns]
+    return (1 - features @ features.T)[rows, columns], cameras[rows] != cameras[columns]

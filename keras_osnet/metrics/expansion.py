@@ -1,19 +1,9 @@
 """Alpha query expansion: queries averaged with their nearest gallery images."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import numpy as np
 
 from keras_osnet.metrics.arguments import check_number, feature_matrices, row_of
 from keras_osnet.metrics.search import gather_slices, nearest
-
-
-class _Space(NamedTuple):
-    """Functions for the average of vectors: of the vectors before, and of (sum, sum of the weights) after."""
-
-    before: Callable
-    after: Callable
 
 
 def _unit(vectors):
@@ -21,9 +11,10 @@ def _unit(vectors):
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
+# Functions for the average of vectors: of the vectors before, and of (sum, sum of the weights) after.
 _SPACES = {
-    "cosine": _Space(_unit, lambda total, weight: _unit(total)),
-    "euclidean": _Space(lambda vectors: vectors, lambda total, weight: total / weight),
+    "cosine": (_unit, lambda total, weight: _unit(total)),
+    "euclidean": (lambda vectors: vectors, lambda total, weight: total / weight),
 }
 
 
