@@ -80,7 +80,7 @@ def load_folder(folder):
 
     path, weights = Path(folder) / CONFIG, Path(folder) / FOLDER_WEIGHTS
     with reading(path, "written by `save_to_preset`"):
-        facts = _as_dict(read_json(path))
+        facts = read_json(path)
         if facts["format"] > FORMAT:
             raise ValueError(f"keras_osnet {facts['keras_osnet']} wrote it, which is newer: upgrade keras_osnet")
         settings = dict(facts["network"])
@@ -94,10 +94,6 @@ def load_folder(folder):
         card = _card(facts["card"])
     fill_from_h5(network, weights)
     return network, card
-
-
-def _as_dict(value):
-    return value if isinstance(value, dict) else {}
 
 
 def _card(facts):
