@@ -6,7 +6,7 @@
     python recipes/ablation.py --data-dir D --width 0.25 --resolution 0.25 --identities 200 --epochs 20 \\
         --milestones 12 17 --seeds 3                                     smaller, with standard deviations
     python recipes/ablation.py --data-dir D --sweep parts --row market1501_strong --held-out 151 \\
-        --width 0.25 --resolution 0.25 --epochs 10 --seeds 3             losses, pooling, augmentation and others
+        --width 0.25 --resolution 0.25 --epochs 8 --seeds 3              losses, pooling, augmentation and others
 
 `recipes/reid.py train` trains every network in its own work dir. Finished runs are not repeated: the same command
 resumes after an interruption. Results: recipes/README.md.
@@ -250,8 +250,11 @@ def train_all(settings, rows):
     tasks = [(row, seed) for seed, row in product(range(settings.seeds), rows.items())]
     folder = claimed(settings.work_dir, identity, tf.distribute.get_strategy())
     with folder, ThreadPoolExecutor(settings.jobs) as pool, child_processes() as run:
-        scores = list(pool.map(one, tasks))
-    return np.array(scores).reshape(settings.seeds, len(rows), 2).swapaxes(0, 1)
+        scores = np.empty((len(tasks), 2))
+        for taught in (False, True):  # teachers first
+            places = [i for i, ((_, (options, _)), _) in enumerate(tasks) if ("teachers" in options) == taught]
+            scores[places] = np.reshape(list(pool.map(one, [tasks[i] for i in places])), (-1, 2))
+    return scores.reshape(settings.seeds, len(rows), 2).swapaxes(0, 1)
 
 
 def cost_of(options):

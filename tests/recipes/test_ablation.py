@@ -100,6 +100,20 @@ def test_finished_runs_are_not_repeated_and_only_their_own_settings_take_their_s
         recipe.train_all(replace(settings, epochs=8), rows)
 
 
+def test_a_network_that_learns_from_another_one_is_trained_after_it_whatever_the_order(recipe, tmp_path, monkeypatch):
+    began = []
+
+    def train(settings, name, options, seed, run):
+        began.append((name, seed))
+        return (seed, 1.0) if name == "taught" else (seed, 2.0)
+
+    monkeypatch.setattr(recipe, "train_one", train)
+    rows = {"taught": ({**ROWS["a"][0], "teachers": "x"}, None), "one": ROWS["a"]}
+    scores = recipe.train_all(recipe.Ablation(tmp_path / "data", seeds=2, work_dir=tmp_path / "runs"), rows)
+    assert began == [("one", 0), ("one", 1), ("taught", 0), ("taught", 1)]
+    np.testing.assert_array_equal(scores, [[[0, 1], [1, 1]], [[0, 2], [1, 2]]])
+
+
 def test_a_second_ablation_in_the_folder_is_refused_at_once(recipe, tmp_path):
     settings = recipe.Ablation(tmp_path / "nowhere", work_dir=tmp_path)
     with FileLock(tmp_path / ".running.lock"):
