@@ -209,7 +209,7 @@ def _fingerprint(facts, content, others=()):
 
 def _other_files(path, content):
     """Returns the files beside an .onnx file that hold its arrays, as PyTorch exports them."""
-    found = re.finditer(rb"\n\x08location\x12([\x80-\xff]*[\x00-\x7f])", content)  # of onnx.proto's external_data
+    found = re.finditer(rb"\n\x08location\x12([\x80-\xff]{0,4}[\x00-\x7f])", content)  # of onnx.proto's external_data
     lengths = {match.end(): sum((byte & 127) << 7 * i for i, byte in enumerate(match[1])) for match in found}  # varints
     names = {content[start : start + length] for start, length in lengths.items()}
     return [other for name in sorted(names) if (other := Path(path).parent / os.fsdecode(name)).is_file()]

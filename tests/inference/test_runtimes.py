@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -203,6 +204,14 @@ def test_a_file_that_is_replaced_while_it_runs_has_one_network(network, expected
     monkeypatch.chdir("/")
     np.testing.assert_allclose(extractor(images()[:1]), expected[:1], atol=1e-5)
     np.testing.assert_allclose(extractor(images()), expected, atol=1e-5)  # in several threads
+
+
+def test_a_length_that_never_ends_is_refused_at_once(tmp_path):
+    (tmp_path / "evil.onnx").write_bytes(b"\n\x08location\x12" + b"\xff" * 1_000_000 + b"\x01")
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"evil\.onnx cannot be run"):
+        FeatureExtractor(tmp_path / "evil.onnx")
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("length", [13, 127, 128, 255])
