@@ -15,7 +15,6 @@ from keras_osnet.adaptation.links import with_links
 from keras_osnet.adaptation.memory import ClusterContrast, with_memory
 from keras_osnet.adaptation.questions import Questions
 from keras_osnet.adaptation.settings import Rounds, State, Target, check_rounds, fault_of
-from keras_osnet.adaptation.statistics import averaged_statistics
 from keras_osnet.data.pipeline import training_batches
 from keras_osnet.data.sampling import identity_batches
 from keras_osnet.files import read_json, reading, write_atomically, writing_atomically
@@ -268,8 +267,9 @@ class _Run:
                     features = [unit_rows(self.features(network)[2]) for network in networks]
                     common = self.cluster(s.rounds + 2, np.concatenate(features, axis=1))
                     fault = fault_of(State(s.rounds + 1, s.height, **_figures(common)), s, len(self.target.paths))
-                    if fault:
-                        return None, f"with the features of all teachers, {fault}"
+                    # Workers may round features differently. None of them may go on alone.
+                    if gathered(self.strategy, np.array([bool(fault)])).any():
+                        return None, f"with the features of all teachers, {fault or 'another worker finds a fault'}"
 
         def labels():
             if common and is_chief(self.strategy):
@@ -334,7 +334,7 @@ class _Run:
 
     def train(self, number):
         s, folder, height = self.settings, self.folder(number), self.height(number)
-        network, optimizer = self.network(height)
+        optimizer = self.network(height)[1]
         if not (folder / CHECKPOINT).exists():
             self.restore(number - 1, height)
         found, model, loss = self.model(number, height)
@@ -356,13 +356,12 @@ class _Run:
             )  # fmt: skip
 
         execution = replace(self.execution, evaluate_every=0)
-        with averaged_statistics(network, s.ema):
-            train(
-                model, batches, loss=loss, optimizer=optimizer, epochs=s.epochs, steps_per_epoch=steps,
-                work_dir=folder, strategy=self.strategy, numerics=s, execution=execution,
-                accuracy=_own_cluster,
-                callbacks=[*self.callbacks, *progress_callbacks(execution, folder, batches, self.strategy)],
-            )  # fmt: skip
+        train(
+            model, batches, loss=loss, optimizer=optimizer, epochs=s.epochs, steps_per_epoch=steps,
+            work_dir=folder, strategy=self.strategy, numerics=s, execution=execution,
+            accuracy=_own_cluster,
+            callbacks=[*self.callbacks, *progress_callbacks(execution, folder, batches, self.strategy)],
+        )  # fmt: skip
 
     def write(self, states):
         if is_chief(self.strategy):

@@ -42,7 +42,9 @@ class Rounds(Numerics):
     small_rounds: int = 0
     """The first rounds, with images of half the height and width, which take a quarter of the time."""
     clusters_per_batch: int = 16
+    """Clusters in each batch."""
     images_per_cluster: int = 4
+    """Images of each cluster in a batch."""
     k1: int = 30
     """Neighbours that may be reciprocal."""
     k2: int = 6

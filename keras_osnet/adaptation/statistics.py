@@ -1,12 +1,11 @@
 """Running statistics of batch norms, estimated again on images of new cameras."""
 
-from contextlib import contextmanager
-
 import numpy as np
 
 from keras_osnet.inference.inputs import load_batches, read_resized
 from keras_osnet.layers import batch_norms
 from keras_osnet.layers.checks import count
+from keras_osnet.layers.norms import momenta
 from keras_osnet.preprocessing import normalise_into, preprocessing_of
 
 
@@ -44,35 +43,9 @@ def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0)
     def load(path, out):
         normalise_into(out, read_resized(path, size), preprocessing)
 
-    with _momenta(norms) as set_momentum:
+    with momenta(norms) as set_momentum:
         files = [str(paths[i]) for i in chosen]
         for number, batch in enumerate(load_batches(files, load, batch_size, (1, *size, 3))):
             set_momentum(number / (number + 1))  # of the first batch 0, so that nothing of the old statistics is left
             network(batch.copy(), training=True)  # JAX may still read it when the next batch is loaded
     return len(chosen)
-
-
-@contextmanager
-def _momenta(norms):
-    """Yields a function that sets the momentum of all norms. Afterwards they have their own again."""
-    before = [norm.momentum for norm in norms]
-
-    def set_all(momentum):
-        for norm in norms:
-            norm.momentum = momentum
-
-    try:
-        yield set_all
-    finally:
-        for norm, momentum in zip(norms, before, strict=True):
-            norm.momentum = momentum
-
-
-@contextmanager
-def averaged_statistics(network, momentum):
-    """Within it the running statistics of norms are averages over as many steps as the teacher's weights."""
-    norms = batch_norms(network)
-    with _momenta(norms):
-        for norm in norms:
-            norm.momentum = max(momentum, norm.momentum)
-        yield

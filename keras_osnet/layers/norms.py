@@ -1,5 +1,6 @@
 """Normalisation layers with PyTorch's arithmetic and TensorFlow's fused op."""
 
+from contextlib import contextmanager
 from functools import partial
 
 import keras
@@ -194,3 +195,19 @@ NORMS = {"batch": BatchNorm, "instance": InstanceNorm}
 def batch_norms(model):
     """Returns all batch norms of a model, ours and Keras'."""
     return [layer for layer in sublayers(model) if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+@contextmanager
+def momenta(norms):
+    """Yields a function that sets the momentum of all norms. Afterwards they have their own again."""
+    before = [norm.momentum for norm in norms]
+
+    def set_all(momentum):
+        for norm in norms:
+            norm.momentum = momentum
+
+    try:
+        yield set_all
+    finally:
+        for norm, momentum in zip(norms, before, strict=True):
+            norm.momentum = momentum

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_osnet.files import read_history, write_atomically
 from keras_osnet.layers import BatchNorm, batch_norms
+from keras_osnet.layers.norms import momenta
 from keras_osnet.training.checkpoints import SUMS, Checkpoint, Position
 from keras_osnet.training.replicas import gathered, is_chief, worker_of
 from keras_osnet.training.settings import Execution, Numerics
@@ -118,7 +119,7 @@ def train(
             callbacks.on_epoch_begin(epoch)
             step = frozen if epoch < frozen_epochs else whole
             try:
-                with quick_start():
+                with quick_start(), _averaged_statistics(model, numerics.ema):
                     logs = _epoch(step, iterator, position, steps_per_epoch, callbacks, requests, checkpoint)
             except Stopped:
                 callbacks.on_train_end()
@@ -171,6 +172,16 @@ def _distributed(strategy, batches, first_step):
         return dataset.rebatch(dataset.element_spec[0].shape[0] // replicas) if replicas > 1 else dataset
 
     return iter(strategy.distribute_datasets_from_function(of_worker))
+
+
+@contextmanager
+def _averaged_statistics(model, ema):
+    """Within the block, the running statistics of norms are averages over as many steps as those of the weights."""
+    norms = batch_norms(model)
+    with momenta(norms):
+        for norm in norms:
+            norm.momentum = max(ema, norm.momentum)
+        yield
 
 
 @contextmanager

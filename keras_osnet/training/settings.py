@@ -17,7 +17,7 @@ class Numerics:
     """Largest norm of the gradient. A larger gradient is scaled down to it. 0: no limit."""
     ema: float = 0.0
     """Momentum of exponential moving averages of the weights, which are scored and saved. The running statistics of
-    norms are not averaged: scores are too low while the learning rate is high. 0: no averages."""
+    norms have the same momentum, if it is above their own. 0: no averages."""
     synchronize_norms: bool = False
     """Compute the moments of batch norms over all replicas."""
 
@@ -38,7 +38,7 @@ class Optimization:
     step_epochs: int = 60
     """Schedule single_step: the learning rate is multiplied by decay each time after this number of epochs."""
     decay: float = 0.1
-    """Factor of the learning rate in both schedules."""
+    """Factor of the learning rate in the schedules multi_step and single_step."""
     warmup_epochs: float = 0.0
 
 
@@ -50,7 +50,8 @@ class Execution:
     """one: one device; mirrored: all GPUs of this machine; multiworker: all GPUs of the machines in TF_CONFIG or of
     SLURM; tpu: a TPU; auto: mirrored if `replicas` exceeds 1, else one."""
     replicas: int = 0
-    """Number of GPUs of each machine, or of logical CPUs on a machine without GPUs. 0: all GPUs."""
+    """Number of GPUs of each machine, or of logical CPUs on a machine without GPUs. 0: one device with auto, else all
+    GPUs."""
     jit: bool = False
     """Compile forward and backward pass with XLA."""
     checkpoint_minutes: float = 10.0

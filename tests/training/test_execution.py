@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from keras_osnet import OSNet
+from keras_osnet.layers import BatchNorm
 from keras_osnet.losses import BatchHardTriplet, LabelSmoothedCrossEntropy, WeightedSum
 from keras_osnet.optimizers import SGD, AMSGrad, LookaheadSGD
 from keras_osnet.training.execution import SCHEDULES, make_optimizer, set_up
@@ -116,6 +117,21 @@ def test_the_averages_are_scored_and_left_while_training_continues_with_the_weig
     assert np.abs(average[0] - path[-1][0]).max() > 1e-3
     checkpoint = np.load(tmp_path / "checkpoint.npz")
     assert_close([checkpoint[f"model/{v.path}"] for v in model.trainable_variables], path[-1])
+
+
+@pytest.mark.parametrize(("ema", "momentum"), [(0.95, 0.95), (0.6, 0.9), (0.0, 0.9)])
+def test_the_statistics_of_norms_are_averages_over_as_many_steps(tmp_path, ema, momentum):
+    """m <- p m + (1 - p) m_t, with the larger of the momentum of the norm, .9, and that of the averages as p."""
+    norm = BatchNorm()
+    model = keras.Sequential([keras.Input(SHAPE), norm, *linear().layers], name="normed")
+    trained(tmp_path, model, numerics=Numerics(ema=ema))
+    mean, variance = np.zeros(3), np.ones(3)
+    for batch in IMAGES.reshape(STEPS, -1, 3).astype("float64"):
+        mean = momentum * mean + (1 - momentum) * batch.mean(axis=0)
+        variance = momentum * variance + (1 - momentum) * batch.var(axis=0, ddof=1)
+    np.testing.assert_allclose(norm.moving_mean, mean, atol=1e-6)
+    np.testing.assert_allclose(norm.moving_variance, variance, atol=1e-5)
+    assert norm.momentum == 0.9
 
 
 def test_a_resumed_run_has_the_same_averages(tmp_path):
