@@ -39,8 +39,6 @@ class People:
             image, body, visible = studio.image(models[variant], shot.camera - 1, rng)
             sizes[shot.file] = _write_image(self.folder / shot.file, image)
             rows.append((shot.file, shot.identity, shot.camera, *body, visible, variant))
-        for model in models.values():
-            model.figure.release()
         attributes = [people.attributes_of(variant) for variant in variants]
         content = {"side": side, "person": people.summary(person), "attributes": attributes, "rows": rows}
         write_record(self.folder, person_record(side, number), content, sizes)

@@ -35,6 +35,7 @@ class Renderer:
         # Mesa's own threads would only be in the way of one process per core; it reads this when the context is made.
         os.environ["LP_NUM_THREADS"] = "0"
         self.context, self.gl = _context()
+        self.context.gc_mode = "auto"  # of people and scenes that Python frees, buffers are freed too
         self.programs = {
             name: self.context.program(vertex_shader=_source(vertex), fragment_shader=_source(*fragment))
             for name, (vertex, fragment) in PROGRAMS.items()
@@ -185,10 +186,6 @@ class Figure:
             program["slot"].value = slot
         self.arrays[name].render()
 
-    def release(self):
-        for thing in (*self.arrays.values(), self.vertices, self.indices, self.paints, self.bones):
-            thing.release()
-
 
 class Backdrop:
     """A scene's mesh on the graphics side."""
@@ -201,7 +198,3 @@ class Backdrop:
 
     def draw(self):
         self.array.render()
-
-    def release(self):
-        for thing in (self.array, self.vertices, self.indices):
-            thing.release()
