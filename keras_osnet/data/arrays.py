@@ -2,11 +2,10 @@
 
 from functools import cache
 
-import numpy as np
 import tensorflow as tf
 
 from keras_osnet.data.augment import draw, flip
-from keras_osnet.data.pipeline import own_part
+from keras_osnet.data.pipeline import int32_labels, own_part
 from keras_osnet.preprocessing import preprocess_input
 
 
@@ -18,7 +17,7 @@ def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_s
 
     Args:
         images: (N, H, W, 3) uint8.
-        labels: (N,) integers.
+        labels: (N,) integers that int32 holds.
         batch_size: global, over all replicas. The last partial batch of an epoch is dropped.
         pad: pixels on each side. Default 4.
         seed, epochs, first_step, shard: as for `keras_osnet.data.pipeline.training_batches`.
@@ -27,8 +26,8 @@ def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_s
         tf.data.Dataset of (normalised float32 (B, H, W, 3), int32 (B,)).
 
     Raises:
-        ValueError: if there are fewer images than the batch size, labels and images differ in number, or the shards do
-            not divide the batch.
+        ValueError: if there are fewer images than the batch size, labels and images differ in number, a label is no
+            integer or too large, or the shards do not divide the batch.
 
     Reference: Zagoruyko and Komodakis, Wide Residual Networks, Section 3 (the setting of the paper's Section 4.3).
     """
@@ -41,7 +40,7 @@ def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_s
     if not 0 <= pad < min(height, width):
         raise ValueError(f"`pad` must be 0 .. {min(height, width) - 1} pixels. Received: pad={pad}")
     own = own_part(batch_size, shard)
-    steps, labels = count // batch_size, np.asarray(labels, "int32")
+    steps, labels = count // batch_size, int32_labels(labels)
     with tf.device("CPU:0"):  # leaves the GPU's memory to the network
         images, labels = tf.constant(images), tf.constant(labels)
 

@@ -120,11 +120,7 @@ def training_batches(
         ValueError: if there are fewer images than the batch size, labels and images differ in number, a label is no
             integer or too large, or the shards do not divide the batch.
     """
-    paths, given = [os.fspath(path) for path in paths], np.asarray(labels)
-    with np.errstate(invalid="ignore"):  # NaN
-        labels, count = given.astype("int32"), len(paths)
-    if (labels != given).any():
-        raise ValueError(f"`labels` must be integers that int32 holds. Received: {given[labels != given][0]!s}")
+    paths, labels, count = [os.fspath(path) for path in paths], int32_labels(labels), len(paths)
     if len(labels) != count:
         raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {count} paths")
     if batch_size < 1:
@@ -177,6 +173,16 @@ def training_batches(
     dataset = tf.data.Dataset.range(first_epoch, epochs).flat_map(samples).skip(done * each)
     dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True).batch(each, drop_remainder=True)
     return dataset.map(augment, tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def int32_labels(labels):
+    """Returns labels as an array of int32. Raises ValueError for one that is no integer, or too large."""
+    given = np.asarray(labels)
+    with np.errstate(invalid="ignore"):  # NaN
+        labels = given.astype("int32")
+    if (labels != given).any():
+        raise ValueError(f"`labels` must be integers that int32 holds. Received: {given[labels != given][0]!s}")
+    return labels
 
 
 def own_part(batch_size, shard):

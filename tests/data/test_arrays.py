@@ -77,6 +77,12 @@ def test_impossible_settings_are_refused(changed, message):
         batches(**changed)
 
 
+@pytest.mark.parametrize("label", [0.5, float("nan"), 2**31])
+def test_labels_that_int32_does_not_hold_are_refused(label):
+    with pytest.raises(ValueError, match=rf"`labels` must be integers that int32 holds\. Received: {label}"):
+        training_batches(IMAGES, [*LABELS[:-1], label], batch_size=4, seed=0, epochs=1)
+
+
 def test_labels_of_another_number_are_refused():
     with pytest.raises(ValueError, match="10 labels, 11 images"):
         training_batches(IMAGES, LABELS[:-1], batch_size=4, seed=0, epochs=1)
