@@ -130,8 +130,11 @@ def run_tflite(path, images):
         (N, ...) array, float for a file with int8 outputs too; a dict of arrays by name if there are several outputs.
 
     Raises:
-        ValueError: if LiteRT cannot run the file, or an output is not finite, or a feature is all zero.
+        ValueError: if there are no images, LiteRT cannot run the file, an output is not finite, or a feature is all
+            zero.
     """
+    if not len(images):
+        raise ValueError("`images` must be one image or more. Received: none")
     network = TFLiteNetwork(path)
     found = [network(np.asarray(image)) for image in images]
     outputs = {name: np.stack([row[name] for row in found]) for name in found[0]}

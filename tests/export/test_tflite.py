@@ -660,3 +660,8 @@ def test_a_network_of_other_layers_with_our_names_converts_as_keras_has_it(tmp_p
     to_tflite(network, tmp_path / "x.tflite")
     images = np.random.default_rng(0).normal(size=(2, 48, 32, 3)).astype("float32")
     np.testing.assert_allclose(run_tflite(tmp_path / "x.tflite", images), network(images), atol=1e-5)
+
+
+def test_without_images_there_are_no_outputs(report):
+    with pytest.raises(ValueError, match="`images` must be one image or more"):
+        run_tflite(report.path, IMAGES[:0])
