@@ -21,6 +21,7 @@ LEAST_RATE = 1024  # bytes per second
 LARGEST = 2**28  # bytes of a file whose size is unknown
 LOCK_SECONDS = 3600.0  # to wait for another process that downloads the same file
 BLOCK = 2**18
+LONGEST_NAME = 200  # bytes of an address' name that a file keeps: file systems take names of 255
 
 
 class _AddressError(Exception):
@@ -77,7 +78,7 @@ def fetch(name, addresses, *, sha256=None, size=None, check=None, timeout=TIMEOU
 
 def fetch_url(url, *, check=None, timeout=TIMEOUT):
     """Fetches any address. Files with the same name at different addresses have different paths in the cache folder."""
-    name = Path(urlsplit(url).path).name or "file"
+    name = os.fsdecode(os.fsencode(Path(urlsplit(url).path).name or "file")[-LONGEST_NAME:])
     return fetch(f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}", [url], check=check, timeout=timeout)
 
 

@@ -165,6 +165,13 @@ def test_files_of_one_name_at_two_addresses_do_not_meet(server, cache):
     assert fetch_url(server.url + "good?a") == first
 
 
+def test_a_long_name_of_an_address_keeps_its_end(server, cache):
+    path = fetch_url(f"{server.url}{'n' * 300}.pth")
+    assert path.read_bytes() == CONTENT
+    assert path.name.endswith("nnn.pth")
+    assert fetch_url(f"{server.url}{'n' * 301}.pth") != path
+
+
 @pytest.mark.parametrize("address", ["https:/nothing", "nonsense", "http://127.0.0.1:99999999/x"])
 def test_an_address_that_is_none_is_an_error(address, cache):
     with pytest.raises(OSError, match="cannot be downloaded"):
