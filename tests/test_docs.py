@@ -19,6 +19,7 @@ from typing import get_type_hints
 import pytest
 
 import keras_osnet
+from keras_osnet.weights.names import PREFIXES, WRAPPERS
 
 tyro = pytest.importorskip("tyro")
 render = pytest.importorskip("keras_osnet.data.drawn.synthetic").render
@@ -199,6 +200,10 @@ def test_the_calls_in_python_that_cannot_run_have_the_arguments_of_their_functio
             if inspect.isclass(function):  # Keras' own `__new__` hides the arguments of its classes
                 function, arguments = function.__init__, [None, *arguments]
             inspect.signature(function).bind(*arguments, **{word.arg: word.value for word in call.keywords})
+
+
+def test_the_page_of_weights_names_what_is_removed_from_the_names_of_arrays():
+    assert {name for name in (*WRAPPERS, *PREFIXES) if f"`{name}`" not in TEXTS[Path("docs/weights.md")]} == set()
 
 
 def test_the_api_page_has_every_public_name_of_the_package():
