@@ -46,7 +46,7 @@ class Options:
     metric: app.Metric = "cosine"
     """Distance between features."""
     resolution: float = 1.0
-    """Input size as a multiple of 256 x 128, for weights without a size."""
+    """Input size as a multiple of the preset's, or of 256 x 128. Other weights that have one keep it."""
     resamples: int = 10_000
     """Number of bootstrap samples and of permutations."""
     seed: int = 0

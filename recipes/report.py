@@ -42,7 +42,7 @@ class Report:
     metric: Literal["euclidean", "cosine"] = "euclidean"
     """Distance between features."""
     resolution: float = 1.0
-    """Input size as a multiple of 256 x 128, for weights without a size."""
+    """Input size as a multiple of the preset's, or of 256 x 128. Other weights that have one keep it."""
     layer: str = "conv5"
     """Layer of the activation maps."""
     block: str | None = None
