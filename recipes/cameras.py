@@ -98,9 +98,12 @@ def matches_of(options, extractor):
     """
     if options.match is None:
         found = {kind: extractor.match_of(kind, tracks=True) or extractor.match_of(kind) for kind in (False, True)}
-        found = {kind: match for kind, match in found.items() if match}
+        found = {kind: match for kind, match in found.items() if match and match.metric == "cosine"}
         if not found:
-            raise ValueError(f"`match` must be given for these weights. Received: weights={options.weights}")
+            raise ValueError(
+                "`match` must be given for these weights, which have none of cosine distances. "
+                f"Received: weights={options.weights}"
+            )
         return found
     found = read_json(options.match)
     for kind in ("track_match_probability", "match_probability"):  # of the metrics.json of a command

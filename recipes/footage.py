@@ -41,6 +41,8 @@ def sources(texts):
     """Dict of the camera's name to the path of its video or folder: of NAME=PATH, or of paths alone."""
     whole = [text if "=" in text and not Path(text).exists() else (Path(text).stem, text) for text in texts]
     found = {name: Path(path) for name, path in named(whole, "videos").items()}
+    if not found:
+        raise ValueError("`videos` must be a video, or a folder of images, for each camera. Received: none")
     for name, path in found.items():
         if set(name) & set("/\\,"):
             raise ValueError(f"`videos` must have names without / \\ and commas. Received: {name}")

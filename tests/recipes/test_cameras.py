@@ -414,6 +414,8 @@ def test_folders_need_a_rate_and_each_camera_its_own_name_and_boxes(scene, run_s
         run_script("recipes/cameras.py", f"../door={scene / 'c1'}", "--fps", 10)
     with pytest.raises(SystemExit, match="which does not exist"):
         run_script("recipes/cameras.py", "door=nowhere.mp4")
+    with pytest.raises(SystemExit, match="`videos` must be a video, or a folder of images, for each camera"):
+        run_script("recipes/cameras.py")
     assert list(RECIPE.sources([f"door={scene / 'c1'}", str(scene / "c2")])) == ["door", "c2"]
 
 
@@ -422,6 +424,13 @@ def test_weights_without_a_probability_need_one(scene, run_script, tmp_path):
     with pytest.raises(SystemExit, match="`match` must be given for these weights"):
         run(run_script, scene, tmp_path / "out", "--weights", tmp_path / "w.keras")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_probability_of_euclidean_distances_is_none_for_tracks():
+    of_images = {kind: MatchProbability(9, 3, metric="euclidean", normalized=kind) for kind in (False, True)}
+    extractor = SimpleNamespace(match_of=lambda kind, tracks=False: None if tracks else of_images[kind])
+    with pytest.raises(ValueError, match="`match` must be given for these weights"):
+        RECIPE.matches_of(RECIPE.Options(videos=()), extractor)
 
 
 def in_two_rooms(people):
