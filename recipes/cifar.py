@@ -6,8 +6,8 @@
     python recipes/cifar.py evaluate --weights FILE --dataset cifar10 --data-dir D
     python recipes/cifar.py check cifar10 --data-dir D       counts images and classes
 
-`--data-dir` is the folder that holds the dataset's official folder, in the binary or the Python version.
-Times and errors: recipes/README.md.
+`--data-dir` is the folder that holds the dataset's official folder, in the binary or the Python version, or as
+folders of images (docs/datasets.md). Times and errors: recipes/README.md.
 """
 
 from dataclasses import dataclass
