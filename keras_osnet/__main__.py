@@ -19,7 +19,7 @@ SCRIPTS = {
     "adapt": ("recipes/adapt.py", "a network to your own cameras, without labels"),
     "label": ("recipes/label.py", "a page that asks about pairs of images while a network adapts"),
     "compare": ("recipes/compare.py", "several networks on several datasets, with intervals"),
-    "ablation": ("recipes/ablation.py", "the paper's Tables 5 and 6"),
+    "ablation": ("recipes/ablation.py", "the paper's Tables 5 and 6, and parts of a training"),
     "report": ("recipes/report.py", "a page about a network on a test set"),
     "demo": ("recipes/demo.py", "a page that ranks a gallery for an image"),
     "cameras": ("recipes/cameras.py", "who is who in the videos of several cameras"),

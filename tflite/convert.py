@@ -68,7 +68,8 @@ class Options:
     model: tyro.conf.Positional[str]
     """Anything that OSNet(weights=...) takes: a file, a recipe's work dir, the name of a preset."""
     output: Path | None = None
-    """Default: the model's name with .tflite. The ending tells the kind of file: .tflite, .onnx, .xml (OpenVINO)."""
+    """Default: the model's name with .tflite, or model.tflite in a work dir. The ending tells the kind of file:
+    .tflite, .onnx, .xml (OpenVINO)."""
     quantization: Literal["none", "float16", "dynamic", "int8"] = "none"
     """none: float32. float16 and dynamic: smaller files. int8: small and fast; needs images."""
     calibration: Path | None = None
