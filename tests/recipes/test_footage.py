@@ -91,6 +91,32 @@ def test_a_raw_video_without_times_needs_the_rate_of_its_frames(tmp_path):
     assert [(number, seconds) for number, seconds, _ in frames] == [(1, 5.0), (2, 5.5), (3, 6.0)]
 
 
+def element(name, *parts):
+    """An element of EBML, of which WebM files are made."""
+    content = b"".join(parts)
+    return bytes.fromhex(name) + (2**56 + len(content)).to_bytes(8, "big") + content
+
+
+def webm(milliseconds):
+    """A WebM file of one 16 x 16 image at these times, as browsers record them: without a number of frames a second."""
+    image = bytes.fromhex("1002009d012a1000100000470885858885848801a21000606f70fefb6640")  # VP8
+    size = element("e0", element("b0", b"\x10"), element("ba", b"\x10"))
+    track = element("d7", b"\1"), element("73c5", b"\1"), element("83", b"\1"), element("86", b"V_VP8"), size
+    blocks = [element("a3", b"\x81", time.to_bytes(2, "big"), b"\x80", image) for time in milliseconds]
+    tracks, cluster = element("1654ae6b", element("ae", *track)), element("1f43b675", element("e7", b"\0"), *blocks)
+    return element("1a45dfa3", element("4282", b"webm")) + element("18538067", element("1549a966"), tracks, cluster)
+
+
+def test_frames_at_uneven_times_are_counted_in_a_second(tmp_path):
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV")
+    times = [sum((7, 13, 31, 66, 101)[i % 5] + i % 7 for i in range(n)) for n in range(60)]
+    (tmp_path / "door.webm").write_bytes(webm(times))
+    frames = FOOTAGE.Frames(tmp_path / "door.webm")
+    assert [round(1000 * seconds) for _, seconds, _ in frames] == times
+    assert frames.rate == pytest.approx(1000 * 59 / times[-1])
+    assert cv2.VideoCapture(str(tmp_path / "door.webm")).get(cv2.CAP_PROP_FPS) > 2 * frames.rate  # what the file says
+
+
 def write(path, folder, fps=10.0):
     RESULTS.write_video(path, FOOTAGE.Frames(folder, fps=fps), SIGHTINGS.Sightings("door"), {})
 
