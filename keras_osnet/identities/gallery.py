@@ -300,7 +300,7 @@ class Gallery:
         Raises:
             ValueError: if an argument is not as described, or a row is not there. Nothing is changed.
         """
-        if not is_list(identities, len(ids)):
+        if not (hasattr(ids, "__len__") and is_list(identities, len(ids))):
             raise ValueError(f"`identities` must have one entry per row of `ids`. Received: {identities!r}, {ids!r}")
         for id in ids:
             check_count("ids", id, 2**63 - 1, "the largest id")

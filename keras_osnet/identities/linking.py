@@ -1,5 +1,7 @@
 """Links tracks of several cameras that show one person, by features, times and travel times."""
 
+from numbers import Real
+
 import numpy as np
 
 from keras_osnet.metrics.arguments import check_count
@@ -104,8 +106,11 @@ def _check_match(match):
 
 
 def check_travel(travel):
-    """Checks that two cameras have one value, whatever their order. A ValueError names the others."""
-    for (first, second), least in (travel or {}).items():
+    """Checks that each pair of cameras has a number, the same in either order. A ValueError names what is not so."""
+    for pair, least in (travel or {}).items():
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(least, Real) and least == least):
+            raise ValueError(f"`travel` must be seconds by (camera, camera). Received: {pair!r}: {least!r}")
+        first, second = pair
         other = travel.get((second, first), least)
         if other != least:
             raise ValueError(

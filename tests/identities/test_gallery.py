@@ -637,7 +637,8 @@ def test_rows_are_given_to_people(gallery):
     assert (found[0].id, found[0].identity) == (third, "Ben")
     with pytest.raises(ValueError, match=r"`ids` must be in the gallery. Received: 99"):
         gallery.assign([second, 99], ["Dan", "Dan"])
-    for ids, names in (([second], []), ([second], "D"), ([second], ["unknown"]), ([0], ["Dan"])):
+    wrong = ([second], []), ([second], "D"), ([second], ["unknown"]), ([0], ["Dan"]), (second, ["Dan"]), (second, "Dan")
+    for ids, names in wrong:
         with pytest.raises(ValueError, match="must"):
             gallery.assign(ids, names)
     assert gallery.identities() == {"Anna": 1, "Ben": 1, "Cem": 1}

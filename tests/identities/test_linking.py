@@ -169,6 +169,9 @@ ONE = track("a", 0, 1, [1, 0])
     (lambda: link([ONE], MatchProbability(1.0, 1.0, "euclidean"), **RULES), "cosine"),
     (lambda: link([ONE, ONE], MATCH, same=[(0, 2)], **RULES), "indices of the 2 tracks"),
     (lambda: link([ONE, ONE], MATCH, different=[(1, 1)], **RULES), "two tracks"),
+    (lambda: link([ONE, ONE], MATCH, travel={"a,b": 8}, **RULES), "seconds by .camera, camera.. Received: 'a,b': 8"),
+    (lambda: link([ONE, ONE], MATCH, travel={("a", "b"): "8"}, **RULES), "Received: .'a', 'b'.: '8'"),
+    (lambda: Identities(MATCH, travel={("a", "b"): np.nan}, **RULES), "Received: .'a', 'b'.: nan"),
     (lambda: Identities(MATCH, memory=0, **RULES), "memory"),
     (lambda: Identities(MATCH, **RULES).merge(0, 1), "known one"),
 ])  # fmt: skip
