@@ -40,7 +40,8 @@ def named(texts, what):
 
 def sources(texts):
     """Dict of the camera's name to the path of its video or folder: of NAME=PATH, or of paths alone."""
-    whole = [text if "=" in text and not Path(text).exists() else (Path(text).stem, text) for text in texts]
+    own = [path.name if path.is_dir() else path.stem for path in map(Path, texts)]  # a folder 10.0.0.7 has no suffix
+    whole = [t if "=" in t and not Path(t).exists() else (name, t) for t, name in zip(texts, own, strict=True)]
     found = {name: Path(path) for name, path in named(whole, "videos").items()}
     if not found:
         raise ValueError("`videos` must be a video, or a folder of images, for each camera. Received: none")

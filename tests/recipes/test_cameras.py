@@ -677,3 +677,10 @@ def test_a_folder_without_images_is_no_camera(tmp_path):
 def test_a_file_may_have_an_equals_sign_in_its_name(tmp_path):
     (tmp_path / "a=b.mp4").write_bytes(b"")
     assert FOOTAGE.sources([str(tmp_path / "a=b.mp4")]) == {"a=b": tmp_path / "a=b.mp4"}
+
+
+def test_the_name_of_a_folder_may_have_dots(tmp_path):
+    folders = {name: tmp_path / name for name in ("10.0.0.7", "10.0.0.8")}
+    for folder in folders.values():
+        folder.mkdir()
+    assert FOOTAGE.sources(list(map(str, folders.values()))) == folders

@@ -126,6 +126,11 @@ def test_a_foreign_file_is_left_as_it_is_before_anything_is_computed(folder, scr
     assert (tmp_path / "metrics.json").read_text() == '{"accuracy": 1}'
 
 
+def test_a_folder_with_a_dot_in_its_name_keeps_it(script, tmp_path):
+    (tmp_path / "x0.25").mkdir()
+    assert script("recipes/compare.py").name_of(str(tmp_path / "x0.25"), []) == "x0.25"
+
+
 def test_every_network_has_a_name_of_its_own(script):
     names = []
     for weights in ("runs/a.keras", "other/a.keras", "other/a.keras", "other/a.keras"):
