@@ -198,8 +198,9 @@ def _duplicates(parts, looks):
     for name, records in parts.items():
         for record in records:
             label = (name, record.identity, record.camera)
-            if looks[record.path].digest:
-                owners[looks[record.path].digest].setdefault(label, record.path)
+            for path in record.paths:
+                if looks[path].digest:
+                    owners[looks[path].digest].setdefault(label, path)
     found = []
     for own in owners.values():
         clashes = (f"{own[a]} = {own[b]}" for a, b in combinations(own, 2) if _clash(a, b))
@@ -212,9 +213,10 @@ def _repeated(parts, looks):
     first, found = {}, []
     for name, records in parts.items():
         for record in records:
-            content = (name, record.identity, record.camera, looks[record.path].digest)
-            if content[-1] and first.setdefault(content, record.path) != record.path:
-                found.append(f"{first[content]} = {record.path}")
+            for path in record.paths:
+                content = (name, record.identity, record.camera, looks[path].digest)
+                if content[-1] and first.setdefault(content, path) != path:
+                    found.append(f"{first[content]} = {path}")
     return _line("the same content twice under one identity and camera", len(found), found)
 
 

@@ -273,3 +273,16 @@ def test_a_set_for_training_only_has_nothing_wrong(parts):
     report = check(Splits(parts["train"], (), ()))
     assert report.problems == report.remarks == ()
     assert [part.images for part in report.parts] == [4, 0, 0]
+
+
+def test_every_frame_of_a_tracklet_is_compared(parts, tmp_path):
+    def tracklet(name, identity, camera, *seeds):
+        paths = tuple(save(tmp_path / f"{name}{i}.png", pixels(seed)) for i, seed in enumerate(seeds))
+        return Record(paths[0], identity, camera, frames=paths)
+
+    parts["gallery"] += tracklet("a", 3, 2, 60, 61), tracklet("b", 4, 2, 62, 61), tracklet("c", 4, 3, 63, 64, 64)
+    report = check(Splits(**parts))
+    twins = f"{tmp_path / 'a1.png'} = {tmp_path / 'b1.png'}"
+    assert report.problems == (f"the same content in two parts or under two identities: 1 ({twins})",)
+    repeated = f"{tmp_path / 'c1.png'} = {tmp_path / 'c2.png'}"
+    assert report.remarks == (f"the same content twice under one identity and camera: 1 ({repeated})",)
