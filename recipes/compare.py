@@ -69,18 +69,16 @@ def tested(splits, options):
     return splits.test if options.attributes else splits.query
 
 
-def query_values(network, splits, options):
+def query_values(extractor, splits, options):
     """Returns score name -> (queries,) values."""
-    query, gallery = features_of_splits(FeatureExtractor(network), splits)
+    query, gallery = features_of_splits(extractor, splits)
     labels = labels_of(splits)
     found = query_scores(query, *labels[:2], gallery, *labels[2:], metric=options.metric, **groups_of(splits))
     return dict(zip(options.scores, found, strict=True))
 
 
-def image_values(network, splits, options, dataset):
+def image_values(recogniser, splits, options):
     """Returns score name -> (images,) values, "each" -> (images, attributes) values, and "table" -> attribute rows."""
-    recogniser = AttributeRecogniser(network)
-    attribute_scores.check_names(recogniser, splits.names, dataset)
     probabilities = recogniser.probabilities([record.path for record in splits.test])
     arguments = probabilities, attribute_scores.labels_of(splits.test)
     balanced, accuracy = attribute_image_scores(*arguments, options.threshold)
@@ -183,18 +181,22 @@ def run(options):
     test_sets = {
         name: (load_attributes if options.attributes else load)(name, options.data_dir) for name in options.datasets
     }
-    loaded = {}  # load all weights first, so that a wrong name is found early
+    loaded = {}  # all errors of weights and test sets come before the features
     for weights in options.weights:
-        loaded[name_of(weights, loaded)] = weights, load_network(weights, resolution=options.resolution)[0]
-    if not options.attributes:  # now, so that errors of test sets come before the features
+        network = load_network(weights, resolution=options.resolution)[0]
+        model = (AttributeRecogniser if options.attributes else FeatureExtractor)(network)
+        loaded[name_of(weights, loaded)] = weights, network, model
+        for dataset, splits in test_sets.items() if options.attributes else ():
+            attribute_scores.check_names(model, splits.names, dataset)
+    if not options.attributes:
         print("\n".join(f"{name}: {describe(splits)}" for name, splits in test_sets.items()))
     found, networks = {name: {} for name in test_sets}, {}
-    for name, (weights, network) in loaded.items():
+    for name, (weights, network, model) in loaded.items():
         cost = {"parameters": network.count_params(), "milliseconds": milliseconds(network)}
         networks[name] = {"weights": weights, **cost}
         for dataset, splits in test_sets.items():
-            arguments = network, splits, options
-            found[dataset][name] = image_values(*arguments, dataset) if options.attributes else query_values(*arguments)
+            values = image_values if options.attributes else query_values
+            found[dataset][name] = values(model, splits, options)
     options.work_dir.mkdir(parents=True, exist_ok=True)
     report, rows = {"networks": networks, "datasets": {}}, {}
     for dataset, splits in test_sets.items():

@@ -7,7 +7,8 @@ import sys
 import keras
 import pytest
 
-from keras_osnet import OSNet
+from keras_osnet import FeatureExtractor, OSNet
+from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.weights import load_network
 from tests.recipes.tiny import duke, market
 
@@ -90,6 +91,29 @@ def test_a_network_without_attributes_is_refused_by_name(folder, trained, script
     data = trained("pa100k")
     weights = data / "run" / "model.keras", folder / "a.keras"
     with pytest.raises(ValueError, match="`model` must have one AttributeHead"):
+        call(script, monkeypatch, "--attributes", "--weights", *weights, "--datasets", "pa100k", "--data-dir", data)
+
+
+@pytest.fixture
+def other(tmp_path, monkeypatch):
+    """A network of other attributes, in a test that fails if outputs of images are computed."""
+    monkeypatch.setattr(FeatureExtractor, "__call__", lambda *_, **__: pytest.fail("outputs are computed"))
+    inputs = keras.Input(SIZE)
+    outputs = AttributeHead(("Hat", "Female", "Backpack"))(keras.layers.GlobalAveragePooling2D()(inputs))
+    keras.Model(inputs, outputs).save(tmp_path / "other.keras")
+    return tmp_path / "other.keras"
+
+
+def test_the_second_network_is_refused_before_the_first_computes_features(folder, script, monkeypatch, other):
+    options = "--datasets", "market1501", "--data-dir", folder
+    with pytest.raises(ValueError, match=r"`model` must return \(B, D\) features"):
+        call(script, monkeypatch, "--weights", folder / "a.keras", other, *options)
+
+
+def test_the_second_network_is_refused_before_the_first_computes_attributes(trained, script, monkeypatch, request):
+    data = trained("pa100k")  # before `other`: it computes outputs
+    weights = data / "run" / "model.keras", request.getfixturevalue("other")
+    with pytest.raises(ValueError, match="`weights` must recognise the attributes of pa100k: Female, Hat, Backpack"):
         call(script, monkeypatch, "--attributes", "--weights", *weights, "--datasets", "pa100k", "--data-dir", data)
 
 
