@@ -46,6 +46,7 @@ RANGES = {
     **dict.fromkeys((f"{kind}_distillation" for kind in ("feature", "relation", "logit")), (0, 10**6)),
     **dict.fromkeys(("width", "resolution"), (0.0625, 16)),
     "batch_size": (1, 2**20),
+    **dict.fromkeys(("k", "resamples"), (1, 10**9)),
     "seed": (0, 2**32 - 1),
     "seeds": (1, 10**4),
 }

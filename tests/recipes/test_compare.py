@@ -117,6 +117,12 @@ def test_the_second_network_is_refused_before_the_first_computes_attributes(trai
         call(script, monkeypatch, "--attributes", "--weights", *weights, "--datasets", "pa100k", "--data-dir", data)
 
 
+def test_a_number_of_resamples_out_of_its_range_is_refused_at_once(folder, script, monkeypatch):
+    options = "--datasets", "market1501", "--data-dir", folder, "--resamples", 0
+    with pytest.raises(ValueError, match=r"`resamples` must be 1 \.\. 1,000,000,000\. Received: resamples=0"):
+        call(script, monkeypatch, "--weights", folder / "a.keras", folder / "b.keras", *options)
+
+
 def test_one_network_alone_is_refused(folder, script, monkeypatch):
     with pytest.raises(ValueError, match="at least 2 networks"):
         call(script, monkeypatch, "--weights", folder / "a.keras", "--datasets", "market1501", "--data-dir", folder)

@@ -436,6 +436,12 @@ def test_search_puts_the_person_of_that_colour_first(folder, reid, capsys):
     assert 0 <= first <= second
 
 
+def test_a_number_of_images_to_search_is_refused_before_the_weights_are_read(tmp_path, reid):
+    options = ("--query", "none.jpg", "--gallery", tmp_path, "--k", "0")
+    with pytest.raises(SystemExit, match=r"error: `k` must be 1 \.\. 1,000,000,000\. Received: k=0"):
+        reid("search", "--weights", "none.keras", *options)
+
+
 @pytest.fixture
 def evaluate(folder, reid):
     weights = ("--weights", folder / "run" / "model.keras", "--dataset", "market1501", "--data-dir", folder)
