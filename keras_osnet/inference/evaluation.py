@@ -13,6 +13,7 @@ from keras_osnet.inference.scores import (
     verify,
 )
 from keras_osnet.metrics import MatchProbability, Reliability, VerificationScores
+from keras_osnet.metrics.match import scipy_minimize
 from keras_osnet.metrics.reranking import check_reranking
 
 # Options that compare images of different groups.
@@ -118,7 +119,7 @@ class PairScores:
 
 
 def check_scoring(scoring, test_set, name):
-    """Refuses numbers of neighbours that a gallery does not have.
+    """Refuses what would fail after the features are computed, such as more neighbours than a gallery has.
 
     Args:
         scoring: `Scoring`.
@@ -127,11 +128,17 @@ def check_scoring(scoring, test_set, name):
 
     Raises:
         ValueError: if `expand` or `k1` exceeds the smallest gallery, `k2` or `lambda_value` is out of range, or pairs,
-            expansion or re-ranking are requested for a dataset that is ranked within groups.
+            expansion or re-ranking are requested for a dataset that is ranked within groups, or `verification` for
+            images of one person.
+        ImportError: if `match_probability` is requested and SciPy is not installed (`keras-osnet[report]`).
     """
     if any(splits.grouped for splits in test_set) and any(getattr(scoring, option) for option in ACROSS_GROUPS):
         options = ", ".join(f"`{option}`" for option in ACROSS_GROUPS)
         raise ValueError(f"{options} must be off for {name}, whose people have a label for each group.")
+    if scoring.verification and len({record.identity for record in test_set[0].query + test_set[0].gallery}) == 1:
+        raise ValueError(f"`verification` needs two people in the first test set of {name}. Received: one person")
+    if scoring.match_probability:
+        scipy_minimize()
     smallest = min(len(splits.gallery) for splits in test_set)
     for option, k in (("expand", scoring.expand), ("k1", scoring.k1 * scoring.rerank)):
         if not 0 <= k <= smallest:

@@ -237,12 +237,18 @@ def _logit(rate, name="base_rate"):
     return np.log(float(rate)) - np.log1p(-float(rate))
 
 
-def _fitted(x, same, prior=None):
-    """Returns (shift, factor) so that shift + factor x are the log-likelihood ratios of the pairs."""
+def scipy_minimize():
+    """Returns SciPy's function, with which a fit is made. Raises an ImportError that names the extra."""
     try:
         from scipy.optimize import minimize
     except ImportError as error:
         raise ImportError("a fit needs SciPy: pip install keras-osnet[report]", name="scipy") from error
+    return minimize
+
+
+def _fitted(x, same, prior=None):
+    """Returns (shift, factor) so that shift + factor x are the log-likelihood ratios of the pairs."""
+    minimize = scipy_minimize()
     positive, negative = same.sum(), (~same).sum()
     # Platt's targets: finite evidence where the two kinds do not overlap.
     targets = np.where(same, (positive + 1) / (positive + 2), 1 / (negative + 2))

@@ -1,5 +1,7 @@
 """What `evaluate` asks of the pairs of a test set."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -73,3 +75,17 @@ def test_pairs_are_refused_where_people_have_a_label_for_each_group(option):
     check_scoring(Scoring(), [side], "soccernet")
     with pytest.raises(ValueError, match="must be off for soccernet, whose people have a label for each group"):
         check_scoring(Scoring(**{option: True}), [side], "soccernet")
+
+
+def test_impostors_are_asked_for_before_the_features_are_computed():
+    side = Splits((), (Record("q.png", 1, 1),), (Record("g.png", 1, 2),))
+    check_scoring(Scoring(), [side], "folder")
+    with pytest.raises(ValueError, match="`verification` needs two people in the first test set of folder"):
+        check_scoring(Scoring(verification=True), [side], "folder")
+
+
+def test_scipy_is_asked_for_before_the_features_are_computed(side, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    check_scoring(Scoring(), [side[0]], "market1501")
+    with pytest.raises(ImportError, match=r"a fit needs SciPy: pip install keras-osnet\[report\]"):
+        check_scoring(Scoring(match_probability=True), [side[0]], "market1501")

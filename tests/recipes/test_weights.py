@@ -109,6 +109,13 @@ def test_the_name_of_a_preset_is_not_the_folder_of_that_name(run_script, tmp_pat
     assert "weights_sha256" not in json.loads((tmp_path / "scores" / "config.json").read_text())["settings"]
 
 
+def test_score_asks_for_scipy_before_the_weights_are_read(run_script, tmp_path, monkeypatch):
+    RECIPES["reid"].make(tmp_path)
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(SystemExit, match="error: a fit needs SciPy"):
+        run_script(SCRIPT, "score", "none.keras", "--dataset", "market1501", "--data-dir", tmp_path)
+
+
 def test_score_is_for_osnets(run_script, tmp_path):
     RECIPES["reid"].make(tmp_path)
     image = keras.Input((32, 16, 3))
