@@ -134,6 +134,8 @@ def train(run):
         if settings.own_thresholds:
             threshold = choose_thresholds(probabilities_of(network, strategy, splits.val), labels_of(splits.val))
         found = report(probabilities_of(network, strategy, splits.test), splits, threshold)
+        if settings.own_thresholds:
+            found["thresholds"] = dict(zip(splits.names, threshold.tolist(), strict=True))
         tested = [line["mA"] for line in history if "mA" in line]  # with --evaluate-every
         if tested:
             found["mA_test_chosen"] = max(found["mA"], *tested)

@@ -32,6 +32,12 @@ def test_the_saved_network_is_that_of_the_epoch_with_the_best_validation_score(t
         for p, y in zip(probabilities.T, labels.T, strict=True)
     ]
     assert read(chosen / "best.json")["mA"] == pytest.approx(np.mean(rates))
+    # No other threshold tells the validation images better apart than the one in the metrics.
+    thresholds = read(chosen / "metrics.json")["thresholds"]
+    assert list(thresholds) == ["Female", "Hat", "Backpack"]
+    for p, y, own in zip(probabilities.T, labels.T, thresholds.values(), strict=True):
+        sums = [np.mean(p[y == 1] >= t) + np.mean(p[y == 0] < t) for t in (own, 0.5, *p, *np.nextafter(p, 1))]
+        assert sums[0] == pytest.approx(max(sums))
 
 
 def test_the_metrics_say_what_choosing_on_the_test_images_would_bring(chosen):
