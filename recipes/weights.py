@@ -92,12 +92,13 @@ def score(
     from keras_osnet import DATASETS, FeatureExtractor, OSNet, __version__
     from keras_osnet.data import load_splits
     from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_test_set
-    from keras_osnet.inference.scores import table, verification_rows
+    from keras_osnet.inference.scores import describe, table, verification_rows
 
     test_set = load_splits(dataset, data_dir)
     known = not any(splits.grouped for splits in test_set)  # else a person has another label in each group
     scoring = Scoring(metric=metric, verification=known, match_probability=known)
     check_scoring(scoring, test_set, dataset)
+    print(describe(test_set[0], DATASETS[dataset].protocol))  # now, so that its errors come before the features
     network, report = app.load_network(name)
     if not isinstance(network, OSNet):
         raise ValueError(f"`name` must be an OSNet. Received: {name}, a network {network.name}")

@@ -101,7 +101,7 @@ def compare(first, second, *, groups=None, level=0.95, resamples=RESAMPLES, seed
     Reference: Fisher, The Design of Experiments (1935), Section 21; Phipson & Smyth, Permutation p-values should never
     be zero (2010).
     """
-    first, second = real_array("first", first), real_array("second", second)
+    first, second = _scores(first), _scores(second)
     if first.shape != second.shape:
         raise ValueError(
             f"`first` and `second` must be scores of the same queries. Received: shapes {first.shape}, {second.shape}"
@@ -118,11 +118,16 @@ def compare(first, second, *, groups=None, level=0.95, resamples=RESAMPLES, seed
     return Comparison(estimate, (reached + 1) / (resamples + 1))
 
 
-def _grouped(values, groups):
-    """Sum and number of the values of each group."""
+def _scores(values):
     values = real_array("values", values)
     if values.ndim != 1 or np.isinf(values).any() or np.isnan(values).all():
         raise ValueError(f"the scores must be one finite number for each query. Received: shape {values.shape}")
+    return values
+
+
+def _grouped(values, groups):
+    """Sum and number of the values of each group."""
+    values = _scores(values)
     groups = np.arange(len(values)) if groups is None else np.asarray(groups)
     if groups.shape != values.shape:
         raise ValueError(

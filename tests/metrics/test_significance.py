@@ -131,6 +131,7 @@ def test_queries_without_a_match_are_left_out():
     (lambda: bootstrap([0.5], level=1.0), "level"),
     (lambda: bootstrap([0.5], resamples=0), "resamples"),
     (lambda: compare([0.5], [0.5, 0.6]), "same queries"),
+    (lambda: compare([0.5, np.inf], [0.6, np.inf]), "finite"),
 ])  # fmt: skip
 def test_bad_arguments_are_named(call, words):
     with pytest.raises(ValueError, match=words):
