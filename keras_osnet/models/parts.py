@@ -183,6 +183,34 @@ class PartEmbedding(Composite):
         return {**super().get_config(), "units": self.units, "neck": self.neck}
 
 
+def starts_parts(pooling, other):
+    """Whether a network with a pooling can start from one with another by `start_parts`."""
+    return pooling in PARTS and other not in PARTS
+
+
+def start_parts(model, whole):
+    """Copies a network with one pooled map into one whose feature has parts, as a start for a training.
+
+    Each part gets its share of the feature: the columns of the dense layer, and the norm. So the means of two stripes
+    give the same feature as the mean of the whole map, on average.
+
+    Args:
+        model: `OSNet` with a row of `PARTS` as pooling.
+        whole: `OSNet` with the same settings, but another pooling.
+    """
+    for layer in model.layers:
+        if layer.weights and layer.name != "embedding":
+            layer.set_weights(whole.get_layer(layer.name).get_weights())
+    embedding, given = model.get_layer("embedding"), whole.get_layer("embedding")
+    embedding.norm.set_weights(given.norm.get_weights())
+    (kernel, bias), first = given.dense.get_weights(), 0
+    for dense, part, length in zip(embedding.dense, PARTS[model.pooling], embedding.lengths, strict=True):
+        rows, columns = slice_of(part.group, len(kernel)), slice(first, first + length)
+        dense.set_weights([kernel[rows, columns], bias[columns]])
+        first += length
+    model.preprocessing = whole.preprocessing
+
+
 @keras.saving.register_keras_serializable(package="keras_osnet")
 class PartClassifiers(ClassLayer):
     """A linear classifier of each part of a feature, in training, so that each part alone tells people apart.

@@ -6,6 +6,7 @@ from keras_osnet.files import read_json, reading
 from keras_osnet.layers.checks import number
 from keras_osnet.layers.composite import changed_parts, restore_parts
 from keras_osnet.layers.initial import undrawn
+from keras_osnet.models.parts import start_parts, starts_parts
 from keras_osnet.weights.card import MATCH_FIELDS, UNKNOWN
 from keras_osnet.weights.folder import load_folder
 from keras_osnet.weights.formats import STATES
@@ -25,7 +26,7 @@ def load_weights(model, weights):
         model: the OSNet.
         weights: argument of `locate`: a preset, a training set, a file, a folder, an address; or the `Source` that it
             returned. A .weights.h5 file must be of exactly the same network; in other formats the classifier may differ
-            or be absent.
+            or be absent. A feature of parts starts from a network with one pooled map too (`start_parts`).
 
     Returns:
         `LoadReport`, which `model.load_report` keeps.
@@ -37,15 +38,21 @@ def load_weights(model, weights):
     source, size = weights, None
     if not isinstance(weights, Source):
         source = locate(weights, width=model.width, variant=model.variant)
-    if source.format in STATES:
-        report = _assign(model, source, *STATES[source.format](source.path))
-    elif source.format == "h5":
+    if source.format == "h5":
         fill_from_h5(model, source.path)
-        report = LoadReport(len(model.weights))
-    else:
+        return _kept(model, LoadReport(len(model.weights)), source)
+    other, pooling = None, "avg"  # of files of torchreid's form, which do not say it
+    if source.format not in STATES:
         other, card = load_folder(source.path) if source.format == "folder" else (load_keras(source.path), source.card)
         _require_osnet(other, source)
-        report, source, size = _copy(model, other, source), replace(source, card=card), other.input_shape[1:]
+        source, size, pooling = replace(source, card=card), other.input_shape[1:], other.pooling
+    whole = _whole(model, pooling) if starts_parts(model.pooling, pooling) else model
+    report = _copy(whole, other, source) if other else _assign(whole, source, *STATES[source.format](source.path))
+    if whole is not model:
+        start_parts(model, whole)
+    if model.pooling != pooling:  # another feature: what was measured is not true of it
+        measured = {"scores": (), "thresholds": (), **dict.fromkeys(MATCH_FIELDS.values())}
+        source = replace(source, card=replace(source.card, **measured))
     return _kept(model, report, source, size)
 
 
@@ -157,6 +164,14 @@ def _kept(model, report, source, size=None):
     return model.load_report
 
 
+def _whole(model, pooling):
+    """An OSNet with the same settings, but this pooling, and with the classifier of the model."""
+    whole = type(model)(**model.settings | {"pooling": pooling})
+    if model.classes is not None:
+        whole.get_layer("classifier").set_weights(model.get_layer("classifier").get_weights())
+    return whole
+
+
 def _assign(model, source, state, stripped):
     with reading(source.path, f"weights of {model.name}"):
         return assign(model, state, stripped)
@@ -191,16 +206,14 @@ def _copy(model, other, source):
             f"`weights` must be of the same network. Received: {source.path}, of another one: {'; '.join(different)}"
         )
     dropped = () if model.classes == other.classes else ("classifier",)
-    assigned = 0
-    for layer in model.layers:
-        if layer.name not in dropped and layer.weights:
-            values = other.get_layer(layer.name).get_weights()
-            if len(values) != len(layer.weights):
-                raise ValueError(f"`weights` must not be quantized, to be changed. Received: {source.path}")
-            layer.set_weights(values)
-            assigned += len(layer.weights)
+    layers = [layer for layer in model.layers if layer.weights and layer.name not in dropped]
+    arrays = [other.get_layer(layer.name).get_weights() for layer in layers]
+    if any(len(values) != len(layer.weights) for values, layer in zip(arrays, layers, strict=True)):
+        raise ValueError(f"`weights` must not be quantized, to be changed. Received: {source.path}")
+    for layer, values in zip(layers, arrays, strict=True):
+        layer.set_weights(values)
     model.preprocessing = other.preprocessing
-    return LoadReport(assigned, dropped)
+    return LoadReport(sum(map(len, arrays)), dropped)
 
 
 def _require_osnet(network, source):

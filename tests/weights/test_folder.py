@@ -218,6 +218,11 @@ def test_a_quantized_network_comes_back_from_its_folder_and_is_not_changed(tmp_p
     np.testing.assert_array_equal(again.predict_on_batch(images), network.predict_on_batch(images))
     with pytest.raises(ValueError, match="`weights` must not be quantized, to be changed"):
         OSNet.from_preset(tmp_path, input_shape=(64, 32, 3))
+    plain = OSNet(**LIGHT)
+    before = plain.get_weights()
+    with pytest.raises(ValueError, match="`weights` must not be quantized, to be changed"):
+        load_weights(plain, tmp_path)
+    assert all(map(np.array_equal, plain.get_weights(), before))
 
 
 def test_the_home_of_the_user_is_found(model, tmp_path, monkeypatch):

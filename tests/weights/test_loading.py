@@ -1,5 +1,6 @@
 """Weights from files of every form into networks."""
 
+import itertools
 import json
 import struct
 from pathlib import Path
@@ -12,7 +13,8 @@ from keras import ops
 from safetensors.numpy import save_file
 
 from keras_osnet import OSNet, load_torchreid_weights
-from keras_osnet.weights import load_network, load_weights, network_of
+from keras_osnet.metrics import MatchProbability
+from keras_osnet.weights import Card, Score, load_network, load_weights, network_of
 from tests.weights.checkpoints import small_state, write_checkpoint
 from tests.weights.networks import LIGHT, SMALL, assert_untouched, same_weights, wiped
 
@@ -99,6 +101,49 @@ def test_a_keras_file_with_a_classifier_fits_a_network_without_and_the_other_way
     assert (report.assigned, report.dropped) == (len(bare.weights), ("classifier",))
     assert all(np.array_equal(a, b) for a, b in zip(other.get_weights()[:-2], bare.get_weights(), strict=True))
     assert all((w == 0.75).all() for w in other.get_weights()[-2:])
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".pth"])
+@pytest.mark.parametrize("pooling", ["stripes", "branches"])
+def test_a_feature_of_parts_starts_with_the_share_of_each_part(suffix, pooling, files):
+    """f = ReLU(BN(x_i W[rows, columns] + b[columns])) with the pooled part x_i, its channels and its share of f."""
+    path, whole = files[suffix]
+    model = OSNet(**whole.settings | {"pooling": pooling, "classes": 3})
+    kept = model.get_layer("classifier").get_weights()
+    report = load_weights(model, path)
+    assert any(name.startswith("classifier") for name in report.dropped)
+    assert all(map(np.array_equal, model.get_layer("classifier").get_weights(), kept))
+    images = np.random.default_rng(0).normal(size=(2, *whole.input_shape[1:])).astype("float32")
+    maps, feature = (
+        keras.Model(network.inputs, network.get_layer(name).output).predict(images, verbose=0)
+        for network, name in ((whole, "conv5"), (model, "embedding"))
+    )
+    half, c = maps.shape[1] // 2, maps.shape[3]
+    means, every = maps.mean(axis=(1, 2)), slice(0, c)
+    parts = [(means, every), (maps.max(axis=(1, 2)), every)]
+    parts += [(rows.mean(axis=(1, 2)), every) for rows in (maps[:, :half], maps[:, half:])]
+    if pooling == "branches":
+        parts += [(means, slice(0, c // 2)), (means, slice(c // 2, c))]
+    kernel, bias, gamma, beta, mean, variance = (
+        np.asarray(v, "float64") for v in whole.get_layer("embedding").get_weights()
+    )
+    ends = [i * len(bias) // len(parts) for i in range(len(parts) + 1)]
+    shares = [slice(*pair) for pair in itertools.pairwise(ends)]
+    values = [x[:, r] @ kernel[r, s] + bias[s] for (x, r), s in zip(parts, shares, strict=True)]
+    expected = (np.concatenate(values, axis=1) - mean) / np.sqrt(variance + 1e-5) * gamma + beta
+    np.testing.assert_allclose(feature, np.maximum(expected, 0), rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+MATCH = MatchProbability(1.0, 2.0, fitted_on="other people", same=3, different=4).to_dict()
+
+
+def test_what_was_measured_of_weights_is_not_said_of_another_feature(files, tmp_path):
+    _, whole = files[".keras"]
+    card = Card("msmt17", (Score("market1501", 0.5, 0.4),), match_probability=MATCH)
+    whole.save_to_preset(tmp_path, card=card)
+    other = OSNet(**whole.settings | {"pooling": "stripes"}, weights=tmp_path)
+    assert other.load_report.card == Card("msmt17")
+    assert OSNet(**whole.settings, weights=tmp_path).load_report.card == card
 
 
 # What the model that reads has otherwise than the one that was saved, and words of the error. A shallower model, one
