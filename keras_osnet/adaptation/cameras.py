@@ -76,9 +76,10 @@ class CameraNormalizer:
                 latter.
 
         Raises:
-            ValueError: as `fit`; if it was not fitted.
+            ValueError: as `fit`; if it was not fitted, or on features of another length.
         """
-        units, cameras = unit_rows(features), plain_cameras(cameras, len(features))
+        units = unit_rows(features)
+        cameras = self.check(cameras, units.shape)
         means = {camera: self.mean(camera) for camera in set(cameras)}
         unknown = sorted(map(repr, means.keys() - self.sums.keys() - {None}))
         if unknown:
@@ -89,6 +90,13 @@ class CameraNormalizer:
             )
         units = units - np.stack([means[camera] for camera in cameras])
         return (units / np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)).astype("float32")
+
+    def check(self, cameras, shape):
+        """Returns the cameras of features of `shape` (N, D) as plain values. Raises ValueError as `transform`."""
+        length = len(self.mean())
+        if shape[1] != length:
+            raise ValueError(f"`features` must have the length of those of `fit`, {length}. Received: {shape[1]}")
+        return plain_cameras(cameras, shape[0])
 
     def save(self, path):
         """Writes the sums and counts as JSON, a few kB a camera."""

@@ -184,8 +184,7 @@ class FeatureExtractor:
         """
         row_of("color", color, inputs.COLORS)
         crops = inputs.Crops(frames, boxes, outside)
-        if camera is not None:
-            self._check_cameras([camera], 1)
+        self._check_cameras(None if camera is None else [camera], 1)
         self.predictor.synchronize()
         features = self._of_arrays(crops, crops.total, color, progress)
         if self.normalizer and len(features):
@@ -193,13 +192,13 @@ class FeatureExtractor:
         return (features, crops.kept) if outside == "skip" else features
 
     def _check_cameras(self, cameras, count):
-        if cameras is None:
-            return [None] * count
-        if self.normalizer is None:
+        """Returns the cameras of the images. All errors of the normalizer come before the features are computed."""
+        if self.normalizer is None and cameras is not None:
             raise ValueError("`cameras` must be None without a `normalizer`. Received: cameras of images")
+        cameras = [None] * count if cameras is None else list(cameras)
         if len(cameras) != count:
             raise ValueError(f"`cameras` must be one per image. Received: {len(cameras)} for {count} images")
-        return cameras
+        return self.normalizer.check(cameras, (count, self.feature_dim)) if self.normalizer else cameras
 
     def _of_paths(self, paths, progress):
         own = paths[self.predictor.own_part(len(paths))]

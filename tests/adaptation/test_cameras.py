@@ -188,3 +188,26 @@ def test_cameras_that_an_extractor_cannot_use_are_refused(network):
         FeatureExtractor(network)([image], cameras=["a"])
     with pytest.raises(ValueError, match=r"`cameras` must be one per image\. Received: 2 for 1 images"):
         FeatureExtractor(network, normalizer=CameraNormalizer())([image], cameras=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("fitted", "cameras", "message"),
+    [
+        (None, None, "`fit` must be called before"),
+        (FEATURES, None, rf"`features` must have the length of those of `fit`, {FEATURES.shape[1]}\. Received: 12"),
+        (np.eye(12)[:11], ["a", float("nan")], r"`cameras` must be names, finite numbers or None\. Received: nan"),
+    ],
+    ids=["not fitted", "another length", "not a name"],
+)
+def test_a_normalizer_that_cannot_be_used_is_refused_before_the_features_are_computed(
+    network, fitted, cameras, message
+):
+    normalizer, done = CameraNormalizer() if fitted is None else CameraNormalizer().fit(fitted, CAMERAS), []
+    extractor, image = FeatureExtractor(network, normalizer=normalizer), np.zeros((32, 16, 3), "uint8")
+    with pytest.raises(ValueError, match=message):
+        extractor([image, image], cameras=cameras, progress=lambda *now: done.append(now))
+    with pytest.raises(ValueError, match=message):
+        extractor.crops(
+            [image], [[(0, 0, 9, 9)]], camera=cameras and cameras[1], progress=lambda *now: done.append(now)
+        )
+    assert not done
