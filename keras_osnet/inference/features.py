@@ -121,7 +121,8 @@ class FeatureExtractor:
                 `keras_osnet.data.listing.list_images`. Arrays are (h, w, 3) uint8 of any sizes; grey (h, w) and
                 (h, w, 1) are converted to RGB, the fourth channel of (h, w, 4) is ignored. Images of Pillow are read as
                 their files, upright and as RGB.
-            color: order of the channels of arrays, "rgb" (default) or "bgr", as OpenCV reads them.
+            color: order of the channels of arrays, "rgb" (default) or "bgr", as OpenCV reads them. Images of Pillow are
+                RGB, whatever it is.
             cameras: with a `normalizer`, the camera of each image, None for an unknown one. Default: all unknown.
             progress: function of (images done, images in all), called after every batch. Default none.
 
@@ -158,7 +159,7 @@ class FeatureExtractor:
                 raise ValueError(f"`color` must be 'rgb' for files. Received: color={color!r}")
             features = self._of_paths([fspath(path) for path in images], progress)
         else:
-            arrays = (inputs.check_array(array, "images", number) for number, array in enumerate(images))
+            arrays = (inputs.check_array(array, "images", number, color) for number, array in enumerate(images))
             features = self._of_arrays(arrays, len(images), color, progress)
         return self.normalizer.transform(features, cameras) if self.normalizer and images else features
 
@@ -183,7 +184,7 @@ class FeatureExtractor:
                 its frame (frame and box are named, from 0), or the network returns NaN.
         """
         row_of("color", color, inputs.COLORS)
-        crops = inputs.Crops(frames, boxes, outside)
+        crops = inputs.Crops(frames, boxes, outside, color)
         self._check_cameras(None if camera is None else [camera], 1)
         self.predictor.synchronize()
         features = self._of_arrays(crops, crops.total, color, progress)

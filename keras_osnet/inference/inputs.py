@@ -83,13 +83,16 @@ def array_resized(array, size, color):
     return images.resize(array, size)[None]
 
 
-def check_array(array, name, number):
+def check_array(array, name, number, color):
     """Returns the array of image or frame `number` of argument `name`: (h, w) or (h, w, 1, 3 or 4) uint8.
+
+    The channels of an image of Pillow are put into the order `color`.
 
     Raises:
         ValueError: if it is none of these, nor an image of Pillow.
     """
-    array = images.from_pillow(array) if isinstance(array, Image.Image) else np.asarray(array)
+    pillow = isinstance(array, Image.Image)
+    array = images.from_pillow(array)[..., COLORS[color]] if pillow else np.asarray(array)
     if array.dtype != np.uint8 or array.shape[2:] not in ((), (1,), (3,), (4,)) or array.ndim < 2 or 0 in array.shape:
         raise ValueError(
             f"`{name}` must be {'paths, or ' * (name == 'images')}arrays (h, w, 3), (h, w, 4) or (h, w) of uint8, "
@@ -103,15 +106,15 @@ class Crops:
     """Iterates over the boxes of a video's frames. Yields an array for each box.
 
     Args:
-        frames, boxes, outside: as for `FeatureExtractor.crops`.
+        frames, boxes, outside, color: as for `FeatureExtractor.crops`.
 
     Attributes:
         total: number of boxes.
         kept: (total,) bool, false for boxes that are skipped. Complete once all boxes have been yielded.
     """
 
-    def __init__(self, frames, boxes, outside):
-        self._frames, self._skip = frames, row_of("outside", outside, OUTSIDE)
+    def __init__(self, frames, boxes, outside, color):
+        self._frames, self._skip, self._color = frames, row_of("outside", outside, OUTSIDE), color
         self._boxes = [_check_boxes(number, some) for number, some in enumerate(boxes)]
         self.total = sum(map(len, self._boxes))
         self.kept = np.ones(self.total, bool)
@@ -124,7 +127,7 @@ class Crops:
                 raise ValueError(
                     f"`frames` must be as many as `boxes`. Received: {number} frames, boxes for {len(self._boxes)}"
                 )
-            frame = check_array(frame, "frames", number)
+            frame = check_array(frame, "frames", number, self._color)
             height, width = frame.shape[:2]
             corners = np.clip(np.rint(boxes.astype(float)), 0, [width, height, width, height])
             empty = ~((corners[:, 0] < corners[:, 2]) & (corners[:, 1] < corners[:, 3]))  # NaN too

@@ -319,6 +319,14 @@ def test_images_of_pillow_are_read_as_their_files(extractor, tmp_path, mode, suf
     np.testing.assert_array_equal(extractor([Image.open(path)]), extractor([path]))
 
 
+def test_images_of_pillow_are_rgb_beside_arrays_of_bgr(extractor):
+    images = pictures()
+    mixed = [Image.fromarray(images[0]), *(image[..., ::-1] for image in images[1:])]
+    np.testing.assert_array_equal(extractor(mixed, color="bgr"), extractor(images))
+    whole = [[(0, 0, *image.shape[1::-1])] for image in images]
+    np.testing.assert_array_equal(extractor.crops(mixed, whole, color="bgr"), extractor.crops(images, whole))
+
+
 def test_an_upside_down_image_of_pillow_is_turned_and_stays_as_it_was(extractor, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3
