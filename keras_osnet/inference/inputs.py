@@ -141,7 +141,8 @@ class Crops:
                     f"and {height} high"
                 )
             for x0, y0, x1, y1 in corners[~empty].astype(int).tolist():
-                yield frame[y0:y1, x0:x1]
+                # A view would keep the whole frame, and the next frame may be in the same memory.
+                yield frame[y0:y1, x0:x1].copy()
         if next(frames, missing) is not missing:
             raise ValueError(
                 f"`frames` must be as many as `boxes`. Received: more frames than the boxes' {len(self._boxes)}"

@@ -371,6 +371,21 @@ def test_boxes_of_frames_give_the_features_of_what_is_in_them(network, extractor
     np.testing.assert_allclose(extractor.crops(iter(frames()), arrays), expected, atol=1e-4)
 
 
+def test_a_reader_may_put_each_frame_into_the_same_memory(extractor):
+    memory, expected = (
+        np.empty((40, 50, 3), "uint8"),
+        np.random.default_rng(4).integers(0, 256, (7, 40, 50, 3), "uint8"),
+    )
+
+    def read():
+        for frame in expected:
+            memory[:] = frame
+            yield memory
+
+    boxes = [BOXES[0]] * len(expected)
+    np.testing.assert_array_equal(extractor.crops(read(), boxes), extractor.crops(expected, boxes))
+
+
 def test_frames_are_read_one_batch_ahead(extractor):
     read, seen = [], []
 
