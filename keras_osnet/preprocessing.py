@@ -109,8 +109,8 @@ def preprocess_input(images, preprocessing=IMAGENET):
     if isinstance(images, np.ndarray):
         return normalise_into(np.empty(images.shape, "float32"), images, preprocessing)
     means, factors = _means_and_factors(preprocessing)
-    if str(images.dtype).rpartition(".")[2].strip("'>") != "float32":
-        from keras import ops  # for tensors only: arrays need no Keras
+    if str(getattr(images.dtype, "name", images.dtype)).rpartition(".")[2] != "float32":
+        from keras import ops  # for tensors only: arrays need no Keras. Float32 ones may be of a tf.data pipeline
 
         images = ops.cast(images, "float32")
     return (images - means) * factors

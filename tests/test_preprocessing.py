@@ -52,6 +52,13 @@ def test_tensors_become_normalised_float32_tensors(dtype):
     np.testing.assert_allclose(y, oracle(ops.convert_to_numpy(ops.cast(images, "float32"))), atol=1e-5)
 
 
+def test_float32_tensors_of_a_pipeline_of_tensorflow_need_no_operation_of_the_backend(monkeypatch):
+    tf = pytest.importorskip("tensorflow")
+    monkeypatch.setattr(ops, "cast", None)  # JAX and PyTorch cannot take a tensor of a graph of TensorFlow
+    dataset = tf.data.Dataset.from_tensors(levels().astype("float32")).map(preprocess_input)
+    np.testing.assert_allclose(next(dataset.as_numpy_iterator()), oracle(levels()), atol=1e-5)
+
+
 def test_normalisation_can_be_compiled():
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
