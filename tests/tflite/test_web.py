@@ -315,6 +315,22 @@ def test_galleries_go_to_python_and_come_back(serving, launch, images, file, tmp
     assert Gallery.load(exported(tab, path), *owner(file)).names.tolist() == ["Anna <b>", "Bo 𝔹", "Zoë"]
 
 
+def test_a_person_is_added_under_the_name_that_stood_there_when_the_button_was_pressed(serving, launch, images):
+    tab = launch(serving)
+    tab.set_input_files("#photos", images / "1.png")
+    tab.locator("#result").wait_for()
+    tab.fill("#who", "Anna")
+    tab.evaluate("""() => {
+        const form = document.getElementById("enrol"); // pressed twice; then somebody writes on
+        form.requestSubmit();
+        form.requestSubmit();
+        document.getElementById("who").value = "Bo"; }""")
+    tab.get_by_text("People: 1, features: 1").wait_for()
+    tab.wait_for_timeout(1000)
+    assert tab.locator("#people li span").all_inner_texts() == ["Anna"]
+    assert tab.locator("#message").is_hidden()
+
+
 PROPOSED = """async () => {
     const { changing } = await import("/gallery.js"), { proposed } = await import("/thresholds.js");
     return proposed((await changing(await (await fetch("model.json")).json())).entries); }"""
@@ -393,6 +409,8 @@ def test_an_error_stays_while_the_camera_runs_and_a_long_name_widens_nothing(ser
 FIRST_WORD = """async () => { const late = AbortSignal.timeout(20_000);
     const reader = (await fetch("/words", { signal: late })).body.getReader();
     return new TextDecoder().decode((await reader.read()).value); }"""
+
+
 KEPT = """async () => { const cache = await caches.open("keras_osnet"), home = await fetch("/");
     return [await home.text(), await (await cache.match("/")).text(), Boolean(await cache.match("/words"))]; }"""
 

@@ -263,10 +263,10 @@ async function remove(name) {
 
 at("enrol").addEventListener("submit", (event) => {
   event.preventDefault();
-  const shown = feature; // of the moment when the button was pressed
+  const shown = feature, name = at("who").value.trim(); // of the moment when the button was pressed
   guarded(async () => {
     if (!shown) throw new Error("The feature of this box is not computed yet.");
-    await change((stored) => stored.add([{ name: checkedName(at("who").value.trim()), ...quantized(shown) }]));
+    await change((stored) => stored.add([{ name: checkedName(name), ...quantized(shown) }]));
     at("who").value = "";
     at("who").blur();
   })();
@@ -277,8 +277,9 @@ at("export").addEventListener("click", guarded(async () => {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }));
 at("import").addEventListener("change", guarded(async () => {
-  const [file] = at("import").files, content = new Uint8Array(await file.arrayBuffer());
+  const [file] = at("import").files;
   at("import").value = "";
+  const content = new Uint8Array(await file.arrayBuffer());
   if (!network) throw new Error("The page is not ready yet.");
   const given = await Gallery.read(content, network.facts, file.name);
   await change((stored) => stored.add(given.entries));
