@@ -331,6 +331,20 @@ def test_a_person_is_added_under_the_name_that_stood_there_when_the_button_was_p
     assert tab.locator("#message").is_hidden()
 
 
+def test_an_export_holds_people_whom_another_tab_has_added(serving, launch, images, file, tmp_path):
+    tab = launch(serving)
+    for i, name in ((1, "Anna"), (2, "Bo")):
+        tab.set_input_files("#photos", images / f"{i}.png")
+        tab.locator("#result").wait_for()
+        enrol(tab, name)
+        if i == 1:
+            with tab.expect_popup() as popup:
+                tab.evaluate("open(location)")
+            other = popup.value
+            other.get_by_text("Ready on the").wait_for(timeout=60_000)
+    assert Gallery.load(exported(other, tmp_path / "people.npz"), *owner(file)).names.tolist() == ["Anna", "Bo"]
+
+
 PROPOSED = """async () => {
     const { changing } = await import("/gallery.js"), { proposed } = await import("/thresholds.js");
     return proposed((await changing(await (await fetch("model.json")).json())).entries); }"""

@@ -272,6 +272,7 @@ at("enrol").addEventListener("submit", (event) => {
   })();
 });
 at("export").addEventListener("click", guarded(async () => {
+  await change(); // another tab may have changed it
   const address = URL.createObjectURL(new Blob([await gallery.bytes()]));
   make("a", { href: address, download: "people.npz" }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
