@@ -345,6 +345,25 @@ def test_an_export_holds_people_whom_another_tab_has_added(serving, launch, imag
     assert Gallery.load(exported(other, tmp_path / "people.npz"), *owner(file)).names.tolist() == ["Anna", "Bo"]
 
 
+SECONDS = """async () => {
+    const { proposed } = await import("/thresholds.js"), count = 200, size = 512;
+    const entries = Array.from({ length: count }, (_, i) => ({ name: `p${i >> 1}`, scale: 1 / 1700,
+        values: Int8Array.from({ length: size }, () => 255 * Math.random() - 127) }));
+    const timed = (action) => { const began = performance.now(); action(); return performance.now() - began; };
+    const products = () => {
+        let sum = 0;
+        for (const { values: a } of entries) for (const { values: b } of entries)
+            for (let i = 0; i < size; i += 1) sum += a[i] * b[i];
+        window.sum = sum; };
+    const least = (action) => Math.min(...Array.from({ length: 3 }, () => timed(action)));
+    return [least(() => proposed(entries)), least(products)]; }"""
+
+
+def test_the_threshold_takes_about_the_time_of_the_products_of_all_pairs(serving, launch):
+    took, products = launch(serving).evaluate(SECONDS)
+    assert took < 5 * products
+
+
 PROPOSED = """async () => {
     const { changing } = await import("/gallery.js"), { proposed } = await import("/thresholds.js");
     return proposed((await changing(await (await fetch("model.json")).json())).entries); }"""

@@ -1,5 +1,7 @@
 /* The cosine from which a person is one of a gallery, proposed from the enrolled images alone: as thresholds.py. */
 
+import { dot } from "./gallery.js";
+
 export const DEFAULT = 0.65; // with fewer people
 const FEWEST = 3; // people from whom a threshold can be proposed
 const NORMAL = 1.6449; // .95 quantile of the normal distribution: one stranger in twenty would get a name
@@ -25,7 +27,7 @@ export function proposed(entries) {
   const people = new Map();
   for (const entry of entries) people.set(entry.name, [...(people.get(entry.name) ?? []), entry]);
   if (people.size < FEWEST) return null;
-  const cosine = (a, b) => a.values.reduce((sum, value, i) => sum + value * b.values[i], 0) * a.scale * b.scale;
+  const cosine = (a, b) => dot(a.values, b.values) * a.scale * b.scale;
   const largest = (entry, others) => others.reduce((most, other) => Math.max(most, cosine(entry, other)), -1);
   const means = [], variances = [], alike = [];
   for (const [name, own] of people) {
