@@ -444,6 +444,22 @@ FIRST_WORD = """async () => { const late = AbortSignal.timeout(20_000);
     return new TextDecoder().decode((await reader.read()).value); }"""
 
 
+def test_without_its_server_the_page_is_as_it_was_last_served(found, launch, monkeypatch):
+    served = dict(found)
+    with web.server(served, 0) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        tab = launch(serving)  # at an address with a search
+        served["/"] = found["/"][0], found["/"][1].replace(b"<h1>Known people</h1>", b"<h1>People of today</h1>")
+        tab.reload()
+        tab.get_by_text("Ready on the CPU").wait_for(timeout=60_000)
+        # A connection that is open would outlive `shutdown`.
+        monkeypatch.setattr(serving.RequestHandlerClass, "do_GET", lambda own: setattr(own, "close_connection", True))
+        tab.reload()
+        tab.get_by_text("Ready on the CPU").wait_for(timeout=60_000)
+        assert tab.locator("h1").inner_text() == "People of today"
+        serving.shutdown()
+
+
 KEPT = """async () => { const cache = await caches.open("keras_osnet"), home = await fetch("/");
     return [await home.text(), await (await cache.match("/")).text(), Boolean(await cache.match("/words"))]; }"""
 

@@ -9,14 +9,14 @@ addEventListener("install", (event) => {
 addEventListener("activate", (event) => event.waitUntil(clients.claim()));
 
 async function answered(request) {
-  const cache = await caches.open(CACHE);
+  const cache = await caches.open(CACHE), address = request.url.replace(/[?#].*/, ""); // one answer for each file
   try {
     const answer = await fetch(request);
     // Another program may be served at this address later. The storage may be full.
-    if (answer.ok && answer.headers.has("Keras-OSNet")) await cache.put(request, answer.clone()).catch(() => {});
+    if (answer.ok && answer.headers.has("Keras-OSNet")) await cache.put(address, answer.clone()).catch(() => {});
     return answer;
   } catch (error) {
-    const kept = await cache.match(request, { ignoreSearch: true });
+    const kept = await cache.match(address);
     if (kept) return kept;
     throw error;
   }
