@@ -173,9 +173,10 @@ def main():
     options = arguments()
     if options.model and not options.model.is_file():
         raise FileNotFoundError(f"There is no file {options.model}")
-    runtime = runtime_folder()
-    fetch_runtime(runtime)
-    with server(contents(options.model or people_file(), runtime), options.port) as serving:
+    runtime, found = runtime_folder(), {}
+    with server(found, options.port) as serving:  # before the work: the port may be taken
+        fetch_runtime(runtime)
+        found |= contents(options.model or people_file(), runtime)
         print(f"http://127.0.0.1:{serving.server_port} (Ctrl-C ends it)", flush=True)
         serving.serve_forever()
 

@@ -543,6 +543,14 @@ def test_files_that_the_page_cannot_run_are_refused_in_words(tmp_path):
         web.facts(tmp_path / "classes.tflite")
 
 
+def test_a_port_that_is_taken_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "fetch_runtime", lambda folder: pytest.fail("the work has begun"))
+    with web.server({}, 0) as taken:
+        monkeypatch.setattr(sys, "argv", ["web.py", "--port", str(taken.server_port)])
+        with pytest.raises(ValueError, match=r"`port` must be a free port"):
+            web.main()
+
+
 def test_without_npm_the_error_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match=r"LiteRT.js is fetched by npm, which is not installed"):
