@@ -404,6 +404,19 @@ def test_filters_change_what_is_shown_and_the_count(window, made):
     assert page.get_by_text("There is no such query.").is_visible()
 
 
+def test_a_query_without_a_match_among_the_first_ten_is_one_whose_first_match_has_a_later_rank(browser, made):
+    text, data = text_of(made[0]), data_of(made[0])
+    for entry, first in zip(data["ranking"], (10, 11), strict=False):  # none of the ten images counts
+        entry[2:] = first, [[row, 2, distance] for row, _, distance in entry[3]]
+    lost = sum(first > 10 for _, _, first, _ in data["ranking"])
+    page = browser.new_page()
+    text = text.replace(re.search(r'id="data">(.*?)</script>', text, re.S)[1], json.dumps(data).replace("<", "\\u003c"))
+    page.set_content(text)
+    page.get_by_label("Outcome").select_option("lost")
+    assert page.inner_text("#ranking-count") == f"{lost} of {len(data['ranking'])} queries shown"
+    page.close()
+
+
 def test_pointing_at_the_map_shows_image_and_file_name(window, made):
     page, data = window, data_of(made[0])
     page.locator("#map").scroll_into_view_if_needed()

@@ -121,7 +121,7 @@
       all: () => true,
       wrong: ([, precision, first]) => precision !== null && first !== 1,
       right: ([, precision, first]) => precision !== null && first === 1,
-      lost: ([, precision, , hits]) => precision !== null && !hits.some(([, kind]) => kind === 0),
+      lost: ([, precision, first, hits]) => precision !== null && first > hits.length,
       none: ([, precision]) => precision === null,
     };
     const camera = at("ranking-camera");
