@@ -454,6 +454,8 @@ def test_the_keyboard_reaches_the_filters_and_walks_the_map(window):
     assert card.inner_text() != first
     page.keyboard.press("Escape")
     assert card.is_hidden()
+    page.keyboard.press("ArrowLeft")  # begins anew
+    assert card.inner_text() == first
 
 
 def test_the_page_is_dark_where_the_system_is_unless_told_otherwise(window):

@@ -113,21 +113,25 @@
       choose(best);
     }
 
+    function begin() {
+      const middle = (p) => (p.x - 0.5) ** 2 + (p.y - 0.5) ** 2;
+      choose(points.reduce((a, b) => (middle(b) < middle(a) ? b : a)));
+    }
+
     const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     canvas.addEventListener("pointermove", (event) => { if (event.pointerType === "mouse") choose(nearest(event, 18)); });
     canvas.addEventListener("pointerdown", (event) => choose(nearest(event, event.pointerType === "mouse" ? 18 : 36)));
     canvas.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") choose(null); });
     canvas.addEventListener("focus", () => {
-      if (current || !canvas.matches(":focus-visible")) return;
-      const middle = (p) => (p.x - 0.5) ** 2 + (p.y - 0.5) ** 2;
-      choose(points.reduce((a, b) => (middle(b) < middle(a) ? b : a)));
+      if (!current && canvas.matches(":focus-visible")) begin();
     });
     canvas.addEventListener("blur", () => choose(null));
     canvas.addEventListener("keydown", (event) => {
       if (event.key === "Escape") choose(null);
-      if (!(event.key in ARROWS) || !current) return;
+      if (!(event.key in ARROWS)) return;
       event.preventDefault();
-      step(...ARROWS[event.key]);
+      if (current) step(...ARROWS[event.key]);
+      else begin();
     });
 
     function legend() {
