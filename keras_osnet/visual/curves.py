@@ -124,7 +124,7 @@ def roc_figure(scores, *, far=1e-3):
     place = 100 * max(rate, scores.curve[0, 0])
     axes.plot(place, 100 * accepted, "o", color=WRONG.colour, markersize=7)
     limit = f"distance {threshold:.4g}" if np.isfinite(threshold) else "no distance"
-    text = f"● {limit} accepts\n{100 * accepted:.1f} % of true pairs,\n{100 * rate:.3g} % of impostors"
+    text = f"● {limit} accepts\n{100 * accepted:.1f} % of true pairs,\nat most {100 * rate:.3g} % of impostors"
     style = {"transform": axes.transAxes, "ha": "right", "fontsize": TEXT}  # the lower right is below any curve
     axes.text(0.98, 0.14, text, color=WRONG.colour, **style)
     axes.text(0.98, 0.04, f"area under the curve {scores.auc:.4f}", color=INK, **style)

@@ -242,6 +242,8 @@ def test_a_roc_curve_marks_the_point_to_work_at_with_its_threshold():
     text = next(text for text in texts(figure) if "accepts" in text)
     assert text.startswith(f"● distance {scores.threshold[1]:.4g} accepts\n{100 * scores.tar[1]:.1f} % of true pairs")
     assert f"area under the curve {scores.auc:.4f}" in texts(figure)
+    assert (np.array([8, 13, 4, 9, 2, 6]) <= scores.threshold[1]).mean() == 1 / 6  # of the impostors, and 1/4 may be
+    assert text.endswith("at most 25 % of impostors")
 
 
 def test_a_roc_curve_says_when_the_nearest_pairs_are_all_impostors():
