@@ -243,7 +243,8 @@ def rounds_figure(states):
         known = [(state.round, getattr(state, name)) for state in states if getattr(state, name) is not None]
         axes.plot(*np.reshape(known, (-1, 2)).T, markersize=3, label=label, **line_style(number))
     axes.set_yticks(np.linspace(0, 1, 6))
-    axes.set_ylim(-0.02, 1.5)  # room for the legend above the curves
+    lowest = min(min(line.get_ydata(), default=0) for line in axes.lines)
+    axes.set_ylim(min(0, lowest) - 0.02, 1.5)  # room for the legend above the curves
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     legend_of(axes, TEXT, loc="upper left", borderaxespad=0.1, labelspacing=0.3)
     return sheet

@@ -3,6 +3,7 @@
 import ast
 import re
 import xml.etree.ElementTree as tree
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +301,11 @@ def test_rounds_are_drawn_with_what_is_known_after_each():
     assert agreement == [[1, 0.75]]
     assert axes.get_legend() is not None
     assert len(figures.rounds_figure(states(None)).axes[0].lines[2].get_xydata()) == 0
+
+
+def test_rounds_with_a_silhouette_below_zero_are_within_the_axes():
+    (axes,) = figures.rounds_figure([replace(state, silhouette=-0.3) for state in states(None, -0.1)]).axes
+    assert axes.get_ylim()[0] < -0.3
 
 
 FOUND = Estimate(0.5, 0.4, 0.7, 0.95)
