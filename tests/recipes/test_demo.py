@@ -417,3 +417,34 @@ def test_the_page_ranks_what_is_picked_or_dropped_and_refuses_a_file_that_is_no_
     tab.set_input_files("input[type=file]", tmp_path / "holiday.jpg", timeout=60_000)
     tab.get_by_text("holiday.jpg: the file cannot be read as an image").wait_for(timeout=60_000)
     assert [url for url in asked if not url.startswith((address, "data:"))] == []
+
+
+LATE = """() => {
+    const ask = fetch, released = new Promise((resolve) => { window.release = resolve; });
+    window.fetch = async (path, options) => {
+        const answer = await ask(path, options);
+        if (path === "rank") await released;
+        return answer; }; }"""
+
+
+def test_the_ranking_is_that_of_the_image_that_was_chosen_last(port, browser, tmp_path):
+    def ready():
+        tab.locator("#result:not([aria-busy]) .seen").wait_for(timeout=60_000)
+        return tab.locator("#result .seen img").first.get_attribute("src")
+
+    tab, pressed = browser.new_page(), "#examples button[aria-pressed=true]"
+    tab.goto(f"http://127.0.0.1:{port}/")
+    tab.locator("#examples button").nth(2).click(timeout=60_000)
+    chosen = ready()
+    assert tab.locator(pressed).count() == 1
+    render(3, 4, 1).save(tmp_path / "query.png")
+    tab.set_input_files("input[type=file]", tmp_path / "query.png")
+    assert tab.locator(pressed).count() == 0
+    assert ready() != chosen
+    tab.evaluate(LATE)
+    tab.set_input_files("input[type=file]", tmp_path / "query.png")
+    tab.locator("#examples button").nth(2).click()
+    assert ready() == chosen
+    tab.evaluate("release()")
+    tab.wait_for_timeout(500)
+    assert ready() == chosen
