@@ -178,6 +178,20 @@ def test_the_page_asks_by_keys_and_buttons_undoes_and_says_when_all_is_answered(
     assert {path.name for path in work_dir.iterdir()} - {".answers.csv.lock"} == {"answers.csv", "rounds"}
 
 
+def test_the_second_click_of_a_double_one_answers_nothing(port, work_dir, browser):
+    tab = browser.new_page()
+    tab.goto(f"http://127.0.0.1:{port}/")
+    for done in (0, 1):
+        tab.locator("#count", has_text=f"round 2: {done} of 3 answered").wait_for(timeout=60_000)
+        tab.get_by_role("button", name=re.compile("^Unsure")).click()
+    tab.locator("#count", has_text="2 of 3").wait_for(timeout=60_000)
+    tab.mouse.down(click_count=2)
+    tab.mouse.up(click_count=2)
+    tab.wait_for_timeout(1000)
+    assert len(answers_of(work_dir)) == 2
+    assert tab.locator("#count").inner_text() == "round 2: 2 of 3 answered"
+
+
 def test_the_command_serves_until_it_is_ended(work_dir):
     command = [sys.executable, ROOT / "recipes/label.py", work_dir, "--port", "0", "--no-open"]
     process = subprocess.Popen(
