@@ -553,22 +553,27 @@ def test_the_page_merges_splits_searches_and_saves(results, browser):
     assert not errors
 
 
-def saved_by(browser, page, people, clicks):
-    """The decisions that a page saves, and the people that it then shows.
-
-    Args:
-        page: of a run with 4 tracks.
-        people: identity of each track, all at other times.
-        clicks: tracks and ids of buttons.
-    """
+def opened(browser, page, people):
+    """A tab with the page of a run with 4 tracks, whose identities are `people`, all at other times; and its data."""
     data, page = data_of(page), page.read_text()
     for number, (row, identity) in enumerate(zip(data["tracks"], people, strict=True)):
         row |= {"identity": identity, "start": 9 * number, "end": 9 * number + 1}
     start = page.index(">", page.index('<script id="data"')) + 1
     tab = browser.new_page()
     tab.set_content(page[:start] + json.dumps(data) + page[page.index("</script>", start) :])
-    for click in clicks:
-        tab.click(f"#{click}" if isinstance(click, str) else f"[data-track='{click}']")
+    return tab, data
+
+
+def click(tab, clicks):
+    """Clicks tracks and buttons, by their ids."""
+    for each in clicks:
+        tab.click(f"#{each}" if isinstance(each, str) else f"[data-track='{each}']")
+
+
+def saved_by(browser, page, people, clicks):
+    """The decisions that a page saves, and the people that it then shows."""
+    tab, data = opened(browser, page, people)
+    click(tab, clicks)
     with tab.expect_download() as saved:
         tab.click("#save")
     names = [f"{row['camera']}/{row['track']}" for row in data["tracks"]]
@@ -593,6 +598,30 @@ def test_a_split_keeps_what_a_merge_has_decided(results, browser, people, clicks
     assert sorted(map(sorted, pairs["same"])) == sorted(map(sorted, same))
     assert sorted(map(sorted, pairs["different"])) == sorted(map(sorted, different))
     assert identities == shown
+
+
+def test_found_tracks_are_named_as_a_merge_has_decided(results, browser):
+    tab, _ = opened(browser, results[0] / "cameras.html", [1, 1, 2, 3])
+    shown = lambda: sorted(text.split(",")[0] for text in tab.locator(".hit").all_inner_texts())  # noqa: E731
+    click(tab, [0, "search"])
+    assert shown() == ["person 1", "person 2", "person 3"]
+    click(tab, [2, "merge"])
+    assert shown() == ["person 1", "person 1", "person 3"]
+    click(tab, ["clear"])
+    assert shown() == []
+
+
+def test_the_page_warns_before_decisions_are_lost_until_they_are_saved(results, browser):
+    tab, _ = opened(browser, results[0] / "cameras.html", [1, 1, 2, 3])
+    warns = lambda: tab.evaluate("!dispatchEvent(new Event('beforeunload', { cancelable: true }))")  # noqa: E731
+    assert not warns()
+    click(tab, [0, 2, "merge"])
+    assert warns()
+    with tab.expect_download():
+        tab.click("#save")
+    assert not warns()
+    click(tab, [0, "split"])
+    assert warns()
 
 
 def test_files_of_others_are_never_overwritten(scene, run_script, tmp_path):
