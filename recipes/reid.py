@@ -116,8 +116,7 @@ def network_of(settings):
     if not settings.weights:
         return BASELINES[settings.network]((*settings.size, 3), settings.width)
     network = load_network(settings.weights)[0]
-    size = network.input_shape[1:3]
-    if size != settings.size:
+    if (size := network.input_shape[1:3]) != settings.size:
         raise ValueError(f"`weights` must be of a network with input size {settings.size}. Received: input size {size}")
     return network
 
@@ -159,6 +158,8 @@ def train(run):
     if not groups[0][0].train:
         raise ValueError(f"`dataset` must have training images. Received: dataset={settings.dataset!r}")
     names = settings.targets.split(",") if settings.targets else [settings.dataset]
+    if settings.held_out and settings.dataset not in names:
+        raise ValueError(f"`targets` must hold {settings.dataset} with `held_out`. Received: {settings.targets}")
     others = {name: load_splits(name, run.data_dir) for name in names if name != settings.dataset}
     targets = [{name: others.get(name, group) for name in names} for group in groups]
     splits = [split for test_sets in targets for group in test_sets.values() for split in group]

@@ -346,6 +346,8 @@ def test_people_held_out_are_scored_in_place_of_the_test_set_and_not_trained_on(
     train_images = market(tmp_path) / "bounding_box_train"
     for path in list(train_images.iterdir()):
         shutil.copy(path, path.with_name(path.name.replace("s1_000151", "s1_000152")))
+    with pytest.raises(SystemExit, match="`targets` must hold market1501 with `held_out`"):
+        run_script(*train(tmp_path, "--held-out", "1", "--targets", "synthetic"))
     run_script(*train(tmp_path, "--held-out", "1", "--epochs", "0", "--no-baselines"))
     printed = capsys.readouterr().out
     assert "on 8 images of 2 identities" in printed
