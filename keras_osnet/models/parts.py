@@ -183,11 +183,6 @@ class PartEmbedding(Composite):
         return {**super().get_config(), "units": self.units, "neck": self.neck}
 
 
-def starts_parts(pooling, other):
-    """Whether a network with a pooling can start from one with another by `start_parts`."""
-    return pooling in PARTS and other not in PARTS
-
-
 def start_parts(model, whole):
     """Copies a network with one pooled map into one whose feature has parts, as a start for a training.
 

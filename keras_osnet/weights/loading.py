@@ -6,7 +6,7 @@ from keras_osnet.files import read_json, reading
 from keras_osnet.layers.checks import number
 from keras_osnet.layers.composite import changed_parts, restore_parts
 from keras_osnet.layers.initial import undrawn
-from keras_osnet.models.parts import start_parts, starts_parts
+from keras_osnet.models.parts import PARTS, start_parts
 from keras_osnet.weights.card import MATCH_FIELDS, UNKNOWN
 from keras_osnet.weights.folder import load_folder
 from keras_osnet.weights.formats import STATES
@@ -46,7 +46,7 @@ def load_weights(model, weights):
         other, card = load_folder(source.path) if source.format == "folder" else (load_keras(source.path), source.card)
         _require_osnet(other, source)
         source, size, pooling = replace(source, card=card), other.input_shape[1:], other.pooling
-    whole = _whole(model, pooling) if starts_parts(model.pooling, pooling) else model
+    whole = _whole(model, pooling) if model.pooling in PARTS and pooling not in PARTS else model
     report = _copy(whole, other, source) if other else _assign(whole, source, *STATES[source.format](source.path))
     if whole is not model:
         start_parts(model, whole)

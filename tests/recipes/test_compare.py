@@ -1,6 +1,5 @@
 """recipes/compare.py on a tiny dataset."""
 
-import inspect
 import json
 import sys
 
@@ -9,7 +8,6 @@ import pytest
 
 from keras_osnet import FeatureExtractor, OSNet
 from keras_osnet.models.attribute_head import AttributeHead
-from keras_osnet.weights import load_network
 from tests.recipes.tiny import duke, market
 
 SIZE = (64, 32, 3)
@@ -176,10 +174,3 @@ def test_a_network_is_compared_with_itself_without_a_difference(folder, script, 
     assert (first, second) == ("a", f"a ({folder / 'a.keras'})")
     found = report["datasets"]["market1501"][second]["mAP - a"]
     assert (found["difference"]["value"], found["p_value"]) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize("name", ["compare", "report"])
-def test_the_help_says_that_a_resolution_multiplies_the_size_of_a_preset(script, name):
-    network, _ = load_network("osnet_x0_25_people", resolution=0.5)
-    assert network.input_shape[1:3] == (64, 32)  # of 128 x 64
-    assert "multiple of the preset's" in inspect.getsource(script(f"recipes/{name}.py"))

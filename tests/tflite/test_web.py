@@ -120,6 +120,12 @@ def launch(images):
     assert [url for url in asked if not url.startswith(("http://127.0.0.1:", "blob:"))] == []
 
 
+def chosen(tab, photos):
+    """Gives the page photos, and waits for the answer of the first one."""
+    tab.set_input_files("#photos", photos)
+    tab.locator("#result").wait_for()
+
+
 def enrol(tab, name):
     tab.fill("#who", name)
     tab.get_by_role("button", name="Add to the gallery").click()
@@ -242,8 +248,7 @@ def test_a_photo_that_is_shown_again_can_be_tapped_and_dragged(serving, launch, 
     tab = launch(serving)
     Image.open(images / "frame.mjpeg").save(tmp_path / "wide.png")
     (tmp_path / "none.jpg").write_text("no image")
-    tab.set_input_files("#photos", tmp_path / "wide.png")
-    tab.locator("#result").wait_for()
+    chosen(tab, tmp_path / "wide.png")
     click("Camera")
     tab.locator("#video").wait_for()
     click("Stop")
@@ -260,8 +265,7 @@ def test_a_photo_that_is_shown_again_can_be_tapped_and_dragged(serving, launch, 
 
 def test_the_answer_is_about_the_image_that_is_shown_however_quickly_another_was_chosen(serving, launch, images):
     tab = launch(serving)
-    tab.set_input_files("#photos", [images / "1.png", images / "2.png"])
-    tab.locator("#result").wait_for()
+    chosen(tab, [images / "1.png", images / "2.png"])
     enrol(tab, "Anna")
     # The second choice comes while the first one is computed.
     tab.evaluate("() => { const [one, two] = document.querySelectorAll('#strip button'); two.click(); one.click(); }")
@@ -292,8 +296,7 @@ def test_photos_that_are_still_read_do_not_stop_a_camera_that_was_started_meanwh
 def test_galleries_go_to_python_and_come_back(serving, launch, images, file, tmp_path):
     tab = launch(serving)
     for i, name in ((1, "Zoë"), (2, "Anna <b>")):
-        tab.set_input_files("#photos", images / f"{i}.png")
-        tab.locator("#result").wait_for()
+        chosen(tab, images / f"{i}.png")
         enrol(tab, name)
     path = exported(tab, tmp_path / "people.npz")
     network, gallery = Network(file), Gallery.load(path, *owner(file))
@@ -317,8 +320,7 @@ def test_galleries_go_to_python_and_come_back(serving, launch, images, file, tmp
 
 def test_a_person_is_added_under_the_name_that_stood_there_when_the_button_was_pressed(serving, launch, images):
     tab = launch(serving)
-    tab.set_input_files("#photos", images / "1.png")
-    tab.locator("#result").wait_for()
+    chosen(tab, images / "1.png")
     tab.fill("#who", "Anna")
     tab.evaluate("""() => {
         const form = document.getElementById("enrol"); // pressed twice; then somebody writes on
@@ -334,8 +336,7 @@ def test_a_person_is_added_under_the_name_that_stood_there_when_the_button_was_p
 def test_an_export_holds_people_whom_another_tab_has_added(serving, launch, images, file, tmp_path):
     tab = launch(serving)
     for i, name in ((1, "Anna"), (2, "Bo")):
-        tab.set_input_files("#photos", images / f"{i}.png")
-        tab.locator("#result").wait_for()
+        chosen(tab, images / f"{i}.png")
         enrol(tab, name)
         if i == 1:
             with tab.expect_popup() as popup:
@@ -395,8 +396,7 @@ def test_the_threshold_is_proposed_from_the_gallery_as_python_does(serving, laun
 
 def test_the_page_opens_and_answers_without_its_server(serving, launch, images):
     tab = launch(serving)
-    tab.set_input_files("#photos", images / "1.png")
-    tab.locator("#result").wait_for()
+    chosen(tab, images / "1.png")
     enrol(tab, "Anna")
     serving.shutdown()
     serving.server_close()
@@ -439,11 +439,6 @@ def test_an_error_stays_while_the_camera_runs_and_a_long_name_widens_nothing(ser
     assert "none.npz is no gallery" in tab.locator("#message").inner_text()
 
 
-FIRST_WORD = """async () => { const late = AbortSignal.timeout(20_000);
-    const reader = (await fetch("/words", { signal: late })).body.getReader();
-    return new TextDecoder().decode((await reader.read()).value); }"""
-
-
 def test_without_its_server_the_page_is_as_it_was_last_served(found, launch, monkeypatch):
     served = dict(found)
     with web.server(served, 0) as serving:
@@ -460,6 +455,9 @@ def test_without_its_server_the_page_is_as_it_was_last_served(found, launch, mon
         serving.shutdown()
 
 
+FIRST_WORD = """async () => { const late = AbortSignal.timeout(20_000);
+    const reader = (await fetch("/words", { signal: late })).body.getReader();
+    return new TextDecoder().decode((await reader.read()).value); }"""
 KEPT = """async () => { const cache = await caches.open("keras_osnet"), home = await fetch("/");
     return [await home.text(), await (await cache.match("/")).text(), Boolean(await cache.match("/words"))]; }"""
 

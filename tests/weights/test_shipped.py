@@ -6,7 +6,7 @@ import re
 import pytest
 
 from keras_osnet import PRESETS, FeatureExtractor, OSNet
-from keras_osnet.weights import locate
+from keras_osnet.weights import load_network, locate
 from keras_osnet.weights.presets import PACKAGED
 from tests.weights.networks import same_weights
 
@@ -48,5 +48,6 @@ def test_it_loads_by_name_and_by_training_set_without_a_network_connection(name,
     assert again.input_shape == (None, *row.input_shape)
     assert OSNet(row.width, row.variant, (96, 48, 3), weights=name).input_shape == (None, 96, 48, 3)
     assert FeatureExtractor(name).size == (128, 64)
+    assert load_network(name, resolution=0.5)[0].input_shape[1:3] == (64, 32)
     assert locate("people", width=row.width, variant=row.variant).preset == name
     assert not list(tmp_path.iterdir())  # nothing was downloaded
