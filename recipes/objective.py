@@ -8,6 +8,7 @@ from keras_osnet.inference.predictor import local_file, runtime_of
 from keras_osnet.inference.runtimes import RUNTIMES
 from keras_osnet.inference.teachers import Teachers
 from keras_osnet.losses.objective import CLASSIFIERS, LOSSES, with_objective
+from keras_osnet.models.parts import PARTS
 from keras_osnet.weights import locate
 
 PAIR_LOSSES = ("triplet", "circle", "multi_similarity")
@@ -49,7 +50,12 @@ class Objective:
 
 
 def check_objective(settings, jit):
-    """Refuses distillation without teachers, teachers without distillation, and what `check_teacher_files` refuses."""
+    """Refuses distillation without teachers or the other way round, classifiers of parts without parts, and what
+    `check_teacher_files` refuses."""
+    if settings.part_classifiers and settings.pooling not in PARTS:
+        raise ValueError(
+            f"`part_classifiers` must be 0 unless `pooling` is one of {', '.join(PARTS)}. Received: {settings.pooling}"
+        )
     weighted = [name for name in DISTILLATIONS if getattr(settings, name)]
     if bool(weighted) != bool(settings.teachers):
         raise ValueError(

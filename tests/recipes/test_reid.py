@@ -171,6 +171,7 @@ def test_a_network_is_fine_tuned_from_a_file_with_other_losses_and_batches_and_s
         (("--logit-distillation", "1", "--teachers", "nowhere.pth"), "There is no weights file nowhere.pth"),
         (("--feature-distillation", "1", "--teachers", "nowhere.tflite"), "There is no file nowhere.tflite"),
         (("--held-out", "3"), "`held_out` must be 1 .. 2, as the dataset has 3 training people"),
+        (("--part-classifiers", "1"), "`part_classifiers` must be 0 unless `pooling` is one of stripes, branches"),
         (("--held-out", "2"), "`held_out` needs people with several images under one camera"),
         (("--replicas", "3"), "`batch_size` must be a positive multiple of 3: 3 replicas.*batch_size=4"),
         (("--replicas", "2", "--strategy", "tpu"), "`replicas` must be 0 with strategy tpu"),
