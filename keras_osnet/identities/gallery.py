@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import secrets
 import warnings
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from keras_osnet.identities import gallery_file
 from keras_osnet.identities.entries import checked_camera, checked_identity, checked_time, is_list, unit
 from keras_osnet.identities.stores import STORES, SQLiteStore
 from keras_osnet.metrics.arguments import check_count
+
+NAME = "person {}"  # of people whom nobody has named
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,22 @@ class Gallery:
             return dict(
                 sorted(self._store.run("SELECT identity, COUNT(*) FROM sightings GROUP BY identity").fetchall())
             )
+
+    def new_names(self, count):
+        """Returns new names, "person N". They count on, also after people of such names were deleted or merged.
+
+        Args:
+            count: how many.
+        """
+        check_count("count", count)
+        store = self._store
+        with store.writing():
+            (given,) = store.run("SELECT value FROM gallery WHERE key = 'people'").fetchone() or ["0"]
+            numbers = [re.fullmatch(NAME.format(r"(\d+)"), name) for name in self.identities()]
+            last = max([int(given), *(int(found[1]) for found in numbers if found)])
+            sql = "INSERT INTO gallery VALUES ('people', ?) ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value"
+            store.run(sql, [str(last + count)])
+        return [NAME.format(last + number) for number in range(1, count + 1)]
 
     def delete(self, identity):
         """Removes a person: rows, features and images, from the tables and from their files. Returns how many rows.

@@ -1,20 +1,19 @@
 """Names of people that were seen before: tracks with identities, and a gallery."""
 
-import re
 from collections import Counter
 
 import numpy as np
 
 SAME = 1e-3  # cosine distance of a track to its own row, which another machine may have computed
 NEAREST = 100  # rows of the gallery that may give a person a name
-NAME = "person {}"  # of people who are not in the gallery yet
 
 
 def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5, different=()):
     """Names the people of some tracks as a gallery does, and adds their tracks to it.
 
     A person is one of the gallery if their probability to be one person is high enough. The most similar pair of a
-    person and a name comes first. Each name goes to one person. Others become "person 1", ...
+    person and a name comes first. Each name goes to one person. Others become "person 1", ...: see
+    `Gallery.new_names`.
 
     A track that is in the gallery, of the same camera and time, is not added again. Its row names its person, before
     all similar rows; several people keep one name so, unless they are `different`. Then the row gets the person's name.
@@ -47,10 +46,9 @@ def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5
                 holders = [other for other in holders if frozenset((other, identity)) in apart]
             if identity not in names and not holders:
                 names[identity] = name
-        numbers = [re.fullmatch(NAME.format(r"(\d+)"), name) for name in gallery.identities()]
-        taken = max((int(found[1]) for found in numbers if found), default=0)
-        for number, identity in enumerate((i for i in groups if i not in names), taken + 1):
-            names[identity] = NAME.format(number)
+        strangers = [identity for identity in groups if identity not in names]
+        if strangers:
+            names |= zip(strangers, gallery.new_names(len(strangers)), strict=True)
         given, known = [names[identity] for identity in identities], [number for number, row in enumerate(own) if row]
         new = [number for number, row in enumerate(own) if not row]
         gallery.assign([own[number].id for number in known], [given[number] for number in known])

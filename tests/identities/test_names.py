@@ -43,6 +43,20 @@ def test_an_empty_gallery_learns_everybody(gallery):
     assert names_from(gallery, [track("yard", 1, 1, 0, 0)], [3], MATCH, **RULES) == {3: "person 1"}
 
 
+def test_a_number_is_given_once_also_after_its_person_was_deleted_or_merged(gallery, tmp_path):
+    gallery.add([[1, 0, 0]], ["person 2"], ["door"], [5])
+    assert names_from(gallery, [track("yard", 10, 0, 1, 0)], [1], MATCH, **RULES) == {1: "person 3"}
+    gallery.merge("person 2", "person 3")
+    assert names_from(gallery, [track("yard", 20, 0, 0, 1)], [1], MATCH, **RULES) == {1: "person 4"}
+    gallery.delete("person 4")
+    gallery.close()
+    with Gallery.open(tmp_path / "people.db", network="n", fingerprint="f", dimension=3) as again:
+        assert names_from(again, [track("yard", 30, 0, 0, 1)], [1], MATCH, **RULES) == {1: "person 5"}
+        assert again.new_names(2) == ["person 6", "person 7"]
+        with pytest.raises(ValueError, match="`count` must be an integer of at least 1"):
+            again.new_names(0)
+
+
 TRACKS = [track("door", 10, 1, 0, 0), track("yard", 20, 1, 0.05, 0), track("yard", 40, 0, 0, 1)]
 
 
