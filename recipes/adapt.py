@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import app  # first: it sets what TensorFlow reads when it is imported
 import keras
@@ -73,6 +74,8 @@ class Run(Execution):
     teachers: str = ""
     """Networks that teach the last training beside the best one, such as model.keras of other runs on the same images;
     commas between them. It learns the clusters of all their features side by side."""
+    distillation_pooling: Literal["avg", "max", "gem", "stripes", "branches"] | None = None
+    """Pooling of the network of the last training: the row of `OSNet`. Default: that of the weights."""
     pairs: int = 0
     """Pairs of images that recipes/label.py asks a person about in each round. 0: none."""
     wait: bool = False
@@ -176,8 +179,9 @@ def show(state):
 def run_adaptation(run):
     """Adapts, and leaves the best network."""
     settings = run.settings
-    if run.teachers and not run.distillation_epochs:
-        raise ValueError(f"`teachers` must be given with `distillation_epochs`. Received: {run.teachers}")
+    for name in ("teachers", "distillation_pooling"):
+        if getattr(run, name) and not run.distillation_epochs:
+            raise ValueError(f"`{name}` must be given with `distillation_epochs`. Received: {getattr(run, name)}")
     check_teacher_files(run.teachers, run.jit)
     target, splits = target_of(run)
     check_rounds(settings, target, run.pairs)
@@ -195,7 +199,7 @@ def run_adaptation(run):
             print(f"To answer questions about pairs of images: python recipes/label.py {run.work_dir}", flush=True)
         states, best, fault = adapt(
             start_of(settings), target, settings, run, run.work_dir, strategy, distillation=run.distillation_epochs,
-            teachers=teacher_names(run.teachers), pairs=run.pairs, wait=run.wait,
+            teachers=teacher_names(run.teachers), pooling=run.distillation_pooling, pairs=run.pairs, wait=run.wait,
             score=scorer(splits, settings.dataset) if tested else None, on_state=show,
         )  # fmt: skip
         if fault:

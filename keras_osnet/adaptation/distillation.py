@@ -16,6 +16,8 @@ from keras_osnet.inference import FeatureExtractor
 from keras_osnet.inference.predictor import local_file, runtime_of
 from keras_osnet.inference.teachers import Teachers
 from keras_osnet.losses.objective import with_objective
+from keras_osnet.models.osnet import OSNet
+from keras_osnet.models.parts import PARTS
 from keras_osnet.training.callbacks import progress_callbacks
 from keras_osnet.training.execution import make_optimizer, synchronize_norms
 from keras_osnet.training.loop import train
@@ -40,17 +42,32 @@ class Distillation(Numerics, Optimization):
     schedule: Literal["cosine"] = "cosine"
     warmup_epochs: float = 1.0
     crop: float = 0.5
+    pooling: str | None = None
+    """Pooling of the network that learns. None: as it is given."""
 
     @classmethod
-    def of(cls, settings, epochs):
+    def of(cls, settings, epochs, pooling=None):
         """Those of `Rounds`, for a number of epochs."""
         own = {field.name: getattr(settings, field.name) for field in fields(Numerics)} | {"ema": 0.0}
-        return cls(epochs=epochs, **own)
+        return cls(epochs=epochs, pooling=pooling, **own)
 
     def identity(self, teachers=()):
         """The settings that identify the training, with the SHA-256 of the files of its further teachers."""
-        digests = [file_sha256(file_of(teacher)) for teacher in teachers]
-        return asdict(self) | ({"teachers": digests} if digests else {})
+        found = {"teachers": [file_sha256(file_of(teacher)) for teacher in teachers]}
+        optional = ("teachers", "pooling")  # earlier runs do not have them
+        return {name: value for name, value in (asdict(self) | found).items() if value or name not in optional}
+
+    def start(self, network):
+        """The network that learns, from the one that is given.
+
+        Raises:
+            ValueError: for another pooling of a network that is no OSNet, and as `OSNet.with_pooling`.
+        """
+        if self.pooling is None:
+            return network
+        if not isinstance(network, OSNet):
+            raise ValueError(f"`pooling` must be None for a network that is no OSNet. Received: {self.pooling}")
+        return network.with_pooling(self.pooling)
 
 
 def file_of(teacher):
@@ -96,11 +113,12 @@ def copied(network, clusters, folder, strategy):
     return copies[::-1]
 
 
-def distilled(make_network, teachers, target, labels, settings, epochs, execution, work_dir, strategy, callbacks=()):
+def distilled(make_network, teachers, target, labels, settings, plan, execution, work_dir, strategy, callbacks=()):
     """Trains a network on clusters and on the features of teachers, or resumes the training.
 
     L = L_ce + 5 L_features: cross entropy with label smoothing .1 over the clusters, and the mean distance of the
-    features from those of the teachers. Images outside of all clusters are left out.
+    features from those of the teachers. A feature of parts adds the mean cross entropy of a classifier of each part.
+    Images outside of all clusters are left out.
 
     Args:
         make_network: function of (height, width) that returns the network to start from.
@@ -108,7 +126,7 @@ def distilled(make_network, teachers, target, labels, settings, epochs, executio
         target: `Target`.
         labels: function that returns the (N,) cluster of each image, `OUTLIER` for none.
         settings: `Rounds`, and an `Augmentation`.
-        epochs: length of the training, at least 1.
+        plan: `Distillation`.
         execution: `Execution`.
         work_dir: folder of the training.
         strategy: `tf.distribute.Strategy`.
@@ -122,7 +140,7 @@ def distilled(make_network, teachers, target, labels, settings, epochs, executio
 
     Reference: Furlanello et al., Born-Again Neural Networks (ICML 2018).
     """
-    plan, size = Distillation.of(settings, epochs), (settings.height, settings.height // 2)
+    size = settings.height, settings.height // 2
     with claimed(work_dir, plan.identity(teachers[1:]), strategy):
         labels = labels()
         inside = labels != OUTLIER
@@ -130,25 +148,26 @@ def distilled(make_network, teachers, target, labels, settings, epochs, executio
         steps = len(paths) // settings.batch_size
         keras.utils.set_random_seed(settings.seed)
         with strategy.scope():
-            network = make_network(size)
+            network = plan.start(make_network(size))
             if settings.synchronize_norms:
                 synchronize_norms(network)
-            model, loss = with_objective(
-                network, int(labels.max()) + 1, {"cross_entropy": 1.0, "feature_distillation": WEIGHT},
-                {"cross_entropy": {"epsilon": 0.1}}, {"features": Teachers(teachers)},
-            )  # fmt: skip
+            losses = {"cross_entropy": 1.0, "feature_distillation": WEIGHT}
+            losses["part_cross_entropy"] = float(getattr(network, "pooling", None) in PARTS)
+            arguments = {name: {"epsilon": 0.1} for name in ("cross_entropy", "part_cross_entropy")}
+            taught = {"features": Teachers(teachers)}
+            model, loss = with_objective(network, int(labels.max()) + 1, losses, arguments, taught)
             optimizer = make_optimizer(plan, steps)
 
         def batches(first_step, shard=(0, 1)):
             return training_batches(
-                paths, labels[inside], size=size, batch_size=settings.batch_size, seed=settings.seed, epochs=epochs,
-                augmentation=replace(settings, crop=plan.crop), first_step=first_step, shard=shard,
+                paths, labels[inside], size=size, batch_size=settings.batch_size, seed=settings.seed,
+                epochs=plan.epochs, augmentation=replace(settings, crop=plan.crop), first_step=first_step, shard=shard,
                 cache=execution.cache,
             )  # fmt: skip
 
         train(
-            model, batches, loss=loss, optimizer=optimizer, epochs=epochs, steps_per_epoch=steps, work_dir=work_dir,
-            strategy=strategy, numerics=plan, execution=replace(execution, evaluate_every=0),
+            model, batches, loss=loss, optimizer=optimizer, epochs=plan.epochs, steps_per_epoch=steps,
+            work_dir=work_dir, strategy=strategy, numerics=plan, execution=replace(execution, evaluate_every=0),
             callbacks=[*callbacks, *progress_callbacks(execution, work_dir, batches, strategy)],
         )  # fmt: skip
     return network

@@ -37,8 +37,8 @@ WRITTEN = "a file that this adaptation wrote"
 
 
 def adapt(
-    make_network, target, settings, execution, work_dir, strategy, *, distillation=0, teachers=(), pairs=0, wait=False,
-    score=None, on_state=None, callbacks=(),
+    make_network, target, settings, execution, work_dir, strategy, *, distillation=0, teachers=(), pooling=None,
+    pairs=0, wait=False, score=None, on_state=None, callbacks=(),
 ):  # fmt: skip
     """Adapts a network to unlabelled images, or resumes it.
 
@@ -64,6 +64,7 @@ def adapt(
         distillation: epochs of the training that the best network teaches. Default 0: none. There is none if the rounds
             end early, none is better than the start, or the clusters of the features of all teachers have a fault.
         teachers: names or files of the further networks, as `FeatureExtractor` accepts them. Default: none.
+        pooling: of the network that learns in the last training, as `OSNet.with_pooling`. Default: that of the start.
         pairs: pairs of images to ask about in each round. Default 0.
         wait: wait before each round until the pairs of the round before are answered.
         score: function of (network, `CameraNormalizer` or None) that returns scores of a test set, for the states'
@@ -76,8 +77,8 @@ def adapt(
 
     Raises:
         ValueError: if a setting is out of its range, as `check_rounds` and `check_loss`, answers.csv is not as
-            `read_answers` reads it, a teacher is best.keras or model.keras of `work_dir`, or as `check_teachers`;
-            nothing is computed then.
+            `read_answers` reads it, a teacher is best.keras or model.keras of `work_dir`, or as `check_teachers` and
+            `Distillation.start`; nothing is computed then.
         OSError: if a file cannot be written, and what `train` raises.
         ImportError: if TensorBoard is asked for and is not installed.
     """
@@ -88,9 +89,12 @@ def adapt(
     questions = Questions(Path(work_dir), target, strategy, pairs, wait)
     questions.follow_images()
     run = _Run(make_network, target, settings, execution, Path(work_dir), strategy, score, callbacks, questions)
-    run.distills(distillation, teachers)
-    if teachers:
-        check_teachers(teachers, run.network(run.height(settings.rounds + 1))[0])
+    plan = Distillation.of(settings, count("distillation", distillation, 0), pooling)
+    run.distills(plan, teachers)
+    if teachers or pooling:
+        network = plan.start(run.network(run.height(settings.rounds + 1))[0])
+        if teachers:
+            check_teachers(teachers, network)
     if settings.small_rounds:
         run.network(run.height(1))  # not every network has two sizes
     states, fault = [], None
@@ -105,8 +109,8 @@ def adapt(
             break
         if number and not run.finished(number):
             run.train(number)
-    if run.distills(distillation, teachers) and not fault and run.best().round:
-        state, fault = run.distil(distillation, teachers)
+    if run.distills(plan, teachers) and not fault and run.best().round:
+        state, fault = run.distil(plan, teachers)
         if state:
             states.append(state)
             if on_state:
@@ -246,16 +250,16 @@ class _Run:
         before = self.folder(number - 1) / CLUSTERS
         return agreement(_read(before)["labels"], labels) if number > 1 else None
 
-    def distills(self, epochs, teachers):
-        """Whether the best network is to teach one for some epochs, or has done so. Refuses other epochs than then."""
+    def distills(self, plan, teachers):
+        """Whether the best network is to teach one, or has done so. Refuses another plan than then."""
         for teacher in teachers:
             if file_of(teacher).resolve() in [(self.work_dir / name).resolve() for name in (BEST, MODEL)]:
                 raise ValueError(f"`teachers` must not be a file that the run replaces. Received: {teacher}")
-        if count("distillation", epochs, 0):
-            check_settings(self.work_dir / DISTILLATION, Distillation.of(self.settings, epochs).identity(teachers))
-        return epochs or self.finished(self.settings.rounds + 1)
+        if plan.epochs:
+            check_settings(self.work_dir / DISTILLATION, plan.identity(teachers))
+        return plan.epochs or self.finished(self.settings.rounds + 1)
 
-    def distil(self, epochs, teachers):
+    def distil(self, plan, teachers):
         """The state of the network that learns from the best one, and from others; or None and why there is none."""
         s, folder, common = self.settings, self.work_dir / DISTILLATION, None
         if not self.finished(s.rounds + 1):
@@ -280,7 +284,7 @@ class _Run:
 
         def make():
             return distilled(
-                self.make_network, networks, self.target, labels, s, epochs, self.execution, folder, self.strategy,
+                self.make_network, networks, self.target, labels, s, plan, self.execution, folder, self.strategy,
                 self.callbacks,
             )  # fmt: skip
 

@@ -11,6 +11,7 @@ from keras_osnet.layers.composite import changed_parts, restore_parts
 from keras_osnet.layers.initial import undrawn
 from keras_osnet.models.heads import NECKS
 from keras_osnet.models.network import Network
+from keras_osnet.models.parts import PARTS, start_parts
 from keras_osnet.models.structure import POOLINGS, STEMS, channels, layers_of, settings_of, smallest_side
 from keras_osnet.models.variants import VARIANTS
 from keras_osnet.preprocessing import Preprocessing, checked
@@ -250,6 +251,30 @@ class OSNet(Network):
         restore_parts(other, {path: state for path, state in changed_parts(self).items() if path != "classifier"})
         for layer in kept:
             other.get_layer(layer.name).set_weights(layer.get_weights())
+        return other
+
+    def with_pooling(self, pooling):
+        """A new OSNet with the same settings and copied weights, but another pooling, as a start for a training.
+
+        The power of "gem" has its initial value. A feature of parts starts as `start_parts` says.
+
+        Args:
+            pooling: as the argument of the constructor.
+
+        Raises:
+            ValueError: for an unknown row, or if this network has a feature of parts, which no other pooling can take.
+        """
+        if known("pooling", pooling, POOLINGS) == self.pooling:
+            return self.with_head(self.classes)
+        if self.pooling in PARTS:
+            raise ValueError(f"`pooling` must be {self.pooling!r}, as in this network. Received: {pooling!r}")
+        other = OSNet(**self.settings | {"pooling": pooling})
+        if pooling in PARTS:
+            start_parts(other, self)
+            return other
+        for layer in self.layers:
+            if layer.weights and layer.name != POOLINGS[self.pooling][0]:
+                other.get_layer(layer.name).set_weights(layer.get_weights())
         return other
 
 

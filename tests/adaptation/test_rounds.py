@@ -586,6 +586,12 @@ def test_teachers_that_cannot_teach_are_refused_before_the_rounds(target, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
+def test_another_pooling_of_a_network_without_one_is_refused_before_the_rounds(target, tmp_path):
+    with pytest.raises(ValueError, match=r"`pooling` must be None for a network that is no OSNet\. Received: gem"):
+        adapted(target, tmp_path / "run", distillation=2, pooling="gem")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.usefixtures("a_start_without_clusters")
 def test_teachers_without_common_clusters_leave_the_best_round(target, tmp_path, other, monkeypatch):
     before = adapted(target, tmp_path)

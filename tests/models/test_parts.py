@@ -201,3 +201,19 @@ def test_weights_of_torchreid_are_refused_for_a_feature_of_parts():
 def test_the_table_lists_parts():
     assert set(PARTS) == set(ORACLES)
     assert all(isinstance(part, Part) for parts in PARTS.values() for part in parts)
+
+
+def test_another_pooling_has_the_weights_of_all_other_layers():
+    """With the power 1, the generalised mean of a map, which is not negative, is its mean."""
+    model = randomised(OSNet(**SMALL))
+    other = model.with_pooling("gem")
+    assert other.settings == model.settings | {"pooling": "gem"}
+    assert not np.allclose(other(IMAGES), model(IMAGES), atol=1e-3)
+    other.get_layer("gem").set_weights([np.float32(1)])
+    np.testing.assert_allclose(array(other(IMAGES)), array(model(IMAGES)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(array(other.with_pooling("avg")(IMAGES)), array(model(IMAGES)), rtol=1e-5, atol=1e-6)
+    of_parts = model.with_pooling("stripes")
+    share = slice(0, SMALL["feature_dim"] // 4)  # of the first part, the mean of the whole map
+    np.testing.assert_allclose(of_parts(IMAGES)[:, share], model(IMAGES)[:, share], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"`pooling` must be 'stripes', as in this network\. Received: 'avg'"):
+        of_parts.with_pooling("avg")

@@ -12,6 +12,7 @@ from PIL import Image
 from keras_osnet import OSNet
 from keras_osnet.adaptation import CameraNormalizer
 from keras_osnet.data import images
+from keras_osnet.losses import with_objective
 from tests.recipes.tiny import market, read
 
 pytest.importorskip("sklearn", reason="clusters need scikit-learn")
@@ -175,15 +176,36 @@ def test_a_finished_run_gets_a_last_training(weights, folder, tmp_path, run_scri
         run_script(*command[:-1], "-1")
 
 
+def test_the_last_training_may_have_another_pooling(weights, folder, tmp_path, run_script, monkeypatch):
+    monkeypatch.setattr("keras_osnet.adaptation.rounds._Run.may_be_kept", lambda run, state: state.round > 0)
+    losses = []
+
+    def with_losses(network, classes, given, *rest):
+        losses.append({name: weight for name, weight in given.items() if weight})
+        return with_objective(network, classes, given, *rest)
+
+    monkeypatch.setattr("keras_osnet.adaptation.distillation.with_objective", with_losses)
+    command = ("recipes/adapt.py", "--weights", weights, "--images", folder, "--work-dir", tmp_path / "run", *SMALL)
+    command += ("--distillation-epochs", "1")
+    run_script(*command, "--distillation-pooling", "stripes")
+    assert losses == [{"cross_entropy": 1, "feature_distillation": 5, "part_cross_entropy": 1}]
+    files = ("model.keras", "distillation/teacher.keras")
+    found = [keras.models.load_model(tmp_path / "run" / file, compile=False) for file in files]
+    assert [network.pooling for network in found] == ["stripes", "avg"]
+    with pytest.raises(SystemExit, match="which differs in pooling: 'stripes' there, None now"):
+        run_script(*command)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--distillation-pooling", "gem"), "`distillation_pooling` must be given with `distillation_epochs`. .*: gem"),
         (("--teachers", "osnet_x0_25_people"), "`teachers` must be given with `distillation_epochs`. Received: osnet"),
         (("--teachers", "none.keras", "--distillation-epochs", "1"), "There is no weights file none.keras"),
         (("--teachers", "none.tflite", "--distillation-epochs", "1"), "There is no file none.tflite"),
     ],
 )
-def test_teachers_that_cannot_teach_are_refused(options, message, weights, folder, tmp_path, run_script):
+def test_a_last_training_that_cannot_be_is_refused(options, message, weights, folder, tmp_path, run_script):
     command = ("recipes/adapt.py", "--weights", weights, "--images", folder, "--work-dir", tmp_path / "run", *SMALL)
     with pytest.raises(SystemExit, match=message):
         run_script(*command, *options)
