@@ -77,16 +77,23 @@ def _logits_of(model, test_set):
     return FeatureExtractor(plain, batch_size=BATCH)
 
 
+def _sides(features, test_set):
+    """Returns the features of the queries and of the gallery. That of a tracklet is the mean over its frames."""
+    splits = test_set.ground_truth
+    frames = np.array([len(record.paths) for record in splits.query + splits.gallery])
+    means = np.add.reduceat(features, np.cumsum(frames) - frames) / frames[:, None]
+    return np.split(means.astype("float32"), [len(splits.query)])
+
+
 def _retrieval_scores(features, test_set):
-    query, gallery = np.split(features, [test_set.counts["queries"]])
+    query, gallery = _sides(features, test_set)
     options = {name: test_set.settings[name] for name in ("metric", "protocol")}
     found = score_features(query, gallery, test_set.ground_truth, **options)
     return {name: found[name] for name in ("rank1", "mAP", "mINP")}
 
 
 def _first_hits(features, test_set):
-    query, gallery = np.split(features, [test_set.counts["queries"]])
-    return first_hits(query, gallery, test_set.ground_truth, test_set.settings["metric"])
+    return first_hits(*_sides(features, test_set), test_set.ground_truth, test_set.settings["metric"])
 
 
 def _attribute_scores(probabilities, test_set):

@@ -30,7 +30,8 @@ class TestSet:
         name: row of `TEST_SETS`.
         task: `Task`.
         train, test: images to calibrate on and to test on: files, or an (N, H, W, 3) uint8 array.
-        ground_truth: `Splits` whose query and gallery are `test`; (N, attributes) labels; or (N,) classes.
+        ground_truth: `Splits`, of whose query and gallery `test` holds all frames; (N, attributes) labels; or (N,)
+            classes.
         counts: numbers of images, classes and so on, for the certificate.
         names: names of the attributes or classes.
         settings: metric, protocol and split, if the dataset has them.
@@ -186,10 +187,12 @@ def _digests(images, *, of_pixels):
 
 def _retrieval(name, *, root, metric, split):
     splits = load(name, root, split)
-    counts = {"queries": len(splits.query), "gallery images": len(splits.gallery)}
+    kind = "tracklets" if any(record.frames for record in splits.gallery) else "images"
+    counts = {"queries": len(splits.query), f"gallery {kind}": len(splits.gallery)}
     if not all(counts.values()):
         raise ValueError(f"`dataset` must have queries and a gallery. Received: {name}, which is for training only")
-    train, test = (tuple(record.path for record in part) for part in (splits.train, splits.query + splits.gallery))
+    train = tuple(record.path for record in splits.train)
+    test = tuple(path for record in splits.query + splits.gallery for path in record.paths)
     settings = {"metric": metric, "protocol": DATASETS[name].protocol, "split": split}
     return TestSet(name, RETRIEVAL, train, test, splits, counts, settings=settings)
 

@@ -203,6 +203,27 @@ def test_first_hits_agree_with_a_plain_loop_under_the_camera_rule():
         assert 0 < sum(expected) < len(expected) == 8
 
 
+def test_all_frames_of_a_tracklet_are_test_images_and_their_mean_is_scored(tmp_path, monkeypatch):
+    def record(identity, camera, *colours):
+        paths = [str(tmp_path / f"{identity}{camera}{i}.png") for i in range(len(colours))]
+        for path, colour in zip(paths, colours, strict=True):
+            Image.fromarray(plain([colour])[0]).save(path)
+        return Record(paths[0], identity, camera, frames=tuple(paths))
+
+    # The query's first frame alone is nearest to another person, the mean of its frames to its own.
+    query, own, other = record(1, 1, RED, BLUE), record(1, 2, (110, 0, 125)), record(2, 2, RED, RED, RED)
+    splits = Splits((), (query,), (own, other))
+    monkeypatch.setattr("keras_osnet.export.proof.test_sets.load", lambda name, root, split: splits)
+    test_set = load_test_set("mars", tmp_path)
+    assert test_set.test == query.frames + own.frames + other.frames
+    assert test_set.counts == {"queries": 1, "gallery tracklets": 2}
+    found = keras_outputs(linear(ALL), test_set)
+    assert test_set.task.scores(found, test_set)["rank1"] == 1.0
+    assert test_set.task.correct(found, test_set).tolist() == [True]
+    with pytest.raises(ValueError, match=r"test images of mars.* 1 of 1"):
+        refuse_test_images(Calibration((query.frames[1],), ""), test_set)
+
+
 def test_noise_is_split_into_what_a_layer_adds_and_what_has_gathered():
     def dense(source, factor, relu=False):
         weights = {"kernel": factor * np.eye(3, dtype="float32"), "bias": np.zeros(3, "float32")}
