@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_osnet.inference.attributes import AttributeRecogniser
 from keras_osnet.inference.features import FeatureExtractor
-from keras_osnet.inference.scores import identities_and_cameras, score_features
+from keras_osnet.inference.scores import groups_of, labels_of, score_features
 from keras_osnet.metrics import attribute_scores, evaluate_retrieval
 from keras_osnet.preprocessing import preprocessing_of
 
@@ -48,10 +48,10 @@ def first_hits(query, gallery, splits, metric):
 
     Returns:
         boolean array, one entry for each query that has a match under another camera. Pairs with the same identity and
-        camera are excluded. Of equally near images, the earlier counts.
+        camera are excluded, and a query is ranked against its own group. Of equally near images, the earlier counts.
     """
-    labels = identities_and_cameras(splits.query), identities_and_cameras(splits.gallery)
-    first = evaluate_retrieval(query, *labels[0], gallery, *labels[1], metric=metric).first_match
+    labels, options = labels_of(splits), {"metric": metric, **groups_of(splits)}
+    first = evaluate_retrieval(query, *labels[:2], gallery, *labels[2:], **options).first_match
     return first[first > 0] == 1
 
 

@@ -181,10 +181,12 @@ def test_outputs_of_keras_are_not_computed_again_for_a_second_file(root, tmp_pat
         certify(model, path, test_set, expected=expected[:, :2])
 
 
-def test_first_hits_agree_with_a_plain_loop_under_the_camera_rule():
-    g = np.random.default_rng(4)
+@pytest.mark.parametrize("groups", [1, 2])
+def test_first_hits_agree_with_a_plain_loop_under_the_rules_of_cameras_and_groups(groups):
+    g = np.random.default_rng(1)
     query, gallery = g.normal(size=(9, 5)).astype("float32"), g.normal(size=(40, 5)).astype("float32")
-    records = [Record("", int(i), int(c)) for i, c in zip(g.integers(1, 5, 49), g.integers(1, 3, 49), strict=True)]
+    labels = zip(g.integers(1, 5, 49), g.integers(1, 3, 49), g.integers(0, groups, 49), strict=True)
+    records = [Record("", int(i), int(c), group=int(k) if groups > 1 else None) for i, c, k in labels]
     records[0] = replace(records[0], identity=99)  # without a match
     splits = Splits((), tuple(records[:9]), tuple(records[9:]))
     for metric in ("euclidean", "cosine"):
@@ -192,7 +194,8 @@ def test_first_hits_agree_with_a_plain_loop_under_the_camera_rule():
         for feature, asked in zip(query, splits.query, strict=True):
             ranked = []
             for other, record in zip(gallery, splits.gallery, strict=True):
-                if record.identity == asked.identity and record.camera == asked.camera:
+                same_camera = record.identity == asked.identity and record.camera == asked.camera
+                if same_camera or record.group != asked.group:
                     continue
                 cosine = feature @ other / np.linalg.norm(feature) / np.linalg.norm(other)
                 distance = np.linalg.norm(feature - other) if metric == "euclidean" else 1 - cosine
