@@ -11,7 +11,7 @@ LEAST_COSINE = 0.99  # smallest cosine between the outputs of the Interpreter an
 @dataclass(frozen=True)
 class Model:
     name: str
-    parameters: int  # trainable
+    parameters: int  # frozen ones too, without running statistics
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_osnet.complexity import STATISTICS
 from keras_osnet.export.flatbuffer import ops_of
 from keras_osnet.export.litert import ACCELERATORS, TFLiteNetwork, run_compiled
 from keras_osnet.export.metadata import metadata_of
@@ -98,9 +99,10 @@ def certify(
         model, quantization, calibration, float_parts, test_set, expected, found, rounded=rounded
     )
     progress("latency")
+    parameters = sum(int(np.prod(weight.shape)) for weight in model.weights if weight.name not in STATISTICS)
     return parts.Certificate(
         budget=float(budget),
-        model=parts.Model(model.name, sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)),
+        model=parts.Model(model.name, parameters),
         file=_file_facts(path, quantization, pipeline, float_parts),
         calibration=calibration and _calibration_facts(calibration),
         dataset=parts.Dataset(test_set.name, test_set.counts, test_set.settings),

@@ -181,6 +181,15 @@ def test_outputs_of_keras_are_not_computed_again_for_a_second_file(root, tmp_pat
         certify(model, path, test_set, expected=expected[:, :2])
 
 
+def test_frozen_weights_are_parameters_and_running_statistics_are_not(root, tmp_path):
+    image = keras.Input(SIZE)
+    pooled = keras.layers.BatchNormalization()(keras.layers.GlobalAveragePooling2D()(image))
+    model = keras.Model(image, keras.layers.Dense(5)(pooled))
+    model.trainable = False
+    path = to_tflite(model, tmp_path / "m.tflite").path
+    assert certify(model, path, example_set("retrieval", root)).model.parameters == (3 + 3) + (3 * 5 + 5)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_first_hits_agree_with_a_plain_loop_under_the_rules_of_cameras_and_groups(groups):
     g = np.random.default_rng(1)
