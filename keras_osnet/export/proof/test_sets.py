@@ -86,18 +86,23 @@ def load_test_set(name, root, *, metric="euclidean", split=0):
     Args:
         name: row of `TEST_SETS`.
         root: folder that holds the dataset's official folder.
-        metric: "euclidean" or "cosine", between features.
+        metric: "euclidean" or "cosine", between features. Others than the default are for re-identification datasets.
         split: index of the split, from 0, for a re-identification dataset with several splits.
 
     Returns:
         `TestSet`.
 
     Raises:
-        ValueError: for an unknown dataset, metric or split, a folder that is missing or differently laid out, or a set
-            without test images.
+        ValueError: for an unknown dataset, metric or split, a metric or split of a dataset without identities, a folder
+            that is missing or differently laid out, or a set without test images.
     """
     read = row_of("dataset", name, TEST_SETS)
     row_of("metric", metric, METRICS)
+    if read.func is not _retrieval and (metric, split) != ("euclidean", 0):
+        raise ValueError(
+            "`metric` and `split` must be left out for a dataset without identities. "
+            f"Received: {name}, metric={metric!r}, split={split!r}"
+        )
     return read(root=root, metric=metric, split=split)
 
 

@@ -353,6 +353,8 @@ def test_calibration_on_a_test_image_is_refused_under_any_name(root, tmp_path):
         ("persons", {}, "`dataset` must be one of .*Received: dataset='persons'"),
         ("market1501", {"metric": "manhattan"}, "`metric` must be one of"),
         ("market1501", {"split": 3}, "`split` must be 0 .. 0"),
+        ("shapes", {"split": 1}, "`metric` and `split` must be left out for .* Received: shapes, .*split=1"),
+        ("pa100k", {"metric": "cosine"}, "`metric` and `split` must be left out for .* Received: pa100k, metric='cos"),
         ("csv", {}, "must have queries and a gallery. Received: csv"),
     ],
 )
