@@ -128,12 +128,17 @@ def refuse_test_images(calibration, test_set):
         test_set: `TestSet`.
 
     Raises:
-        ValueError: if a calibration image has the file content, or for a set in memory the pixels, of a test image.
+        ValueError: if a calibration image has the file content of a test image, or the pixels where one of both is in
+            memory.
     """
-    images, in_memory = calibration.images, isinstance(test_set.test, np.ndarray)
-    of_pixels = isinstance(images, np.ndarray)
-    found = calibration.digests if of_pixels == in_memory else _digests(images, of_pixels=in_memory)
-    same = [i for i, digest in enumerate(found) if digest in test_set.digests]
+    images, sides = calibration.images, ((calibration, calibration.images), (test_set, test_set.test))
+    in_memory = [isinstance(some, np.ndarray) for _, some in sides]
+    found, tested = (
+        side.digests if own == any(in_memory) else _digests(some, of_pixels=True)
+        for (side, some), own in zip(sides, in_memory, strict=True)
+    )
+    tested = frozenset(tested)
+    same = [i for i, digest in enumerate(found) if digest in tested]
     if same:
         first = f"number {same[0]}" if isinstance(images, np.ndarray) else images[same[0]]
         raise ValueError(

@@ -341,6 +341,10 @@ def test_calibration_on_a_test_image_is_refused_under_any_name(root, tmp_path):
         with pytest.raises(ValueError, match=r"1 of 3 that are among them, first .*holiday.jpg"):
             refuse_test_images(Calibration(tuple(images), ""), test_set)
         (folder / "query" / copied.name).unlink()
+    pixels = np.stack([plain([(1, 2, 3)], (31, 17))[0], np.asarray(Image.open(test_set.test[1]))])
+    refuse_test_images(Calibration(pixels[:1], ""), test_set)
+    with pytest.raises(ValueError, match=r"test images of market1501.* 1 of 2 .*number 1"):
+        refuse_test_images(Calibration(pixels, ""), test_set)
     in_memory = example_set("classes", root)
     Image.fromarray(in_memory.test[3]).save(tmp_path / "3.png")
     with pytest.raises(ValueError, match=r"test images of cifar10.* 1 of 2 .*3.png"):
