@@ -258,6 +258,8 @@ def main(options):
         certificate_paths(path)
         test_set = load_test_set(options.dataset, options.data_dir, metric=options.metric, split=options.split)
     network = network_of(options.model, test_set)
+    if test_set is not None:
+        test_set.task.predictor(network, test_set)  # refuses a network with other outputs, before any work
     if path.suffix != TFLITE:
         return convert_otherwise(network, path)
     calibration, held_out = calibration_of(options, test_set, network)

@@ -320,6 +320,13 @@ def test_a_page_of_somebody_else_is_not_overwritten(script, market, tmp_path):
     assert page.read_text() == "<h1>My page</h1>"
 
 
+def test_a_network_with_other_outputs_than_the_test_set_needs_ends_before_anything_is_written(script, market, tmp_path):
+    options = script.Options(market / "model.keras", tmp_path / "m.tflite", certify=True, dataset="shapes")
+    with pytest.raises(ValueError, match="`model` must return a logit for each of the 10 classes of shapes"):
+        script.main(options)
+    assert not list(tmp_path.iterdir())
+
+
 def test_weights_of_somebody_else_are_not_overwritten_by_an_openvino_file(script, folder, tmp_path):
     pytest.importorskip("openvino")
     (tmp_path / "m.bin").write_bytes(b"weights")
