@@ -182,7 +182,8 @@ def float_parts_of(options, network=None):
 
 def compare(network, path, held_out, pipeline, of_levels=False):
     """Prints how far the file's outputs are from Keras'."""
-    shape, preprocessing = network.input_shape[1:], preprocessing_of(network)
+    shape = tuple(side or usual for side, usual in zip(network.input_shape[1:], (256, 128, 3), strict=True))
+    preprocessing = preprocessing_of(network)
     if held_out:
         kind, images = f"{len(held_out)} images held out", calibration_images(held_out, shape, preprocessing)
         levels = [image_files.read(path) for path in held_out] if pipeline or of_levels else None

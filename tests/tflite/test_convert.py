@@ -327,6 +327,14 @@ def test_a_network_with_other_outputs_than_the_test_set_needs_ends_before_anythi
     assert not list(tmp_path.iterdir())
 
 
+def test_a_network_for_images_of_any_size_is_compared_too(script, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    OSNet(0.25, "osnet_t1", (None, None, 3), depths=(1, 1, 1), feature_dim=8).save(tmp_path / "m.keras")
+    script.main(script.Options(tmp_path / "m.keras", tmp_path / "m.onnx"))
+    compared = capsys.readouterr().out.splitlines()[-1]
+    assert float(re.search(r"largest difference from Keras (\S+),", compared)[1]) < 1e-4
+
+
 def test_weights_of_somebody_else_are_not_overwritten_by_an_openvino_file(script, folder, tmp_path):
     pytest.importorskip("openvino")
     (tmp_path / "m.bin").write_bytes(b"weights")
