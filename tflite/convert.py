@@ -158,6 +158,8 @@ def output_of(options):
         raise ValueError(f"--output must end in {', '.join(TARGETS)}. Received: {path}")
     if not path.parent.is_dir():
         raise ValueError(f"--output must be in a folder that exists. Received: {path}")
+    if path.exists() and model.exists() and path.samefile(model):
+        raise ValueError(f"--output must be another file than the model. Received: {path}")
     require_writable(path)
     return path
 

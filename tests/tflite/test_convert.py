@@ -335,6 +335,14 @@ def test_a_network_for_images_of_any_size_is_compared_too(script, tmp_path, caps
     assert float(re.search(r"largest difference from Keras (\S+),", compared)[1]) < 1e-4
 
 
+def test_the_model_is_not_overwritten_by_its_conversion(script, tmp_path, monkeypatch):
+    (tmp_path / "m.onnx").write_bytes(b"weights")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"--output must be another file than the model. Received: m\.onnx"):
+        script.main(script.Options(tmp_path / "m.onnx", Path("m.onnx")))
+    assert (tmp_path / "m.onnx").read_bytes() == b"weights"
+
+
 def test_weights_of_somebody_else_are_not_overwritten_by_an_openvino_file(script, folder, tmp_path):
     pytest.importorskip("openvino")
     (tmp_path / "m.bin").write_bytes(b"weights")
