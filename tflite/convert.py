@@ -142,7 +142,11 @@ def cosines(a, b):
 
 def network_of(model, test_set):
     """The network that returns features; for a test set of classes, the whole classifier."""
-    return load_network(model, classifier=test_set is not None and test_set.task.outputs == "logits")[0]
+    whole = test_set is not None and test_set.task.outputs == "logits"
+    network, loaded = load_network(model, classifier=whole)
+    if "classifier" in loaded.dropped:  # of a network of ours; classifiers of torchreid's identities are never wanted
+        print("the classifier is left out: only `to_tflite`, or --certify on a dataset of classes, keeps it")
+    return network
 
 
 def output_of(options):

@@ -335,6 +335,14 @@ def test_a_network_for_images_of_any_size_is_compared_too(script, tmp_path, caps
     assert float(re.search(r"largest difference from Keras (\S+),", compared)[1]) < 1e-4
 
 
+def test_it_is_said_that_a_classifier_is_left_out(script, tmp_path, capsys):
+    OSNet(0.25, "osnet_t1", (32, 16, 3), depths=(1, 1, 1), feature_dim=8, classes=5).save(tmp_path / "m.keras")
+    network = script.network_of(tmp_path / "m.keras", None)
+    assert (network.output_shape, "the classifier is left out" in capsys.readouterr().out) == ((None, 8), True)
+    network = script.network_of(tmp_path / "m.keras", load_test_set("shapes", tmp_path))
+    assert (network.output_shape, capsys.readouterr().out) == ((None, 5), "")
+
+
 def test_the_model_is_not_overwritten_by_its_conversion(script, tmp_path, monkeypatch):
     (tmp_path / "m.onnx").write_bytes(b"weights")
     monkeypatch.chdir(tmp_path)
