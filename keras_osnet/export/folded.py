@@ -23,8 +23,8 @@ def fold(model):
     Each layer adds its own operations (`Composite.operations`). Instance norms depend on the image and are kept.
 
     Args:
-        model: built `OSNet` of any settings, or a model of its layers with dense layers after the feature, and one
-            output or a dict of them.
+        model: built `OSNet` of any settings but the pooling "gem", or a model of its layers with dense layers after the
+            feature, and one output or a dict of them.
 
     Returns:
         dict of `Node` by name.
@@ -34,8 +34,8 @@ def fold(model):
     """
     if not is_foldable(model):
         raise ValueError(
-            "`model` must be an OSNet, or one with dense heads, that Keras has not quantized. "
-            f"Received: {type(model).__name__}"
+            "`model` must be an OSNet with another pooling than 'gem', or one with dense heads, that Keras has not "
+            f"quantized. Received: {type(model).__name__}"
         )
     graph, names = {"picture": Node("picture")}, {layer.name for layer in model.layers}
     put = partial(_put, graph)

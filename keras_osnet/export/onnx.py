@@ -75,7 +75,7 @@ def to_onnx(model, path, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
 
     Args:
         model: built `keras.Model` with one input. An `OSNet`, or one with dense heads, is written op by op. Another
-            network is written by Keras' own export, which needs tf2onnx.
+            network, or one with the pooling "gem", is written by Keras' own export, which needs tf2onnx.
         path: the file to write, in place of an older one.
         layout: layout of the input. "NHWC" is (B, H, W, 3), as in Keras, which the file transposes; "NCHW" is (B, 3, H,
             W).

@@ -111,7 +111,7 @@ def to_tflite(
 
     Args:
         model: built `keras.Model` with one input of known height and width, and one output or a dict of outputs. With
-            calibration images it must be an `OSNet`, with or without dense heads.
+            calibration images it must be an `OSNet` with another pooling than "gem", with or without dense heads.
         path: the file to write, in place of an older one.
         quantization: None for float32; "float16" for weights of half precision; "dynamic" for int8 weights and
             activations that are rounded anew for each image; "int8" for int8 weights and activations.

@@ -136,6 +136,8 @@ def test_a_new_row_of_fusions_counts_and_folds_by_its_own_methods(monkeypatch):
 def test_what_is_no_osnet_is_named():
     with pytest.raises(ValueError, match="Received: int"):
         fold(3)
+    with pytest.raises(ValueError, match=r"another pooling than 'gem', .* Received: OSNet"):
+        fold(OSNet(0.25, "osnet_t1", SHAPE, depths=(1, 1, 1), pooling="gem"))
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")

@@ -54,7 +54,7 @@ def layers_of(model, quantization, calibration, float_parts, test_set, expected,
     if QUANTIZATIONS[quantization].needs_images and calibration is None:
         return None, "The calibration images were not given, and without them the rounding cannot be simulated."
     if not is_foldable(model):
-        return None, f"The network cannot be simulated: it is no OSNet, but {type(model).__name__} {model.name}."
+        return None, f"The network cannot be simulated: layers of {model.name} ({type(model).__name__}) do not fold."
     size = model.input_shape[1:3]
     if rounded is None:
         images = calibration and calibration.prepared(model)
