@@ -131,7 +131,8 @@ def list_images(folder, suffixes):
     """The image files in a folder, by name, and its other entries. Hidden ones, as `._1.jpg` of macOS, are left out."""
     entries = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
     images = [path for path in entries if path.suffix.lower() in suffixes and path.is_file()]
-    return images, [path for path in entries if path not in set(images)]
+    found = set(images)
+    return images, [path for path in entries if path not in found]
 
 
 def whole(most):

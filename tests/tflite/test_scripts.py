@@ -574,6 +574,17 @@ def test_a_pipe_is_refused_at_once_and_no_image_of_a_folder(tmp_path):
     assert files.list_images(tmp_path, network.SUFFIXES) == ([], [tmp_path / "a.png"])
 
 
+def test_a_folder_is_listed_in_a_time_that_grows_with_its_images(tmp_path, monkeypatch):
+    hashed, plain = [], Path.__hash__
+    monkeypatch.setattr(type(tmp_path), "__hash__", lambda self: hashed.append(1) or plain(self))
+    for i in range(100):
+        (tmp_path / f"{i}.png").touch()
+    (tmp_path / "notes.txt").touch()
+    found, others = files.list_images(tmp_path, network.SUFFIXES)
+    assert (len(found), others) == (100, [tmp_path / "notes.txt"])
+    assert len(hashed) < 5 * 100
+
+
 def test_names_and_limits_of_images_are_those_of_the_package():
     assert (network.SUFFIXES, network.FORMATS) == (images.SUFFIXES, tuple(images.FORMATS))
     assert (network.PIXELS, network.SIDE, network.BYTES) == (images.PIXELS, images.SIDE, images.BYTES)
