@@ -47,7 +47,10 @@ class Checkpoint:
 
     def __init__(self, path, model, optimizer, strategy, steps_per_epoch):
         self.path, self.strategy, self.steps_per_epoch = path, strategy, steps_per_epoch
-        self.state = {f"model/{variable.path}": variable for variable in model.variables}
+        self.state = {}
+        for i, variable in enumerate(model.variables):  # the paths of two networks in one model may be the same
+            name = f"model/{variable.path}"
+            self.state[f"{name}/{i}" if name in self.state else name] = variable
         self.of_replicas = {name: v for name, v in self.state.items() if v.synchronization == "on_read"}
         # Paths of the optimizer's variables may repeat.
         self.state |= {f"optimizer/{i}/{variable.path}": variable for i, variable in enumerate(optimizer.variables)}

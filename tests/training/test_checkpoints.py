@@ -72,6 +72,24 @@ def test_the_checkpoint_of_another_network_is_refused(resumable, other, optimize
     assert named in message
 
 
+def test_a_checkpoint_holds_both_networks_of_a_model_whose_layers_have_the_same_names(tmp_path):
+    def network(name):
+        image = keras.Input(SHAPE)
+        logits = keras.layers.Dense(3, name="classifier")(keras.layers.Flatten()(image))
+        return keras.Model(image, logits, name=name)
+
+    def pair():
+        keras.utils.set_random_seed(0)
+        image = keras.Input(SHAPE)
+        return keras.Model(image, network("first")(image) - network("second")(image), name="pair")
+
+    whole, parts = pair(), pair()
+    run(tmp_path / "whole", whole, optimizer=AMSGrad(0.01))
+    run(tmp_path / "parts", parts, epochs=1, optimizer=AMSGrad(0.01))
+    run(tmp_path / "parts", parts := pair(), optimizer=AMSGrad(0.01))
+    assert_same_weights(parts, whole, 1e-6)
+
+
 @pytest.mark.parametrize("made_before", [1, 2])
 def test_layers_without_a_name_are_found_again_by_their_order(tmp_path, made_before):
     """Keras numbers them by all that a process has made: the first may be `dense`, `dense_1` or `dense_2`."""
