@@ -71,6 +71,7 @@ class Checkpoint:
             rows = self.strategy.experimental_local_results(self._read())[0].numpy()
             parts = zip(own, np.split(rows, ends, axis=1), self.shapes, strict=True)
             arrays |= {name: part.reshape(-1, *shape) for name, part, shape in parts}
+        arrays = {name: array.astype(_stored(array.dtype), copy=False) for name, array in arrays.items()}
         broken = _not_finite(arrays)
         if broken:
             step, epoch = position.step, position.epoch
@@ -133,7 +134,7 @@ class Checkpoint:
 
     def _arrays(self, epochs):
         """Returns the checked arrays of the file, without `steps_per_epoch`."""
-        shapes = {name: (keras.backend.standardize_dtype(v.dtype), tuple(v.shape)) for name, v in self.state.items()}
+        shapes = {name: (_stored(v.dtype), tuple(v.shape)) for name, v in self.state.items()}
         arrays = _read(self.path, shapes | POSITION, self.of_replicas)
         steps = int(arrays.pop("steps_per_epoch", self.steps_per_epoch))
         epoch, step, broken = int(arrays["epoch"]), int(arrays["step"]), _not_finite(arrays)
@@ -228,6 +229,12 @@ def _header(archive, info):
         if info.file_size - file.tell() != kind.itemsize * math.prod(shape):
             raise ValueError(f"{info.filename} is not as long as its header says")
     return str(kind), shape
+
+
+def _stored(dtype):
+    """Returns the name of the type that holds such values in a file. NumPy's files have no bfloat16."""
+    name = keras.backend.standardize_dtype(dtype)
+    return "float32" if name == "bfloat16" else name
 
 
 def _not_finite(arrays):

@@ -90,6 +90,18 @@ def test_a_checkpoint_holds_both_networks_of_a_model_whose_layers_have_the_same_
     assert_same_weights(parts, whole, 1e-6)
 
 
+def test_a_run_whose_weights_are_bfloat16_is_resumed(tmp_path):
+    def network():
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Flatten(), keras.layers.Dense(3, dtype="bfloat16", name="classifier")]
+        return keras.Sequential([keras.Input(SHAPE), *layers], name="bfloat16")
+
+    run(tmp_path / "whole", whole := network())
+    run(tmp_path / "parts", network(), epochs=1)
+    run(tmp_path / "parts", parts := network())
+    assert_same_weights(parts, [w.astype("float32") for w in weights_of(whole)])
+
+
 @pytest.mark.parametrize("made_before", [1, 2])
 def test_layers_without_a_name_are_found_again_by_their_order(tmp_path, made_before):
     """Keras numbers them by all that a process has made: the first may be `dense`, `dense_1` or `dense_2`."""
