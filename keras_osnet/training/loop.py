@@ -235,9 +235,14 @@ def _epoch(step, iterator, position, steps, callbacks, requests, checkpoint):
     return {**logs, "seconds": float(sums[SUMS.index("seconds")])}
 
 
+def _innermost(optimizer):
+    """Returns the optimizer that updates the weights, without its loss scaling."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def _last_rate(optimizer):
     """Returns the learning rate of the last step. `optimizer.learning_rate` is that of the next one."""
-    iterations = getattr(optimizer, "inner_optimizer", optimizer).iterations
+    iterations = _innermost(optimizer).variables[0]  # `iterations` counts updates, which may be of several steps
     count = int(np.asarray(iterations))
     iterations.assign(max(count - 1, 0))
     try:

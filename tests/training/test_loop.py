@@ -204,7 +204,11 @@ def test_a_callback_may_set_the_learning_rate(tmp_path):
     assert [line["learning_rate"] for line in history] == pytest.approx([0.01, 0.005, 0.01 / 3])
 
 
-@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
+def of_several_steps(optimizer):
+    return SGD.from_config({**optimizer.get_config(), "gradient_accumulation_steps": 3})
+
+
+@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer, of_several_steps])
 def test_the_lines_hold_the_learning_rate_of_the_last_step_of_their_epoch(tmp_path, wrap):
     schedule = StepSchedule(0.02, STEPS, milestones=(2,), warmup_epochs=2)  # 1/6, 2/6, 3/6; 4/6, 5/6, 6/6; a tenth
     history = run(tmp_path, epochs=3, optimizer=wrap(SGD(schedule)))
