@@ -80,8 +80,9 @@ def train(
 
     Raises:
         ValueError: if the checkpoint in `work_dir` is of another network, optimizer or number of steps per epoch, or of
-            more epochs; if not every worker sees it; if the dataset ends before the last step; or if the model has a
-            Keras norm that is not synchronized, and there are several replicas.
+            more epochs; if not every worker sees it; if the dataset ends before the last step; if the model has a
+            Keras norm that is not synchronized, and there are several replicas; or if the optimizer does not keep the
+            averages that `numerics` asks for.
         FloatingPointError: if the loss or a weight is not finite. The previous checkpoint is kept.
         OSError: if the checkpoint cannot be written, for example on a full disk. The previous one is kept.
         ConnectionError: if another worker has ended. The checkpoint is kept.
@@ -92,6 +93,12 @@ def train(
     """
     strategy = strategy or tf.distribute.get_strategy()
     _check_norms(model, strategy)
+    inner = _innermost(optimizer)
+    if numerics.ema and not (inner.use_ema and inner.ema_momentum == numerics.ema):
+        raise ValueError(
+            f"`optimizer` must have use_ema=True and ema_momentum={numerics.ema} for `ema`. "
+            f"Received: use_ema={inner.use_ema}, ema_momentum={inner.ema_momentum}"
+        )
     work_dir = Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
     with strategy.scope():

@@ -11,7 +11,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 from keras_osnet.losses import LabelSmoothedCrossEntropy
 from keras_osnet.optimizers import SGD, StepSchedule
-from keras_osnet.training.settings import Execution
+from keras_osnet.training.settings import Execution, Numerics
 from keras_osnet.training.step import train_step_function
 from tests.training.small import (
     BATCH,
@@ -213,6 +213,13 @@ def test_the_lines_hold_the_learning_rate_of_the_last_step_of_their_epoch(tmp_pa
     schedule = StepSchedule(0.02, STEPS, milestones=(2,), warmup_epochs=2)  # 1/6, 2/6, 3/6; 4/6, 5/6, 6/6; a tenth
     history = run(tmp_path, epochs=3, optimizer=wrap(SGD(schedule)))
     assert [line["learning_rate"] for line in history] == pytest.approx([0.01, 0.02, 0.002])
+
+
+@pytest.mark.parametrize("averages", [{}, {"use_ema": True, "ema_momentum": 0.5}])
+def test_an_optimizer_without_the_averages_of_the_settings_is_refused(tmp_path, averages):
+    with pytest.raises(ValueError, match=r"`optimizer` must have use_ema=True and ema_momentum=0\.9"):
+        run(tmp_path / "run", optimizer=SGD(0.01, **averages), numerics=Numerics(ema=0.9))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("rate", [0.02, StepSchedule(0.02, STEPS)], ids=["number", "schedule"])
