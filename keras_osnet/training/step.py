@@ -14,7 +14,7 @@ from keras_osnet.training.settings import Execution, Numerics
 def correct_class(labels, outputs):
     """Returns 1 for each image whose label has the largest logit, else 0."""
     logits = outputs["logits"] if isinstance(outputs, dict) else outputs
-    return tf.cast(tf.argmax(logits, 1, labels.dtype) == class_indices(labels), "float32")
+    return tf.cast(tf.argmax(logits, 1, "int32") == tf.cast(class_indices(labels), "int32"), "float32")
 
 
 def check_loss(loss, strategy, numerics, execution):

@@ -222,6 +222,15 @@ def test_an_optimizer_without_the_averages_of_the_settings_is_refused(tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_labels_of_another_type_are_the_same_classes(tmp_path, kind):
+    def others(first_step):
+        return batches(first_step).map(lambda images, labels: (images, tf.cast(labels, kind)))
+
+    (line,), (expected,) = run(tmp_path / "others", epochs=1, batches=others), run(tmp_path / "int32", epochs=1)
+    assert [line[name] for name in ("loss", "accuracy")] == [expected[name] for name in ("loss", "accuracy")]
+
+
 @pytest.mark.parametrize("rate", [0.02, StepSchedule(0.02, STEPS)], ids=["number", "schedule"])
 def test_the_lines_hold_the_learning_rate_under_a_strategy_too(tmp_path, rate):
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
