@@ -12,7 +12,8 @@ class Numerics:
     """Type of the computation. Weights stay float32."""
     accumulate: int = 1
     """Number of pieces of each replica's part of a batch. They are computed one after the other, to save memory. The
-    gradient is the same, except that batch norms compute their moments per piece."""
+    gradient is the same, except that batch norms compute their moments, and Batch DropBlock draws its rectangle, per
+    piece."""
     clip_norm: float = 0.0
     """Largest norm of the gradient. A larger gradient is scaled down to it. 0: no limit."""
     ema: float = 0.0
