@@ -103,6 +103,8 @@ def train(run):
     if run.cache:
         raise ValueError("`cache` must be False: ImageNet's decoded images do not fit into memory.")
     settings, (part, val) = run.settings, parts(run.data_dir)
+    if isinstance(val, resized_crops.Files):
+        app.check_test_images(val.paths, run.work_dir)
     steps = part.count // settings.batch_size
     print(f"{settings.variant} on {part.count} images of {part.classes} classes; {steps} steps an epoch")
     batches = partial(

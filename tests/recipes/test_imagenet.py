@@ -27,6 +27,14 @@ def test_a_run_writes_its_errors_and_weights_to_fine_tune_from(trained):
     )
 
 
+def test_a_validation_image_that_cannot_be_read_is_named_before_training(run_script, tmp_path):
+    class_folders(tmp_path)
+    (tmp_path / "val" / "n2" / "1.png").write_bytes(b"no image")
+    with pytest.raises(SystemExit, match=r"error: 1 of 21 images cannot be read: .*n2/1\.png"):
+        run_script(*command("imagenet", tmp_path, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_empty_class_and_other_classes_are_errors_before_training(run_script, tmp_path):
     class_folders(tmp_path)
     for file in (tmp_path / "val" / "n3").iterdir():
