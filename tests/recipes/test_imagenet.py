@@ -27,6 +27,17 @@ def test_a_run_writes_its_errors_and_weights_to_fine_tune_from(trained):
     )
 
 
+def test_a_network_whose_logits_are_all_equal_is_always_wrong(run_script, tmp_path):
+    class_folders(tmp_path)
+    model = OSNet(0.0625, "osnet_t1", (32, 32, 3), (1, 1, 1), classes=7)
+    classifier = model.get_layer("classifier")
+    classifier.set_weights([0 * weights for weights in classifier.get_weights()])
+    model.save(tmp_path / "equal.keras")
+    options = ("--data-dir", tmp_path, "--work-dir", tmp_path / "evaluated")
+    run_script("recipes/imagenet.py", "evaluate", "--weights", tmp_path / "equal.keras", *options)
+    assert read(tmp_path / "evaluated" / "metrics.json") == {"error": 1.0, "error5": 1.0}
+
+
 def test_a_validation_image_that_cannot_be_read_is_named_before_training(run_script, tmp_path):
     class_folders(tmp_path)
     (tmp_path / "val" / "n2" / "1.png").write_bytes(b"no image")
