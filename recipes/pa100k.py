@@ -118,7 +118,9 @@ def train(run):
     if settings.own_thresholds and not splits.val:
         raise ValueError("`own_thresholds` needs validation images. Set `val_identities`.")
     labels, identities = labels_with_identities(settings, splits.train)
-    app.check_test_images([record.path for record in [*splits.val, *splits.test]], run.work_dir)
+    sides = load(settings.dataset, run.data_dir) if settings.identity else None
+    scored = [*splits.val, *splits.test, *(sides.query + sides.gallery if sides else ())]
+    app.check_test_images(sorted({record.path for record in scored}), run.work_dir)
     paths, steps = [record.path for record in splits.train], len(labels) // settings.batch_size
     print(f"{len(splits.names)} attributes; {len(paths)} images; {steps} steps an epoch")
 
@@ -141,7 +143,7 @@ def train(run):
             found["mA_test_chosen"] = max(found["mA"], *tested)
             print(f"  for comparison, mA of the best epoch on the test images: {100 * found['mA_test_chosen']:.2f}")
         if settings.identity:
-            extractor, sides = FeatureExtractor(network, strategy=strategy), load(settings.dataset, run.data_dir)
+            extractor = FeatureExtractor(network, strategy=strategy)
             found |= scores.score_splits(extractor, sides, protocol=DATASETS[settings.dataset].protocol)
             print(f"  identity: Rank-1 {100 * found['rank1']:.2f}, mAP {100 * found['mAP']:.2f}")
         return found

@@ -112,6 +112,15 @@ def test_identity_and_attributes_are_trained_together(people, run_script, tmp_pa
     assert "identity" in capsys.readouterr().out
 
 
+def test_a_gallery_image_without_attributes_that_cannot_be_read_is_named_before_training(run_script, tmp_path):
+    root = market(tmp_path)
+    market_attributes(tmp_path)
+    (root / "bounding_box_test" / "0000_c1s1_000151_01.jpg").write_bytes(b"no image")
+    with pytest.raises(SystemExit, match=r"error: 1 of 13 images cannot be read: .*0000_c1s1_000151_01\.jpg"):
+        run_script(*joint(tmp_path, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
