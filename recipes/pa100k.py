@@ -41,6 +41,7 @@ from keras_osnet.losses import LabelColumns, LabelSmoothedCrossEntropy, Weighted
 from keras_osnet.metrics import attribute_table, choose_thresholds
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.models.heads import dense_head
+from keras_osnet.preprocessing import require_training_preprocessing
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
 
@@ -91,6 +92,7 @@ def plan_of(settings, names, rates, identities, steps):
     """Returns the `Plan`: the saved network computes attribute logits, and also features if identities are trained."""
     s = settings
     network = OSNet(s.width, s.variant, (*s.size, 3), pooling=s.pooling, weights=s.weights)
+    require_training_preprocessing(network)  # the saved network has ImageNet's
     outputs = {"features": network.output, "attributes": AttributeHead(names, name="attributes")(network.output)}
     saved = keras.Model(network.input, dict(outputs) if s.identity else outputs["attributes"])
     terms = [(1.0, LabelColumns(WeightedBinaryCrossentropy(rates, s.form), 1, len(names)), "attributes")]

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_osnet import AttributeRecogniser
+from keras_osnet import AttributeRecogniser, OSNet
 from tests.recipes.tiny import command, market, market_attributes, pa100k, read
 
 
@@ -110,6 +110,15 @@ def test_identity_and_attributes_are_trained_together(people, run_script, tmp_pa
         "features": (None, 512), "attributes": (None, 30),
     }  # fmt: skip
     assert "identity" in capsys.readouterr().out
+
+
+def test_weights_of_a_network_that_takes_other_levels_are_refused(run_script, tmp_path):
+    pa100k(tmp_path)
+    network = OSNet(0.0625, "osnet_t1", (64, 32, 3), pooling="max", preprocessing={"mean": (0.5, 0.5, 0.5)})
+    network.save_to_preset(tmp_path / "weights")
+    with pytest.raises(SystemExit, match=r"error: `weights` must be .* normalised by ImageNet's .*mean=\(0\.5"):
+        run_script(*command("pa100k", tmp_path, tmp_path / "run", "--weights", tmp_path / "weights"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_gallery_image_without_attributes_that_cannot_be_read_is_named_before_training(run_script, tmp_path):
