@@ -89,6 +89,19 @@ def test_score_names_its_folder_after_the_weights(run_script, tmp_path, monkeypa
     ]  # fmt: skip
 
 
+def test_score_refuses_a_folder_of_other_files_before_the_images_are_read(run_script, tmp_path, monkeypatch, capsys):
+    """By default the folder of a work dir's scores would be the work dir."""
+    RECIPES["reid"].make(tmp_path)
+    work_dir = tmp_path / "runs" / "mine"
+    work_dir.mkdir(parents=True)
+    OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1)).save(work_dir / "model.keras")
+    (work_dir / "config.json").write_text('{"settings": {"dataset": "market1501", "epochs": 1}}')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"`output` must be new, .* runs/mine, which holds config\.json"):
+        run_script(SCRIPT, "score", "runs/mine", "--dataset", "market1501", "--data-dir", tmp_path)
+    assert not capsys.readouterr().out
+
+
 def test_a_folder_of_weights_is_evaluated(run_script, tmp_path, monkeypatch):
     RECIPES["reid"].make(tmp_path)
     OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1)).save_to_preset(tmp_path / "folder")
