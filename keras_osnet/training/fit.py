@@ -1,5 +1,6 @@
 """Carries out a run of any recipe: from its settings to its scores and files."""
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -98,7 +99,7 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
             if the folder holds a run with other settings or data; if settings contradict each other; or if the workers
             differ in settings or data.
         OSError: if the folder cannot be written.
-        ImportError: if TensorBoard is asked for and is not installed.
+        ImportError: if matplotlib is not installed, or TensorBoard is asked for and is not.
 
     `keras_osnet.training.loop.train` raises further errors.
     """
@@ -109,6 +110,8 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
         )
     if settings.epochs < 0:
         raise ValueError(f"`epochs` must be 0 or more. Received: epochs={settings.epochs}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ImportError("`fit` draws training.png with the package matplotlib: pip install matplotlib")
     strategy = set_up(settings, execution, settings.batch_size)
     metrics = []
     with claimed(work_dir, as_dict, strategy, None if several else digest_of(*trainings[0].data)):

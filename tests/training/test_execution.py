@@ -1,5 +1,6 @@
 """Ways to carry out a training: each takes the steps of its equation, and what does not fit together is refused."""
 
+import sys
 from dataclasses import dataclass
 
 import keras
@@ -254,6 +255,14 @@ def test_what_cannot_be_set_up_leaves_no_folder(tmp_path):
     training = Training(build=None, batches=None, steps_per_epoch=1, data=((),), finish=None)
     with pytest.raises(ValueError, match="multiple of 2: 2 replicas"):
         fit(Settings(), Execution(replicas=2), tmp_path / "run", [training])
+    assert not (tmp_path / "run").exists()
+
+
+def test_matplotlib_which_draws_the_curves_is_asked_for_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    training = Training(build=None, batches=None, steps_per_epoch=1, data=((),), finish=None)
+    with pytest.raises(ImportError, match="pip install matplotlib"):
+        fit(Settings(), Execution(), tmp_path / "run", [training])
     assert not (tmp_path / "run").exists()
 
 
