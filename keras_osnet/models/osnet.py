@@ -265,7 +265,9 @@ class OSNet(Network):
             ValueError: for an unknown row, or if this network has a feature of parts, which no other pooling can take.
         """
         if known("pooling", pooling, POOLINGS) == self.pooling:
-            return self.with_head(self.classes)
+            other = OSNet.from_config(self.get_config())
+            other.set_weights(self.get_weights())
+            return other
         if self.pooling in PARTS:
             raise ValueError(f"`pooling` must be {self.pooling!r}, as in this network. Received: {pooling!r}")
         other = OSNet(**self.settings | {"pooling": pooling})

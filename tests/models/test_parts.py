@@ -203,6 +203,14 @@ def test_the_table_lists_parts():
     assert all(isinstance(part, Part) for parts in PARTS.values() for part in parts)
 
 
+def test_the_same_pooling_has_the_weights_of_all_layers():
+    model = randomised(OSNet(**SMALL, classes=5))
+    other = model.with_pooling(model.pooling)
+    assert other.settings == model.settings
+    np.testing.assert_array_equal(other.get_layer("classifier").kernel, model.get_layer("classifier").kernel)
+    np.testing.assert_array_equal(array(other(IMAGES)), array(model(IMAGES)))
+
+
 def test_another_pooling_has_the_weights_of_all_other_layers():
     """With the power 1, the generalised mean of a map, which is not negative, is its mean."""
     model = randomised(OSNet(**SMALL))
