@@ -157,7 +157,7 @@ def test_heads_fold_with_the_network_and_unknown_layers_do_not(model):
     for name in ("features", "attributes"):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
     bent = keras.Model(model.input, keras.layers.Dense(3, activation="tanh")(model.output["features"]))
-    with pytest.raises(ValueError, match="an OSNet with another pooling than .gem., or one with dense heads"):
+    with pytest.raises(ValueError, match="an OSNet with another pooling than 'gem', or one with dense heads"):
         fold(bent)
 
 
