@@ -91,16 +91,14 @@ def score(
 
     from keras_osnet import DATASETS, FeatureExtractor, OSNet, __version__
     from keras_osnet.data import load_splits
-    from keras_osnet.files import read_json, require_writable
+    from keras_osnet.files import require_writable
     from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_test_set
     from keras_osnet.inference.scores import describe, table, verification_rows
-    from keras_osnet.weights.folder import CARD_FILE, FOLDER_WEIGHTS
-    from keras_osnet.weights.sources import CONFIG, is_network
+    from keras_osnet.weights.folder import refuse_foreign_files
+    from keras_osnet.weights.sources import CONFIG
 
     folder = (output or Path("runs") / Path(name).name.split(".")[0]).expanduser()
-    there = [file for file in (CONFIG, CARD_FILE, FOLDER_WEIGHTS) if (folder / file).exists()]
-    if there and not (CONFIG in there and is_network(read_json(folder / CONFIG))):
-        raise ValueError(f"`output` must be new, or a folder of weights. Received: {folder}, which holds {there[0]}")
+    refuse_foreign_files(folder)
     require_writable(folder / CONFIG)
     test_set = load_splits(dataset, data_dir)
     known = not any(splits.grouped for splits in test_set)  # else a person has another label in each group

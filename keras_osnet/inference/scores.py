@@ -64,8 +64,19 @@ def _features_of_paths(features_of, paths):
     for part in np.split(np.arange(len(paths)), np.flatnonzero(np.diff(last // FRAMES)) + 1):
         counts = [len(paths[i]) for i in part]
         features = features_of([path for i in part for path in paths[i]])
-        rows.append(np.add.reduceat(features, np.cumsum([0, *counts[:-1]]), axis=0) / np.array(counts)[:, None])
-    return np.concatenate(rows).astype("float32")
+        rows.append(means_of_frames(features, counts))
+    return np.concatenate(rows)
+
+
+def means_of_frames(features, counts):
+    """Returns the mean feature of each tracklet, (N, D) float32.
+
+    Args:
+        features: of all frames, one tracklet after the other.
+        counts: N numbers of frames, at least 1.
+    """
+    sums = np.add.reduceat(features, np.cumsum([0, *counts[:-1]]), axis=0)
+    return (sums / np.array(counts)[:, None]).astype("float32")
 
 
 def score_features(query, gallery, splits, *, metric="euclidean", protocol="market1501", expand=0, reranked=None):

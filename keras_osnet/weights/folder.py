@@ -38,12 +38,8 @@ def save_to_preset(model, folder, *, card=None):
         OSError: if it cannot be written.
     """
     folder = Path(folder).expanduser()
+    refuse_foreign_files(folder)
     config = folder / CONFIG
-    if config.exists() and not is_network(read_json(config)):
-        raise ValueError(f"`folder` must not hold a config.json of another program. Received: {folder}")
-    foreign = [name for name in (CARD_FILE, FOLDER_WEIGHTS) if (folder / name).exists() and not config.exists()]
-    if foreign:
-        raise ValueError(f"`folder` must not hold a {foreign[0]} of another program. Received: {folder}")
     card = card_of(model) if card is None else card
     json.dumps(asdict(card), allow_nan=False)  # what JSON cannot hold is an error before anything is replaced
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +63,16 @@ def save_to_preset(model, folder, *, card=None):
     }
     write_atomically(folder / CARD_FILE, _markdown(model, card).encode())
     write_json(config, facts)
+
+
+def refuse_foreign_files(folder):
+    """Raises a ValueError if a folder has files that `save_to_preset` would replace, and that are not of a preset."""
+    config = folder / CONFIG
+    if config.exists() and not is_network(read_json(config)):
+        raise ValueError(f"`folder` must not hold a config.json of another program. Received: {folder}")
+    foreign = [name for name in (CARD_FILE, FOLDER_WEIGHTS) if (folder / name).exists() and not config.exists()]
+    if foreign:
+        raise ValueError(f"`folder` must not hold a {foreign[0]} of another program. Received: {folder}")
 
 
 def load_folder(folder):

@@ -97,7 +97,7 @@ def test_score_refuses_a_folder_of_other_files_before_the_images_are_read(run_sc
     OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1)).save(work_dir / "model.keras")
     (work_dir / "config.json").write_text('{"settings": {"dataset": "market1501", "epochs": 1}}')
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=r"`output` must be new, .* runs/mine, which holds config\.json"):
+    with pytest.raises(SystemExit, match=r"must not hold a config\.json of another program\. .* runs/mine"):
         run_script(SCRIPT, "score", "runs/mine", "--dataset", "market1501", "--data-dir", tmp_path)
     assert not capsys.readouterr().out
 

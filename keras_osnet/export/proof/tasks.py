@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_osnet.inference.attributes import AttributeRecogniser
 from keras_osnet.inference.features import FeatureExtractor
-from keras_osnet.inference.scores import groups_of, labels_of, score_features
+from keras_osnet.inference.scores import groups_of, labels_of, means_of_frames, score_features
 from keras_osnet.metrics import attribute_scores, evaluate_retrieval
 from keras_osnet.preprocessing import preprocessing_of
 
@@ -80,9 +80,8 @@ def _logits_of(model, test_set):
 def _sides(features, test_set):
     """Returns the features of the queries and of the gallery. That of a tracklet is the mean over its frames."""
     splits = test_set.ground_truth
-    frames = np.array([len(record.paths) for record in splits.query + splits.gallery])
-    means = np.add.reduceat(features, np.cumsum(frames) - frames) / frames[:, None]
-    return np.split(means.astype("float32"), [len(splits.query)])
+    counts = [len(record.paths) for record in splits.query + splits.gallery]
+    return np.split(means_of_frames(features, counts), [len(splits.query)])
 
 
 def _retrieval_scores(features, test_set):
