@@ -252,6 +252,8 @@ class Gallery:
         store = self._store
         with store.writing():
             (given,) = store.run("SELECT value FROM gallery WHERE key = 'people'").fetchone() or ["0"]
+            if not given.isdecimal():
+                raise TypeError(f"the number of the last person is {given!r}")
             numbers = [re.fullmatch(NAME.format(r"(\d+)"), name) for name in self.identities()]
             last = max([int(given), *(int(found[1]) for found in numbers if found)])
             sql = "INSERT INTO gallery VALUES ('people', ?) ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value"

@@ -1,6 +1,8 @@
 """Names that a gallery gives to people, and what it remembers of them."""
 
+import sqlite3
 import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -55,6 +57,14 @@ def test_a_number_is_given_once_also_after_its_person_was_deleted_or_merged(gall
         assert again.new_names(2) == ["person 6", "person 7"]
         with pytest.raises(ValueError, match="`count` must be an integer of at least 1"):
             again.new_names(0)
+
+
+def test_a_damaged_number_of_the_last_person_names_the_file(gallery, tmp_path):
+    gallery.new_names(1)
+    with closing(sqlite3.connect(tmp_path / "people.db")) as connection, connection:
+        connection.execute("UPDATE gallery SET value = 'x' WHERE key = 'people'")
+    with pytest.raises(ValueError, match=r"`address` must be a gallery\. .*people\.db, but the number .* 'x'"):
+        gallery.new_names(1)
 
 
 TRACKS = [track("door", 10, 1, 0, 0), track("yard", 20, 1, 0.05, 0), track("yard", 40, 0, 0, 1)]
