@@ -7,6 +7,7 @@ import pytest
 from keras_osnet import OSNet
 from keras_osnet.data.resized_crops import Files, central_batches
 from tests.recipes.tiny import class_folders, command, read
+from tests.scripts import in_a_process_of_its_own
 
 
 def test_a_run_writes_its_errors_and_weights_to_fine_tune_from(trained):
@@ -77,8 +78,10 @@ def test_what_tensorflow_datasets_has_prepared_is_trained_on_and_scored_as_its_i
         ), splits, data_dir=tmp_path, download_config=tfds.download.DownloadConfig(num_shards=3),
     )  # fmt: skip
     work_dir = tmp_path / "run"
-    run_script(*command("imagenet", builder.data_dir, work_dir))
-    assert "on 14 images of 7 classes; 3 steps an epoch" in capsys.readouterr().out
+    # In a new process, whose devices nothing has set up.
+    done = in_a_process_of_its_own(*command("imagenet", builder.data_dir, work_dir, "--replicas", "2"))
+    assert done.returncode == 0, done.stderr
+    assert "on 14 images of 7 classes; 3 steps an epoch" in done.stdout
     found = read(work_dir / "metrics.json")
     options = ("--data-dir", tmp_path, "--work-dir", tmp_path / "evaluated")
     run_script("recipes/imagenet.py", "evaluate", "--weights", work_dir / "model.keras", *options)

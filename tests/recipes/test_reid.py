@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +18,7 @@ from keras_osnet.export import to_tflite
 from keras_osnet.models.baselines import BASELINES
 from keras_osnet.training.execution import SCHEDULES
 from tests.recipes.tiny import MARKET, RECIPES, command, duke, market, read, viper
+from tests.scripts import in_a_process_of_its_own
 from tests.weights.servers import serving
 
 ROOT = Path(__file__).parents[2]
@@ -39,13 +38,6 @@ def recipe(script):
 @pytest.fixture
 def folder(trained):
     return trained("reid")
-
-
-def in_a_process_of_its_own(*arguments):
-    command = [sys.executable, str(ROOT / "recipes" / "reid.py"), *map(str, arguments)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
-    environment |= {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:strict"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
 
 
 def train(folder, *options):
@@ -77,7 +69,7 @@ def test_a_run_is_resumed_with_other_values_of_execution_and_its_output_has_no_n
     (tmp_path / "run" / "model.keras").unlink()
     np.savez(tmp_path / "run" / "checkpoint.npz", **{**arrays, "epoch": np.array(0), "step": np.array(0)})
     options = ("--replicas", "2", "--cache", "--evaluate-every", "1", "--checkpoint-minutes", "0")
-    done = in_a_process_of_its_own(*command("reid", folder, tmp_path / "run", *options)[1:])
+    done = in_a_process_of_its_own(*command("reid", folder, tmp_path / "run", *options))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout.startswith("osnet at 64 x 32 on 6 images of 3 identities; 1 steps an epoch\nepoch   1/1  loss ")
@@ -511,6 +503,6 @@ def test_a_file_whose_name_is_not_utf8_is_named_in_the_report(tmp_path):
                 tmp_path / person / f"{number}.png"
             )
     Path(os.fsdecode(os.fsencode(tmp_path / "a") + b"/caf\xe9.txt")).touch()
-    done = in_a_process_of_its_own("check", "folder", "--data-dir", tmp_path)
+    done = in_a_process_of_its_own("recipes/reid.py", "check", "folder", "--data-dir", tmp_path)
     assert r"caf\udce9.txt" in done.stdout
     assert "error" not in done.stderr

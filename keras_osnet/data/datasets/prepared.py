@@ -1,10 +1,12 @@
 """Images in classes in the TFRecords of tensorflow-datasets, such as imagenet2012."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.json_format import ParseError
+from google.protobuf.message import DecodeError
 
 from keras_osnet.data.images import first_three, naming_unreadable
 
@@ -126,12 +128,24 @@ def _part(tfds, split, features):
         example = features.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})
         return example["image"], tf.cast(example["label"], "int32")
 
-    part = Shards(paths, lengths, features["label"].num_classes, parse)
-    with part.naming_unreadable():
-        _, label, _ = part.read(next(iter(part.in_order())))
+    label = _first_label(paths)
     if label < 0:
-        raise ValueError(f"The split {split.name} of {paths[0].parent} must have labels. Received: {int(label)}")
-    return part
+        raise ValueError(f"The split {split.name} of {paths[0].parent} must have labels. Received: {label}")
+    return Shards(paths, lengths, features["label"].num_classes, parse)
+
+
+def _first_label(paths):
+    """The label of the first record. No operation of TensorFlow reads it: devices may not be set up yet."""
+    path = next(path for path in paths if path.stat().st_size)
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        file.seek(4, os.SEEK_CUR)  # the checksum of the length
+        content = file.read(min(length, path.stat().st_size))
+    try:
+        (label,) = tf.train.Example.FromString(content).features.feature["label"].int64_list.value
+    except (DecodeError, ValueError) as error:
+        raise ValueError(f"record 0 of {path} must be an example with one label. Received: {error}") from error
+    return label
 
 
 def _check_files(paths, lengths, split):
