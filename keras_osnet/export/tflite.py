@@ -136,9 +136,9 @@ def to_tflite(
         ValueError: for an unknown quantization, an input of unknown size, weights that are not finite, or outputs in a
             list; for calibration images that are missing, not allowed, fewer than 2, or certainly not normalised; for
             an op that is not built in; for a pipeline with other outputs than features and attributes; for unknown
-            parts, or a single layer of an int8 network; for `integer_io` without int8, with a pipeline, or with float
-            parts; for an unknown `input_type`, or "uint8" with `integer_io` or a pipeline. Only faults of the
-            calibration images and of ops are found after the conversion has begun.
+            parts, or a single layer of an int8 network; for `integer_io` without int8, with a pipeline, with float
+            parts, or with instance norms; for an unknown `input_type`, or "uint8" with `integer_io` or a pipeline. Only
+            faults of the calibration images and of ops are found after the conversion has begun.
         OSError: if the file cannot be written. A folder or file that cannot be written is found before the conversion.
     """
     row, names = check_arguments(
@@ -202,7 +202,12 @@ def check_arguments(
         raise ValueError(f"`pipeline` needs a model of features, attributes, or both. Received: one of {names}")
     refuse_non_finite(model)
     if row.needs_images or float_parts or has_calibration:
-        check_float_parts(fold(model), float_parts, single=not row.needs_images)
+        graph = fold(model)
+        check_float_parts(graph, float_parts, single=not row.needs_images)
+        if integer_io and any(node.op == "instance_norm" for node in graph.values()):
+            raise ValueError(
+                f"`integer_io` is for networks all in int8. Received: {model.name}, whose instance norms need float32"
+            )
     return row, names
 
 

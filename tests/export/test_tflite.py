@@ -576,6 +576,14 @@ def test_wrong_arguments_are_named_and_nothing_is_written(shape, arguments, mess
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("variant", ["osnet_ibn", "osnet_ain"])
+def test_instance_norms_are_not_for_processors_without_float32(variant, tmp_path):
+    model = OSNet(0.0625, variant, SMALL, depths=(1, 1, 1))
+    with pytest.raises(ValueError, match=rf"`integer_io` is for networks all in int8. Received: {variant}_x0_0625, "):
+        to_tflite(model, tmp_path / "model.tflite", **INT8)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("quantization", "part", "message"),
     [
