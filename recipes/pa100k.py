@@ -28,17 +28,9 @@ from keras_osnet import AttributeRecogniser, FeatureExtractor, OSNet
 from keras_osnet.data import DATASETS, images, load, load_attributes
 from keras_osnet.files import write_json
 from keras_osnet.inference import scores
-from keras_osnet.inference.attribute_scores import (
-    as_values,
-    check_names,
-    details,
-    labels_of,
-    majority,
-    summarize,
-    table,
-)
+from keras_osnet.inference.attribute_scores import check_names, labels_of, report, summarize, thresholds_of
 from keras_osnet.losses import LabelColumns, LabelSmoothedCrossEntropy, WeightedBinaryCrossentropy, WeightedSum
-from keras_osnet.metrics import attribute_table, choose_thresholds
+from keras_osnet.metrics import choose_thresholds
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.models.heads import dense_head
 from keras_osnet.preprocessing import require_training_preprocessing
@@ -137,7 +129,8 @@ def train(run):
         threshold = 0.5
         if settings.own_thresholds:
             threshold = choose_thresholds(probabilities_of(network, strategy, splits.val), labels_of(splits.val))
-        found = report(probabilities_of(network, strategy, splits.test), splits, threshold)
+        found, text = report(probabilities_of(network, strategy, splits.test), splits, threshold)
+        print(text)
         if settings.own_thresholds:
             found["thresholds"] = dict(zip(splits.names, threshold.tolist(), strict=True))
         tested = [line["mA"] for line in history if "mA" in line]  # with --evaluate-every
@@ -159,33 +152,25 @@ def train(run):
     fit(settings, run, run.work_dir, [training])
 
 
-def report(probabilities, splits, threshold):
-    """Prints the scores of the test images and of each attribute, and returns them."""
-    labels = labels_of(splits.test)
-    found, each = (
-        summarize(probabilities, labels, threshold),
-        attribute_table(probabilities, labels, splits.names, threshold),
-    )
-    rows = {"network": found, "majority label": majority(labels_of(splits.train), labels)}
-    print(f"{details(each)}\n{table(rows, len(labels))}")
-    return found | {"attributes": as_values(each)}
-
-
-def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float = 0.5, work_dir: Path | None = None):
+def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float | Path = 0.5, work_dir: Path | None = None):
     """Scores a trained network on the test set of an attribute dataset.
 
     Args:
         weights: work dir or model.keras of this recipe.
         dataset: row of keras_osnet.data.ATTRIBUTE_DATASETS.
         data_dir: folder that holds the dataset's official folder.
-        threshold: smallest probability of a predicted attribute.
+        threshold: smallest probability of a predicted attribute, or the metrics.json of a training with
+            --own-thresholds, which names one for each attribute.
         work_dir: folder for metrics.json. Default: a folder below runs/ for these settings.
     """
     splits, recogniser = load_attributes(dataset, data_dir), AttributeRecogniser(weights)
     check_names(recogniser, splits.names, dataset)
+    threshold = thresholds_of(threshold, splits.names)
     settings = {"weights": weights, "dataset": dataset, "data_dir": data_dir, "threshold": threshold}
+    each = list(threshold.values()) if isinstance(threshold, dict) else threshold
     with app.evaluation(settings, work_dir) as folder:
-        found = report(recogniser.probabilities([record.path for record in splits.test]), splits, threshold)
+        found, text = report(recogniser.probabilities([record.path for record in splits.test]), splits, each)
+        print(text)
         write_json(folder / "metrics.json", found)
 
 

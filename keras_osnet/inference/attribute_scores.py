@@ -1,8 +1,11 @@
 """Scores of an attribute network as dicts and as tables of text."""
 
+from pathlib import Path
+
 import numpy as np
 
-from keras_osnet.metrics import attribute_scores
+from keras_osnet.files import read_json
+from keras_osnet.metrics import attribute_scores, attribute_table
 
 SCORES = ("mA", "accuracy", "precision", "recall", "f1")
 FEWEST = 5  # images with the attribute, and without it, for the attribute to count in `mA_common`
@@ -65,6 +68,51 @@ def as_values(rows):
         | {c: None if np.isnan(getattr(row, c)) else getattr(row, c) for c in COLUMNS}
         for row in rows
     }
+
+
+def report(probabilities, splits, threshold):
+    """Scores the test images of a dataset.
+
+    Args:
+        probabilities: (images, attributes) of `splits.test`.
+        splits: `keras_osnet.data.records.AttributeSplits`.
+        threshold: as for `attribute_scores`.
+
+    Returns:
+        dict of `summarize` with the rows of `attributes`, and text for the user: the tables of each attribute and of
+        all, with the baseline `majority`.
+    """
+    labels = labels_of(splits.test)
+    found = summarize(probabilities, labels, threshold)
+    each = attribute_table(probabilities, labels, splits.names, threshold)
+    rows = {"network": found, "majority label": majority(labels_of(splits.train), labels)}
+    return found | {"attributes": as_values(each)}, f"{details(each)}\n{table(rows, len(labels))}"
+
+
+def thresholds_of(threshold, names):
+    """Returns the thresholds of attributes as plain values: a number for all, or a dict of name -> number.
+
+    Args:
+        threshold: a number, or the path of a metrics.json that names a threshold for each attribute.
+        names: of the attributes.
+
+    Raises:
+        ValueError: if the file does not name a threshold in 0 .. 1 for each.
+        OSError: if the file cannot be read.
+    """
+    if not isinstance(threshold, Path):
+        return threshold
+    content = read_json(threshold)
+    found = content.get("thresholds") if isinstance(content, dict) else None
+    if not isinstance(found, dict) or list(found) != list(names):
+        raise ValueError(
+            f"`threshold` must be a metrics.json with `thresholds` of {', '.join(names)}, as `pa100k.py train "
+            f"--own-thresholds` writes it. Received: {threshold}, with {found and ', '.join(found)}"
+        )
+    wrong = [value for value in found.values() if not (isinstance(value, (int, float)) and 0 <= value <= 1)]
+    if wrong:
+        raise ValueError(f"`threshold` must be 0 .. 1. Received: {wrong[0]!r} in {threshold}")
+    return found
 
 
 def check_names(recogniser, names, dataset):

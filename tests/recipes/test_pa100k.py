@@ -67,6 +67,36 @@ def test_every_attribute_is_printed_and_written_with_its_scores(trained, run_scr
     assert (row["precision"], row["recall"], row["mA"]) == (None, 0, 1 / 2)  # never predicted
 
 
+def test_a_run_with_thresholds_of_its_own_is_scored_alike_by_evaluate(trained, chosen, run_script, tmp_path):
+    paths = ("--weights", chosen / "model.keras", "--dataset", "pa100k", "--data-dir", trained("pa100k"))
+    given = ("--threshold", chosen / "metrics.json", "--work-dir", tmp_path / "out")
+    run_script("recipes/pa100k.py", "evaluate", *paths, *given)
+    found, expected = read(tmp_path / "out" / "metrics.json"), read(chosen / "metrics.json")
+    assert found["attributes"] == expected["attributes"]
+    assert {name: found[name] for name in ("mA", "f1")} == {name: expected[name] for name in ("mA", "f1")}
+    assert read(tmp_path / "out" / "config.json")["settings"]["threshold"] == expected["thresholds"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "a metrics.json with `thresholds` of Female, Hat, Backpack, .* with None"),
+        ('{"thresholds": {"Hat": 0.5}}', "of Female, Hat, Backpack, .* with Hat"),
+        ('{"thresholds": {"Female": 0.5, "Hat": 1.5, "Backpack": 0}}', r"0 \.\. 1. Received: 1.5 in .*metrics.json"),
+        (None, r"0 \.\. 1. Received: threshold=1.5"),
+    ],
+)
+def test_thresholds_that_are_not_of_the_attributes_are_refused(content, message, trained, run_script, tmp_path):
+    folder, threshold = trained("pa100k"), "1.5"
+    if content is not None:
+        threshold = tmp_path / "metrics.json"
+        threshold.write_text(content)
+    paths = ("--weights", folder / "run" / "model.keras", "--dataset", "pa100k", "--data-dir", folder)
+    with pytest.raises(SystemExit, match=message):
+        run_script("recipes/pa100k.py", "evaluate", *paths, "--threshold", threshold, "--work-dir", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_attribute_that_few_images_have_leaves_no_nan_in_the_metrics(trained):
     """Six test images: no attribute is had by five and lacked by five."""
     assert read(trained("pa100k") / "run" / "metrics.json")["mA_common"] is None
