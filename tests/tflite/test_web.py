@@ -275,6 +275,24 @@ def test_the_answer_is_about_the_image_that_is_shown_however_quickly_another_was
     assert tab.locator("#score").inner_text() == "cosine 1.000"
 
 
+COUNTED_PHOTOS = """() => {
+    const decode = createImageBitmap;
+    window.made = [];
+    window.createImageBitmap = async (...given) => {
+        const bitmap = await decode(...given);
+        made.push(bitmap);
+        return bitmap; }; }"""
+
+
+def test_photos_do_not_stay_decoded(serving, launch, images):
+    tab = launch(serving)
+    tab.evaluate(COUNTED_PHOTOS)
+    chosen(tab, [images / f"{i}.png" for i in (1, 2, 3)])
+    tab.locator("#strip button").nth(2).click()
+    tab.locator("#strip button").nth(2).and_(tab.locator("[aria-pressed=true]")).wait_for()
+    assert tab.evaluate("made.map((bitmap) => bitmap.width)") == [0] * 5  # each for its thumbnail, and two to be shown
+
+
 SLOW_PHOTOS = """() => {
     const decode = createImageBitmap;
     window.createImageBitmap = async (...given) => {
@@ -343,6 +361,7 @@ def test_an_export_holds_people_whom_another_tab_has_added(serving, launch, imag
                 tab.evaluate("open(location)")
             other = popup.value
             other.get_by_text("Ready on the").wait_for(timeout=60_000)
+    other.get_by_text("People: 2, features: 2").wait_for()
     assert Gallery.load(exported(other, tmp_path / "people.npz"), *owner(file)).names.tolist() == ["Anna", "Bo"]
 
 
@@ -385,6 +404,7 @@ def test_the_threshold_is_proposed_from_the_gallery_as_python_does(serving, laun
     shown = f"{DEFAULT if expected is None else expected:.2f}"
     assert tab.locator("#value").inner_text() == shown
     tab.locator("#threshold").fill("0.9")
+    assert tab.evaluate("Object.keys(localStorage)") == [f"threshold {owner(file)[2]}"]  # of these weights
     assert tab.locator("#value").inner_text() == "0.90"
     assert not tab.locator("#proposed").is_checked()
     tab.reload()

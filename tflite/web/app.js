@@ -1,6 +1,6 @@
 /* The page: camera and photos, a box around a person, who that is, and the gallery. */
 
-import { Gallery, changing, checkedName, quantized } from "./gallery.js";
+import { Gallery, changed, changing, checkedName, keyOf, quantized } from "./gallery.js";
 import { loadNetwork } from "./network.js";
 import { decoded } from "./photos.js";
 import { DEFAULT, proposed } from "./thresholds.js";
@@ -131,19 +131,17 @@ async function take(files) {
   const mine = opened, found = [], refused = [];
   for (const file of files) {
     try {
-      found.push({ name: file.name, bitmap: await decoded(file) });
+      found.push({ file, small: thumbnail(await decoded(file)) });
     } catch (error) {
       refused.push(error.message);
     }
+    if (mine !== opened) return; // something else was chosen meanwhile
   }
-  if (mine !== opened) return found.forEach(({ bitmap }) => bitmap.close()); // something else was chosen meanwhile
   if (found.length) {
-    pictures.forEach(({ bitmap }) => bitmap.close());
     pictures = found;
     at("strip").replaceChildren(...pictures.map((one) => {
-      const small = make("canvas", { height: 64, width: Math.max(1, Math.round((64 * one.bitmap.width) / one.bitmap.height)) });
-      small.getContext("2d").drawImage(one.bitmap, 0, 0, small.width, small.height);
-      one.button = make("button", { title: one.name, ariaLabel: one.name, onclick: guarded(() => choose(one)) }, small);
+      const { name } = one.file;
+      one.button = make("button", { title: name, ariaLabel: name, onclick: guarded(() => choose(one)) }, one.small);
       return one.button;
     }));
     await choose(found[0]);
@@ -151,12 +149,23 @@ async function take(files) {
   if (refused.length) throw new Error(refused.join(" "));
 }
 
+/* A small canvas of a bitmap, which is closed: decoded, a hundred photos do not fit into a phone's memory. */
+function thumbnail(bitmap) {
+  const small = make("canvas", { height: 64, width: Math.max(1, Math.round((64 * bitmap.width) / bitmap.height)) });
+  small.getContext("2d").drawImage(bitmap, 0, 0, small.width, small.height);
+  bitmap.close();
+  return small;
+}
+
 async function choose(chosen) {
   stop();
+  const mine = opened, bitmap = await decoded(chosen.file);
+  if (mine !== opened) return bitmap.close(); // something else was chosen meanwhile
   picture = chosen;
   pictures.forEach((one) => { one.button.ariaPressed = String(one === chosen); });
-  Object.assign(at("picture"), { width: chosen.bitmap.width, height: chosen.bitmap.height });
-  at("picture").getContext("2d", { willReadFrequently: true }).drawImage(chosen.bitmap, 0, 0);
+  Object.assign(at("picture"), { width: bitmap.width, height: bitmap.height });
+  at("picture").getContext("2d", { willReadFrequently: true }).drawImage(bitmap, 0, 0);
+  bitmap.close();
   place(...first());
   await recognise();
 }
@@ -241,9 +250,12 @@ function list() {
   setThreshold();
 }
 
+/* Where the browser keeps the threshold that was set by hand for this network. */
+const ownThreshold = () => `threshold ${keyOf(network.facts)}`;
+
 /* The threshold that was set by hand, else the one that the gallery proposes. */
 function setThreshold() {
-  const own = localStorage.threshold;
+  const own = localStorage[ownThreshold()];
   threshold = own === undefined ? proposed(gallery.entries) ?? DEFAULT : Number(own);
   at("proposed").checked = own === undefined;
   at("threshold").value = threshold;
@@ -294,13 +306,18 @@ at("camera").addEventListener("click", guarded(() => (stream ? stop() : start())
 at("turn").addEventListener("click", guarded(() => { facing = facing === "user" ? "environment" : "user"; return start(); }));
 at("whole").addEventListener("click", guarded(async () => { place(...whole()); if (!stream) await recognise(); }));
 at("threshold").addEventListener("input", () => {
-  localStorage.threshold = at("threshold").value;
+  if (!network) return;
+  localStorage[ownThreshold()] = at("threshold").value;
   setThreshold();
 });
 at("proposed").addEventListener("change", () => {
-  if (at("proposed").checked) delete localStorage.threshold;
-  else localStorage.threshold = at("threshold").value;
+  if (!network) return;
+  if (at("proposed").checked) delete localStorage[ownThreshold()];
+  else localStorage[ownThreshold()] = at("threshold").value;
   setThreshold();
+});
+changed.addEventListener("message", () => { // by another tab
+  if (network) change().catch((error) => say(error.message));
 });
 
 /* ---- start ---- */

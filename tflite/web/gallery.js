@@ -225,9 +225,12 @@ async function stored(mode, action) {
   }
 }
 
+export const changed = new BroadcastChannel("gallery"); // tells the other tabs
+export const keyOf = (owner) => owner.weights || owner.model;
+
 /* Reads the gallery of the network's weights from the browser's storage, lets `change` change it, and stores it. */
 export function changing(owner, change) {
-  const key = owner.weights || owner.model;
+  const key = keyOf(owner);
   return navigator.locks.request("gallery", async () => {
     const bytes = await stored("readonly", (store) => store.get(key));
     const gallery = bytes ? await Gallery.read(bytes, owner, "The stored gallery") : new Gallery(owner);
@@ -235,6 +238,7 @@ export function changing(owner, change) {
       await change(gallery);
       const content = await gallery.bytes();
       await stored("readwrite", (store) => store.put(content, key));
+      changed.postMessage(key);
     }
     return gallery;
   });
