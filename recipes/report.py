@@ -9,6 +9,7 @@ The page shows hard triplets, rankings, activation maps, gates, a map of the fea
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -86,7 +87,7 @@ def main(settings: Report):
         dataset=settings.dataset,
         compare=networks[1] if len(networks) > 1 else None,
         names=names_of(networks, paths),
-        attributes=attributes_of(networks[0], splits),
+        attributes=partial(attributes_of, networks[0], splits),
         metric=settings.metric,
         protocol=DATASETS[settings.dataset].protocol,
         layer=settings.layer,

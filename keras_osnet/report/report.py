@@ -59,7 +59,8 @@ def write_report(
             are computed here.
         compare: second network, for its activation maps. Default: none.
         names: names of the networks. Default: those of the models.
-        attributes: names (A), probabilities (Q, A) and labels (Q, A) of the queries. Default: none.
+        attributes: names (A), probabilities (Q, A) and labels (Q, A) of the queries, or a function that returns them or
+            None, which is called after the other arguments are checked. Default: none.
         metric: "euclidean" (default) or "cosine".
         protocol: row of `keras_osnet.metrics.ranking.PROTOCOLS`.
         layer: layer of the activation maps. Default "conv5".
@@ -81,7 +82,9 @@ def write_report(
     names = list(names or _names(models))
     extractor = FeatureExtractor(network)
     networks = [extractor.network, *(FeatureExtractor(each).network for each in models[1:])]
-    _check(splits, features, attributes, names, models, metric, protocol)
+    _check(splits, features, names, models, metric, protocol)
+    if not callable(attributes):
+        _check_attributes(attributes, len(splits.query))
     _check_parts(networks, layer, block)
     require_writable(work_dir / PAGE)
     refuse_foreign(work_dir / PAGE, MARK)
@@ -89,6 +92,10 @@ def write_report(
     if there and not (work_dir / PAGE).exists():
         raise ValueError(f"`work_dir` must not hold a {FOLDER}/{there[0]}.png without a {PAGE}. Received: {work_dir}")
     require_writable(work_dir / FOLDER / "ranking.png")
+    if callable(attributes):
+        with timed("attributes"):
+            attributes = attributes()
+        _check_attributes(attributes, len(splits.query))
     with timed("features"):
         tests = _test_set(splits, features_of_splits(extractor, splits) if features is None else features, metric)
     with timed("distances"):
@@ -140,7 +147,7 @@ def _timer(progress):
     return timed
 
 
-def _check(splits, features, attributes, names, models, metric, protocol):
+def _check(splits, features, names, models, metric, protocol):
     row_of("metric", metric, METRICS)
     row_of("protocol", protocol, PROTOCOLS)
     counts = len(splits.query), len(splits.gallery)
@@ -153,12 +160,15 @@ def _check(splits, features, attributes, names, models, metric, protocol):
             "`features` must be of query and gallery, a row for each image. "
             f"Received: {' and '.join(str(len(some)) for some in features)} for {counts[0]} and {counts[1]} images"
         )
+
+
+def _check_attributes(attributes, queries):
     if attributes is not None:
         shapes = [np.shape(array) for array in attributes[1:]]
-        if shapes != [(counts[0], len(attributes[0]))] * 2:
+        if shapes != [(queries, len(attributes[0]))] * 2:
             raise ValueError(
                 "`attributes` must be names, probabilities and labels, the last two of shape (queries, names) = "
-                f"{(counts[0], len(attributes[0]))}. Received: {' and '.join(map(str, shapes))}"
+                f"{(queries, len(attributes[0]))}. Received: {' and '.join(map(str, shapes))}"
             )
 
 

@@ -74,9 +74,11 @@ def test_every_option_reaches_the_page_which_goes_below_runs_by_the_datasets_nam
         (("--weights", "none.keras"), FileNotFoundError, "There is no weights file none.keras"),
         (("--dataset", "markt"), ValueError, "`name` must be one of .*Received: name='markt'"),
         (("--layer", "conv9"), ValueError, "`layer` must be .*conv5.*Received: layer='conv9'"),
+        (("--block", "conv9_1"), ValueError, "`block` must be .*conv4_1.*Received: block='conv9_1'"),
     ],
 )
-def test_what_is_not_there_is_named(folder, tmp_path, more, error, words):
+def test_what_is_not_there_is_named_before_anything_is_computed(folder, tmp_path, monkeypatch, more, error, words):
+    monkeypatch.setattr(RECIPE, "attributes_of", lambda *_: pytest.fail("attributes are computed"))
     with pytest.raises(error, match=words):
         RECIPE.main(command(folder, "--work-dir", str(tmp_path / "out"), *more))
     assert not (tmp_path / "out").exists()

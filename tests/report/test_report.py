@@ -220,6 +220,7 @@ def test_without_cameras_there_is_nothing_to_choose_by_camera(made, bare):
         ({"block": "conv9_1"}, r"`block` must be .*conv2_1, .*conv4_2.*Received: block='conv9_1'"),
         ({"features": (np.ones((3, 8)), np.ones((2, 8)))}, "`features` must be of query .*Received: 3 and 2 for 4 "),
         ({"attributes": (NAMES, *np.ones((2, 4, 2)))}, r"`attributes` must .*= \(4, 3\)\. Received: \(4, 2\) and"),
+        ({"attributes": lambda: (NAMES, *np.ones((2, 4, 2)))}, r"`attributes` must .*= \(4, 3\)\. Received: \(4, 2\) "),
         ({"metric": "manhattan"}, "`metric` must be one of"),
         ({"groups": 3}, "`splits` must be ranked against the whole gallery"),
         ({"protocol": "duke"}, "`protocol` must be one of"),
