@@ -89,7 +89,10 @@ def _autocontrast(counts, levels, level):
     there = counts > 0
     low = tf.reduce_min(tf.where(there, levels, 255), axis=2, keepdims=True)
     high = tf.reduce_max(tf.where(there, levels, 0), axis=2, keepdims=True)
-    return tf.where(high > low, tf.clip_by_value((levels - low) * 255 // tf.maximum(high - low, 1), 0, 255), levels)
+    # In Pillow's order and double precision: rounding may leave a level just below a whole one, and casting truncates.
+    scale = 255.0 / tf.cast(tf.maximum(high - low, 1), "float64")
+    stretched = tf.cast(levels, "float64") * scale - tf.cast(low, "float64") * scale
+    return tf.where(high > low, tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), "int32"), levels)
 
 
 def _equalize(counts, levels, level):
