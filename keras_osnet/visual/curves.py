@@ -153,7 +153,8 @@ def comparison_figure(rows, *, x="milliseconds an image", score="mAP"):
     sheet = Sheet(*SHEET)
     axes = sheet.plot(*PLOT, title=f"{score} and what it costs", x=x, y=f"{score}, %")
     for number, (name, (place, found)) in enumerate(rows.items()):
-        ends = [[100 * (found.value - found.low)], [100 * (found.high - found.value)]]
+        # By rounding, the interval of equal scores may end a little before their mean.
+        ends = [[100 * max(found.value - found.low, 0)], [100 * max(found.high - found.value, 0)]]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
         axes.errorbar(place, 100 * found.value, ends, fmt=marker, color=colour, capsize=3, label=plain(name))
     axes.set_xlim(0, 1.1 * max(place for place, _ in rows.values()))

@@ -228,6 +228,13 @@ def test_networks_are_compared_by_points_with_intervals_in_per_cent():
     assert segment.tolist() == pytest.approx(np.array([[3, 40], [3, 70]]))
 
 
+@pytest.mark.parametrize("value", [2 / 3, 2 / 3 + 3e-16, 2 / 3 - 3e-16])
+def test_the_interval_of_equal_scores_may_miss_their_mean_by_rounding(value):
+    (axes,) = figures.comparison_figure({"a": (3.0, Estimate(value, 2 / 3, 2 / 3, 0.95))}).axes
+    (segment,) = axes.collections[0].get_segments()
+    assert segment.tolist() == pytest.approx(np.array([[3, 200 / 3], [3, 200 / 3]]))
+
+
 def two_people():
     """Distances 1 and 3 to matches, 2 and 4 to impostors."""
     query, gallery = np.array([[0.0], [10.0]]), np.array([[1.0], [8.0], [13.0], [4.0]])
