@@ -59,7 +59,8 @@ def expand_queries(query_features, gallery_features, *, k=10, alpha=3.0, metric=
     for rows in gather_slices(indices, gallery_features, memory_limit):
         queries, images = before(query_features[rows]), gallery_features[indices[rows]]
         cosines = np.einsum("qd,qkd->qk", _unit(queries), _unit(images))
-        weights = np.maximum(cosines, 0) ** query_features.dtype.type(alpha)
+        # In double precision, and without cosines that rounding makes larger than 1: any alpha has finite weights.
+        weights = (np.clip(cosines, 0, 1).astype(np.float64) ** alpha).astype(cosines.dtype)
         total = queries + np.einsum("qk,qkd->qd", weights, before(images))
         result[rows] = after(total, 1 + weights.sum(axis=1, keepdims=True))
     return result

@@ -99,6 +99,14 @@ def test_memory_stays_below_the_limit():
     assert peak - result.nbytes < 3_000_000 + 700 * 50 * 8 < 700 * 5003 * 4
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("alpha", [1e9, 1e40])
+def test_a_huge_exponent_leaves_the_images_of_the_querys_own_direction_alone(alpha):
+    queries = np.random.default_rng(0).random((40, 512), "float32")
+    got = expand_queries(queries, 3 * queries, k=2, alpha=alpha)
+    np.testing.assert_allclose(got, queries / np.linalg.norm(queries, axis=1, keepdims=True), atol=1e-6)
+
+
 def test_a_zero_vector_stays_zero_and_adds_nothing():
     got = expand_queries([[0.0, 0.0], [3.0, 4.0]], [[0.0, 0.0], [1.0, 0.0]], k=2)
     np.testing.assert_allclose(got[0], [0, 0])
