@@ -109,18 +109,19 @@ def known_pairs(query_features, query_ids, query_cameras, gallery_features, gall
     sizes = ("query_features", len(query_features)), ("gallery_features", len(gallery_features))
     labels = encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, *sizes)
     if gap is not None:
-        times = [real_array("times", side) for side in times]
-        if [side.shape for side in times] != [(len(query_features),), (len(gallery_features),)] or len(gap) != 2:
+        times = [real_array("times", side) for side in (times if np.iterable(times) else [times])]
+        shapes, ends = [side.shape for side in times], real_array("gap", gap)
+        if shapes != [(len(query_features),), (len(gallery_features),)] or ends.shape != (2,):
             raise ValueError(
                 "`times` must be one number for each image of the query and the gallery, and `gap` two numbers. "
-                f"Received: shapes {[side.shape for side in times]}, gap={gap!r}"
+                f"Received: shapes {shapes}, gap={gap!r}"
             )
     one_set = np.array_equal(query_features, gallery_features)
     for block in pair_blocks(*sides, metric=metric):
         cameras = (labels.query_cameras[block.rows, None] == labels.gallery_cameras) == within
         if gap is not None:
             between = np.abs(times[0][block.rows, None] - times[1])
-            cameras &= (gap[0] <= between) & (between <= gap[1])
+            cameras &= (ends[0] <= between) & (between <= ends[1])
         if one_set:
             cameras &= np.arange(len(query_features))[block.rows, None] < np.arange(len(gallery_features))
         kinds = SAME_CAMERA if within else MATCH, IMPOSTOR

@@ -88,6 +88,9 @@ def test_reliability_equals_plain_loops():
     ({"gap": (1, 2)}, "`times` and `gap` must be given together"),
     ({"times": ([1, 2], [2]), "gap": (1, 2)}, "`times` must be one number for each image"),
     ({"times": ([1], [2]), "gap": (1,)}, "and `gap` two numbers"),
+    ({"times": ([1], [2]), "gap": 5}, "and `gap` two numbers. Received: .* gap=5"),
+    ({"times": ([1], [2]), "gap": ("a", "b")}, "`gap` must be real numbers"),
+    ({"times": 5, "gap": (1, 2)}, "`times` must be one number for each image"),
     ({"times": ([1], ["x"]), "gap": (1, 2)}, "`times` must"),
 ])  # fmt: skip
 def test_times_that_do_not_fit_are_refused(options, message):
