@@ -196,7 +196,7 @@ def own_part(batch_size, shard):
         ValueError: if the shards do not divide the batch.
     """
     index, count = shard
-    if batch_size % count or not 0 <= index < count:
+    if not 0 <= index < count or batch_size % count:
         raise ValueError(
             f"`shard` must be (index, count), 0 <= index < count, where count divides the batch of {batch_size}. "
             f"Received: shard={shard}"

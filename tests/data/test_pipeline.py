@@ -178,7 +178,7 @@ def test_the_shards_of_each_batch_in_order_are_the_batch_from_any_step_on(files,
     assert_same(whole[2:], together)
 
 
-@pytest.mark.parametrize("shard", [(0, 3), (2, 2), (-1, 2)])
+@pytest.mark.parametrize("shard", [(0, 3), (2, 2), (-1, 2), (0, 0)])
 def test_shards_that_do_not_divide_a_batch_are_refused(files, shard):
     with pytest.raises(ValueError, match=r"`shard` must be .*batch of 4\. Received"):
         batches(files, shard=shard)
