@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_osnet.data import images
-from keras_osnet.data.pipeline import own_part
+from keras_osnet.data.pipeline import int32_labels, own_part
 from keras_osnet.preprocessing import preprocess_input
 
 AREA, ASPECT, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
@@ -50,14 +50,14 @@ class Files:
         classes: number of classes.
 
     Raises:
-        ValueError: if labels and paths differ in number.
+        ValueError: if labels and paths differ in number, or a label is no integer or too large.
     """
 
     def __init__(self, paths, labels, classes):
         self.paths, self.count, self.classes = [os.fspath(path) for path in paths], len(paths), classes
         if len(labels) != self.count:
             raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {self.count} paths")
-        self._labels = np.asarray(labels, "int32")
+        self._labels = int32_labels(labels)
 
     @cached_property
     def _tensors(self):

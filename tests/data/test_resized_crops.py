@@ -110,3 +110,9 @@ def test_too_few_images_and_labels_of_another_number_are_refused(files):
         training_batches(Files(files, range(7), 7), size=(16, 12), batch_size=8, seed=0, epochs=1)
     with pytest.raises(ValueError, match="6 labels, 7 paths"):
         Files(files, range(6), 7)
+
+
+@pytest.mark.parametrize("label", [0.5, float("nan"), 2**31])
+def test_labels_that_int32_does_not_hold_are_refused(files, label):
+    with pytest.raises(ValueError, match=rf"`labels` must be integers that int32 holds\. Received: {label}"):
+        Files(files, [*range(6), label], 7)
