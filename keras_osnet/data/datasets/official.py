@@ -100,4 +100,6 @@ def require_images(folder, names, file):
 
 
 def _in_range(match):
-    return all(abs(int(group)) <= LARGEST_NUMBER for group in match.groups() if group and group.lstrip("-").isdigit())
+    # Python refuses to read the number of more than 4300 digits.
+    numbers = [group for group in match.groups() if group and group.lstrip("-").isdigit()]
+    return all(len(number) < 100 and abs(int(number)) <= LARGEST_NUMBER for number in numbers)

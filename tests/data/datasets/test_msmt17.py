@@ -114,6 +114,13 @@ def test_lines_that_do_not_parse_are_counted_and_the_first_three_shown(tmp_path)
     assert message.endswith("0000/0000_000.jpg 0, 0000/a_000_01_x.jpg 1, 0000/0000_000_01_x.jpg x, ...")
 
 
+@pytest.mark.parametrize("label", [2**63, "9" * 5000, "0" * 5000])
+def test_a_number_of_too_many_digits_is_a_line_of_another_form(tmp_path, label):
+    write_list(official(tmp_path), "query", [*LISTS["query"], (LISTS["query"][0][0], label)])
+    with pytest.raises(ValueError, match=r"list_query\.txt must have lines like .*: 3 lines, 1 of another form"):
+        load("msmt17", tmp_path)
+
+
 def test_an_empty_list_is_refused(tmp_path):
     write_list(official(tmp_path), "gallery", ())
     with pytest.raises(ValueError, match=r"list_gallery\.txt must have lines like .* Received: 0 lines"):
