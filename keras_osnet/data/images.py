@@ -244,6 +244,7 @@ def _rgb(image):
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
     elif image.mode in ("I", "F"):
-        raise ValueError(f"{image.format} of {'32-bit' if image.mode == 'I' else 'floating-point'} levels")
+        levels = "32-bit" if image.mode == "I" else "floating-point"
+        raise ValueError(f"{image.format or 'an image of Pillow'} of {levels} levels")
     image.info.pop("transparency", None)  # Pillow would warn that it is ignored
     return image if image.mode == "RGB" else image.convert("RGB")

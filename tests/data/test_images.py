@@ -148,6 +148,12 @@ def test_every_form_is_read_alike_as_a_file_in_a_pipeline_and_as_an_image_of_pil
         np.testing.assert_array_equal(got, pixels)
 
 
+@pytest.mark.parametrize(("mode", "levels"), [("I", "32-bit"), ("F", "floating-point")])
+def test_an_image_in_memory_whose_levels_have_no_range_is_refused(mode, levels):
+    with pytest.raises(ValueError, match=f"^an image of Pillow of {levels} levels$"):
+        images.from_pillow(Image.new(mode, (W, H)))
+
+
 @pytest.mark.filterwarnings("error")
 def test_the_suffix_does_not_decide_how_a_file_is_read(tmp_path):
     for form, (content, pixels) in FORMS.items():
