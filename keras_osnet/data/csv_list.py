@@ -60,7 +60,7 @@ def _csv_file(root):
     if root.is_file():
         return root
     files = sorted(root.iterdir()) if root.is_dir() else ()
-    found = [f for f in files if f.suffix.lower() == ".csv" and f.name[0] != "."]
+    found = [f for f in files if f.suffix.lower() == ".csv" and f.name[0] != "." and f.is_file()]
     if len(found) != 1:
         raise ValueError(
             f"`root` must be a CSV file, or a folder with exactly one:\n{CSV_TREE}"

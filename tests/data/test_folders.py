@@ -377,7 +377,7 @@ def test_cameras_that_stand_for_missing_values_are_unknown_and_such_folders_are_
 def test_of_no_csv_or_two_none_is_chosen(tmp_path):
     with pytest.raises(ValueError, match=r"a folder with exactly one(.|\n)*Received: 0 CSV files, root="):
         load_csv(tmp_path)
-    touch(tmp_path, "a.csv", "b.CSV", ".hidden.csv")
+    touch(tmp_path, "a.csv", "b.CSV", ".hidden.csv", "folder.csv/c.txt")
     with pytest.raises(ValueError, match=r"Received: 2 CSV files: a\.csv, b\.CSV, root="):
         load_csv(tmp_path)
 
