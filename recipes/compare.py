@@ -59,7 +59,7 @@ class Options:
 
 def name_of(weights, names):
     """Returns a short name that is not among `names`."""
-    name = Path(weights).name if Path(weights).is_dir() else Path(weights).stem
+    name = Path(weights).absolute().name if Path(weights).is_dir() else Path(weights).stem
     choices = (name, f"{name} ({weights})", *(f"{name} ({weights}, {n})" for n in range(2, len(names) + 2)))
     return next(choice for choice in choices if choice not in names)
 

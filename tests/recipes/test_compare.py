@@ -159,6 +159,12 @@ def test_a_folder_with_a_dot_in_its_name_keeps_it(script, tmp_path):
     assert script("recipes/compare.py").name_of(str(tmp_path / "x0.25"), []) == "x0.25"
 
 
+def test_the_current_folder_has_its_name(script, tmp_path, monkeypatch):
+    (tmp_path / "strong").mkdir()
+    monkeypatch.chdir(tmp_path / "strong")
+    assert script("recipes/compare.py").name_of(".", []) == "strong"
+
+
 def test_every_network_has_a_name_of_its_own(script):
     names = []
     for weights in ("runs/a.keras", "other/a.keras", "other/a.keras", "other/a.keras"):
