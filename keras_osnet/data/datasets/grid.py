@@ -43,7 +43,7 @@ def load(root, split):
     probe, gallery, partitions = (Path(root) / path for path in REQUIRED)
     probe, gallery = (records_of(folder, NAME, EXAMPLE) for folder in (probe, gallery))
     training = _training_identities(partitions, split)
-    if not training < {record.identity for record in probe}:
+    if not set() < training < {record.identity for record in probe}:
         raise ValueError(
             f"{partitions} must name some, not all, of probe's identities for training in `trainIdxAll`. "
             f"Received for split {split}: {len(training)} identities, of which not in probe: "

@@ -92,6 +92,10 @@ SPOILT = {
         lambda path: savemat(path, partitions([(1, 2, 99, 77)] * 10)),
         r"Received for split 4: 4 identities, of which not in probe: \[77, 99\]",
     ),
+    "nobody to train on": (
+        lambda path: savemat(path, partitions([()] * 10)),
+        "some, not all, of probe's .* 0 identities",
+    ),
     "nobody left to test": (lambda path: savemat(path, partitions([tuple(PROBE)] * 10)), "some, not all, of probe's"),
 }
 
