@@ -167,6 +167,8 @@ def run(options):
     """Scores all networks on all datasets."""
     if len(options.weights) < 2:
         raise ValueError(f"`weights` must name at least 2 networks. Received: {len(options.weights)}")
+    if not options.datasets:
+        raise ValueError("`datasets` must name at least 1 dataset. Received: 0")
     if (options.work_dir / "config.json").exists():
         raise ValueError(f"`work_dir` must not be that of another command. Received: {options.work_dir}")
     other = {

@@ -126,6 +126,13 @@ def test_one_network_alone_is_refused(folder, script, monkeypatch):
         call(script, monkeypatch, "--weights", folder / "a.keras", "--datasets", "market1501", "--data-dir", folder)
 
 
+def test_no_dataset_is_refused(folder, script, monkeypatch, tmp_path):
+    options = "--data-dir", folder, "--work-dir", tmp_path / "run", "--datasets"
+    with pytest.raises(ValueError, match="`datasets` must name at least 1 dataset"):
+        call(script, monkeypatch, "--weights", folder / "a.keras", folder / "b.keras", *options)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_dataset_of_another_protocol_and_the_folder_of_a_training_are_refused(folder, script, monkeypatch, tmp_path):
     both = "--weights", folder / "a.keras", folder / "b.keras"
     with pytest.raises(ValueError, match=r"whole gallery at once\. Received: cuhk03_classic_labeled"):
