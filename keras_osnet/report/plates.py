@@ -75,5 +75,5 @@ def figures_of(panels, tests, attributes, names, history):
         titles, probabilities, labels = attributes
         chosen_values = np.asarray(probabilities)[chosen], np.asarray(labels)[chosen]
         yield "attributes", figures.attributes_figure(images(chosen), titles, *chosen_values)
-    if history:
+    if figures.training_panels(history):
         yield "training", figures.training_figure(history)

@@ -319,6 +319,15 @@ def test_networks_of_one_name_are_told_apart(tmp_path):
     assert text.count("<figcaption>osnet_t1_x0_0625 (compared)</figcaption>") == 4
 
 
+def test_a_history_without_anything_to_draw_is_left_out(tmp_path):
+    splits = synthetic.load(tmp_path, synthetic.SyntheticSettings(train_identities=1, test_identities=2, distractors=0))
+    features = np.split(features_of(splits.query + splits.gallery, 0.5), [len(splits.query)])
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "seconds": 2.5}')
+    tiny = OSNet(0.0625, "osnet_t1", (32, 16, 3), depths=(1, 1, 1))
+    assert "so the training is not shown" in text_of(write_report(tmp_path, tiny, splits, features=features))
+    assert not (tmp_path / "report" / "training.png").exists()
+
+
 @pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
