@@ -85,7 +85,7 @@ def list_images(folder):
 
 def require_utf8(paths, where=""):
     """Checks that names of files are UTF-8, as TensorFlow's readers need. A ValueError names the others."""
-    names = [(os.fsencode(path), os.fspath(path).encode(errors="replace")) for path in paths]
+    names = [(os.fsencode(path), os.fsdecode(path).encode(errors="replace")) for path in paths]
     others = [name for name, as_utf8 in names if name != as_utf8]
     if others:
         raise ValueError(f"File names must be UTF-8. Received: {len(others)} others: {first_three(others)}{where}")

@@ -10,6 +10,7 @@ from keras_osnet.data.augment import ERASING_FILLS, crop_window, draw, erase, fl
 from keras_osnet.data.augmix import augmix
 from keras_osnet.data.colour import jitter, without_colour
 from keras_osnet.data.images import decode_tensor
+from keras_osnet.data.listing import require_utf8
 from keras_osnet.preprocessing import preprocess_input
 
 
@@ -65,7 +66,7 @@ def image_batches(paths, *, size, batch_size=64):
         tf.data.Dataset of normalised float32 (B, height, width, 3).
 
     Raises:
-        ValueError: if `batch_size` is below 1.
+        ValueError: if `batch_size` is below 1, or the name of a file is not UTF-8.
     """
 
     @tf.autograph.experimental.do_not_convert
@@ -74,8 +75,10 @@ def image_batches(paths, *, size, batch_size=64):
 
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
-    names = tf.constant([os.fspath(path) for path in paths], tf.string)
-    dataset = tf.data.Dataset.from_tensor_slices(names).map(load, tf.data.AUTOTUNE, deterministic=True)
+    paths = [os.fspath(path) for path in paths]
+    require_utf8(paths)
+    dataset = tf.data.Dataset.from_tensor_slices(tf.constant(paths, tf.string))
+    dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size).map(_normalise).prefetch(tf.data.AUTOTUNE)
 
 
@@ -118,7 +121,7 @@ def training_batches(
 
     Raises:
         ValueError: if there are fewer images than the batch size, labels and images differ in number, a label is no
-            integer or too large, or the shards do not divide the batch.
+            integer or too large, the shards do not divide the batch, or the name of a file is not UTF-8.
     """
     paths, labels, count = [os.fspath(path) for path in paths], int32_labels(labels), len(paths)
     if len(labels) != count:
@@ -127,6 +130,7 @@ def training_batches(
         raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
     if count < batch_size:
         raise ValueError(f"`batch_size` must not exceed the {count} images. Received: batch_size={batch_size}")
+    require_utf8(paths)
     steps, own = count // batch_size, own_part(batch_size, shard)
     # A patch comes from any image of the batch, so that each shard must load all of them.
     loaded = slice(0, batch_size) if augmentation.patch else own

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_osnet.data import images
+from keras_osnet.data.listing import require_utf8
 from keras_osnet.data.pipeline import int32_labels, own_part
 from keras_osnet.preprocessing import preprocess_input
 
@@ -50,7 +51,8 @@ class Files:
         classes: number of classes.
 
     Raises:
-        ValueError: if labels and paths differ in number, or a label is no integer or too large.
+        ValueError: if labels and paths differ in number, a label is no integer or too large, or the name of a file is
+            not UTF-8.
     """
 
     def __init__(self, paths, labels, classes):
@@ -58,6 +60,7 @@ class Files:
         if len(labels) != self.count:
             raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {self.count} paths")
         self._labels = int32_labels(labels)
+        require_utf8(self.paths)
 
     @cached_property
     def _tensors(self):

@@ -1,5 +1,6 @@
 """From files to batches, against Pillow and against loops by hand."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -287,6 +288,14 @@ def test_labels_that_int32_does_not_hold_are_refused(files, label):
     with pytest.raises(ValueError, match=rf"`labels` must be integers that int32 holds\. Received: {label}"):
         training_batches(files, np.array([1] * 10 + [label]), size=SIZE, batch_size=4, augmentation=PLAIN, seed=0,
                          epochs=1)  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems hold names as text")
+def test_file_names_that_are_not_utf8_are_refused(files):
+    paths = [*files[1:], os.fsdecode(b"M\xfcller.jpg")]
+    for make in (lambda: batches(paths), lambda: image_batches(paths, size=SIZE)):
+        with pytest.raises(ValueError, match=r"File names must be UTF-8\. Received: 1 others: b'M\\xfcller.jpg'"):
+            make()
 
 
 def test_as_many_labels_as_paths_are_needed(files):

@@ -1,5 +1,7 @@
 """Random resized crops and central ones of images whose levels tell the place."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -110,6 +112,12 @@ def test_too_few_images_and_labels_of_another_number_are_refused(files):
         training_batches(Files(files, range(7), 7), size=(16, 12), batch_size=8, seed=0, epochs=1)
     with pytest.raises(ValueError, match="6 labels, 7 paths"):
         Files(files, range(6), 7)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems hold names as text")
+def test_file_names_that_are_not_utf8_are_refused(files):
+    with pytest.raises(ValueError, match=r"File names must be UTF-8\. Received: 1 others: b'M\\xfcller.jpg'"):
+        Files([*files[:6], os.fsdecode(b"M\xfcller.jpg")], range(7), 7)
 
 
 @pytest.mark.parametrize("label", [0.5, float("nan"), 2**31])
