@@ -21,11 +21,16 @@ def feature_map(features, *, seed=0):
 
     Raises:
         ValueError: if `features` is not as described.
+        ImportError: if scikit-learn is not installed (`keras-osnet[report]`).
 
     Reference: van der Maaten & Hinton, Visualizing Data using t-SNE (JMLR 2008).
     """
-    from sklearn.manifold import TSNE  # takes a second to import
-    from threadpoolctl import threadpool_limits
+    try:
+        from sklearn.manifold import TSNE  # takes a second to import
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        message = "a map of features needs scikit-learn: pip install keras-osnet[report]"
+        raise ImportError(message, name=error.name) from error
 
     features = np.asarray(features)
     if features.ndim != 2 or len(features) < 2 or not features.shape[1] or features.dtype.kind not in "fiu":

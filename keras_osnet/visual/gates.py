@@ -55,11 +55,16 @@ def cluster_gates(gates, *, clusters=4, nearest=15, seed=0):
 
     Raises:
         ValueError: if an argument is not as described.
+        ImportError: if scikit-learn is not installed (`keras-osnet[report]`).
 
     Reference: paper, Section 4.1, "Visualisation of unified aggregation gate".
     """
-    from sklearn.cluster import KMeans  # takes a second to import
-    from threadpoolctl import threadpool_limits
+    try:
+        from sklearn.cluster import KMeans  # takes a second to import
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        message = "clusters of gates need scikit-learn: pip install keras-osnet[report]"
+        raise ImportError(message, name=error.name) from error
 
     gates = np.asarray(gates)
     if gates.ndim != 3 or 0 in gates.shape or gates.dtype.kind not in "fiu" or not np.isfinite(gates).all():

@@ -1,14 +1,25 @@
 """The map of features: near ones near, in 0..1, the same again for the same seed."""
 
+import sys
+
 import numpy as np
 import pytest
 
-from keras_osnet.visual import feature_map
+from keras_osnet.visual import cluster_gates, feature_map
 
 RNG = np.random.default_rng(0)
 # Three groups of 20, far apart in 9 dimensions.
 GROUPS = np.repeat(np.arange(3), 20)
 FEATURES = (20 * RNG.normal(size=(3, 9))[GROUPS] + RNG.normal(size=(60, 9))).astype(np.float32)
+
+
+@pytest.mark.parametrize("missing", ["sklearn.manifold", "sklearn.cluster"])
+def test_without_scikit_learn_its_extra_is_named(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    gates = np.ones((5, 2, 3))
+    call = {"sklearn.manifold": lambda: feature_map(FEATURES), "sklearn.cluster": lambda: cluster_gates(gates)}
+    with pytest.raises(ImportError, match=r"need.* scikit-learn: pip install keras-osnet\[report\]"):
+        call[missing]()
 
 
 @pytest.fixture(scope="module")
