@@ -182,6 +182,10 @@ def training_batches(
 def int32_labels(labels):
     """Returns labels as an array of int32. Raises ValueError for one that is no integer, or too large."""
     given = np.asarray(labels)
+    if given.dtype == object:  # which may hold integers
+        given = np.asarray(given.tolist())
+    if given.dtype.kind not in "biuf":  # None, text, or a number of more than 64 bits
+        raise ValueError(f"`labels` must be integers that int32 holds. Received: {labels!r:.200}")
     with np.errstate(invalid="ignore"):  # NaN
         labels = given.astype("int32")
     if (labels != given).any():

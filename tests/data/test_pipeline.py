@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 
 from keras_osnet.data.augment import Augmentation, draw, patch
 from keras_osnet.data.images import decode_tensor, naming_unreadable
-from keras_osnet.data.pipeline import image_batches, resize, training_batches
+from keras_osnet.data.pipeline import image_batches, int32_labels, resize, training_batches
 
 SIZE = (16, 10)
 PLAIN = Augmentation(flip=0.0)
@@ -288,6 +288,16 @@ def test_labels_that_int32_does_not_hold_are_refused(files, label):
     with pytest.raises(ValueError, match=rf"`labels` must be integers that int32 holds\. Received: {label}"):
         training_batches(files, np.array([1] * 10 + [label]), size=SIZE, batch_size=4, augmentation=PLAIN, seed=0,
                          epochs=1)  # fmt: skip
+
+
+def test_integers_in_an_array_of_objects_are_labels():
+    assert int32_labels(np.array([3, -1], object)).tolist() == [3, -1]
+
+
+@pytest.mark.parametrize("label", [None, "3", 2**70, 1j])
+def test_labels_that_are_no_numbers_are_refused(files, label):
+    with pytest.raises(ValueError, match=r"`labels` must be integers that int32 holds\. Received: \[1, 1, "):
+        training_batches(files, [1] * 10 + [label], size=SIZE, batch_size=4, augmentation=PLAIN, seed=0, epochs=1)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="other systems hold names as text")
