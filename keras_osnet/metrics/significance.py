@@ -134,7 +134,10 @@ def _grouped(values, groups):
             f"`groups` must be one identity for each query. Received: shapes {groups.shape} and {values.shape}"
         )
     known = ~np.isnan(values)
-    index = np.unique(groups[known], return_inverse=True)[1]
+    try:
+        index = np.unique(groups[known], return_inverse=True)[1]
+    except TypeError as error:  # None, or integers and strings
+        raise ValueError(f"`groups` must be all integers or all strings. Received: {error}") from error
     return np.bincount(index, values[known]), np.bincount(index).astype(float)
 
 

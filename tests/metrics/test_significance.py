@@ -128,6 +128,7 @@ def test_queries_without_a_match_are_left_out():
     (lambda: bootstrap([np.nan]), "each query"),
     (lambda: bootstrap([0.5, np.inf]), "finite"),
     (lambda: bootstrap([0.5, 0.6], groups=[1]), "groups"),
+    (lambda: bootstrap([0.5, 0.6], groups=[1, None]), "`groups` must be all integers or all strings"),
     (lambda: bootstrap([0.5], level=1.0), "level"),
     (lambda: bootstrap([0.5], resamples=0), "resamples"),
     (lambda: compare([0.5], [0.5, 0.6]), "same queries"),
