@@ -37,8 +37,7 @@ class RetrievalScores:
 
     def rank(self, k):
         """Returns the fraction of the valid queries with a match among the first `k`, 1 <= k <= max_rank."""
-        if not 1 <= k <= len(self.cmc):
-            raise ValueError(f"`k` must lie in 1..max_rank={len(self.cmc)}. Received: k={k}")
+        check_count("k", k, len(self.cmc), "max_rank")
         return float(self.cmc[k - 1])
 
 

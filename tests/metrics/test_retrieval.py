@@ -167,10 +167,11 @@ def test_curve_longer_than_the_gallery_stays_at_its_last_value():
     assert scores.cmc[1:].tolist() == [1.0] * 49
 
 
-def test_rank_outside_the_curve_is_refused():
+@pytest.mark.parametrize("k", [0, 5, 1.5, True, None])
+def test_rank_outside_the_curve_is_refused(k):
     scores = evaluate_retrieval(**hand_case(), max_rank=4)
-    with pytest.raises(ValueError, match=r"`k` must lie in 1\.\.max_rank=4\. Received: k=5"):
-        scores.rank(5)
+    with pytest.raises(ValueError, match=rf"`k` must be an integer from 1 to max_rank, 4\. Received: k={k}"):
+        scores.rank(k)
 
 
 def test_all_distances_equal_leaves_the_gallery_in_its_order():
