@@ -160,7 +160,8 @@ def _new_protocol(path):
     if (
         any(numbers.dtype.kind not in "iuf" or not len(numbers) for numbers in (labels, *lists))
         or len(labels) != len(names)
-        or any(min(numbers) < 1 or max(numbers) > len(names) for numbers in lists)
+        or not np.isfinite(labels).all()
+        or not all(1 <= numbers.min() <= numbers.max() <= len(names) for numbers in lists)  # NaN is in no range
     ):
         sizes = ", ".join(f"{name} {np.size(variables[name])}" for name in ("labels", *LISTS))
         raise ValueError(

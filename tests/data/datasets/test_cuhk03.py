@@ -248,6 +248,14 @@ SPOILT_LISTS = {
     "words_for_numbers": (lambda v: v.update(train_idx="one"), r"labels 24, train_idx 1"),
     "a_number_too_high": (lambda v: v["query_idx"].__setitem__(0, 25), "lists of numbers from 1 to their count"),
     "a_number_too_low": (lambda v: v["query_idx"].__setitem__(0, 0), "lists of numbers from 1 to their count"),
+    "no_number_in_a_list": (
+        lambda v: v.update(query_idx=np.where(v["query_idx"] > 1, v["query_idx"], np.nan)),
+        "lists of numbers from 1 to their count",
+    ),
+    "no_number_among_the_labels": (
+        lambda v: v.update(labels=np.where(v["labels"] > v["labels"].min(), v["labels"], np.nan)),
+        "must hold a label for each name",
+    ),
     "a_label_too_few": (lambda v: v.update(labels=v["labels"][1:]), "Received: 24 names, labels 23"),
     "one_person_in_both": (lambda v: v["gallery_idx"].__setitem__(0, 6), "Received: 5, 1 of them not: 2"),
     "names_not_official": (
