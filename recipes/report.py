@@ -18,6 +18,7 @@ import tyro
 
 from keras_osnet import AttributeRecogniser
 from keras_osnet.data import DATASETS, load
+from keras_osnet.data.images import first_three
 from keras_osnet.files import require_writable
 from keras_osnet.inference.attributes import attribute_heads
 from keras_osnet.report import write_report
@@ -59,6 +60,12 @@ def attributes_of(network, splits):
         raise ValueError(
             f"`weights` must recognise the attributes of the dataset: {', '.join(splits.attribute_names)}. "
             f"Received: {', '.join(recogniser.names)}"
+        )
+    without = [record.path for record in splits.query if not record.attributes]
+    if without:
+        raise ValueError(
+            "`dataset` must have the attributes of every query. "
+            f"Received: {len(without)} of {len(splits.query)} queries without: {first_three(without)}"
         )
     probabilities = recogniser.probabilities([record.path for record in splits.query])
     return recogniser.names, probabilities, [record.attributes for record in splits.query]

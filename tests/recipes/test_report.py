@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -123,3 +124,6 @@ def test_attributes_of_the_queries_are_shown_where_network_and_dataset_have_them
     assert RECIPE.attributes_of(both, splits_with(())) is None
     with pytest.raises(ValueError, match="must recognise the attributes of the dataset: hat, skirt"):
         RECIPE.attributes_of(both, splits_with(("hat", "skirt")))
+    query = (*splits.query, Record("lost.png", 2, 1))
+    with pytest.raises(ValueError, match=r"attributes of every query\. Received: 1 of 3 queries without: lost\.png"):
+        RECIPE.attributes_of(both, replace(splits, query=query))
