@@ -14,7 +14,7 @@ from keras_osnet.files import read_history, refuse_foreign, require_writable, wr
 from keras_osnet.inference.activations import gated_blocks, map_output
 from keras_osnet.inference.features import FeatureExtractor
 from keras_osnet.inference.scores import features_of_splits, labels_of, milliseconds
-from keras_osnet.metrics.arguments import encode_labels, row_of
+from keras_osnet.metrics.arguments import encode_labels, feature_matrices, row_of
 from keras_osnet.metrics.distances import METRICS
 from keras_osnet.metrics.ranking import PROTOCOLS
 from keras_osnet.report import panels as show
@@ -155,11 +155,13 @@ def _check(splits, features, names, models, metric, protocol):
         raise ValueError("`splits` must be ranked against the whole gallery. Received: a dataset with groups")
     if len(names) != len(models):
         raise ValueError(f"`names` must be of {len(models)} networks. Received: {', '.join(names)}")
-    if features is not None and tuple(map(len, features)) != counts:
-        raise ValueError(
-            "`features` must be of query and gallery, a row for each image. "
-            f"Received: {' and '.join(str(len(some)) for some in features)} for {counts[0]} and {counts[1]} images"
-        )
+    if features is not None:
+        if tuple(map(len, features)) != counts:
+            raise ValueError(
+                "`features` must be of query and gallery, a row for each image. "
+                f"Received: {' and '.join(str(len(some)) for some in features)} for {counts[0]} and {counts[1]} images"
+            )
+        feature_matrices(*features)
 
 
 def _check_attributes(attributes, queries):

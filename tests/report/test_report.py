@@ -219,6 +219,8 @@ def test_without_cameras_there_is_nothing_to_choose_by_camera(made, bare):
         ({"layer": "conv9"}, r"`layer` must be .*conv4.*conv5.*Received: layer='conv9'"),
         ({"block": "conv9_1"}, r"`block` must be .*conv2_1, .*conv4_2.*Received: block='conv9_1'"),
         ({"features": (np.ones((3, 8)), np.ones((2, 8)))}, "`features` must be of query .*Received: 3 and 2 for 4 "),
+        ({"features": (np.ones((4, 8)), np.ones((4, 7)))}, "must have the same number of columns"),
+        ({"features": (np.ones((4, 8)), [["a"] * 8] * 4)}, "`gallery_features` must be a 2-D array of real numbers"),
         ({"attributes": (NAMES, *np.ones((2, 4, 2)))}, r"`attributes` must .*= \(4, 3\)\. Received: \(4, 2\) and"),
         ({"attributes": lambda: (NAMES, *np.ones((2, 4, 2)))}, r"`attributes` must .*= \(4, 3\)\. Received: \(4, 2\) "),
         ({"metric": "manhattan"}, "`metric` must be one of"),
