@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_osnet.metrics.arguments import check_number, is_number
 from keras_osnet.visual.marks import QUERY, RIGHT, WRONG
 from keras_osnet.visual.style import (
     FAINT,
@@ -112,6 +113,7 @@ def attributes_figure(images, names, probabilities, labels, threshold=0.5):
     Raises:
         ValueError: if an argument is not as described.
     """
+    check_number("threshold", threshold, "a number", is_number)
     images, names = checked_images("images", images), list(names)
     probabilities = checked_array("probabilities", probabilities, (len(images), len(names)))
     labels = checked_array("labels", labels, probabilities.shape).astype(bool)

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from keras_osnet.metrics.arguments import check_number
 from keras_osnet.visual.marks import RIGHT, WRONG
 from keras_osnet.visual.style import (
     COLOURS,
@@ -112,8 +113,7 @@ def roc_figure(scores, *, far=1e-3):
     Raises:
         ValueError: if `far` is not positive.
     """
-    if not far > 0:
-        raise ValueError(f"`far` must be positive. Received: far={far!r}")
+    check_number("far", far, "positive", lambda value: value > 0)
     with np.errstate(divide="ignore"):
         at = int(np.argmin(np.abs(np.log(scores.far / far))))
     rate, accepted, threshold = scores.far[at], scores.tar[at], scores.threshold[at]

@@ -392,6 +392,8 @@ ONE, TWO = images(1), images(2)
         (lambda: figures.comparison_figure({}), r"`rows` must not be empty"),
         (lambda: figures.rounds_figure([]), r"`states` must not be empty"),
         (lambda: figures.cmc_figure({"a": []}), r"`curves\['a'\]` must be"),
+        (lambda: figures.roc_figure(two_people(), far=None), r"`far` must be positive\. Received: far=None"),
+        (lambda: figures.attributes_figure(ONE, ["hat"], [[1]], [[1]], [0.5]), r"`threshold` .*=\[0\.5\]"),
         (lambda: figures.roc_figure(two_people(), far=0), r"`far` must be positive"),
         (lambda: figures.training_figure([]), r"`lines` must be one or more dicts .* Received: 0"),
         (lambda: figures.training_figure([{"epoch": 1, "seconds": 2.0}]), r"Received: epoch, seconds"),
