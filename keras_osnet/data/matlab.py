@@ -159,6 +159,8 @@ def _value(data, order, largest, depth=0):
         raise ValueError(f"field names of {length} bytes")
     fields = [names[i : i + length].rstrip(b"\0").decode("latin-1") for i in range(0, len(names), length)]
     values = [_value(content, order, largest, depth + 1) for _, content in elements]
+    if not fields and shape == [1, 1]:
+        return {}
     structs = [dict(zip(fields, values[i : i + len(fields)], strict=True)) for i in range(0, len(values), len(fields))]
     return structs[0] if shape == [1, 1] and len(structs) == 1 else _objects(structs, shape)
 

@@ -65,6 +65,12 @@ def test_every_kind_of_value_is_read_as_scipy_reads_it(tmp_path, compressed):
     np.testing.assert_array_equal(ours["i2"], VALUES["i2"])
 
 
+def test_a_struct_without_fields_is_an_empty_dict(tmp_path):
+    savemat(tmp_path / "x.mat", {"outer": {"inner": {}, "number": 2.0}})
+    found = read_variables(tmp_path / "x.mat", ["outer"])["outer"]
+    assert (found["inner"], found["number"].tolist()) == ({}, [[2.0]])
+
+
 def test_files_of_the_other_byte_order_are_read(tmp_path):
     """A double 2.5 named x, by hand, as a computer of the other byte order writes it."""
 
