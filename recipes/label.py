@@ -65,15 +65,16 @@ def question(work_dir, after=-1):
 
 
 def answer(work_dir, number, row, same):
-    """Adds an answer about a pair of round `number`, and returns the next question."""
+    """Adds an answer about a pair of round `number` that has none, and returns the next question."""
     newest, pairs = newest_pairs(work_dir)
     if (newest, row < len(pairs)) == (number, True):  # else a newer round has written its pairs
         path = work_dir / ANSWERS
         with locked(path):
             answers = read_answers(path)
-            names = [image["path"] for image in pairs[row]]
-            links_of([*answers, (*names, SAME[same])])
-            write_answers(path, [*answers, (*names, SAME[same])])
+            now = [*answers, (*[image["path"] for image in pairs[row]], SAME[same])]
+            links_of(now)  # a contradiction is an error
+            if row in unanswered(pairs, answers):  # else another tab has answered it
+                write_answers(path, now)
     return question(work_dir, row)
 
 

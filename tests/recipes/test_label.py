@@ -82,6 +82,18 @@ def test_an_answer_against_the_earlier_ones_is_refused_and_nothing_is_written(wo
     assert answers_of(work_dir) == [("a", "b", True), ("b", "c", True)]
 
 
+def test_an_answer_of_a_second_tab_about_an_answered_pair_is_not_written_and_undo_asks_the_pair_again(work_dir):
+    for same in ("yes", "yes", "unsure"):
+        assert RECIPE.answer(work_dir, 2, 0, same)["row"] == 1
+    assert answers_of(work_dir) == [("a", "b", True)]
+    assert RECIPE.answer(work_dir, 2, 1, "no")["done"] == 3
+    assert RECIPE.answer(work_dir, 2, 2, "no")["done"] == 3  # c != a follows
+    assert answers_of(work_dir) == [("a", "b", True), ("b", "c", False)]
+    assert RECIPE.undo(work_dir)["row"] == 1
+    assert RECIPE.undo(work_dir)["row"] == 0
+    assert answers_of(work_dir) == []
+
+
 def test_an_image_that_is_gone_is_asked_about_without_it(work_dir):
     write_pairs(work_dir / "rounds/02", [[{"path": "gone/x.png", "camera": None}, {"path": "gone/y.png", "camera": 3}]])
     images = RECIPE.question(work_dir)["images"]
