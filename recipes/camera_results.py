@@ -66,7 +66,7 @@ def write_page(path, files, sightings, keys, tracks, identity, probabilities, fo
     """
     rows = [
         {
-            "camera": key[0], "track": key[1], "start": round(track.start, 2), "end": round(track.end, 2),
+            "camera": key[0], "track": key[1], "start": track.start, "end": track.end,
             "identity": identity[key], "image": thumbnail(sightings[key[0]].images[key[1]])
         }
         for key, track in zip(keys, tracks, strict=True)

@@ -118,6 +118,17 @@ def test_the_page_holds_every_track_with_an_image_and_loads_nothing(results):
     assert "http" not in text.replace("http-equiv", "")
 
 
+def test_the_page_tells_consecutive_frames_of_a_fast_camera_apart(tmp_path):
+    image, times = np.zeros((4, 2, 3), np.uint8), np.arange(6) / 240  # both .0083 and .0125 are .01 if rounded
+    seen = SIGHTINGS.Sightings("c1", images={"1": image, "2": image})
+    tracks = [SimpleNamespace(start=times[0], end=times[2]), SimpleNamespace(start=times[3], end=times[5])]
+    keys = [("c1", "1"), ("c1", "2")]
+    people, same = dict(zip(keys, (1, 2), strict=True)), np.ones((2, 2))
+    RESULTS.write_page(tmp_path / "cameras.html", (), {"c1": seen}, keys, tracks, people, same, [], {})
+    first, second = data_of(tmp_path / "cameras.html")["tracks"]
+    assert first["end"] < second["start"]  # the page merges them
+
+
 def test_identities_are_scored_against_the_ground_truth_of_a_scene(scene, run_script, tmp_path, capsys):
     pytest.importorskip("motmetrics", reason="scores need motmetrics")
     run(run_script, scene, tmp_path / "out", "--ground-truth", scene / "ground_truth.csv")
