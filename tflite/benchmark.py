@@ -87,8 +87,8 @@ def largest_memory():
 
 def measured_alone(path, threads, runs, accelerator):
     """Returns the result of `measure` in a fresh process."""
-    command = [sys.executable, __file__, str(path), "--threads", str(threads), "--runs", str(runs), "--alone"]
-    command += ["--accelerator", accelerator]
+    command = [sys.executable, __file__, "--threads", str(threads), "--runs", str(runs), "--alone"]
+    command += ["--accelerator", accelerator, "--", str(path)]  # a name may begin with -
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines() if done.returncode == 1 else ()  # else LiteRT's log

@@ -63,8 +63,9 @@ def mean_file(path, height, width, any_size):
     path.write_bytes(bytes(builder.Output()))
 
 
-def benchmark(*arguments):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
+def benchmark(*arguments, **options):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
 
 
 def test_every_file_is_measured_with_every_number_of_threads(tmp_path):
@@ -146,6 +147,13 @@ def test_what_can_be_measured_is_measured_beside_what_cannot(tmp_path):
     first, second = done.stderr.splitlines()
     assert first.startswith(f"error: {files[0]} is not a TFLite file")
     assert second == f"error: {files[1]} takes images of any size, which LiteRT runs on the CPU only"
+
+
+def test_a_file_whose_name_begins_as_an_option_is_measured(tmp_path):
+    mean_file(tmp_path / "-any.tflite", 1, 1, any_size=True)
+    done = benchmark("--runs", 1, "--", "-any.tflite", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].endswith("any size  -any.tflite")
 
 
 def test_a_process_that_is_killed_is_not_taken_for_its_log(tmp_path, monkeypatch):
