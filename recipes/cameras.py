@@ -325,9 +325,8 @@ def run_cameras(options):
 def open_gallery(options, extractor):
     """The `Gallery` of the features of an extractor."""
     fingerprint = getattr(extractor.predictor, "fingerprint", None) or fingerprint_of(extractor.network)
-    return Gallery.open(
-        options.gallery, network=options.weights, fingerprint=fingerprint, dimension=extractor.feature_dim
-    )
+    facts = {"dimension": extractor.feature_dim, "size": extractor.size}
+    return Gallery.open(options.gallery, network=options.weights, fingerprint=fingerprint, **facts)
 
 
 def remembered(options, extractor, tracks, identities, match, base_rate, different):

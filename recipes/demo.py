@@ -121,7 +121,8 @@ def opener(settings, extractor):
     if "://" not in settings.people and not Path(settings.people).is_file():
         raise ValueError(f"`people` must be a gallery. There is no file {settings.people}")
     facts = {"fingerprint": fingerprint_of(extractor.network), "dimension": extractor.feature_dim}
-    people = partial(Remembered.open, settings.people, network=str(settings.weights), **facts)
+    network = {"network": str(settings.weights), "size": extractor.size}
+    people = partial(Remembered.open, settings.people, **network, **facts)
     people().close()
     return people
 

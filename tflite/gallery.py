@@ -58,6 +58,7 @@ class Gallery:
         network: name of the .tflite file, for messages.
         weights: SHA-256 of the weights that the file was made from, as it says itself, or "". Files of the same weights
             share a gallery: an int8 file's features are near those of the float32 file.
+        size: "HEIGHTxWIDTH" of the network's images, or "" where it is unknown. Files of two sizes share no gallery.
 
     Attributes:
         names: (G,) names, sorted: a person may have several features.
@@ -67,18 +68,19 @@ class Gallery:
 
     UNKNOWN = UNKNOWN
 
-    def __init__(self, path, model, network="", weights=""):
-        self.path, self.model, self.network, self.weights = Path(path), model, network, weights
+    def __init__(self, path, model, network="", weights="", size=""):
+        self.path, self.model, self.network, self.weights, self.size = Path(path), model, network, weights, size
         self.names, self.features, self.scales = np.empty(0, "U1"), np.empty((0, 0), np.int8), np.empty(0, np.float32)
         self._seal = b""  # of the file that was read
 
     @classmethod
-    def load(cls, path, model, network="", weights=""):
+    def load(cls, path, model, network="", weights="", size=""):
         """Reads a gallery.
 
         Raises:
             FileNotFoundError: if there is none.
-            ValueError: if the file was changed or cut short, is no gallery, or was made by a file of other weights.
+            ValueError: if the file was changed or cut short, is no gallery, or was made by a file of other weights or
+                of another size.
         """
         gallery = cls(path, model, network, weights)
         if not gallery.path.is_file():
@@ -98,6 +100,7 @@ class Gallery:
                 kept, made_by = int(arrays["format"]), str(arrays["model"])
                 other = (str(arrays["network"]) if "network" in arrays else "") or "another file"
                 shared = weights and "weights" in arrays and str(arrays["weights"]) == weights
+                gallery.size = str(arrays["size"]) if "size" in arrays else ""
                 gallery.names, gallery.features, gallery.scales = (
                     arrays[key] for key in ("names", "features", "scales")
                 )
@@ -105,6 +108,11 @@ class Gallery:
             raise ValueError(f"{path} is no gallery: {error}") from error
         if kept != FORMAT:
             raise ValueError(f"{path} must be of format {FORMAT}. It is of {kept}")
+        if shared and size and gallery.size not in ("", size):
+            raise ValueError(
+                f"{path} holds features of images of {gallery.size[:LONGEST]}, which cannot be compared with those of "
+                f"{network or 'this file'}, of images of {size}. It was left as it is"
+            )
         if shared:
             gallery.model, gallery.network = made_by, other
         elif made_by != model:
@@ -118,11 +126,11 @@ class Gallery:
 
     @classmethod
     @contextmanager
-    def changing(cls, path, model, network="", weights="", *, new=False):
+    def changing(cls, path, model, network="", weights="", size="", *, new=False):
         """Yields a gallery to change, and saves it at the end. No other program can change it meanwhile.
 
         Args:
-            path, model, network, weights: of the gallery.
+            path, model, network, weights, size: of the gallery.
             new: whether to begin an empty one if there is none.
 
         Raises:
@@ -130,7 +138,7 @@ class Gallery:
             ValueError, FileNotFoundError: as `load`.
         """
         with locked(path):
-            gallery = (cls if new and not Path(path).exists() else cls.load)(path, model, network, weights)
+            gallery = (cls if new and not Path(path).exists() else cls.load)(path, model, network, weights, size)
             yield gallery
             gallery._write()
 
@@ -173,6 +181,7 @@ class Gallery:
 
     def _write(self):
         arrays = {"format": FORMAT, "model": self.model, "network": self.network, "weights": self.weights}
+        arrays |= {"size": self.size} if self.size else {}
         arrays |= {"names": self.names, "features": self.features, "scales": self.scales}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)

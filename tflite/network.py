@@ -224,6 +224,12 @@ def weights_of(content):
     return str(metadata_of(content).get("weights", ""))
 
 
+def size_of(content):
+    """Height x width of the images of a TFLite file's network, as it says itself; "" of one that does not say it."""
+    facts = metadata_of(content)
+    return f"{facts['height']}x{facts['width']}" if {"height", "width"} <= set(facts) else ""
+
+
 def metadata_of(content):
     """What a TFLite file of keras_osnet says of itself, a dict; {} of one that says nothing."""
     try:

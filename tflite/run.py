@@ -31,7 +31,7 @@ from accelerators import ACCELERATORS  # beside this file
 from cameras import CameraMeans
 from detector import OVERLAP, SCORE
 from files import MOST_THREADS, list_images, refuse_foreign, require_writable, whole
-from network import SUFFIXES, Network, read, weights_of
+from network import SUFFIXES, Network, read, size_of, weights_of
 from PIL import Image
 
 
@@ -58,7 +58,7 @@ def owner(options):
     weights = weights_of(content)
     if weights and means:  # camera means change the features
         weights = sha256(weights.encode() + means)
-    return options.gallery, sha256(content + means), options.model.name, weights
+    return options.gallery, sha256(content + means), options.model.name, weights, size_of(content)
 
 
 def network_of(options):

@@ -61,7 +61,7 @@ class Gallery:
         return self._open_store
 
     @classmethod
-    def open(cls, address, *, network, fingerprint, dimension=512):
+    def open(cls, address, *, network, fingerprint, dimension=512, size=None):
         """Opens a gallery, and creates it where there is none.
 
         Args:
@@ -70,14 +70,22 @@ class Gallery:
             fingerprint: SHA-256 of its weights, as `fingerprint_of(MODEL)` or `metadata_of(FILE)["weights"]` returns.
                 A network and the files that were made from it share a gallery.
             dimension: features of an image, default 512.
+            size: (height, width) of the network's images, as `FeatureExtractor.size`: the features of equal weights at
+                two sizes differ. A new gallery keeps it. Default: unknown; it fits every gallery, as a gallery without
+                a size, which earlier versions made, fits every size.
 
         Raises:
-            ValueError: if the file is no gallery, or the gallery is of another network or dimension.
+            ValueError: if the file is no gallery, or the gallery is of another network, dimension or size.
             TimeoutError, OSError: if it is locked for a minute, or cannot be read or written.
             ConnectionError: if the server cannot be reached.
             ImportError: for PostgreSQL if psycopg or pgvector is not installed.
         """
         check_count("dimension", dimension)
+        if size is not None:
+            if not is_list(size, 2):
+                raise ValueError(f"`size` must be (height, width). Received: size={size!r}")
+            for side in size:
+                check_count("size", side)
         for name, value in (("network", network), ("fingerprint", fingerprint)):
             if not (isinstance(value, str) and value):
                 raise ValueError(f"`{name}` must be a string that is not empty. Received: {name}={value!r}")
@@ -89,7 +97,8 @@ class Gallery:
             raise ValueError(f"`address` must be a path or start with {schemes}. Received: {scheme}://...")
         gallery = cls((STORES[scheme] if separator else SQLiteStore)(str(address), dimension))
         try:
-            gallery._begin({"network": network, "fingerprint": fingerprint, "dimension": str(dimension)})
+            wanted = {"network": network, "fingerprint": fingerprint, "dimension": str(dimension)}
+            gallery._begin(wanted if size is None else {**wanted, "size": f"{size[0]}x{size[1]}"})
         except BaseException:
             gallery.close()
             raise
@@ -104,11 +113,12 @@ class Gallery:
                 store.run_many("INSERT INTO gallery VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
         with store.reading():
             facts = dict(store.run("SELECT key, value FROM gallery").fetchall())
-            theirs = {key: facts[key] for key in wanted}
-        if any(theirs[key] != wanted[key] for key in ("fingerprint", "dimension")):
+            theirs = {key: facts[key] for key in wanted if key != "size" or key in facts}
+        if any(wanted[key] != value for key, value in theirs.items() if key != "network"):
             theirs, ours = (gallery_file.described(**each) for each in (theirs, wanted))
             raise ValueError(f"The gallery holds features of {theirs}. They cannot be compared with those of {ours}.")
         self.network, self.fingerprint, self.dimension = facts["network"], facts["fingerprint"], int(facts["dimension"])
+        self.size = facts.get("size", "")
         if "deleted" in facts:  # and the process was killed before the files were clean
             try:
                 self._vacuum(facts["deleted"])
@@ -358,7 +368,7 @@ class Gallery:
             OSError: if the file cannot be written.
         """
         with self._store.reading():
-            gallery_file.write(path, self._store.read_features(), network=self.network, fingerprint=self.fingerprint)
+            gallery_file.write(path, self._store.read_features(), **self._made_by())
 
     def import_file(self, path, *, camera, time):
         """Adds the people of a file that `tflite/run.py` or `export_file` has written. Returns how many features.
@@ -368,11 +378,14 @@ class Gallery:
             camera, time: for all of its features.
 
         Raises:
-            ValueError: if the file is no such gallery, or is of another network.
+            ValueError: if the file is no such gallery, or is of another network or size.
         """
-        names, features = gallery_file.read(path, network=self.network, fingerprint=self.fingerprint)
+        names, features = gallery_file.read(path, **self._made_by())
         self.add(features, names, [camera] * len(names), [time] * len(names))
         return len(names)
+
+    def _made_by(self):
+        return {"network": self.network, "fingerprint": self.fingerprint, "size": self.size}
 
     def close(self):
         """Closes the file or the connection. After that, every other method raises a ValueError."""

@@ -16,19 +16,19 @@ HEX = 64  # digits of a SHA-256
 LARGEST = 2**30  # bytes of a file
 
 
-def described(network, fingerprint, dimension=None):
-    """A network in a message."""
-    size = f", {dimension} features" if dimension else ""
-    return f"{network or 'another file'} (SHA-256 {fingerprint[:12]}...{size})"
+def described(network, fingerprint, dimension=None, size=None):
+    """A network in a message. `size` is that of its images, height x width."""
+    more = f", {dimension} features" * bool(dimension) + f", images of {size}" * bool(size)
+    return f"{network or 'another file'} (SHA-256 {fingerprint[:12]}...{more})"
 
 
-def write(path, blocks, *, network, fingerprint):
+def write(path, blocks, *, network, fingerprint, size):
     """Writes a file.
 
     Args:
         path: file to write.
         blocks: iterable of (names, features of length 1), sorted by name.
-        network, fingerprint: of the features.
+        network, fingerprint, size: of the features; a size of "" is unknown.
     """
     people = {}  # name -> int8 features, each once
     for names, features in blocks:
@@ -41,6 +41,7 @@ def write(path, blocks, *, network, fingerprint):
     features = np.stack([row for name in sorted(people) for row in people[name].values()])
     scales = np.float32(1 / np.linalg.norm(features.astype(np.float64), axis=1))
     buffer, facts = io.BytesIO(), {"format": FORMAT, "model": fingerprint, "network": network, "weights": fingerprint}
+    facts |= {"size": size} if size else {}
     np.savez(buffer, **facts, names=names, features=features, scales=scales)
     with zipfile.ZipFile(buffer, "a") as container:
         container.comment = b"0" * HEX
@@ -50,11 +51,11 @@ def write(path, blocks, *, network, fingerprint):
     write_atomically(path, body + hashlib.sha256(body).hexdigest().encode())
 
 
-def read(path, *, network, fingerprint):
+def read(path, *, network, fingerprint, size):
     """Names and float32 features of a file.
 
     Raises:
-        ValueError: if it is no such file, was changed, or is of another network.
+        ValueError: if it is no such file, was changed, or is of another network or size.
         OSError: if it cannot be read.
     """
     content = read_bounded(path, LARGEST)
@@ -66,12 +67,13 @@ def read(path, *, network, fingerprint):
                 raise ValueError("it is compressed")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             made_by = str(arrays["network"]), str(arrays["weights"]) or str(arrays["model"])
+            theirs = str(arrays["size"]) if "size" in arrays else ""
             names, features, scales = (arrays[key] for key in ("names", "features", "scales"))
             if int(arrays["format"]) != FORMAT:
                 raise ValueError(f"it is of format {arrays['format']}, not {FORMAT}")
         if (features.dtype, scales.dtype, features.shape[:1]) != (np.int8, np.float32, scales.shape):
             raise ValueError("its features and scales do not fit")
-    if made_by[1] != fingerprint:
-        theirs, ours = described(*made_by), described(network, fingerprint)
+    if made_by[1] != fingerprint or (size and theirs and size != theirs):
+        theirs, ours = described(*made_by, size=theirs), described(network, fingerprint, size=size)
         raise ValueError(f"{path} holds features of {theirs}. They cannot be compared with those of {ours}.")
     return [str(name) for name in names], features.astype(np.float32) * scales[:, None]

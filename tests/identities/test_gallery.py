@@ -524,6 +524,42 @@ def test_the_gallery_reads_what_the_phone_writes(gallery, tmp_path, phone):
         gallery.import_file(tmp_path / "people.npz", camera="door", time=5)
 
 
+def test_a_gallery_of_one_input_size_refuses_the_features_of_another(tmp_path, phone):
+    path, file, features = tmp_path / "g.db", tmp_path / "people.npz", rows(2)[0]
+    with Gallery.open(path, **NETWORK, size=(256, 128)) as gallery:
+        gallery.add(features, ["Anna", "Ben"], ["door"] * 2, [1, 2])
+        gallery.export_file(file)
+    with pytest.raises(ValueError, match=r"of osnet_a \(SHA.* images of 256x128\)\. They .* images of 128x64\)"):
+        Gallery.open(path, **NETWORK, size=(128, 64))
+    for size in (None, (256, 128), np.array([256, 128])):
+        Gallery.open(path, **NETWORK, size=size).close()
+    owner = ("of the .tflite file", "x.tflite", NETWORK["fingerprint"])
+    for size in ("256x128", ""):
+        assert list(phone.Gallery.load(file, *owner, size).people) == ["Anna", "Ben"]
+    with pytest.raises(ValueError, match=r"of images of 256x128, .* those of x\.tflite, of images of 128x64"):
+        phone.Gallery.load(file, *owner, "128x64")
+    with Gallery.open(tmp_path / "small.db", **NETWORK, size=(128, 64)) as small:
+        with pytest.raises(ValueError, match=r"people\.npz holds features of osnet_a .* images of 256x128\)"):
+            small.import_file(file, camera="door", time=5)
+        assert small.identities() == {}
+
+
+def test_a_gallery_without_a_size_as_earlier_versions_made_it_fits_every_size(tmp_path, phone):
+    theirs = phone.Gallery(tmp_path / "people.npz", "m" * 64, "x.tflite", NETWORK["fingerprint"])
+    theirs.append(["Anna", "Ben"], rows(2)[0])
+    theirs.save()
+    Gallery.open(tmp_path / "g.db", **NETWORK).close()
+    for size in ((256, 128), (128, 64)):
+        with Gallery.open(tmp_path / "g.db", **NETWORK, size=size) as gallery:
+            gallery.import_file(tmp_path / "people.npz", camera="door", time=5)
+            gallery.export_file(tmp_path / "again.npz")
+    with np.load(tmp_path / "again.npz") as arrays:
+        assert "size" not in arrays  # it holds features of both
+    for size in ("256", 256, (256,), (256, 0), (256.0, 128)):
+        with pytest.raises(ValueError, match="`size` must be"):
+            Gallery.open(tmp_path / "new.db", **NETWORK, size=size)
+
+
 def test_an_empty_gallery_is_not_exported(tmp_path):
     with Gallery.open(tmp_path / "g.db", **NETWORK) as gallery, pytest.raises(ValueError, match="It is empty"):
         gallery.export_file(tmp_path / "people.npz")

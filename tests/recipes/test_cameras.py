@@ -195,6 +195,10 @@ def test_the_files_of_a_network_share_its_gallery(tmp_path, monkeypatch):
     assert found == {hashlib.sha256(arrays).hexdigest()}
     with pytest.raises(ValueError, match="They cannot be compared with those of"):
         opened("~/unnamed.onnx", "~/unnamed.onnx")
+    larger = OSNet(0.0625, "osnet_t1", (48, 32, 3), (1, 1, 1))
+    larger.set_weights(model.get_weights())
+    with pytest.raises(ValueError, match=r"images of 32x16\)\. They cannot be compared .* images of 48x32\)"):
+        opened("larger", larger)
 
 
 @pytest.mark.parametrize(

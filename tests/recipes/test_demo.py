@@ -162,6 +162,10 @@ def test_a_gallery_that_is_not_there_or_of_another_network_is_refused(prepared, 
     Remembered.open(tmp_path / "other.db", network="another", fingerprint="0" * 64).close()
     with pytest.raises(ValueError, match="holds features of another"):
         RECIPE.opener(RECIPE.Demo(Path("w"), tmp_path, people=str(tmp_path / "other.db")), extractor)
+    own = fingerprint_of(extractor.network)
+    Remembered.open(tmp_path / "size.db", network="w", fingerprint=own, size=(3, 2)).close()
+    with pytest.raises(ValueError, match="images of 3x2"):
+        RECIPE.opener(RECIPE.Demo(Path("w"), tmp_path, people=str(tmp_path / "size.db")), extractor)
 
 
 def test_attributes_are_shown_where_the_network_predicts_them(tmp_path):

@@ -149,6 +149,34 @@ def test_files_of_the_same_weights_share_a_gallery_and_others_do_not(tmp_path):
             Gallery.load(path, "ef" * 32, "second.tflite", other)
 
 
+def test_files_of_two_input_sizes_of_the_same_weights_share_no_gallery(tmp_path):
+    path, weights = tmp_path / "p.npz", "cd" * 32
+    with Gallery.changing(path, MODEL, "large.tflite", weights, "256x128", new=True) as gallery:
+        gallery.append(["Ann"], [[1, 0, 0]])
+    content = path.read_bytes()
+    with pytest.raises(ValueError, match=r"images of 256x128, .* those of small\.tflite, of images of 128x64\. It was"):
+        Gallery.load(path, "ef" * 32, "small.tflite", weights, "128x64")
+    with (
+        pytest.raises(ValueError, match="cannot be compared"),
+        Gallery.changing(path, "ef" * 32, "small.tflite", weights, "128x64"),
+    ):
+        pytest.fail("it was opened")
+    assert path.read_bytes() == content
+    for size in ("256x128", ""):  # a file that does not say its size
+        with Gallery.changing(path, "ef" * 32, "other.tflite", weights, size):
+            pass
+        assert Gallery.load(path, MODEL, "large.tflite", weights, "256x128").size == "256x128"
+
+
+def test_a_gallery_without_a_size_fits_every_size_and_stays_so(tmp_path):
+    path, weights = tmp_path / "p.npz", "cd" * 32
+    Gallery(path, MODEL, "first.tflite", weights).save()
+    for size in ("256x128", "128x64"):
+        with Gallery.changing(path, "ef" * 32, "second.tflite", weights, size) as gallery:
+            gallery.append([size], [[1, 0, 0] if size == "128x64" else [0, 1, 0]])
+    assert Gallery.load(path, MODEL).names.tolist() == ["128x64", "256x128"]
+
+
 def test_a_gallery_that_does_not_say_its_weights_is_of_its_file_alone(tmp_path):
     people(tmp_path / "p.npz")
     assert Gallery.load(tmp_path / "p.npz", MODEL, "first.tflite", "cd" * 32).names.tolist() == ["Ann", "Ann", "Bob"]

@@ -267,6 +267,12 @@ def test_a_gallery_is_shared_by_files_of_the_same_weights(folder, people, tmp_pa
     run(others[1], *gallery, "--add", people / "people")
     assert "Features of model.tflite. " in run(first, *gallery, "--check")
     assert "Features of model.tflite (same weights as dynamic.tflite). " in run(others[1], *gallery, "--check")
+    larger = OSNet(0.25, "osnet_t2", input_shape=(96, 48, 3), depths=(1, 1, 1))
+    larger.set_weights(model.get_weights())
+    to_tflite(larger, tmp_path / "larger.tflite")
+    done = script("run.py", tmp_path / "larger.tflite", *gallery, people / "query.png")
+    assert done.returncode == 1
+    assert "holds features of images of 64x32, which cannot be compared with those of larger.tflite" in done.stderr
 
 
 def test_a_file_of_several_outputs_gives_its_features_of_a_normalised_image(people):
