@@ -304,14 +304,16 @@ def run_cameras(options):
     options.output.mkdir(parents=True, exist_ok=True)
     table = options.output / "identities.csv"
     write_identities(table, sightings, identity, {})  # again with the names, if the gallery gives them
-    # For single images and other videos, whose camera means are not known.
-    own = matches.get(False) if options.match else extractor.match_of(False)
+    # Camera means of images and of earlier videos are not known. `find` has single images, the gallery tracks.
+    own = None if options.match else extractor.match_of(False)
+    own = own if own and own.metric == "cosine" else matches.get(False)
     features = np.stack([track.feature for track in compared])
     probabilities = match(1 - features @ features.T, base_rate=base_rate)
     found = search(options.find, sought, tracks, own, base_rate, keys, identity)
     write_page(page, {*earlier, *written}, sightings, keys, tracks, identity, probabilities, found, decided)
     different = [(identity[one], identity[other]) for one, other in decided["different"]]
-    names = remembered(options, extractor, tracks, [identity[key] for key in keys], own, base_rate, different)
+    people = [identity[key] for key in keys]
+    names = remembered(options, extractor, tracks, people, matches.get(False), base_rate, different)
     if names:
         write_identities(table, sightings, identity, names)
     print(f"Look at the people: {page}")

@@ -173,6 +173,21 @@ def test_a_gallery_names_people_again_and_one_of_another_network_is_refused(scen
         run(run_script, scene, tmp_path / "out", "--gallery", tmp_path / "other.db", *STARTS)
 
 
+@pytest.mark.parametrize("images_too", [True, False])
+def test_a_gallery_compares_by_the_probability_of_tracks_and_an_image_by_that_of_images(
+    scene, run_script, tmp_path, monkeypatch, images_too
+):
+    kinds = {False: MatchProbability(9.0, 20.0), True: MatchProbability(9.0, 25.0)}  # tracks: True
+    known = {kind: match for kind, match in kinds.items() if kind or images_too}
+    of = lambda extractor, normalized, *, tracks=False: None if normalized else known.get(tracks)  # noqa: E731
+    monkeypatch.setattr(FeatureExtractor, "match_of", of)
+    used = {}
+    for name in ("names_from", "search"):
+        monkeypatch.setattr(RECIPE, name, lambda *given, name=name, **_: used.setdefault(name, given[3]) and {})
+    run(run_script, scene, tmp_path / "out", "--gallery", tmp_path / "people.db", *STARTS)
+    assert used == {"names_from": kinds[True], "search": kinds[not images_too]}
+
+
 def test_the_files_of_a_network_share_its_gallery(tmp_path, monkeypatch):
     onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
     pytest.importorskip("onnxruntime", reason="needs the extra onnx")
