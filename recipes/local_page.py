@@ -92,5 +92,6 @@ def run(main, options, description):
         sys.exit(130)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    except ModuleNotFoundError as error:
-        sys.exit(f"error: {error}. The page needs Starlette and uvicorn: pip install keras-osnet[demo]")
+    except ImportError as error:  # others name what to install
+        page = error.name in ("starlette", "uvicorn")
+        sys.exit(f"error: {error}" + ". The page needs Starlette and uvicorn: pip install keras-osnet[demo]" * page)

@@ -168,6 +168,22 @@ def test_a_gallery_that_is_not_there_or_of_another_network_is_refused(prepared, 
         RECIPE.opener(RECIPE.Demo(Path("w"), tmp_path, people=str(tmp_path / "size.db")), extractor)
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn"), r"'uvicorn'\. The page needs .*\[demo\]$"),
+        (ImportError("a gallery needs psycopg: pip install x", name="psycopg"), "^error: a .* psycopg: pip install x$"),
+    ],
+)
+def test_what_must_be_installed_is_named_in_one_line(monkeypatch, error, line):
+    def main(settings):
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--weights", "w", "--gallery", "g"])
+    with pytest.raises(SystemExit, match=line):
+        load("recipes/local_page.py").run(main, RECIPE.Demo, "")
+
+
 def test_attributes_are_shown_where_the_network_predicts_them(tmp_path):
     network = OSNet(**TINY)
     head = AttributeHead(("hat", "<bag>"), name="attributes")
