@@ -60,9 +60,10 @@ def thumbnail(image):
 
 
 def write_page(path, files, sightings, keys, tracks, identity, probabilities, found, decided):
-    """Writes the page: tracks with their images, the probabilities of all pairs in percent, earlier decisions.
+    """Writes the page: tracks with their images, the probabilities p of all pairs, earlier decisions.
 
-    It lists the names of all results, `files`, for `results_of`.
+    It has 100 log(p / (1 - p)), rounded, as `odds`: most pairs are 0 %, but not equally probable. It lists the names of
+    all results, `files`, for `results_of`.
     """
     rows = [
         {
@@ -71,9 +72,10 @@ def write_page(path, files, sightings, keys, tracks, identity, probabilities, fo
         }
         for key, track in zip(keys, tracks, strict=True)
     ]  # fmt: skip
-    percent = np.rint(100 * probabilities).astype(int).tolist()
+    inside = np.clip(probabilities, 1e-15, 1 - 1e-15)
+    odds = np.rint(100 * (np.log(inside) - np.log1p(-inside))).astype(int).tolist()
     data = {
-        "cameras": list(sightings), "tracks": rows, "percent": percent, "found": found, "decisions": decided,
+        "cameras": list(sightings), "tracks": rows, "odds": odds, "found": found, "decisions": decided,
         "files": sorted(files),
     }  # fmt: skip
     text = json.dumps(data).replace("<", "\\u003c")

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 import os
 import shutil
 import sqlite3
@@ -113,7 +114,7 @@ def test_the_page_holds_every_track_with_an_image_and_loads_nothing(results):
     data, text = data_of(results[0] / "cameras.html"), (results[0] / "cameras.html").read_text()
     assert [(t["camera"], t["track"]) for t in data["tracks"]] == [("c1", "1"), ("c1", "2"), ("c2", "2"), ("c2", "3")]
     assert all(t["image"].startswith("data:image/jpeg;base64,") for t in data["tracks"])
-    assert np.array(data["percent"]).shape == (4, 4)
+    assert np.array(data["odds"]).shape == (4, 4)
     assert sorted(data["found"][0]["order"]) == [0, 1, 2, 3]
     assert "http" not in text.replace("http-equiv", "")
 
@@ -127,6 +128,18 @@ def test_the_page_tells_consecutive_frames_of_a_fast_camera_apart(tmp_path):
     RESULTS.write_page(tmp_path / "cameras.html", (), {"c1": seen}, keys, tracks, people, same, [], {})
     first, second = data_of(tmp_path / "cameras.html")["tracks"]
     assert first["end"] < second["start"]  # the page merges them
+
+
+def test_the_page_knows_the_order_of_improbable_pairs(tmp_path):
+    image, keys = np.zeros((4, 2, 3), np.uint8), [("c1", str(number)) for number in range(4)]
+    seen = SIGHTINGS.Sightings("c1", images={name: image for _, name in keys})
+    tracks = [SimpleNamespace(start=float(number), end=float(number)) for number in range(4)]
+    probabilities = np.array([[1.0, 0.0, 0.002, 0.0012]] * 4)  # three of them are 0 %
+    people = dict.fromkeys(keys, 1)
+    RESULTS.write_page(tmp_path / "cameras.html", (), {"c1": seen}, keys, tracks, people, probabilities, [], {})
+    row = data_of(tmp_path / "cameras.html")["odds"][0]
+    assert row[0] > row[2] > row[3] > row[1]
+    assert row[2:] == [round(100 * math.log(p / (1 - p))) for p in (0.002, 0.0012)]
 
 
 def test_identities_are_scored_against_the_ground_truth_of_a_scene(scene, run_script, tmp_path, capsys):
@@ -639,6 +652,14 @@ def test_found_tracks_are_named_as_a_merge_has_decided(results, browser):
     assert shown() == ["person 1", "person 1", "person 3"]
     click(tab, ["clear"])
     assert shown() == []
+
+
+def test_a_search_orders_tracks_that_are_improbable_too(results, browser):
+    tab, _ = opened(browser, results[0] / "cameras.html", [1, 2, 3, 4])
+    tab.evaluate("odds[0].splice(0, 4, 0, -600, -700, -500)")  # .2 %, .1 % and .7 %
+    click(tab, [0, "search"])
+    texts = [text.replace("\xa0", " ") for text in tab.locator(".hit").all_inner_texts()]
+    assert texts == ["person 4, 1 %", "person 2, 0 %", "person 3, 0 %"]
 
 
 def test_the_page_warns_before_decisions_are_lost_until_they_are_saved(results, browser):
