@@ -200,16 +200,18 @@ def warn(camera, skipped):
 
 def read_ground_truth(path, cameras):
     """{camera: {frame: [(identity, box)]}} of the visible people of a rendered scene. Its camera N is N or cN here."""
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     ground_truth = {camera: {} for camera in cameras}
     try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
         for row in rows:
             camera = next((name for name in cameras if name in (row["camera"], f"c{row['camera']}")), None)
             if camera and float(row["visible"]) >= VISIBLE:
                 box = tuple(float(row[edge]) for edge in EDGES)
+                if not np.isfinite(box).all():
+                    raise ValueError
                 ground_truth[camera].setdefault(int(row["frame"]) + 1, []).append((row["identity"], box))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(
             f"`ground_truth` must be the ground_truth.csv of a rendered scene. Received: {path}"
         ) from error

@@ -158,6 +158,20 @@ def test_a_ground_truth_with_a_person_twice_in_a_frame_is_refused_before_the_wor
     assert not (tmp_path / "out").exists()
 
 
+ROW = "camera,frame,time,identity,left,top,right,bottom,visible\n1,0,0,Anna,{},2,3,4,1\n"
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe video", b'"' + b"a" * 200_000, ROW.format("nan").encode(), ROW.format("-inf").encode()]
+)
+def test_a_damaged_ground_truth_is_named(tmp_path, content):
+    (tmp_path / "truth.csv").write_bytes(ROW.format(1).encode())
+    assert FOOTAGE.read_ground_truth(tmp_path / "truth.csv", ["c1"]) == {"c1": {1: [("Anna", (1, 2, 3, 4))]}}
+    (tmp_path / "truth.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"`ground_truth` must be the .* Received: .*truth\.csv"):
+        FOOTAGE.read_ground_truth(tmp_path / "truth.csv", ["c1"])
+
+
 def test_what_a_person_has_decided_is_kept_and_shown_again(scene, run_script, tmp_path):
     pairs = {"same": [[["c1", "1"], ["c2", "3"]]], "different": [[["c1", "1"], ["c2", "2"]]]}
     (tmp_path / "decisions.json").write_text(json.dumps(pairs))
