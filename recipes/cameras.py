@@ -31,7 +31,7 @@ from keras_osnet.identities import Gallery, fingerprint_of, link
 from keras_osnet.identities.linking import allowed_pairs, check_travel
 from keras_osnet.identities.names import names_from
 from keras_osnet.identities.rates import base_rate_of, probability_for
-from keras_osnet.identities.scores import identity_scores
+from keras_osnet.identities.scores import identity_scores, motmetrics_package
 from keras_osnet.metrics import MatchProbability
 from keras_osnet.metrics.arguments import check_number
 
@@ -276,6 +276,7 @@ def run_cameras(options):
         )
     if options.video_out:
         require_utf8([options.output])  # others crash OpenCV
+        import cv2  # noqa: F401  # an error before the work
     start = seconds_of(options.start, "start", dict(zip(cameras, cameras, strict=True)))
     if options.gallery is not None and set(start) < set(cameras):
         without = ", ".join(name for name in cameras if name not in start)
@@ -286,6 +287,8 @@ def run_cameras(options):
     check_travel(travel)
     decisions = read_decisions(options.decisions, cameras) if options.decisions else {}
     ground_truth = read_ground_truth(options.ground_truth, cameras) if options.ground_truth else None
+    if ground_truth:
+        motmetrics_package()  # an error before the work
     frames = {camera: Frames(path, start.get(camera, 0.0), options.fps) for camera, path in cameras.items()}
     boxes = boxes_of(cameras, ground_truth, options.boxes, detector_of(options))
     extractor = FeatureExtractor(options.weights)

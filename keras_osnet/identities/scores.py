@@ -46,10 +46,7 @@ def identity_scores(ground_truth, found):
 
     Reference: Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking (2016).
     """
-    try:
-        import motmetrics
-    except ImportError as error:
-        raise ImportError("scores of identities need motmetrics: pip install motmetrics", name=error.name) from error
+    motmetrics = motmetrics_package()
     check_ground_truth(ground_truth)
     whole = motmetrics.MOTAccumulator(auto_id=True)  # a frame of each camera is a frame of its own
     single, votes = {}, {}
@@ -74,6 +71,15 @@ def identity_scores(ground_truth, found):
     row = compute(whole, metrics=["idf1", "idp", "idr"], name="all").iloc[0]
     of_cameras = {camera: float(compute(each, metrics=["idf1"]).iloc[0, 0]) for camera, each in single.items()}
     return IdentityScores(float(row.idf1), float(row.idp), float(row.idr), of_cameras, *_across(votes))
+
+
+def motmetrics_package():
+    """The package motmetrics. Raises an ImportError that names it where it is not installed."""
+    try:
+        import motmetrics
+    except ImportError as error:
+        raise ImportError("scores of identities need motmetrics: pip install motmetrics", name=error.name) from error
+    return motmetrics
 
 
 def check_ground_truth(ground_truth):

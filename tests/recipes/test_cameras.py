@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -148,6 +149,20 @@ def test_identities_are_scored_against_the_ground_truth_of_a_scene(scene, run_sc
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert scores["camera_idf1"] == {"c1": 1, "c2": 1}
     assert "IDF1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("missing", "options"), [("motmetrics", ("--ground-truth", "truth.csv")), ("cv2", ("--video-out",))]
+)
+def test_what_the_last_steps_need_is_asked_for_before_the_work(
+    scene, run_script, tmp_path, monkeypatch, missing, options
+):
+    (tmp_path / "truth.csv").write_bytes((scene / "ground_truth.csv").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(SystemExit, match=missing):
+        run(run_script, scene, tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_ground_truth_with_a_person_twice_in_a_frame_is_refused_before_the_work(scene, run_script, tmp_path):
