@@ -135,7 +135,7 @@ class Gallery:
 
         Raises:
             OSError: if the file cannot be written; then it is as it was.
-            ValueError, FileNotFoundError: as `load`.
+            ValueError: as `load`, or if the file would be larger than `load` reads. FileNotFoundError: as `load`.
         """
         with locked(path):
             gallery = (cls if new and not Path(path).exists() else cls.load)(path, model, network, weights, size)
@@ -169,7 +169,7 @@ class Gallery:
         """Writes the file in one step. `changing` is the way for several programs.
 
         Raises:
-            ValueError: if another program has written it since it was read.
+            ValueError: if another program has written it since it was read, or it would be larger than `load` reads.
             OSError: if it cannot be written; then it is as it was.
         """
         with locked(self.path):
@@ -188,6 +188,10 @@ class Gallery:
         with zipfile.ZipFile(buffer, "a") as container:
             container.comment = b"0" * HEX
         body = buffer.getvalue()[:-HEX]
+        if len(body) + HEX > LARGEST:
+            raise ValueError(
+                f"{self.path} must not have more than {LARGEST:,} bytes: nobody could read it. It was left as it is"
+            )
         seal = sha256(body).encode()
         with replacing(self.path) as file:
             file.write(body)

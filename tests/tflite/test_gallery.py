@@ -235,6 +235,21 @@ def test_a_compressed_gallery_is_refused_before_it_is_unpacked(tmp_path):
         Gallery.load(tmp_path / "p.npz", MODEL)
 
 
+def test_a_gallery_that_nobody_could_read_is_not_written(tmp_path, monkeypatch):
+    path = tmp_path / "p.npz"
+    people(path)
+    content = path.read_bytes()
+    monkeypatch.setattr(gallery_module, "LARGEST", len(content))
+    with Gallery.changing(path, MODEL) as gallery:
+        pass
+    assert path.read_bytes() == content
+    message = rf"p\.npz must not have more than {len(content):,} bytes"
+    with pytest.raises(ValueError, match=message), Gallery.changing(path, MODEL) as gallery:
+        gallery.append([f"p{i}" for i in range(99)], [[127, i, 1] for i in range(99)])
+    assert path.read_bytes() == content
+    assert Gallery.load(path, MODEL).names.tolist() == ["Ann", "Ann", "Bob"]
+
+
 def added_at_once(path, processes, count):
     """Names in the gallery after several processes have each added `count` people."""
     program = ROOT / "tests" / "programs" / "add_to_a_gallery.py"
