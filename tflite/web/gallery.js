@@ -152,6 +152,9 @@ export class Gallery {
     const [model, weights, network] = ["model", "weights", "network"].map((key) => found[key]?.values[0] ?? "");
     if (!(owner.weights && weights === owner.weights) && model !== owner.model)
       throw new Error(`${file} holds features of another network, ${network || "unnamed"}, which cannot be compared with those of ${owner.network}.`);
+    const size = found.size?.values[0], own = `${owner.height}x${owner.width}`; // height x width of the network's images
+    if (size && owner.height && size !== own)
+      throw new Error(`${file} holds features of images of ${size}, which cannot be compared with those of ${own}.`);
     return new Gallery(owner, found.entries);
   }
 
