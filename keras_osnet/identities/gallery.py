@@ -364,7 +364,8 @@ class Gallery:
         """Writes the gallery as the file of `tflite/run.py --gallery`: names, and features of int8.
 
         Raises:
-            ValueError: if the gallery is empty, or the file would be larger than that program reads.
+            ValueError: if the gallery is empty, the file would be larger than that program reads, or `path` is a file
+                of another kind, such as the gallery itself.
             OSError: if the file cannot be written.
         """
         with self._store.reading():

@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 
-from keras_osnet.files import read_bounded, reading, write_atomically
+from keras_osnet.files import read_bounded, reading, refuse_foreign, write_atomically
 
 FORMAT = 1
 HEX = 64  # digits of a SHA-256
@@ -29,7 +29,12 @@ def write(path, blocks, *, network, fingerprint, size):
         path: file to write.
         blocks: iterable of (names, features of length 1), sorted by name.
         network, fingerprint, size: of the features; a size of "" is unknown.
+
+    Raises:
+        ValueError: if there are no features or too many, or `path` is a file of another kind, such as the gallery.
+        OSError: if the file cannot be written.
     """
+    refuse_foreign(path, b"format.npy")
     people = {}  # name -> int8 features, each once
     for names, features in blocks:
         rounded = np.rint(127 * features / np.abs(features).max(axis=1, keepdims=True)).astype(np.int8)

@@ -560,6 +560,22 @@ def test_a_gallery_without_a_size_as_earlier_versions_made_it_fits_every_size(tm
             Gallery.open(tmp_path / "new.db", **NETWORK, size=size)
 
 
+def test_an_export_replaces_an_earlier_one_and_no_other_file(tmp_path):
+    with Gallery.open(tmp_path / "g.db", **NETWORK) as gallery:
+        for name in ("Anna", "Ben"):
+            gallery.add(rows(1)[0], [name], ["door"], [1])
+            gallery.export_file(tmp_path / "people.npz")
+        (tmp_path / "photo.jpg").write_bytes(b"mine")
+        for name in ("g.db", "photo.jpg"):
+            content = (tmp_path / name).read_bytes()
+            with pytest.raises(ValueError, match=rf"{name} must be new, or written by this command before"):
+                gallery.export_file(tmp_path / name)
+            assert (tmp_path / name).read_bytes() == content
+        assert gallery.identities() == {"Anna": 1, "Ben": 1}
+    with np.load(tmp_path / "people.npz") as arrays:
+        assert arrays["names"].tolist() == ["Anna", "Ben"]
+
+
 def test_an_empty_gallery_is_not_exported(tmp_path):
     with Gallery.open(tmp_path / "g.db", **NETWORK) as gallery, pytest.raises(ValueError, match="It is empty"):
         gallery.export_file(tmp_path / "people.npz")
