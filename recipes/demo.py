@@ -41,7 +41,7 @@ from keras_osnet.weights import load_network
 PAGE = Path(__file__).with_suffix(".html")
 METRICS = {"euclidean": "Euclidean distance", "cosine": "1 - cosine"}
 TOP, EXAMPLES, SAMPLE = 10, 24, 32
-ROWS, PEOPLE = 200, 5  # of the gallery that remembers: rows that are looked at, and people that are shown
+PEOPLE = 5  # of the gallery that remembers that are shown
 # Longer side in pixels of images in a list, of the query beside its activation map, and of what the network takes in.
 SMALL, SHOWN, LARGE = 192, 460, 1024
 # Limits of a dropped file: then no format takes 300 MB of memory or seconds.
@@ -132,8 +132,8 @@ def most_similar(gallery, feature):
     if gallery.people is None:
         return ()
     with gallery.people() as people:  # it belongs to the thread that opens it
-        (rows,) = people.search(feature, ROWS)
-    best = {}
+        most = sorted(people.identities().values())[1 - PEOPLE :]
+        (rows,), best = people.search(feature, sum(most) + 1), {}  # so many rows are of `PEOPLE` people
     for row in rows:
         best.setdefault(row.identity, row)
     return tuple(best.values())[:PEOPLE]

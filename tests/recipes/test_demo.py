@@ -15,6 +15,7 @@ import threading
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -152,6 +153,20 @@ def test_people_of_a_gallery_that_remembers_are_shown_with_their_nearest_row(pre
         people.delete("Ben")
     assert "Ben" not in [row.identity for row in RECIPE.answer(network, named, images.read(gallery.paths[4])).people]
     assert RECIPE.described(RECIPE.answer(network, gallery, images.read(gallery.paths[4])), gallery)["people"] is None
+
+
+def test_a_person_with_many_rows_hides_nobody(tmp_path):
+    facts = {"network": "x", "fingerprint": "f", "dimension": 3}
+    near = [[1, 0.001 * number, 0] for number in range(300)]
+    with Remembered.open(tmp_path / "people.db", **facts) as people:
+        people.add([*near, [1, 1, 0], [0, 1, 0]], ["Anna"] * 300 + ["Ben", "Cleo"], ["door"] * 302, range(302))
+    gallery = SimpleNamespace(people=lambda: Remembered.open(tmp_path / "people.db", **facts))
+    found = RECIPE.most_similar(gallery, np.array([[1.0, 0, 0]]))
+    assert [(row.identity, row.time) for row in found] == [("Anna", 0), ("Ben", 300), ("Cleo", 301)]
+    with Remembered.open(tmp_path / "people.db", **facts) as people:
+        for name in ("Anna", "Ben", "Cleo"):
+            people.delete(name)
+    assert RECIPE.most_similar(gallery, np.array([[1.0, 0, 0]])) == ()
 
 
 def test_a_gallery_that_is_not_there_or_of_another_network_is_refused(prepared, tmp_path):
