@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 SAME = 1e-3  # cosine distance of a track to its own row, which another machine may have computed
-NEAREST = 100  # rows of the gallery that may give a person a name
+NEAREST = 100  # rows of the gallery to look at first for the names that a person may get
 
 
 def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5, different=()):
@@ -36,7 +36,11 @@ def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5
     with gallery.transaction():  # no other process may give the names meanwhile
         own, candidates, names = [_row_of(gallery, track) for track in tracks], [], {}
         means = np.stack([features[some].mean(axis=0) for some in groups.values()])
-        for (identity, some), rows in zip(groups.items(), gallery.search(means, NEAREST), strict=True):
+        for (identity, some), mean, rows in zip(groups.items(), means, gallery.search(means, NEAREST), strict=True):
+            count = NEAREST
+            while len(rows) == count and rows[-1].distance <= limit:  # rows of other names may be near enough too
+                count *= 10
+                (rows,) = gallery.search(mean[None], count)
             tracks_of = Counter(own[number].identity for number in some if own[number])
             candidates += [(-count, 0.0, identity, name) for name, count in tracks_of.items()]
             candidates += [(0, row.distance, identity, row.identity) for row in rows if row.distance <= limit]

@@ -41,6 +41,14 @@ def test_a_name_goes_to_the_most_similar_person_only(gallery):
     assert names_from(gallery, tracks, [1, 2], MATCH, **RULES) == {1: "person 1", 2: "Anna"}
 
 
+def test_a_name_with_many_rows_hides_no_other_name(gallery):
+    times = list(range(150))
+    gallery.add([[1, 0, 0.001 * time] for time in times], ["Anna"] * 150, ["door"] * 150, times)
+    gallery.add([[1, 0.6, 0]], ["Ben"], ["door"], [200])  # near enough, but behind all of Anna
+    tracks = [track("yard", 300, 1, 0, 0), track("yard", 300, 1, 0.1, 0)]
+    assert names_from(gallery, tracks, [1, 2], MATCH, **RULES) == {1: "Anna", 2: "Ben"}
+
+
 def test_an_empty_gallery_learns_everybody(gallery):
     assert names_from(gallery, [track("yard", 1, 1, 0, 0)], [3], MATCH, **RULES) == {3: "person 1"}
 
