@@ -296,7 +296,8 @@ def run_cameras(options):
     if False not in matches and (options.gallery or options.find):
         raise ValueError("`match` must be fitted without --camera-normalization for `gallery` and `find`.")
     if options.gallery is not None:
-        open_gallery(options, extractor).close()  # that of another network is refused before the work
+        with open_gallery(options, extractor) as gallery, gallery.transaction():
+            pass  # that of another network, or one that cannot be written, is refused before the work
     sought = extractor(list(options.find)) if options.find else ()  # errors before the work
     sightings, pairs = tracked(options, frames, boxes, extractor, decisions, travel)
     keys, tracks = tracks_of(sightings)

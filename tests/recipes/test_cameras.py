@@ -325,6 +325,18 @@ def test_a_camera_without_boxes_needs_no_tracker(scene, monkeypatch):
     assert seen_of(scene / "c1", {}).frames == []
 
 
+def test_a_gallery_that_cannot_be_written_is_refused_before_the_work(scene, run_script, tmp_path, monkeypatch, capsys):
+    options = ("--gallery", tmp_path / "people.db", *STARTS)
+    run(run_script, scene, tmp_path / "first", *options)
+    monkeypatch.setattr("keras_osnet.identities.stores.SECONDS", 0.1)
+    with closing(sqlite3.connect(tmp_path / "people.db")) as another:
+        another.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SystemExit):
+            run(run_script, scene, tmp_path / "second", *options)
+    assert "people.db is locked by another process" in capsys.readouterr().err
+    assert not (tmp_path / "second").exists()
+
+
 def test_identities_are_kept_where_the_gallery_fails_at_the_end(scene, tmp_path, monkeypatch):
     def busy(*_, **__):
         raise TimeoutError("locked by another process")
