@@ -1,5 +1,6 @@
 """The boxes of people in the frames of a camera, with their tracks and features."""
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
@@ -110,10 +111,9 @@ def _add_first_boxes(found):
     for row, track in enumerate(found.tracks):
         first.setdefault(track, row)
     for track, row in first.items():
-        alone = [
-            other for other, name in enumerate(found.tracks[:row])
-            if name < 0 <= track and found.frames[other] == found.frames[row] - 1
-        ]  # fmt: skip
+        frame = found.frames[row] - 1
+        rows = range(bisect_left(found.frames, frame), row) if track >= 0 else ()
+        alone = [other for other in rows if found.frames[other] == frame and found.tracks[other] < 0]
         overlap = overlaps([found.boxes[row]], [found.boxes[other] for other in alone])[0]
         if len(overlap) and overlap.max() >= OVERLAP:
             other = alone[int(overlap.argmax())]

@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import time
 from contextlib import closing
 from types import SimpleNamespace
 
@@ -318,6 +319,18 @@ def test_with_decisions_the_tracks_are_those_of_a_run_without(scene):
     for name in ("frames", "times", "tracks", "boxes"):
         assert getattr(seen["c1"], name) == getattr(plain["c1"], name)
     np.testing.assert_array_equal(seen["c1"].features, plain["c1"].features)
+
+
+def test_the_first_boxes_of_a_long_video_are_found_in_time():
+    count = 40_000  # with a search through all boxes before each, half a minute
+    tracks = [-1 - row if row % 2 == 0 else row for row in range(count)]
+    seen = SIGHTINGS.Sightings("c1", frames=list(range(count)), tracks=tracks, boxes=[(0, 0, 9, 20)] * count)
+    seen.images = dict.fromkeys(tracks, np.zeros((20, 9, 3), np.uint8))
+    began = time.perf_counter()
+    SIGHTINGS._add_first_boxes(seen)
+    assert time.perf_counter() - began < 10
+    assert seen.tracks == [row | 1 for row in range(count)]
+    assert set(seen.images) == set(seen.tracks)
 
 
 def test_a_camera_without_boxes_needs_no_tracker(scene, monkeypatch):
