@@ -117,7 +117,8 @@ def _add_first_boxes(found):
         overlap = overlaps([found.boxes[row]], [found.boxes[other] for other in alone])[0]
         if len(overlap) and overlap.max() >= OVERLAP:
             other = alone[int(overlap.argmax())]
-            found.images.pop(found.tracks[other])
+            image = found.images.pop(found.tracks[other])
+            found.images[track] = max(image, found.images[track], key=len)  # the higher one
             found.tracks[other] = track
 
 

@@ -333,6 +333,17 @@ def test_the_first_boxes_of_a_long_video_are_found_in_time():
     assert set(seen.images) == set(seen.tracks)
 
 
+@pytest.mark.parametrize("heights", [(50, 40), (40, 50)])
+def test_the_image_of_a_track_is_that_of_its_largest_box_also_if_that_is_the_first(heights):
+    first, second = (np.full((height, 10, 3), height, np.uint8) for height in heights)
+    boxes = [(0, 0, 10, height) for height in heights]
+    seen = SIGHTINGS.Sightings("c1", frames=[1, 2], tracks=[-1, 7], boxes=boxes, images={-1: first, 7: second})
+    SIGHTINGS._add_first_boxes(seen)
+    assert seen.tracks == [7, 7]
+    assert list(seen.images) == [7]
+    assert (seen.images[7] == 50).all()
+
+
 def test_a_camera_without_boxes_needs_no_tracker(scene, monkeypatch):
     monkeypatch.delattr(SIGHTINGS, "byte_track")
     assert seen_of(scene / "c1", {}).frames == []
