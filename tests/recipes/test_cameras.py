@@ -708,6 +708,21 @@ def test_a_split_keeps_what_a_merge_has_decided(results, browser, people, clicks
     assert identities == shown
 
 
+@pytest.mark.parametrize(
+    ("people", "clicks", "same", "shown"),
+    [
+        ([1, 1, 2, 2], [0, 2, "merge"], [{0, 1}, {0, 2}, {0, 3}], [1, 1, 1, 1]),
+        ([1, 2, 2, 3], [1, 3, "merge", 0, 3, "merge"], [{0, 1}, {0, 2}, {0, 3}], [1, 1, 1, 1]),
+        ([1, 2, 3, 3], [0, 1, "merge"], [{0, 1}], [1, 1, 3, 3]),
+    ],
+)
+def test_a_merge_decides_on_all_tracks_of_both_people(results, browser, people, clicks, same, shown):
+    pairs, identities = saved_by(browser, results[0] / "cameras.html", people, clicks)
+    assert sorted(map(sorted, pairs["same"])) == sorted(map(sorted, same))
+    assert pairs["different"] == []
+    assert identities == shown
+
+
 def test_found_tracks_are_named_as_a_merge_has_decided(results, browser):
     tab, _ = opened(browser, results[0] / "cameras.html", [1, 1, 2, 3])
     shown = lambda: sorted(text.split(",")[0] for text in tab.locator(".hit").all_inner_texts())  # noqa: E731
