@@ -27,7 +27,7 @@ class CameraNormalizer:
     """
 
     def __init__(self, shrinkage=10.0):
-        if isinstance(shrinkage, bool) or not 0 <= shrinkage < float("inf"):
+        if not (is_number(shrinkage) and shrinkage >= 0):
             raise ValueError(f"`shrinkage` must be a number of at least 0. Received: shrinkage={shrinkage!r}")
         self.shrinkage, self.sums, self.counts = float(shrinkage), {}, {}
 

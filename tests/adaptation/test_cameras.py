@@ -130,7 +130,7 @@ def test_features_of_another_length_are_refused():
         CameraNormalizer().fit(FEATURES, CAMERAS).fit(FEATURES[:, :4], CAMERAS)
 
 
-@pytest.mark.parametrize("shrinkage", [-1, float("nan"), float("inf"), True])
+@pytest.mark.parametrize("shrinkage", [-1, float("nan"), float("inf"), True, "10", None, 10**400])
 def test_a_shrinkage_that_is_no_count_is_refused(shrinkage):
     with pytest.raises(ValueError, match="`shrinkage` must be a number of at least 0"):
         CameraNormalizer(shrinkage)
