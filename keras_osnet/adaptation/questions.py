@@ -77,7 +77,10 @@ class Questions:
         if self.pairs and is_chief(self.strategy) and not (folder / PAIRS).exists():
             paths = self.target.paths
             cameras = plain_cameras(self.target.cameras, len(paths))
-            pairs = choose_pairs(distances, labels, number=self.pairs, cameras=cameras, links=links)
+            # The page does not ask again about those that a person was unsure about.
+            seen = {frozenset(answer[:2]) for answer in self.answers()}
+            pairs = choose_pairs(distances, labels, number=self.pairs + len(seen), cameras=cameras, links=links)
+            pairs = [pair for pair in pairs if frozenset(str(paths[row]) for row in pair) not in seen][: self.pairs]
             folder.mkdir(parents=True, exist_ok=True)
             images = [[{"path": str(paths[row]), "camera": cameras[row]} for row in pair] for pair in pairs]
             write_pairs(folder, images)

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("sklearn", reason="distances are a SciPy matrix, which scikit-learn brings")
 
+from keras_osnet.adaptation.answers import newest_pairs, write_answers
 from keras_osnet.adaptation.links import Links, with_links
 from keras_osnet.adaptation.pairs import choose_pairs
 from tests.adaptation.test_links import sparse_of
@@ -86,16 +87,39 @@ def test_the_pairs_are_those_of_plain_loops(seed, cameras):
     assert found[:1] == choose_pairs(sparse_of(similarity), labels, number=1, cameras=cameras)
 
 
-def test_a_large_loose_cluster_and_large_near_clusters_come_before_small_ones():
+def three_questions():
+    """Similarities of blobs of images, the blob of each image, and clusters. The best pairs are of the blobs 2 and 3, 0
+    and 1, 4 and 5, in this order."""
     blobs = np.repeat([0, 1, 2, 3, 4, 5], [8, 8, 8, 8, 2, 2])
     between = 0.8 * np.eye(6)
     for a, b in ((0, 1), (2, 3), (4, 5)):
         between[a, b] = between[b, a] = 0.4
     similarity = between[blobs][:, blobs]
     np.fill_diagonal(similarity, 1)
-    labels = np.array([0, 0, 1, 2, 3, 4])[blobs]
+    return similarity, blobs, np.array([0, 0, 1, 2, 3, 4])[blobs]
+
+
+def test_a_large_loose_cluster_and_large_near_clusters_come_before_small_ones():
+    similarity, blobs, labels = three_questions()
     pairs = choose_pairs(sparse_of(similarity), labels, number=9)
     assert [{blobs[a], blobs[b]} for a, b in pairs[:3]] == [{2, 3}, {0, 1}, {4, 5}]
+
+
+def test_a_pair_that_a_person_is_unsure_about_leaves_its_place_to_the_next_one(tmp_path):
+    pytest.importorskip("tensorflow", reason="the chief of a strategy asks")
+    from keras_osnet.adaptation.questions import Questions
+    from keras_osnet.adaptation.settings import Target
+
+    similarity, blobs, labels = three_questions()
+    paths = [f"{row}.png" for row in range(len(blobs))]
+    questions = Questions(tmp_path, Target(paths, [None] * len(paths)), None, pairs=1)
+    answers = []
+    for number, expected in enumerate(({2, 3}, {0, 1}, {4, 5})):
+        questions.ask(tmp_path / f"rounds/{number:02d}", sparse_of(similarity), labels, Links())
+        ((first, second),) = newest_pairs(tmp_path)[1]
+        assert {blobs[paths.index(image["path"])] for image in (first, second)} == expected
+        answers.append((first["path"], second["path"], None))
+        write_answers(tmp_path / "answers.csv", answers)
 
 
 @pytest.mark.parametrize("same", [True, False])
