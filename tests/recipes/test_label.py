@@ -204,6 +204,15 @@ def test_the_second_click_of_a_double_one_answers_nothing(port, work_dir, browse
     assert tab.locator("#count").inner_text() == "round 2: 2 of 3 answered"
 
 
+@pytest.mark.parametrize("page", ["label", "demo"])
+def test_a_page_without_its_server_says_so(page, browser):
+    content = (ROOT / "recipes" / f"{page}.html").read_text()
+    tab = browser.new_page()
+    tab.route("http://127.0.0.1:1/*", lambda route: route.fulfill(body=content, content_type="text/html"), times=1)
+    tab.goto("http://127.0.0.1:1/")  # nothing answers there
+    tab.get_by_text(f"{page}.py is no longer running.").wait_for()
+
+
 def test_the_command_serves_until_it_is_ended(work_dir):
     command = [sys.executable, ROOT / "recipes/label.py", work_dir, "--port", "0", "--no-open"]
     process = subprocess.Popen(
