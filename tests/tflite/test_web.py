@@ -318,7 +318,7 @@ def test_galleries_go_to_python_and_come_back(serving, launch, images, file, tmp
         enrol(tab, name)
     path = exported(tab, tmp_path / "people.npz")
     network, gallery = Network(file), Gallery.load(path, *owner(file))
-    assert gallery.names.tolist() == ["Anna <b>", "Zoë"]
+    assert (gallery.names.tolist(), gallery.size) == (["Anna <b>", "Zoë"], "128x64")
     for i, name in ((1, "Zoë"), (2, "Anna <b>")):
         (best, near), _ = gallery.search(network.run(network.prepare(read(images / f"{i}.png"))), 2)
         assert best == name
@@ -334,6 +334,30 @@ def test_galleries_go_to_python_and_come_back(serving, launch, images, file, tmp
     tab.set_input_files("#import", path)
     tab.get_by_text("People: 3, features: 3").wait_for()
     assert Gallery.load(exported(tab, path), *owner(file)).names.tolist() == ["Anna <b>", "Bo 𝔹", "Zoë"]
+
+
+RENAMED = """([from, to]) => new Promise((resolve) => {
+    const request = indexedDB.open("keras_osnet", 1);
+    request.onsuccess = () => {
+        const base = request.result, work = base.transaction("galleries", "readwrite");
+        const store = work.objectStore("galleries");
+        const moved = store.get(from), keys = store.getAllKeys();
+        moved.onsuccess = () => { if (to) { store.put(moved.result, to); store.delete(from); } };
+        work.oncomplete = () => { base.close(); resolve(keys.result); }; }; })"""
+
+
+def test_a_gallery_that_an_earlier_version_stored_without_the_size_is_kept_and_then_stored_with_it(
+    serving, launch, images, file
+):
+    tab, weights = launch(serving), weights_of(file.read_bytes())
+    chosen(tab, images / "1.png")
+    enrol(tab, "Anna")
+    assert tab.evaluate(RENAMED, [f"{weights} 128x64", weights]) == [f"{weights} 128x64"]
+    tab.reload()
+    tab.get_by_text("People: 1, features: 1").wait_for(timeout=60_000)
+    chosen(tab, images / "2.png")
+    enrol(tab, "Bo")
+    assert tab.evaluate(RENAMED, [weights, None]) == [f"{weights} 128x64"]
 
 
 def test_a_person_is_added_under_the_name_that_stood_there_when_the_button_was_pressed(serving, launch, images):
@@ -404,7 +428,7 @@ def test_the_threshold_is_proposed_from_the_gallery_as_python_does(serving, laun
     shown = f"{DEFAULT if expected is None else expected:.2f}"
     assert tab.locator("#value").inner_text() == shown
     tab.locator("#threshold").fill("0.9")
-    assert tab.evaluate("Object.keys(localStorage)") == [f"threshold {owner(file)[2]}"]  # of these weights
+    assert tab.evaluate("Object.keys(localStorage)") == [f"threshold {owner(file)[2]} 128x64"]  # of these weights
     assert tab.locator("#value").inner_text() == "0.90"
     assert not tab.locator("#proposed").is_checked()
     tab.reload()

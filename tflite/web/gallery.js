@@ -123,7 +123,10 @@ export function quantized(feature) {
   return { values, scale: Math.fround(1 / Math.hypot(...values)) };
 }
 
-/* Known people: entries { name, values, scale }, sorted by name. `owner` holds model, network and weights. */
+/* Height x width of a network's images. */
+const sizeOf = (owner) => `${owner.height}x${owner.width}`;
+
+/* Known people: entries { name, values, scale }, sorted by name. `owner` holds model, network, weights, height, width. */
 export class Gallery {
   constructor(owner, entries = []) {
     Object.assign(this, { owner, entries });
@@ -152,8 +155,8 @@ export class Gallery {
     const [model, weights, network] = ["model", "weights", "network"].map((key) => found[key]?.values[0] ?? "");
     if (!(owner.weights && weights === owner.weights) && model !== owner.model)
       throw new Error(`${file} holds features of another network, ${network || "unnamed"}, which cannot be compared with those of ${owner.network}.`);
-    const size = found.size?.values[0], own = `${owner.height}x${owner.width}`; // height x width of the network's images
-    if (size && owner.height && size !== own)
+    const size = found.size?.values[0], own = sizeOf(owner); // files of earlier versions have none
+    if (size && size !== own)
       throw new Error(`${file} holds features of images of ${size}, which cannot be compared with those of ${own}.`);
     return new Gallery(owner, found.entries);
   }
@@ -164,6 +167,7 @@ export class Gallery {
     const body = zip({
       format: npy("<i8", [], new Uint8Array(BigInt64Array.of(BigInt(FORMAT)).buffer)),
       model: unicode([owner.model], []), network: unicode([owner.network], []), weights: unicode([owner.weights], []),
+      size: unicode([sizeOf(owner)], []),
       names: unicode(entries.map(({ name }) => name), [count]),
       features: npy("|i1", [count, size], features),
       scales: npy("<f4", [count], new Uint8Array(Float32Array.from(entries, ({ scale }) => scale).buffer)),
@@ -229,18 +233,23 @@ async function stored(mode, action) {
 }
 
 export const changed = new BroadcastChannel("gallery"); // tells the other tabs
-export const keyOf = (owner) => owner.weights || owner.model;
+const oldKey = (owner) => owner.weights || owner.model; // of earlier versions
+export const keyOf = (owner) => `${oldKey(owner)} ${sizeOf(owner)}`;
 
-/* Reads the gallery of the network's weights from the browser's storage, lets `change` change it, and stores it. */
+/* Reads the gallery of a network's weights and size from the browser's storage, lets `change` change it, and stores it. */
 export function changing(owner, change) {
-  const key = keyOf(owner);
+  const key = keyOf(owner), old = oldKey(owner);
   return navigator.locks.request("gallery", async () => {
-    const bytes = await stored("readonly", (store) => store.get(key));
+    const found = (name) => stored("readonly", (store) => store.get(name));
+    const bytes = (await found(key)) ?? (await found(old));
     const gallery = bytes ? await Gallery.read(bytes, owner, "The stored gallery") : new Gallery(owner);
     if (change) {
       await change(gallery);
       const content = await gallery.bytes();
-      await stored("readwrite", (store) => store.put(content, key));
+      await stored("readwrite", (store) => { // one transaction: who is deleted stays under no key
+        store.delete(old);
+        return store.put(content, key);
+      });
       changed.postMessage(key);
     }
     return gallery;
