@@ -73,7 +73,11 @@ def fetch_runtime(folder):
             raise ValueError(f"npm has not fetched LiteRT.js in {SECONDS} s: is the network there?") from error
         if done.returncode:
             raise ValueError(f"npm cannot fetch LiteRT.js: is the network there? {done.stderr.strip()[-500:]}")
-        shutil.move(Path(temporary, "node_modules", "@litertjs"), folder)
+        try:
+            Path(temporary, "node_modules", "@litertjs").rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process has fetched it meanwhile
+                raise
 
 
 def people_file():

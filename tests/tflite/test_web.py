@@ -598,6 +598,31 @@ def test_a_port_that_is_taken_is_refused_before_the_work(tmp_path, monkeypatch):
             web.main()
 
 
+NPM = """#!/bin/sh
+mkdir -p node_modules/@litertjs
+echo own > node_modules/@litertjs/core.js
+if [ -n "$MEANWHILE" ]; then
+    mkdir "$MEANWHILE"
+    echo other > "$MEANWHILE/core.js"
+fi
+"""
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_the_runtime_is_fetched_once_also_if_another_process_has_fetched_it_meanwhile(meanwhile, tmp_path, monkeypatch):
+    (tmp_path / "npm").write_text(NPM)
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    folder = tmp_path / "cache" / "litertjs"
+    if meanwhile:
+        monkeypatch.setenv("MEANWHILE", str(folder))
+    web.fetch_runtime(folder)
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [
+        ("core.js", "other\n" if meanwhile else "own\n")
+    ]
+    assert [path.name for path in folder.parent.iterdir()] == ["litertjs"]
+
+
 def test_without_npm_the_error_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ValueError, match=r"LiteRT.js is fetched by npm, which is not installed"):
