@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from footage import EDGES
+from footage import EDGES, opencv
 from PIL import Image
 
 from keras_osnet.files import write_atomically, write_json
@@ -88,9 +88,7 @@ def write_video(path, frames, seen, identity):
     Raises:
         OSError: if OpenCV cannot write all frames. `path` keeps its previous content, if any.
     """
-    import cv2
-
-    of_frame, video, count = {}, None, 0
+    cv2, of_frame, video, count = opencv(), {}, None, 0
     for number, track, box in zip(seen.frames, seen.tracks, seen.boxes, strict=True):
         of_frame.setdefault(number, []).append((identity[seen.camera, str(track)], box))
     with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:

@@ -20,7 +20,7 @@ import app  # first: it sets what TensorFlow reads when it is imported
 import numpy as np
 import tyro
 from camera_results import results_of, show_scores, write_identities, write_page, write_video
-from footage import Frames, boxes_of, file_detector, named, read_ground_truth, sources, warn
+from footage import Frames, boxes_of, file_detector, named, opencv, read_ground_truth, sources, warn
 from sightings import NoFeatures, comparable, sightings_of, tracks_of
 
 from keras_osnet import FeatureExtractor
@@ -276,7 +276,7 @@ def run_cameras(options):
         )
     if options.video_out:
         require_utf8([options.output])  # others crash OpenCV
-        import cv2  # noqa: F401  # an error before the work
+        opencv()  # an error before the work
     start = seconds_of(options.start, "start", dict(zip(cameras, cameras, strict=True)))
     if options.gallery is not None and set(start) < set(cameras):
         without = ", ".join(name for name in cameras if name not in start)

@@ -25,6 +25,16 @@ FIRST = 100  # frames of a video that say how many there are in a second
 DETECTOR = {"winStride": (8, 8), "scale": 1.05}  # of OpenCV's HOG detector
 
 
+def opencv():
+    """The module of OpenCV. Raises an ImportError that says how to install it where it is missing."""
+    try:
+        import cv2
+    except ImportError as error:
+        message = "videos and the detector of people need OpenCV (cv2): pip install keras-osnet[cameras]"
+        raise ImportError(message, name=error.name) from error
+    return cv2
+
+
 def named(texts, what):
     """Dict of name to text of arguments NAME=TEXT, or of pairs of both.
 
@@ -84,9 +94,7 @@ class Frames:
             raise ValueError(f"`fps` must be given for videos without times, as raw H.264. Received: {self.path}")
 
     def _capture(self):
-        import cv2
-
-        return cv2.VideoCapture(os.path.abspath(self.path))  # of 10:30.mp4, FFmpeg would take 10 for a protocol
+        return opencv().VideoCapture(os.path.abspath(self.path))  # of 10:30.mp4, FFmpeg would take 10 for a protocol
 
     @property
     def rate(self):
@@ -109,21 +117,18 @@ class Frames:
             yield number, None, images.read(path)
 
     def _video(self):
-        import cv2
-
         with device_scripts():
             from frames import report_end
-        capture, number, seconds = self._capture(), 0, 0.0
+        capture, position, number, seconds = self._capture(), opencv().CAP_PROP_POS_MSEC, 0, 0.0
         while (read := capture.read())[0]:
-            number, seconds = number + 1, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            number, seconds = number + 1, capture.get(position) / 1000
             yield number, seconds, np.ascontiguousarray(read[1][..., ::-1])
         report_end(self.path, capture, number, seconds)
 
 
 def people_detector():
     """OpenCV's HOG people detector: function of an RGB image that returns boxes (n, 4)."""
-    import cv2
-
+    cv2 = opencv()
     if not hasattr(cv2, "HOGDescriptor"):
         raise ValueError(
             f"OpenCV {cv2.__version__} has no people detector: give `detector` or `boxes`, or pip install "

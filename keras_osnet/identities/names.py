@@ -37,10 +37,10 @@ def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5
         own, candidates, names = [_row_of(gallery, track) for track in tracks], [], {}
         means = np.stack([features[some].mean(axis=0) for some in groups.values()])
         for (identity, some), mean, rows in zip(groups.items(), means, gallery.search(means, NEAREST), strict=True):
-            count = NEAREST
-            while len(rows) == count and rows[-1].distance <= limit:  # rows of other names may be near enough too
-                count *= 10
-                (rows,) = gallery.search(mean[None], count)
+            most = NEAREST
+            while len(rows) == most and rows[-1].distance <= limit:  # rows of other names may be near enough too
+                most *= 10
+                (rows,) = gallery.search(mean[None], most)
             tracks_of = Counter(own[number].identity for number in some if own[number])
             candidates += [(-count, 0.0, identity, name) for name, count in tracks_of.items()]
             candidates += [(0, row.distance, identity, row.identity) for row in rows if row.distance <= limit]
