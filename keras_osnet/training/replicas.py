@@ -1,5 +1,6 @@
 """Workers and their replicas: which one this process is, and values and inference on all of them."""
 
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -42,6 +43,15 @@ def gathered(strategy, rows):
 
     values = strategy.experimental_distribute_values_from_function(value)
     return strategy.experimental_local_results(_gather_function(strategy)(values))[0].numpy().astype(kind)
+
+
+def final_barrier(strategy):
+    """Waits until all workers have called it: a process that ends earlier cuts off what another one still receives.
+
+    A worker that has ended already is passed over.
+    """
+    with suppress(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError):
+        gathered(strategy, np.array([True]))
 
 
 @cache

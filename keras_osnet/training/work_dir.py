@@ -17,8 +17,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from keras_osnet.files import read_json, write_json
-from keras_osnet.training.replicas import gathered, is_chief
+from keras_osnet.training.replicas import final_barrier, gathered, is_chief
 from keras_osnet.training.settings import Execution
+from keras_osnet.training.signals import Stopped
 
 CONFIG, HOLDER, LOCK = "config.json", ".running.json", ".running.lock"
 # Files that a run writes after its config.json.
@@ -110,8 +111,9 @@ def _differs(name, there, settings):
 def claimed(work_dir, settings, strategy, data=None):
     """Locks a folder while a run works in it, and writes config.json with the settings, the data and `about`.
 
-    All workers call it; the chief locks and writes. The lock ends with the process. A run that fails before it has
-    written another file leaves no config.json and no new folder.
+    All workers call it; the chief locks and writes. No worker leaves the block before the others have come to its end.
+    The lock ends with the process. A run that fails before it has written another file leaves no config.json and no new
+    folder.
 
     Args:
         work_dir: the folder; it need not exist.
@@ -148,10 +150,19 @@ def claimed(work_dir, settings, strategy, data=None):
             write_json(work_dir / HOLDER, process | {"command": command})
             known = {"data": data} if data else {}
             write_json(work_dir / CONFIG, {"settings": settings, **known, **about()})
-        seen = gathered(strategy, np.array([chief]))  # no worker continues before the chief has written
-        if len(seen) > 1 and not (work_dir / CONFIG).exists():
-            raise ValueError(f"`work_dir` must be one folder that all workers see. Received: {work_dir}")
-        yield
+        gathered(strategy, np.array([chief]))  # no worker continues before the chief has written
+        blind = np.flatnonzero(~gathered(strategy, np.array([(work_dir / CONFIG).exists()]))).tolist()
+        if blind:
+            raise ValueError(
+                "`work_dir` must be one folder that all workers see. "
+                f"Received: {work_dir}, which workers {blind} do not see as worker 0 does"
+            )
+        try:
+            yield
+        except Stopped:  # which all workers raise together
+            final_barrier(strategy)
+            raise
+        final_barrier(strategy)
         failed = False
     finally:
         if chief and not refused:

@@ -8,7 +8,9 @@ Two workers also try what they must agree on, and write OUTPUT.json: the errors 
 # ruff: noqa: E402 (TensorFlow is set up before the package is imported)
 
 import json
+import os
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -80,6 +82,17 @@ if mode == "workers":
         "callbacks": [type(callback).__name__ for callback in progress_callbacks(execution, here, batches, strategy)],
         "in use": in_use,
     }
+    if index == 0:
+        here.mkdir()
     write_run_report(here, history, strategy)  # in the folder that the other worker lacks
     found["reported"] = (here / "report.json").exists()
+    last = work_dir.parent / "last"
+    with claimed(last, {}, strategy):
+        if index == 0:
+            time.sleep(0.5)
+            (last / "chief").touch()
+    found["left after the chief"] = (last / "chief").exists()
     output.with_suffix(".json").write_text(json.dumps(found))
+    with claimed(work_dir.parent / "left", {}, strategy):
+        if index:
+            os._exit(0)  # the chief's own work is done, and it does not fail

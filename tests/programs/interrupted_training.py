@@ -55,17 +55,17 @@ try:
             model, batches, loss=LabelSmoothedCrossEntropy(0.1), optimizer=optimizer, epochs=epochs,
             steps_per_epoch=5, work_dir=work_dir, strategy=strategy, numerics=numerics, execution=execution,
         )  # fmt: skip
+        paths = [f"{output}{number}.png" for number in range(13)]
+        for path, image in zip(paths, images, strict=False):
+            keras.utils.save_img(path, image, scale=False)
+        extractor = FeatureExtractor(model, batch_size=3, strategy=strategy)
+        extractor(paths[:1])  # fewer than workers; and the 13 are 7 and 6 of two workers, 3 and 2 batches
+        features = extractor(paths)
 except Stopped as notice:
     print(notice)
     sys.exit(128 + notice.signal)
 lines = [[line[key] for key in ("epoch", "loss", "accuracy", "learning_rate")] for line in history]
-paths = [f"{output}{number}.png" for number in range(13)]
-for path, image in zip(paths, images, strict=False):
-    keras.utils.save_img(path, image, scale=False)
-extractor = FeatureExtractor(model, batch_size=3, strategy=strategy)
-extractor(paths[:1])  # fewer than workers; and the 13 are 7 and 6 of two workers, 3 and 2 batches
 weights = [np.asarray(variable) for variable in [*model.variables, *optimizer.variables]]
 alone = convolutional((32, 16), 3)
 alone.set_weights(model.get_weights())
-features, expected = extractor(paths), FeatureExtractor(alone)(list(images[:13]))
-np.savez(output, lines, features, expected, *weights)
+np.savez(output, lines, features, FeatureExtractor(alone)(list(images[:13])), *weights)

@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,8 @@ KILLS = int(os.environ.get("KILLS", "1"))
 def start(folder, mode, epochs, name, program="interrupted_training"):
     """The processes of a training, and the file that each writes at its end."""
     workers = 2 if mode == "workers" else 1
-    ports = []
-    for _ in range(workers):
-        with socket.socket() as free:
-            free.bind(("", 0))
-            ports.append(free.getsockname()[1])
+    with ExitStack() as stack:  # together: a port that is closed again may be found once more
+        ports = [stack.enter_context(socket.create_server(("", 0))).getsockname()[1] for _ in range(workers)]
     script = ROOT / "tests" / "programs" / f"{program}.py"
     processes, files = [], []
     for index in range(workers):
@@ -171,8 +169,17 @@ def test_workers_agree_before_anything_is_written_and_only_the_chief_writes(exac
         )
         assert not found["claimed"]
         assert "`work_dir` must not be in use by another run" in found["in use"]
-    assert chief["folder of its own"] is None
-    assert "`work_dir` must be one folder that all workers see" in other["folder of its own"]
+    for found in (chief, other):
+        assert "`work_dir` must be one folder that all workers see" in found["folder of its own"]
+        assert "workers [1] do not see" in found["folder of its own"]
     assert chief["callbacks"][:2] == ["Progress", "TensorBoard"]
     assert other["callbacks"] == ["Progress"]
     assert (chief["reported"], other["reported"]) == (True, False)
+
+
+def test_no_worker_leaves_before_the_chief_has_come_to_the_end(exact):
+    """A process that ends cuts off what the chief still receives. At the very end the chief misses nobody."""
+    assert [json.loads(path.with_suffix(".json").read_text())["left after the chief"] for path in exact["workers"]] == [
+        True,
+        True,
+    ]
