@@ -1,7 +1,7 @@
 """Answers the questions of an adaptation by the dataset's identities, as a person who makes no mistakes would.
 
-    python recipes/adapt.py --weights osnet_x0_25_people --dataset market1501 --data-dir D --pairs 50 --wait \\
-        --evaluate-every 1 --work-dir RUN
+    python recipes/adapt.py --weights osnet_x0_25_people --height 128 --dataset market1501 --data-dir D --pairs 50 \\
+        --wait --evaluate-every 1 --work-dir RUN
     python benchmarks/answers.py RUN --data-dir D        beside it; it ends with the adaptation
 
 With --wait, each round begins when all pairs of the round before are answered.

@@ -40,22 +40,24 @@ def adapt(
     make_network, target, settings, execution, work_dir, strategy, *, distillation=0, teachers=(), pooling=None,
     pairs=0, wait=False, score=None, on_state=None, callbacks=(),
 ):  # fmt: skip
-    """Adapts a network to unlabelled images, or resumes it.
+    """Adapts a network to unlabelled images. A call with the same folder resumes an interrupted one.
 
-    A round clusters the features of the teacher, the moving average of the network's weights, and trains the network
-    for `epochs` to tell the clusters apart. The state with the highest silhouette at the full image size is left in
-    best.keras: the start itself, if no round is better. cameras.json holds its camera means, best.npz the cluster and
-    the silhouette of each image. After the last round the best network may teach one that starts again (`distilled`),
-    which is one more state. It is left in best.keras unless its clusters have a fault (`fault_of`), whatever its
-    silhouette is: the rounds train for it, and the last training does not. Further networks may teach with it, as of
-    other runs on the same images. The clusters are then those of all their features side by side.
+    A round clusters the features of the averaged network, whose weights are the moving average of the network's, and
+    trains the network for `epochs` epochs to tell the clusters apart. best.keras is the network with the highest
+    silhouette at the full image size: the start itself, if no round is better. cameras.json holds its camera means,
+    best.npz the cluster and the silhouette of each image.
 
-    A person may help: each round writes the pairs of images whose answers would change its clusters most to
+    After the last round the best network may be the teacher of a student that starts from the first weights
+    (`distilled`), which is one more state. The student replaces best.keras unless its clusters have a fault
+    (`fault_of`). Its silhouette is not compared: only the rounds train for a high one. Networks of other runs on the
+    same images may be teachers too. The student then learns the clusters of the features of all teachers side by side.
+
+    A person may answer questions: each round writes the pairs of images whose answers would change its clusters most to
     rounds/NN/pairs.json. The clusters of the next round agree with the answers that are in answers.csv by then, of
     which rounds/NN/answers.csv keeps a copy.
 
     Args:
-        make_network: function of (height, width) that returns the network to start from, under the same name each time.
+        make_network: function of (height, width) that returns the network to start from, with the same name each time.
         target: `Target`.
         settings: `Rounds`, and an `Augmentation`.
         execution: `Execution`.
@@ -67,18 +69,18 @@ def adapt(
         pooling: of the network that learns in the last training, as `OSNet.with_pooling`. Default: that of the start.
         pairs: pairs of images to ask about in each round. Default 0.
         wait: wait before each round until the pairs of the round before are answered.
-        score: function of (network, `CameraNormalizer` or None) that returns scores of a test set, for the states'
-            `scores` alone.
-        on_state: function of a `State` that is called when it is known.
+        score: function of (network, `CameraNormalizer` or None) that returns scores of a test set. They are reported as
+            `State.scores`, and change nothing.
+        on_state: function that is called with each new `State`.
         callbacks: Keras callbacks of the trainings, beside those of `progress_callbacks`.
 
     Returns:
         (list of `State`, `State` of best.keras, why the adaptation ended early or None).
 
     Raises:
-        ValueError: if a setting is out of its range, as `check_rounds` and `check_loss`, answers.csv is not as
-            `read_answers` reads it, a teacher is best.keras or model.keras of `work_dir`, or as `check_teachers` and
-            `Distillation.start`; nothing is computed then.
+        ValueError: before anything is computed, if a setting is out of its range (`check_rounds`, `check_loss`),
+            answers.csv is not valid (`read_answers`), a teacher is best.keras or model.keras of `work_dir`, or as
+            `check_teachers` and `Distillation.start`.
         OSError: if a file cannot be written, and what `train` raises.
         ImportError: if TensorBoard is asked for and is not installed.
     """
@@ -185,7 +187,7 @@ class _Run:
         return network
 
     def state(self, number, height, rounds, make=None):
-        """The state after some rounds, from its file or computed; its clusters are those of round `number`.
+        """The state after `rounds` rounds, from its file or computed. The folder of round `number` keeps its clusters.
 
         `make` returns the network, in place of that of the rounds.
         """
@@ -228,7 +230,7 @@ class _Run:
     def cluster(self, number, features):
         """The clusters of a round, which agree with the answers. Writes the pairs to ask about.
 
-        The silhouettes are those of the distances without cameras, so that they are comparable.
+        The silhouettes are of distances with one list of neighbours for all cameras, so that all runs are comparable.
         """
         s, folder = self.settings, self.folder(number)
         links = self.questions.links(folder)
@@ -251,7 +253,7 @@ class _Run:
         return agreement(_read(before)["labels"], labels) if number > 1 else None
 
     def distills(self, plan, teachers):
-        """Whether the best network is to teach one, or has done so. Refuses another plan than then."""
+        """Whether there is a distillation, now or from an earlier call. Refuses another plan than the earlier one."""
         for teacher in teachers:
             if file_of(teacher).resolve() in [(self.work_dir / name).resolve() for name in (BEST, MODEL)]:
                 raise ValueError(f"`teachers` must not be a file that the run replaces. Received: {teacher}")
@@ -297,7 +299,7 @@ class _Run:
             return State(**read_json(path))
 
     def may_be_kept(self, state):
-        """Whether a state is the start, or has clusters that may be trained on, at the full size."""
+        """Whether a state may become best.keras: it has the full image size, and is the start or has no fault."""
         fault = fault_of(state, self.settings, len(self.target.paths))
         return state.height == self.settings.height and (state.round == 0 or not fault)
 

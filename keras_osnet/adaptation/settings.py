@@ -75,7 +75,7 @@ class Rounds(Numerics):
     decay: float = 0.3
     """For single_step."""
     ema: float = 0.99
-    """Momentum of the teacher, the moving average of the weights that is clustered and saved."""
+    """Momentum of the moving average of the weights. The averaged network is the one that is clustered and saved."""
     seed: int = 0
 
     @property

@@ -11,8 +11,8 @@ from keras_osnet.layers.convolution import ConvNorm, LiteConv3x3
 from keras_osnet.layers.fusion import FUSIONS
 from keras_osnet.layers.norms import InstanceNorm
 
-# Each layer here has `depth`, the number of weighted layers in it one after the other, and `operations`, which the
-# export calls.
+# Each layer here has `depth`, the number of layers with weights on its longest path, and `operations`, which describes
+# it to the export.
 CONVOLUTIONS = {
     "lite": LiteConv3x3,
     "depthwise_first": partial(LiteConv3x3, depthwise_first=True),
@@ -47,9 +47,9 @@ class OmniScaleBlock(Composite):
 
     Raises:
         ValueError: if `convolution`, `fusion` or `instance_norm` is unknown; if `exponents` is empty or has an entry
-            below 1; if `fusion` is "none" and there are several exponents, or there is one and `fusion` is not "none";
-            if a number of filters is no positive integer; or if `filters` is not a multiple of 4 and `stream_filters`
-            is not given.
+            below 1; if there are several exponents and `fusion` is "none"; if there is one exponent and `fusion` is not
+            "none"; if a number of filters is no positive integer; or if `filters` is not a multiple of 4 and
+            `stream_filters` is not given.
 
     Reference: paper, Section 3.2 and Figure 4 (b).
     """

@@ -57,9 +57,9 @@ class Training:
         score_before: True calls `score` before the training too, whatever `evaluate_every` is.
         select: function of (network, strategy) that returns a dict of scores, called after every epoch. model.keras is
             then the network of the epoch with the highest score `best`. Default: model.keras is that of the last epoch.
-        best: key of a score. best.keras is of the epoch in which this score was highest. With `select`, it is a key of
-            its dict, and best.keras holds `Plan.model`; `select` needs it. Without `select`, it is a key of the dict of
-            `score`, and best.keras holds `Plan.network`; there is none if `evaluate_every` is 0.
+        best: name of the score that decides which epoch is saved in best.keras. With `select` it must be given, as a
+            key of the dict that `select` returns, and best.keras holds `Plan.model`. Else it is a key of the dict that
+            `score` returns, and best.keras holds `Plan.network`; there is no best.keras if `evaluate_every` is 0.
         reading: context manager of the training and of `finish`. It turns errors of TensorFlow's readers into errors
             that name the file.
     """
@@ -77,7 +77,7 @@ class Training:
 
 
 def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: metrics[0]):
-    """Starts or resumes the trainings of a run, and writes config.json, model.keras, metrics.json and files of `train`.
+    """Starts or resumes the trainings of a run. Writes config.json, model.keras, metrics.json and the files of `train`.
 
     Call it before any operation of TensorFlow, because it sets up the devices. Each of several trainings has its own
     folder: trial0, trial1 and so on. The model.keras of the run is the network of the last training.
@@ -130,7 +130,7 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
 
 
 def _fit(training, settings, execution, work_dir, strategy):
-    """Carries out one training. Returns the network, its scores before it or None, and the lines of metrics.jsonl."""
+    """Carries out one training. Returns the network, its first scores or None, and the lines of metrics.jsonl."""
     keras.utils.set_random_seed(settings.seed)
     with strategy.scope():
         plan = training.build()
