@@ -127,7 +127,8 @@ def warnings_of(cameras):
 
 
 def start_of(settings):
-    """Function of an image size that returns the network to start from."""
+    """Function of an image size that returns the network to start from. Warns once of another size than its own."""
+    own = set()
 
     def make(size):
         network = load_network(settings.weights)[0]
@@ -137,6 +138,13 @@ def start_of(settings):
             raise ValueError(
                 f"`height` must be that of the network, {network.input_shape[1]}, unless it is an OSNet. "
                 f"Received: {size[0]}"
+            )
+        if size[0] == settings.height and not own:
+            own.add(network.input_shape[1])
+            print(
+                f"warning: the weights are for images of {network.input_shape[1]} x {network.input_shape[2]}, and "
+                f"`height` is {size[0]}: another size costs accuracy",
+                file=sys.stderr,
             )
         resized = OSNet(**network.settings | {"input_shape": (*size, 3)})
         resized.set_weights(network.get_weights())

@@ -91,6 +91,17 @@ def test_an_image_beside_the_folders_of_cameras_is_passed_over_and_named(folder,
         assert (warned, len(target.paths), set(target.cameras)) == ("", 49, {None})
 
 
+def test_another_size_than_that_of_the_weights_is_warned_of_once(weights, script, capsys):
+    recipe = script("recipes/adapt.py")
+    start = recipe.start_of(recipe.Settings(weights="osnet_x0_25_people", height=256, small_rounds=1))
+    assert start((128, 64)).input_shape[1:3] == (128, 64)  # the small rounds have the size of these weights
+    assert capsys.readouterr().err == ""
+    assert [start((256, 128)).input_shape[1:3] for _ in range(2)] == [(256, 128)] * 2
+    assert capsys.readouterr().err.count("warning: the weights are for images of 128 x 64, and `height` is 256") == 1
+    recipe.start_of(recipe.Settings(weights=str(weights), height=32))((32, 16))
+    assert capsys.readouterr().err == ""
+
+
 def test_the_cameras_of_a_list_keep_their_names(weights, folder, tmp_path, run_script):
     lines = [f"{path},{path.name[0]},{path.parent.name}" for path in sorted(folder.glob("*/*.png"))]
     (tmp_path / "people.csv").write_text("\n".join(["path,identity,camera", *lines]))
