@@ -8,7 +8,7 @@ Milvus Lite are called directly, for comparison, without an index. A store that 
 the fraction of the exact ten nearest images that the store finds. After the searches one person of ten images is
 deleted; the last column says whether the bytes of a deleted feature are in no file any more.
 
-    pip install keras-osnet[recipes,postgresql] pgserver lancedb pymilvus milvus-lite
+    pip install 'keras-osnet[recipes,postgresql]' pgserver lancedb pymilvus milvus-lite
 """
 
 import importlib.util

@@ -1,6 +1,6 @@
 """A page of your own: drop an image of a person, and see who in a folder of images is most alike, and why.
 
-    pip install keras-osnet[demo]
+    pip install 'keras-osnet[demo]'
     python recipes/demo.py --weights FILE --gallery FOLDER
 
 It shows the ten nearest images with their distances, where the network looks (paper, Figure 6), and which exponents

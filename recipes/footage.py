@@ -30,7 +30,7 @@ def opencv():
     try:
         import cv2
     except ImportError as error:
-        message = "videos and the detector of people need OpenCV (cv2): pip install keras-osnet[cameras]"
+        message = "videos and the detector of people need OpenCV (cv2): pip install 'keras-osnet[cameras]'"
         raise ImportError(message, name=error.name) from error
     return cv2
 

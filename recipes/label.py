@@ -1,6 +1,6 @@
 """Asks whether two images show one person, while recipes/adapt.py --pairs 50 adapts a network, or between two runs.
 
-    pip install keras-osnet[demo]
+    pip install 'keras-osnet[demo]'
     python recipes/label.py runs/adapt          in the folder in which adapt.py was started
 
 The page shows the pairs of the newest round. The answers go to answers.csv in the work dir, and the next round of

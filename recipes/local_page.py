@@ -94,4 +94,4 @@ def run(main, options, description):
         sys.exit(f"error: {error}")
     except ImportError as error:  # others name what to install
         page = error.name in ("starlette", "uvicorn")
-        sys.exit(f"error: {error}" + ". The page needs Starlette and uvicorn: pip install keras-osnet[demo]" * page)
+        sys.exit(f"error: {error}" + ". The page needs Starlette and uvicorn: pip install 'keras-osnet[demo]'" * page)

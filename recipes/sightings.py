@@ -205,7 +205,7 @@ def byte_track(rate):
     try:
         from trackers import ByteTrackTracker
     except ImportError as error:
-        message = "boxes without tracks need the package trackers: pip install keras-osnet[trackers]"
+        message = "boxes without tracks need the package trackers: pip install 'keras-osnet[trackers]'"
         raise ImportError(message, name=error.name) from error
     return ByteTrackTracker(
         frame_rate=rate,

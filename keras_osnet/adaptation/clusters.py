@@ -267,5 +267,5 @@ def _installed(name):
         return import_module(name)
     except ImportError as error:
         raise ImportError(
-            f"Clusters need scikit-learn: pip install keras-osnet[recipes]. Received: {error}", name=error.name
+            f"Clusters need scikit-learn: pip install 'keras-osnet[recipes]'. Received: {error}", name=error.name
         ) from error

@@ -137,7 +137,7 @@ def needed(package, extra):
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
-        message = f"`{package}` is not installed. It comes with: pip install keras-osnet[{extra}]"
+        message = f"`{package}` is not installed. It comes with: pip install 'keras-osnet[{extra}]'"
         raise ImportError(message, name=package) from error
 
 

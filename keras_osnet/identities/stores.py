@@ -159,7 +159,7 @@ class PostgresStore:
             import psycopg
             from pgvector.psycopg import register_vector
         except ImportError as error:
-            message = "a gallery on PostgreSQL needs psycopg and pgvector: pip install keras-osnet[postgresql]"
+            message = "a gallery on PostgreSQL needs psycopg and pgvector: pip install 'keras-osnet[postgresql]'"
             raise ImportError(message, name=error.name) from error
         self.dimension, self.module = dimension, psycopg
         try:

@@ -242,7 +242,7 @@ def scipy_minimize():
     try:
         from scipy.optimize import minimize
     except ImportError as error:
-        raise ImportError("a fit needs SciPy: pip install keras-osnet[report]", name="scipy") from error
+        raise ImportError("a fit needs SciPy: pip install 'keras-osnet[report]'", name="scipy") from error
     return minimize
 
 

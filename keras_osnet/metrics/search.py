@@ -25,7 +25,7 @@ def search(query_features, gallery_features, *, k=10, metric="euclidean", index=
         query_features, gallery_features: (queries, features) and (gallery, features) numbers, finite.
         k: 1 up to the gallery's size, default 10.
         metric: "euclidean" (default) or "cosine".
-        index: "exact" uses NumPy; "faiss" uses FAISS, in float32 (`pip install keras-osnet[faiss]`); "auto" (default)
+        index: "exact" uses NumPy; "faiss" uses FAISS, in float32 (`pip install 'keras-osnet[faiss]'`); "auto" (default)
             uses FAISS for float32 galleries of at least 2^27 numbers if it is installed, else NumPy.
         memory_limit: bytes to use beside the features and the result, default 1 GiB. FAISS exceeds it: for the cosine
             it needs a copy of the features.
@@ -99,7 +99,7 @@ def _faiss(query_features, gallery_features, k, *, metric, memory_limit):
     try:
         import faiss
     except ImportError as error:
-        raise ImportError("index='faiss' needs FAISS: pip install keras-osnet[faiss]") from error
+        raise ImportError("index='faiss' needs FAISS: pip install 'keras-osnet[faiss]'") from error
     check_count("k", k, len(gallery_features))
     sides = []
     for name, features in (("query_features", query_features), ("gallery_features", gallery_features)):

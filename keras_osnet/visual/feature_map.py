@@ -29,7 +29,7 @@ def feature_map(features, *, seed=0):
         from sklearn.manifold import TSNE  # takes a second to import
         from threadpoolctl import threadpool_limits
     except ImportError as error:
-        message = "a map of features needs scikit-learn: pip install keras-osnet[report]"
+        message = "a map of features needs scikit-learn: pip install 'keras-osnet[report]'"
         raise ImportError(message, name=error.name) from error
 
     features = np.asarray(features)

@@ -63,7 +63,7 @@ def cluster_gates(gates, *, clusters=4, nearest=15, seed=0):
         from sklearn.cluster import KMeans  # takes a second to import
         from threadpoolctl import threadpool_limits
     except ImportError as error:
-        message = "clusters of gates need scikit-learn: pip install keras-osnet[report]"
+        message = "clusters of gates need scikit-learn: pip install 'keras-osnet[report]'"
         raise ImportError(message, name=error.name) from error
 
     gates = np.asarray(gates)

@@ -46,7 +46,7 @@ def _onnx():
     try:
         import onnx
     except ImportError as error:
-        raise ImportError("ONNX files need `onnx`: pip install keras-osnet[onnx]", name="onnx") from error
+        raise ImportError("ONNX files need `onnx`: pip install 'keras-osnet[onnx]'", name="onnx") from error
     return onnx
 
 

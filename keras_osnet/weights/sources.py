@@ -171,7 +171,7 @@ def _from_hugging_face(address):
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise ImportError(
-            "hf:// needs huggingface_hub: pip install keras-osnet[hub]", name="huggingface_hub"
+            "hf:// needs huggingface_hub: pip install 'keras-osnet[hub]'", name="huggingface_hub"
         ) from error
     places = {"cache_dir": cache_folder() / "hub", "endpoint": os.environ.get("HF_ENDPOINT")}
     try:

@@ -12,7 +12,7 @@ import pytest
 from keras_osnet import VARIANTS, OSNet, __version__
 from keras_osnet.models.attribute_head import AttributeHead
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install keras-osnet[onnx]")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'keras-osnet[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install onnxruntime")
 
 from keras_osnet.export import TARGETS  # noqa: E402
@@ -183,7 +183,7 @@ def other_network(outputs=lambda x: x):
 
 @pytest.mark.parametrize("layout", AXES)
 def test_networks_that_are_no_osnet_go_by_keras_own_export(layout, tmp_path):
-    pytest.importorskip("tf2onnx", reason="tf2onnx is not installed: pip install keras-osnet[onnx]")
+    pytest.importorskip("tf2onnx", reason="tf2onnx is not installed: pip install 'keras-osnet[onnx]'")
     model = with_lived_in_statistics(other_network(lambda x: {"b": x, "a": keras.layers.ReLU()(x)}))
     report = to_onnx(model, tmp_path / "model.onnx", layout=layout)
     images = np.random.default_rng(5).normal(size=(3, 20, 16, 2)).astype("float32")
@@ -196,7 +196,7 @@ def test_networks_that_are_no_osnet_go_by_keras_own_export(layout, tmp_path):
 
 
 def test_what_keras_cannot_export_is_said_and_an_older_file_stays(tmp_path):
-    pytest.importorskip("tf2onnx", reason="tf2onnx is not installed: pip install keras-osnet[onnx]")
+    pytest.importorskip("tf2onnx", reason="tf2onnx is not installed: pip install 'keras-osnet[onnx]'")
     (tmp_path / "model.onnx").write_text("older")
     model = other_network(lambda x: keras.ops.erfinv(x))
     with pytest.raises(ValueError, match=r"`model` does not convert to ONNX ops: .*Erfinv"):
@@ -254,7 +254,7 @@ def test_a_missing_package_is_an_error_that_says_how_to_get_it(package, write, m
 
 @pytest.mark.parametrize("settings", [{}, {"layout": "NCHW", "batch_size": 3}])
 def test_openvino_agrees_with_keras(settings, tmp_path):
-    openvino = pytest.importorskip("openvino", reason="openvino is not installed: pip install keras-osnet[openvino]")
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed: pip install 'keras-osnet[openvino]'")
     model = small(variant="osnet_ain")
     report = to_openvino(model, tmp_path / "model.xml", **settings)
     # Some processors would take bfloat16.
@@ -270,7 +270,7 @@ def test_openvino_agrees_with_keras(settings, tmp_path):
 
 @pytest.mark.parametrize("failing", ["replace", "fsync"])
 def test_older_openvino_files_stay_where_one_of_two_cannot_be_written(failing, tmp_path, monkeypatch):
-    pytest.importorskip("openvino", reason="openvino is not installed: pip install keras-osnet[openvino]")
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install 'keras-osnet[openvino]'")
     (tmp_path / "there").mkdir()
     before = {"model.xml": b"older", "there/model.bin": b"older weights"}
     for name, content in before.items():
@@ -305,7 +305,7 @@ def test_older_openvino_files_stay_where_one_of_two_cannot_be_written(failing, t
 
 
 def test_openvino_files_end_in_xml(tmp_path):
-    pytest.importorskip("openvino", reason="openvino is not installed: pip install keras-osnet[openvino]")
+    pytest.importorskip("openvino", reason="openvino is not installed: pip install 'keras-osnet[openvino]'")
     with pytest.raises(ValueError, match=r"`path` must end in .xml. Received: path=.*model.onnx"):
         to_openvino(small(), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

@@ -583,7 +583,7 @@ def test_an_empty_gallery_is_not_exported(tmp_path):
 
 @pytest.mark.skipif("psycopg" not in POSTGRESQL, reason="psycopg is installed")
 def test_without_psycopg_the_extra_is_named():
-    with pytest.raises(ImportError, match=r"pip install keras-osnet\[postgresql\]"):
+    with pytest.raises(ImportError, match=r"pip install 'keras-osnet\[postgresql\]'"):
         Gallery.open("postgresql://localhost/people", **NETWORK)
 
 

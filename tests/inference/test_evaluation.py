@@ -30,7 +30,7 @@ def test_nothing_is_said_of_pairs_that_was_not_asked_for(side):
 
 
 def test_pairs_are_reported_in_words_and_in_plain_values(side):
-    pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
+    pytest.importorskip("scipy", reason="SciPy is not installed: pip install 'keras-osnet[report]'")
     splits, features_of = side
     scoring = Scoring(metric="cosine", verification=True, match_probability=True)
     _, pairs = evaluate_test_set(features_of, [splits], scoring, fitted_on="drawn features")
@@ -51,7 +51,7 @@ def test_pairs_are_reported_in_words_and_in_plain_values(side):
 
 
 def test_the_probability_of_tracks_is_for_cosine_distances_only(side):
-    pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
+    pytest.importorskip("scipy", reason="SciPy is not installed: pip install 'keras-osnet[report]'")
     splits, features_of = side
     _, pairs = evaluate_test_set(features_of, [splits], Scoring(match_probability=True))
     assert pairs.match.metric == "euclidean"
@@ -59,7 +59,7 @@ def test_the_probability_of_tracks_is_for_cosine_distances_only(side):
 
 
 def test_features_without_a_probability_keep_their_other_scores(side):
-    pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
+    pytest.importorskip("scipy", reason="SciPy is not installed: pip install 'keras-osnet[report]'")
     splits, _ = side
     scoring = Scoring(metric="cosine", match_probability=True)
     rows, pairs = evaluate_test_set(lambda paths: np.ones((len(paths), 3)), [splits], scoring)
@@ -87,5 +87,5 @@ def test_impostors_are_asked_for_before_the_features_are_computed():
 def test_scipy_is_asked_for_before_the_features_are_computed(side, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     check_scoring(Scoring(), [side[0]], "market1501")
-    with pytest.raises(ImportError, match=r"a fit needs SciPy: pip install keras-osnet\[report\]"):
+    with pytest.raises(ImportError, match=r"a fit needs SciPy: pip install 'keras-osnet\[report\]'"):
         check_scoring(Scoring(match_probability=True), [side[0]], "market1501")

@@ -6,7 +6,7 @@ import pytest
 from keras_osnet.data import Record, Splits
 from keras_osnet.inference.matches import match_probability, track_match_probability
 
-pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
+pytest.importorskip("scipy", reason="SciPy is not installed: pip install 'keras-osnet[report]'")
 
 
 def records(*labels):

@@ -5,7 +5,7 @@ import pytest
 
 from keras_osnet.integrations import DeepSortEncoder
 
-REASON = "needs deep-sort-realtime: pip install keras-osnet[trackers]"
+REASON = "needs deep-sort-realtime: pip install 'keras-osnet[trackers]'"
 
 
 def detections(*corners):

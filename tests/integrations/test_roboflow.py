@@ -5,7 +5,7 @@ import pytest
 
 from keras_osnet.integrations import RoboflowEncoder
 
-sv = pytest.importorskip("supervision", reason="needs supervision: pip install keras-osnet[trackers]")
+sv = pytest.importorskip("supervision", reason="needs supervision: pip install 'keras-osnet[trackers]'")
 
 
 def detections(*corners):
@@ -33,7 +33,7 @@ def test_a_detection_outside_the_frame_keeps_its_row(extractor, frame_of, expect
 
 
 def test_the_rows_are_those_of_the_tracks_of_a_tracker(extractor, frame_of, expected):
-    trackers = pytest.importorskip("trackers", reason="needs trackers: pip install keras-osnet[trackers]")
+    trackers = pytest.importorskip("trackers", reason="needs trackers: pip install 'keras-osnet[trackers]'")
     tracker, encoder = trackers.ByteTrackTracker(), RoboflowEncoder(extractor)
     features = {}
     for step in range(6):

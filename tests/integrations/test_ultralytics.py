@@ -8,8 +8,8 @@ from keras_osnet import FeatureExtractor
 from keras_osnet.integrations import to_ultralytics
 from keras_osnet.preprocessing import Preprocessing
 
-pytest.importorskip("onnx", reason="needs ONNX: pip install keras-osnet[onnx]")
-onnxruntime = pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install keras-osnet[onnx]")
+pytest.importorskip("onnx", reason="needs ONNX: pip install 'keras-osnet[onnx]'")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: pip install 'keras-osnet[onnx]'")
 pytest.importorskip("tensorflow", reason="the export needs TensorFlow")
 
 

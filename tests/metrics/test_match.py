@@ -9,7 +9,7 @@ import pytest
 
 from keras_osnet.metrics import MatchProbability, known_pairs, reliability
 
-pytest.importorskip("scipy", reason="SciPy is not installed: pip install keras-osnet[report]")
+pytest.importorskip("scipy", reason="SciPy is not installed: pip install 'keras-osnet[report]'")
 SAME, DIFFERENT, SPREAD = 0.3, 0.7, 0.2  # means and standard deviation of two normal distributions of distances
 
 

@@ -123,7 +123,7 @@ def test_pictures_do_not_depend_on_the_memory_limit(metric):
 
 def test_without_faiss_asking_for_it_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ImportError, match=r"index='faiss' needs FAISS: pip install keras-osnet\[faiss\]"):
+    with pytest.raises(ImportError, match=r"index='faiss' needs FAISS: pip install 'keras-osnet\[faiss\]'"):
         search(*random_case(), index="faiss")
 
 

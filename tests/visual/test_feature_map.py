@@ -18,7 +18,7 @@ def test_without_scikit_learn_its_extra_is_named(monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
     gates = np.ones((5, 2, 3))
     call = {"sklearn.manifold": lambda: feature_map(FEATURES), "sklearn.cluster": lambda: cluster_gates(gates)}
-    with pytest.raises(ImportError, match=r"need.* scikit-learn: pip install keras-osnet\[report\]"):
+    with pytest.raises(ImportError, match=r"need.* scikit-learn: pip install 'keras-osnet\[report\]'"):
         call[missing]()
 
 

@@ -183,7 +183,7 @@ def answers(tmp_path_factory):
 @pytest.mark.parametrize("name", FILES)
 def test_a_hostile_file_is_a_value_error_that_names_it_within_300_megabytes(name, answers):
     if name.endswith(".onnx"):
-        pytest.importorskip("onnx", reason="onnx is not installed: pip install keras-osnet[onnx]")
+        pytest.importorskip("onnx", reason="onnx is not installed: pip install 'keras-osnet[onnx]'")
     kind, text, megabytes = answers[name]
     assert kind in ("ValueError", "UnsafeCheckpointError")
     assert name in text

@@ -87,7 +87,7 @@ def load(folder):
     try:
         import tensorflow_datasets as tfds
     except ModuleNotFoundError as error:
-        raise ImportError(f"{folder} needs tensorflow-datasets: pip install keras-osnet[tfds]") from error
+        raise ImportError(f"{folder} needs tensorflow-datasets: pip install 'keras-osnet[tfds]'") from error
     try:
         info = tfds.builder_from_directory(folder).info
     except (OSError, ValueError, KeyError, ParseError) as error:

@@ -241,5 +241,5 @@ def test_a_damaged_file_is_an_error_and_other_errors_are_left_alone(folder):
 def test_without_the_package_the_error_says_how_to_get_it(tmp_path, monkeypatch):
     (tmp_path / "dataset_info.json").write_text("{}")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ImportError, match=r"pip install keras-osnet\[tfds\]"):
+    with pytest.raises(ImportError, match=r"pip install 'keras-osnet\[tfds\]'"):
         prepared.load(tmp_path)
