@@ -61,10 +61,9 @@ def layers_of(width, variant, depths, stem, feature_dim, pooling, classes, neck,
 
 
 def settings_of(layers):
-    """Finds the settings for which `layers_of` makes these very layers, whatever their state. None: there are none.
+    """Finds the settings for which `layers_of` makes these very layers, whatever their state. None: there are none."""
+    from keras_osnet.weights.bounds import width_of
 
-    Several widths have the same channels: it is the least one if that has four decimals, else the shortest one.
-    """
     named = {layer.name: layer for layer in layers}
     stages = [named.get(f"conv{stage}") for stage in (2, 3, 4)]
     ends = named.get("conv1"), named.get("conv5")
@@ -72,7 +71,7 @@ def settings_of(layers):
         return None
     filters = [ends[0].filters, *(stage.settings["filters"] for stage in stages), ends[1].filters]
     found = {
-        "width": _width_of(filters),
+        "width": width_of(filters),
         "depths": tuple(len(stage.blocks) for stage in stages),
         "stem": next((row for row in STEMS if STEMS[row][0] == ends[0].kernel_size), None),
         "feature_dim": getattr(named.get("embedding"), "units", None),
@@ -87,13 +86,6 @@ def settings_of(layers):
             if list(map(_structure, layers_of(variant=variant, **found))) == list(map(_structure, layers)):
                 return {"variant": variant, **found}
     return None
-
-
-def _width_of(filters):
-    least = max(count / CHANNELS[name] for name, count in zip(CHANNELS, filters, strict=True))
-    rounded_up = [-(-least * 10**decimals // 1) / 10**decimals for decimals in range(1, 17)]
-    widths = [least, *rounded_up] if round(least, 4) == least else rounded_up
-    return next((width for width in widths if list(channels(width).values()) == filters), None)
 
 
 def _structure(layer):

@@ -5,6 +5,7 @@ import numpy as np
 MOST_BYTES = 2**28  # of a file's arrays; OSNet x1.0 with a classifier of 100,000 identities has 214 MB
 MOST_PIXELS = 2**25  # of the images of a network, as of image files
 MOST_BLOCKS = 64  # of all stages together; the paper's deepest network has 17
+CHANNELS = (64, 256, 384, 512, 512)  # of conv1 .. conv5 at width 1
 # Settings of layers that decide the size of an array.
 SIZES = ("units", "filters", "classes", "feature_dim", "input_dim", "output_dim", "num_heads", "key_dim")
 
@@ -16,9 +17,24 @@ def room(size):
 
 def least_parameters(width, depths, feature_dim, classes):
     """Returns a lower bound of the number of parameters of an OSNet, without norms, gates and streams."""
-    conv1, *stages, conv5 = (int(width * channels) for channels in (64, 256, 384, 512, 512))
+    conv1, *stages, conv5 = _channels(width)
     blocks = sum(depth * channels * (channels // 4) for depth, channels in zip(depths, stages, strict=True))
     return 27 * conv1 + blocks + stages[-1] * conv5 + conv5 * feature_dim + feature_dim * (classes or 0)
+
+
+def width_of(filters):
+    """Returns the width at which conv1 .. conv5 have these numbers of filters, None if there is none.
+
+    Several widths have the same ones: it is the least one if that has four decimals, else the shortest one.
+    """
+    least = max(count / whole for whole, count in zip(CHANNELS, filters, strict=True))
+    rounded_up = [-(-least * 10**decimals // 1) / 10**decimals for decimals in range(1, 17)]
+    widths = [least, *rounded_up] if round(least, 4) == least else rounded_up
+    return next((width for width in widths if _channels(width) == list(filters)), None)
+
+
+def _channels(width):
+    return [int(width * channels) for channels in CHANNELS]
 
 
 def check_size(settings, most):

@@ -15,7 +15,7 @@ import keras
 
 from keras_osnet.files import open_zip, reading
 from keras_osnet.layers.initial import undrawn
-from keras_osnet.weights.bounds import MOST_PIXELS, SIZES, check_size, check_values, room
+from keras_osnet.weights.bounds import MOST_PIXELS, SIZES, check_size, check_values, room, width_of
 
 LARGEST_CONFIG = 2**22  # bytes
 MOST_OBJECTS = 10_000  # of a config: layers, initializers, ...; MobileNetV2 has 900
@@ -205,19 +205,19 @@ def _settings(shapes):
         return next((shape for name, shape in shapes.items() if re.fullmatch(pattern, name)), None)
 
     stem, embedding = shape("layers/conv_norm/conv/vars/0"), shape("layers/embedding/dense/vars/0")
-    blocks = r"layers/{}/blocks/([^/]+)/conv1/conv/vars/0"
-    depths = [
-        sum(re.fullmatch(blocks.format(stage), name) is not None for name in shapes)
-        for stage in ("stage", "stage_1", "stage_2")
-    ]
+    stages, blocks = ("stage", "stage_1", "stage_2"), r"layers/{}/blocks/([^/]+)/conv1/conv/vars/0"
+    depths = [sum(re.fullmatch(blocks.format(stage), name) is not None for name in shapes) for stage in stages]
     if len(stem or ()) != 4 or len(embedding or ()) != 2 or not all(depths):
         raise ValueError("its arrays are not those of an OSNet")
     counts = [len({name for name in shapes if re.fullmatch(rf"layers/{part}/vars/\d", name)})
               for part in ("conv_norm/norm", "stage/blocks/omni_scale_block/conv3/norm")]  # fmt: skip
+    last = [f"{stage}/blocks/omni_scale_block/conv3" for stage in stages] + ["conv_norm_3"]
+    ends = [shape(f"layers/{part}/conv/vars/0") for part in last]
+    width = width_of([stem[3], *(end[-1] for end in ends)]) if all(ends) else None
     variant = {(2, 2): "osnet_ain", (2, 4): "osnet_ibn"}.get(tuple(counts), "osnet")
     classifier = shape("layers/dense/vars/0")
     return {
-        "width": stem[3] / 64,
+        "width": width or stem[3] / 64,
         "variant": variant,
         "depths": tuple(depths),
         "stem": "reid" if stem[0] == 7 else "cifar",

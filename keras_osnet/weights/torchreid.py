@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from keras_osnet.weights.bounds import check_size, check_values
+from keras_osnet.weights.bounds import check_size, check_values, width_of
 from keras_osnet.weights.card import UNKNOWN, Card
 from keras_osnet.weights.formats import read_state
 from keras_osnet.weights.names import strip, unwrap
@@ -75,7 +75,9 @@ def settings_of(state):
             f"Received: {len(state)} names, the first: {[name[:80] for name in list(state)[:SHOWN]]}"
         )
     classes, neck = classifier[0] if classifier else None, "bnneck" if f"{NECK}.weight" in state else "fc"
-    settings = CheckpointSettings(variant, stem[0] / 64, depths, feature[0], classes, neck)
+    ends = [np.shape(state.get(f"{name}.conv.weight")) for name in (*(f"conv{n}.0.conv3" for n in (2, 3, 4)), "conv5")]
+    width = width_of([stem[0], *(end[0] for end in ends)]) if all(ends) else None
+    settings = CheckpointSettings(variant, width or stem[0] / 64, depths, feature[0], classes, neck)
     check_size(asdict(settings), sum(np.size(array) for array in state.values()))
     return settings
 

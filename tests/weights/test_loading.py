@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from keras_osnet import OSNet, load_torchreid_weights
 from keras_osnet.metrics import MatchProbability
-from keras_osnet.weights import Card, Score, load_network, load_weights, network_of
+from keras_osnet.weights import Card, Score, load_network, load_weights, network_of, save_torchreid_weights
 from tests.weights.checkpoints import small_state, write_checkpoint
 from tests.weights.networks import LIGHT, SMALL, assert_untouched, same_weights, wiped
 
@@ -221,6 +221,17 @@ def test_weights_h5_files_tell_their_network(files):
     # Neither the number of streams nor the pooling leaves a trace in the names that Keras gives to arrays.
     assert found.pop("variant") == "osnet"
     assert found == {name: config[name] for name in ("width", "depths", "stem", "feature_dim", "classes", "neck")}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".weights.h5"])
+def test_a_width_that_rounds_the_channels_down_is_found(suffix, tmp_path):
+    """At x0.3, conv1 has 19 of 64 channels, which are x0.296875, and conv3 has 115 of 384: 114 at x0.296875."""
+    model, path = OSNet(**{**SMALL, "width": 0.3}), tmp_path / f"w{suffix}"
+    assert model.get_layer("conv3").settings["filters"] == 115
+    save_torchreid_weights(model, path) if suffix == ".safetensors" else model.save_weights(path)
+    found, _ = load_network(path, width=0.3)
+    assert (found.width, network_of(path)["width"]) == (0.3, 0.3)
+    assert same_weights(found, model)
 
 
 @pytest.mark.parametrize("resolution", [0, -1, float("nan"), float("inf"), 1e30, "2"])
