@@ -1,6 +1,6 @@
 """Facts about weights: their training set, scores, thresholds and licences."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 ZOO = "torchreid, docs/MODEL_ZOO.md"
 # Probabilities of a match: (normalized, tracks) of a `MatchProbability` -> field of a `Card`, and
@@ -64,3 +64,13 @@ class Card:
 
 
 UNKNOWN = Card()
+
+
+def card_of_values(values):
+    """Returns the `Card` of a dict of plain values, as `asdict` returns it. Unknown entries are left out."""
+
+    def made(kind, row, **rows):
+        return kind(**{field.name: row[field.name] for field in fields(kind) if field.name in row} | rows)
+
+    kinds = {"scores": Score, "thresholds": Threshold}
+    return made(Card, values, **{k: tuple(made(kind, row) for row in values.get(k, ())) for k, kind in kinds.items()})

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,7 +11,7 @@ from keras_osnet.files import read_json, reading, write_atomically, write_json
 from keras_osnet.layers.initial import undrawn
 from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.bounds import check_size, room
-from keras_osnet.weights.card import Card, Score, Threshold
+from keras_osnet.weights.card import card_of_values
 from keras_osnet.weights.download import file_sha256
 from keras_osnet.weights.keras_file import fill_from_h5
 from keras_osnet.weights.presets import TRAINING_SETS
@@ -97,16 +97,9 @@ def load_folder(folder):
         layers = facts.get("layers", {})  # old folders have none
         with undrawn():
             network = OSNet.from_config(settings | layers | {"preprocessing": asdict(Preprocessing(**values))})
-        card = _card(facts["card"])
+        card = card_of_values(facts["card"])
     fill_from_h5(network, weights)
     return network, card
-
-
-def _card(facts):
-    known = {field.name: facts[field.name] for field in fields(Card) if field.name in facts}
-    known["scores"] = tuple(Score(**row) for row in known.get("scores", ()))
-    known["thresholds"] = tuple(Threshold(**row) for row in known.get("thresholds", ()))
-    return Card(**known)
 
 
 def _version():

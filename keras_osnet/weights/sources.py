@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from keras_osnet.files import cache_folder, read_json
-from keras_osnet.weights.card import UNKNOWN, Card
+from keras_osnet.files import cache_folder, read_json, reading
+from keras_osnet.weights.card import UNKNOWN, Card, card_of_values
 from keras_osnet.weights.download import fetch, fetch_url, file_sha256, mirrored
 from keras_osnet.weights.formats import STATES, format_of
 from keras_osnet.weights.presets import PACKAGED, PRESETS, TRAINING_SETS, nearest, preset_trained_on
@@ -138,7 +138,8 @@ def _folder(path):
     """Returns the weights of a folder that `save_to_preset` wrote, or of the work dir of a training."""
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else {}
     if is_network(config):
-        return Source(path, "folder")
+        with reading(path / CONFIG, "written by `save_to_preset`"):
+            return Source(path, "folder", None, card_of_values(config.get("card") or {}))
     model = path / "model.keras"
     if not model.is_file():
         what = "it holds neither config.json with a network nor model.keras"

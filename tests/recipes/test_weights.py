@@ -9,7 +9,8 @@ import keras
 import pytest
 
 from keras_osnet import OSNet
-from keras_osnet.weights import PRESETS, load_network
+from keras_osnet.metrics import MatchProbability
+from keras_osnet.weights import PRESETS, Card, Score, load_network
 from tests.recipes.tiny import RECIPES
 from tests.scripts import ROOT
 
@@ -51,6 +52,16 @@ def test_info_says_of_other_weights_that_nothing_is_known(run_script, capsys, tm
     assert (lines["format"], lines["preset"]) == ("keras", "not known")
     with pytest.raises(SystemExit, match=r"error: .*Did you mean the preset osnet_x1_0_msmt17"):
         run_script(SCRIPT, "info", "osnet_x1_0_msmt71")
+
+
+def test_info_prints_the_card_of_a_folder(run_script, capsys, tmp_path):
+    match = MatchProbability(9.5, 20.0, fitted_on="others", same=3, different=4).to_dict()
+    card = Card("msmt17", (Score("market1501", 0.5, 0.25),), (), "MIT", "research only", match)
+    OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1)).save_to_preset(tmp_path / "mine", card=card)
+    run_script(SCRIPT, "info", tmp_path / "mine")
+    printed = capsys.readouterr().out
+    words = ("folder", "msmt17", "market1501 50.0 / 25.0", "MIT", "research only", "'offset': 9.5")
+    assert all(word in printed for word in words)
 
 
 def test_download_prints_where_the_file_is(run_script, capsys, tmp_path):
