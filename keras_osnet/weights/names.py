@@ -9,6 +9,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "net_dict", "model", "ema", "weigh
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 # Counters beside the weights: of BatchNorm and of torch.optim.swa_utils.AveragedModel.
 COUNTERS = ("num_batches_tracked", "n_averaged")
+NECK = "bnneck"  # the norm of this neck; torchreid has no network with it
 
 DEEPEST = 10  # dictionaries within each other
 _PREFIX = re.compile(f"(?:{'|'.join(map(re.escape, PREFIXES))})+")

@@ -12,19 +12,21 @@ import numpy as np
 
 from keras_osnet.files import reading
 from keras_osnet.weights.bounds import MOST_BLOCKS, MOST_BYTES
+from keras_osnet.weights.names import NECK
 from keras_osnet.weights.onnx_graph import Graph, structure_bytes
 
 LARGEST_STRUCTURE = 2**22  # bytes of a file without its arrays; a short node takes 50 times as much once parsed
 VARIANCE = np.float32(1 - 1e-5)  # of a batch norm that only scales and shifts: its epsilon is 1e-5
 STREAMS = 4
+OTHER_POOLINGS = ("GlobalMaxPool", "MaxPool", "Pow", "ReduceMax")  # ops of poolings that are not the average
 
 
 def read_onnx_state(path):
     """Reads an ONNX file of OSNet. Returns its arrays by torchreid's names, and no removed prefixes.
 
     Args:
-        path: file written from torchreid's or this package's osnet, osnet_ibn or osnet_ain, with or without classifier,
-            its norms folded or not.
+        path: file written from torchreid's or this package's osnet, osnet_ibn or osnet_ain with average pooling, with
+            or without classifier, its norms folded or not.
 
     Raises:
         ValueError: if the graph is not that of an OSNet. The message says where it differs.
@@ -71,6 +73,9 @@ def _parts(graph):
         name = f"transition{stage}" if stage < 4 else "conv5"
         parts[name] = _only(layers, place if number else parts_before(stage))
         value = parts[name].output
+    others = graph.ops_after(value).intersection(OTHER_POOLINGS)
+    if others:
+        raise ValueError(f"it has another pooling than the average: {', '.join(sorted(others))} follows conv5")
     parts["fc"] = _only(graph.after(value), "conv5")
     last = graph.after(parts["fc"].output)
     return parts | ({"classifier": _only(last, "fc")} if last else {})
@@ -122,11 +127,19 @@ def _named(parts):
             depth = sum(place.startswith(f"conv{stage}.") for place in parts)
             state |= _conv_norm(f"pool{stage}.0" if ain else f"conv{stage}.{depth}.0", part)
     state |= _conv_norm("conv5", parts["conv5"])
-    fc = parts["fc"]
-    state |= {"fc.0.weight": fc.kernel[:, :, 0, 0], "fc.0.bias": np.zeros(fc.rows, "float32")} | _norm("fc.1", fc)
+    state |= _embedding(parts["fc"])
     if "classifier" in parts:
         state |= _dense("classifier", parts["classifier"], convolution=False)
     return state
+
+
+def _embedding(layer):
+    if layer.relu:
+        first = {"fc.0.weight": layer.kernel[:, :, 0, 0], "fc.0.bias": np.zeros(layer.rows, "float32")}
+        return first | _norm("fc.1", layer)
+    # The neck "bnneck", whose norm has no shift: the dense layer gets it.
+    norm = _norm(NECK, layer) | {f"{NECK}.weight": np.ones(layer.rows, "float32")}
+    return _dense("fc.0", layer, convolution=False) | {name: norm[name] for name in norm if name != f"{NECK}.bias"}
 
 
 def _named_block(name, block, ain):

@@ -7,6 +7,7 @@ import numpy as np
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 # Ops between a layer and its norm that move no value to another channel.
 SHAPING = ("Identity", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
+RELUS = ("Relu", "Clip", "Max")
 LONGEST_CHAIN = 20  # ops between a layer and the end of its norm
 # Field numbers in onnx.proto: of ModelProto and GraphProto; of TensorProto those that hold the values.
 GRAPH, INITIALIZER, VALUES = 7, 5, (4, 5, 7, 9, 10, 11)
@@ -20,6 +21,7 @@ class Layer:
     scale: np.ndarray
     shift: np.ndarray
     instance_norm: tuple[np.ndarray, np.ndarray] | None  # scale and bias of one that follows directly
+    relu: bool  # whether a ReLU follows
     output: str  # name of the value
 
     @property
@@ -56,17 +58,25 @@ class Graph:
 
     def after(self, value):
         """Returns the next layers that read a value, directly or through ops without weights, the nearest first."""
-        layers, seen, waiting = [], {value}, [value]
+        return [self.layer(node) for node in self._nodes_after(value) if self._is_weighted(node)]
+
+    def ops_after(self, value):
+        """Returns the types of the ops without weights between a value and the next layers."""
+        return {node.op_type for node in self._nodes_after(value) if not self._is_weighted(node)}
+
+    def _nodes_after(self, value):
+        """Lists the nodes that read a value, directly or through ops without weights, the nearest first."""
+        nodes, seen, waiting = [], {value}, [value]
         for name in waiting:  # grows
             for node in self.readers.get(name, ()):
-                if node.op_type in WEIGHTED and any(source in self.constants for source in node.input[:2]):
-                    if node.output[0] not in seen:
-                        seen.add(node.output[0])
-                        layers.append(self.layer(node))
-                else:
-                    waiting += [output for output in node.output if output not in seen]
+                if node.output[0] not in seen:
+                    nodes.append(node)
+                    waiting += [] if self._is_weighted(node) else [out for out in node.output if out not in seen]
                     seen.update(node.output)
-        return layers
+        return nodes
+
+    def _is_weighted(self, node):
+        return node.op_type in WEIGHTED and any(source in self.constants for source in node.input[:2])
 
     def layer(self, node):
         """Returns a node with its weights, and the norm that follows it."""
@@ -96,7 +106,8 @@ class Graph:
                     break
                 scale, shift = scale * affine[0], shift * affine[0] + affine[1]
             value = reader.output[0]
-        return Layer(kernel, scale.astype("float32"), shift.astype("float32"), norm, value)
+        relu = any(reader.op_type in RELUS for reader in self.readers.get(value, ()))
+        return Layer(kernel, scale.astype("float32"), shift.astype("float32"), norm, relu, value)
 
     def norm_after_sum(self, value):
         """Returns scale and bias of the instance norm after the addition that reads a value, or None."""

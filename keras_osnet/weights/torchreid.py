@@ -10,11 +10,10 @@ import numpy as np
 from keras_osnet.weights.bounds import check_size, check_values, width_of
 from keras_osnet.weights.card import UNKNOWN, Card
 from keras_osnet.weights.formats import read_state
-from keras_osnet.weights.names import strip, unwrap
+from keras_osnet.weights.names import NECK, strip, unwrap
 
 FAMILIES = ("osnet", "osnet_ibn", "osnet_ain")
 SHOWN = 5  # names listed of each kind of difference
-NECK = "bnneck"  # torchreid has no network with this norm
 
 
 @dataclass(frozen=True)

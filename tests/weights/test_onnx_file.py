@@ -96,6 +96,21 @@ def test_our_own_onnx_files_are_read(layout, state, tmp_path):
     assert np.abs(model.predict_on_batch(images) - expected).max() < 1e-5
 
 
+def test_a_neck_without_relu_is_read_as_one(state, tmp_path):
+    export = pytest.importorskip("keras_osnet.export")
+    model = OSNet(**{**SMALL, "input_shape": (*SIZE, 3)}, neck="bnneck")
+    load_torchreid_weights(model, state)
+    export.to_onnx(model, tmp_path / "ours.onnx")
+    images = np.random.default_rng(4).normal(size=(2, *SIZE, 3)).astype("float32")
+    expected = model.predict_on_batch(images)
+    assert (expected < 0).any()
+    found = OSNet.from_preset(tmp_path / "ours.onnx", input_shape=(*SIZE, 3))
+    assert found.neck == "bnneck"
+    assert np.abs(found.predict_on_batch(images) - expected).max() < 1e-5
+    with pytest.raises(ValueError, match="do not fit"):
+        load_weights(OSNet(**SMALL), tmp_path / "ours.onnx")
+
+
 def damaged(state, tmp_path, change):
     path = write_onnx(tmp_path / "network.onnx", state, SIZE)
     model = onnx.load(path)
@@ -122,7 +137,12 @@ def two_inputs(graph):
     graph.input.append(helper.make_tensor_value_info("mask", onnx.TensorProto.FLOAT, [1]))
 
 
+def max_pooled(graph):
+    [node for node in graph.node if node.op_type == "GlobalAveragePool"][-1].op_type = "GlobalMaxPool"
+
+
 CHANGES = {
+    "pooling": (max_pooled, "another pooling than the average: GlobalMaxPool"),
     "two inputs": (two_inputs, "it has 2 inputs"),
     "streams": (without_last_stream, "conv2.0|layers follow"),
     "widened": (widened, "conv1"),
