@@ -12,13 +12,21 @@ def to_torchreid(model):
     """Returns the weights of an OSNet as a torchreid state: mapping from torchreid name to array.
 
     Raises:
-        ValueError: if torchreid has no network of this variant.
+        ValueError: if torchreid has no network of this variant, or none with these weights, such as the power of the
+            pooling "gem" or those of a quantized network.
     """
     if getattr(model, "variant", None) not in FAMILIES:
         raise ValueError(
             f"`model` must be an OSNet of the variants {FAMILIES}. Received: {getattr(model, 'variant', model)!r}"
         )
-    return {name: _to_torch(name, variable.numpy()) for name, variable in variables_of(model)}
+    named = dict(variables_of(model))
+    placed = {id(variable) for variable in named.values()}
+    lost = [weight.path for weight in model.weights if id(weight) not in placed]
+    if lost:
+        raise ValueError(
+            f"`model` must have no weights that torchreid's networks lack. Received: {', '.join(lost[:5])}"
+        )
+    return {name: _to_torch(name, variable.numpy()) for name, variable in named.items()}
 
 
 def save_torchreid_weights(model, path, *, precision="float32"):
@@ -33,7 +41,7 @@ def save_torchreid_weights(model, path, *, precision="float32"):
         precision: "float32", or "float16" for the kernels; norms and biases stay float32.
 
     Raises:
-        ValueError: for another network or precision, or a kernel beyond float16's range.
+        ValueError: as `to_torchreid`, for another precision, or a kernel beyond float16's range.
         OSError: if it cannot be written.
     """
     from safetensors.numpy import save

@@ -53,6 +53,17 @@ def test_what_torchreid_does_not_have_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_weights_that_have_no_place_in_torchreid_are_not_left_out(tmp_path):
+    with pytest.raises(ValueError, match=r"networks lack\. Received: gem/p$"):
+        save_torchreid_weights(OSNet(**SMALL, pooling="gem"), tmp_path / "w")
+    quantized = OSNet(**SMALL)
+    quantized.quantize("int8")
+    with pytest.raises(ValueError, match="scale"):
+        save_torchreid_weights(quantized, tmp_path / "w")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_kernel_beyond_float16_is_refused_by_name(tmp_path):
     model = wiped(OSNet(**SMALL))
     kernel = model.get_layer("conv1").conv.kernel
