@@ -157,6 +157,7 @@ def _check_config(config, size):
             objects += 1
             if value["class_name"] == "OSNet" and "depths" in settings:
                 check_size({"feature_dim": 512, "classes": None} | settings, size)
+                continue
             window = settings.get("kernel_size")
             window = prod(window) if isinstance(window, list) and all(type(side) is int for side in window) else 1
             units += [

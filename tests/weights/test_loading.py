@@ -89,6 +89,12 @@ def test_the_network_takes_its_weights_from_a_path(suffix, files):
     assert made.get_config() == arguments
 
 
+def test_a_keras_file_may_have_many_more_classes_than_features(tmp_path):
+    model = OSNet(**LIGHT, feature_dim=8, classes=30_000)
+    model.save(tmp_path / "w.keras")
+    assert same_weights(load_network(tmp_path / "w.keras", classifier=True)[0], model)
+
+
 def test_a_keras_file_with_a_classifier_fits_a_network_without_and_the_other_way_round(files, tmp_path):
     path, light = files[".keras"]
     bare = wiped(OSNet(**LIGHT))
