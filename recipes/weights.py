@@ -117,8 +117,8 @@ def score(
     measured = [row for row in possible if row["distance"] and not row["below_one_impostor"]]
     thresholds = tuple(Threshold(dataset, row["far"], row["distance"], metric) for row in measured)
     facts = {"scores": (*report.card.scores, found), "thresholds": report.card.thresholds + thresholds}
-    for field, match in (("match_probability", pairs.match), ("track_match_probability", pairs.track_match)):
-        facts[field] = match.to_dict() if match else None
+    fitted = {"match_probability": pairs.match, "track_match_probability": pairs.track_match}
+    facts |= {field: match.to_dict() for field, match in fitted.items() if match}
     card = replace(report.card, **facts)
     network.save_to_preset(folder, card=card)
     print(f"{folder}: load it with OSNet.from_preset; README.md is the model card")

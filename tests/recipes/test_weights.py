@@ -90,6 +90,18 @@ def test_score_fills_a_card(run_script, capsys, tmp_path):
     assert json.loads((tmp_path / "folder" / "config.json").read_text())["network"]["width"] == 0.0625
 
 
+def test_score_keeps_the_probability_that_it_does_not_fit(run_script, tmp_path):
+    """That of tracks is of cosine distances."""
+    RECIPES["reid"].make(tmp_path)
+    known = MatchProbability(9.5, 20.0, fitted_on="others", same=3, different=4, tracks=True).to_dict()
+    model = OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1))
+    model.save_to_preset(tmp_path / "mine", card=Card(track_match_probability=known))
+    run_script(SCRIPT, "score", tmp_path / "mine", "--dataset", "market1501", "--data-dir", tmp_path, "--output",
+               tmp_path / "scored", "--metric", "euclidean")  # fmt: skip
+    card = load_network(tmp_path / "scored")[1].card
+    assert (card.track_match_probability, card.scores[0].metric) == (known, "euclidean")
+
+
 def test_score_names_its_folder_after_the_weights(run_script, tmp_path, monkeypatch):
     RECIPES["reid"].make(tmp_path)
     OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1)).save(tmp_path / "mine.keras")
