@@ -11,6 +11,7 @@ from keras_osnet.weights.card import MATCH_FIELDS, UNKNOWN
 from keras_osnet.weights.folder import load_folder
 from keras_osnet.weights.formats import STATES
 from keras_osnet.weights.keras_file import config_of, fill_from_h5, load_keras, settings_of_h5
+from keras_osnet.weights.onnx_file import read_onnx_input
 from keras_osnet.weights.presets import PRESETS
 from keras_osnet.weights.sources import CONFIG, Source, locate
 from keras_osnet.weights.torchreid import LoadReport, assign, card_of, digest_of, settings_of
@@ -47,7 +48,11 @@ def load_weights(model, weights):
         _require_osnet(other, source)
         source, size, pooling = replace(source, card=card), other.input_shape[1:], other.pooling
     whole = _whole(model, pooling) if model.pooling in PARTS and pooling not in PARTS else model
+    preprocessing = None
+    if source.format == "onnx":
+        size, preprocessing = read_onnx_input(source.path)
     report = _copy(whole, other, source) if other else _assign(whole, source, *STATES[source.format](source.path))
+    whole.preprocessing = preprocessing or whole.preprocessing
     if whole is not model:
         start_parts(model, whole)
     if model.pooling != pooling:  # another feature: what was measured is not true of it
@@ -64,6 +69,8 @@ def input_shape_of(source):
     """
     if source.preset:
         return PRESETS[source.preset].input_shape
+    if source.format == "onnx":
+        return read_onnx_input(source.path)[0]
     if source.format not in ("folder", "keras"):
         return None
     facts = read_json(source.path / CONFIG) if source.format == "folder" else config_of(source.path)
@@ -103,6 +110,9 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, classifie
         with reading(source.path, "an OSNet"):
             settings = asdict(settings_of(state))
         _check_asked(asked, settings, source)
+        if source.format == "onnx":
+            shape, settings["preprocessing"] = read_onnx_input(source.path)
+            size["input_shape"] = shape or size["input_shape"]
         with undrawn():
             network = OSNet(**size | settings | head | changes)
         return network, _kept(network, _assign(network, source, state, stripped), source)

@@ -6,11 +6,14 @@ assigns to each array its name in torchreid. The scale and shift of a norm becom
 1.
 """
 
+import json
 import os
+from contextlib import contextmanager
 
 import numpy as np
 
 from keras_osnet.files import reading
+from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.bounds import MOST_BLOCKS, MOST_BYTES
 from keras_osnet.weights.names import NECK
 from keras_osnet.weights.onnx_graph import Graph, structure_bytes
@@ -32,16 +35,39 @@ def read_onnx_state(path):
         ValueError: if the graph is not that of an OSNet. The message says where it differs.
         ImportError: if `onnx` is not installed.
     """
+    with _opened(path) as model:
+        _onnx().load_external_data_for_model(model, os.path.dirname(os.path.abspath(path)))
+        return _named(_parts(Graph(model.graph))), ()
+
+
+def read_onnx_input(path):
+    """Returns the input shape (height, width, 3) of an ONNX file, and the `Preprocessing` in the metadata of our files.
+
+    Each is None if the file does not say it. Errors are as for `read_onnx_state`.
+    """
+    with _opened(path) as model:
+        name = Graph(model.graph).input
+        taken = next(value for value in model.graph.input if value.name == name)
+        sides = [side.dim_value for side in taken.type.tensor_type.shape.dim]  # 0: any
+        sides = sides[2:] if sides[1:2] == [3] else sides[1:3]
+        shape = (*sides, 3) if len(sides) == 2 and all(side > 0 for side in sides) else None
+        if model.producer_name != "keras_osnet":
+            return shape, None
+        facts = {entry.key: entry.value for entry in model.metadata_props}
+        numbers = {name: json.loads(facts[name]) for name in ("mean", "std", "scale") if name in facts}
+        return shape, Preprocessing.of_metadata(facts | numbers)
+
+
+@contextmanager
+def _opened(path):
+    """Yields the `onnx.ModelProto` of a file, without arrays in other files, if it is not too large."""
     with reading(path, "an ONNX file of an OSNet", keep=[ImportError]), open(path, "rb") as file:
         if os.fstat(file.fileno()).st_size > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
         content = file.read()
         if structure_bytes(content) > LARGEST_STRUCTURE:
             raise ValueError(f"its graph without the arrays has more than {LARGEST_STRUCTURE:,} bytes")
-        onnx = _onnx()
-        model = onnx.load_from_string(content)
-        onnx.load_external_data_for_model(model, os.path.dirname(os.path.abspath(path)))
-        return _named(_parts(Graph(model.graph))), ()
+        yield _onnx().load_from_string(content)
 
 
 def _onnx():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from keras_osnet import OSNet, load_torchreid_weights
+from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights import load_network, load_weights
 from tests.weights.checkpoints import golden_state, small_state, state_by_rule
 from tests.weights.networks import SMALL, assert_untouched, wiped
@@ -94,6 +95,25 @@ def test_our_own_onnx_files_are_read(layout, state, tmp_path):
     expected = model.predict_on_batch(images)
     load_weights(wiped(model), tmp_path / "ours.onnx")
     assert np.abs(model.predict_on_batch(images) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_the_input_of_an_onnx_file_comes_along(layout, tmp_path):
+    export = pytest.importorskip("keras_osnet.export")
+    rules = Preprocessing((0.5, 0.4, 0.3), (0.2, 0.3, 0.4), 128.0)
+    model = OSNet(**{**SMALL, "input_shape": (*SIZE, 3)}, preprocessing=rules)
+    export.to_onnx(model, tmp_path / "ours.onnx", layout=layout)
+    networks = OSNet.from_preset(tmp_path / "ours.onnx"), OSNet(0.25, depths=(1, 1, 1), weights=tmp_path / "ours.onnx")
+    assert all((one.input_shape[1:], one.preprocessing) == ((*SIZE, 3), rules) for one in networks)
+
+
+def test_an_onnx_file_of_others_says_its_size_alone(state, tmp_path):
+    path = write_onnx(tmp_path / "network.onnx", state, SIZE)
+    rules, network = Preprocessing(scale=1.0), OSNet.from_preset(path)
+    assert (network.input_shape[1:], network.preprocessing) == ((*SIZE, 3), Preprocessing())
+    network.preprocessing = rules
+    load_weights(network, path)
+    assert network.preprocessing == rules
 
 
 def test_a_neck_without_relu_is_read_as_one(state, tmp_path):
