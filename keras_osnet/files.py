@@ -24,8 +24,16 @@ LONGEST_STEM = 128  # bytes: hosts have names of up to 64, file systems take nam
 
 
 def cache_folder():
-    """Returns the folder of downloaded files: $KERAS_OSNET_CACHE, or ~/.cache/keras_osnet."""
-    return Path(os.environ.get("KERAS_OSNET_CACHE") or "~/.cache/keras_osnet").expanduser()
+    """Returns the folder of downloaded files: $KERAS_OSNET_CACHE, or ~/.cache/keras_osnet.
+
+    Raises:
+        OSError: if the user has no home folder, as in some containers, and no other folder is named.
+    """
+    folder = Path(os.environ.get("KERAS_OSNET_CACHE") or "~/.cache/keras_osnet")
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise OSError(f"$KERAS_OSNET_CACHE must name a folder, as there is no home folder for {folder}.") from error
 
 
 @contextmanager

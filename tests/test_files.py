@@ -16,6 +16,7 @@ import pytest
 from keras_osnet.files import (
     DAY,
     LARGEST_ZIP_LIST,
+    cache_folder,
     locked,
     open_zip,
     read_bounded,
@@ -307,3 +308,12 @@ def test_a_zip_archive_with_a_long_list_of_entries_is_refused_before_it_is_read(
         path.write_bytes(changed)
         with open(path, "rb") as file, pytest.raises(ValueError, match="list of zip entries"):
             open_zip(file)
+
+
+def test_a_user_without_a_home_folder_is_told_how_to_name_the_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as Python does where it finds no home folder
+    monkeypatch.delenv("KERAS_OSNET_CACHE", raising=False)
+    with pytest.raises(OSError, match=r"\$KERAS_OSNET_CACHE must name a folder"):
+        cache_folder()
+    monkeypatch.setenv("KERAS_OSNET_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
