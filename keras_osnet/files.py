@@ -159,7 +159,7 @@ def read_json(path, *, largest=LARGEST_JSON):
     """
     content = read_bounded(path, largest)
     try:
-        return json.loads(content, parse_constant=_finite, parse_float=_finite)
+        return json.loads(content, parse_constant=_finite, parse_float=_finite, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} must be a JSON file. Received: {type(error).__name__}: {error}") from error
 
@@ -168,6 +168,11 @@ def _finite(text):
     if not math.isfinite(float(text)):
         raise ValueError(f"{text} is not a finite number")
     return float(text)
+
+
+def _integer(text):
+    _finite(text)
+    return int(text)
 
 
 def read_history(path, names):

@@ -187,7 +187,7 @@ NO_JSON = [
 ]
 
 
-@pytest.mark.parametrize("content", [*NO_JSON, b"[1e999]"])
+@pytest.mark.parametrize("content", [*NO_JSON, b"[1e999]", b"[1" + b"0" * 309 + b"]"])
 def test_what_is_no_json_of_that_size_is_one_error_that_names_the_file(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.json must"):
