@@ -111,8 +111,8 @@ def _version():
 
 def _markdown(model, card):
     """Returns the model card, with the metadata for the Hugging Face Hub."""
-    height, width = model.input_shape[1:3]
-    rules = model.preprocessing
+    rules, sides = model.preprocessing, model.input_shape[1:3]
+    size = "of any size" if None in sides else f"resized to {sides[0]} x {sides[1]} ({rules.resizing})"
     title = TRAINING_SETS.get(card.training_set, (card.training_set or "not stated",))[0]
     lines = [
         "---", "library_name: keras", "tags: [person-re-identification, osnet]", "---",
@@ -124,8 +124,8 @@ def _markdown(model, card):
         f"- Training set: {title}",
         f"- Licence of the weights: {card.weights_licence or 'not stated'}",
         f"- Licence of the training images: {card.images_licence or 'not stated'}",
-        f"- Input: RGB, resized to {height} x {width} ({rules.resizing}), (x / {rules.scale:g} - mean) / std with mean "
-        f"{', '.join(map(str, rules.mean))} and std {', '.join(map(str, rules.std))}", "",
+        f"- Input: RGB, {size}, (x / {rules.scale:g} - mean) / std with mean {', '.join(map(str, rules.mean))} and std "
+        f"{', '.join(map(str, rules.std))}", "",
     ]  # fmt: skip
     if card.scores:
         lines += ["| test set | distance | Rank-1 | mAP | source |", "|---|---|---|---|---|"]

@@ -79,6 +79,14 @@ def test_the_card_is_a_page_that_says_what_is_known(folder, tmp_path):
     assert "%" not in page
 
 
+def test_the_card_of_a_network_for_any_size_says_so(tmp_path):
+    OSNet(**{**LIGHT, "input_shape": (None, None, 3)}).save_to_preset(tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "RGB, of any size, (x / 255 - mean)" in page
+    assert "None" not in page
+    assert OSNet.from_preset(tmp_path).input_shape == (None, None, None, 3)
+
+
 def test_the_preprocessing_is_written_with_the_size(folder):
     facts = json.loads((folder / "config.json").read_text())
     expected = {"height": 32, "width": 16, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "scale": 128.0}
