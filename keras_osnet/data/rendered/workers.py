@@ -19,9 +19,11 @@ class Worker:
     def __init__(self):
         # One process a core is enough: the libraries' own threads would only wait for one another.
         environment = {**os.environ, "LP_NUM_THREADS": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        # In a process group of its own: Ctrl-C in a terminal is for the caller, which then ends this process.
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+            [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            process_group=0,
+        )  # fmt: skip
 
     def ask(self, message):
         """Sends a message and returns the answer.

@@ -1,6 +1,7 @@
 """Sets of rendered people, made in processes of their own."""
 
 import csv
+import os
 import shutil
 from dataclasses import replace
 
@@ -139,6 +140,15 @@ def test_a_process_that_dies_at_once_is_named_and_the_others_are_closed(tmp_path
     with pytest.raises(OSError, match="A rendering process ended with code 3"):
         workers.run({}, [{}] * 3, processes=3, report=None)
     assert all(worker.process.stdin.closed for worker in started)
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_the_rendering_processes():
+    """A terminal sends it to the whole process group, and each of them would print a traceback."""
+    worker = workers.Worker()
+    try:
+        assert os.getpgid(worker.process.pid) != os.getpgrp()
+    finally:
+        worker.close()
 
 
 def test_a_folder_with_another_seeds_images_is_refused_by_name(made, cache):
