@@ -32,6 +32,7 @@ import keras
 import numpy as np
 import reid
 import tensorflow as tf
+import tyro
 
 from keras_osnet import PRESETS, VARIANTS, OSNet, complexity
 from keras_osnet.files import read_json, reading
@@ -113,6 +114,8 @@ def networks(settings):
     """Returns a dict of name to (options of recipes/reid.py, the paper's scores)."""
     if settings.row not in reid.ROWS:
         raise ValueError(f"`row` must be one of {', '.join(reid.ROWS)}. Received: row={settings.row}")
+    if reid.ROWS[settings.row].weights is tyro.MISSING and not settings.weights:
+        raise ValueError(f"`weights` must be given for the row {settings.row}, which is fine-tuned. Received: none")
     found = _of_table(settings)
     if settings.weights:
         for options, _ in found.values():
