@@ -87,7 +87,7 @@ class Ablation:
     sweep: Literal["variant", "width,resolution", "parts"] = "variant"
     """variant: Table 5. width,resolution: Table 6. parts: each of PARTS, added to the row."""
     row: str = "market1501"
-    """Row of recipes/reid.py."""
+    """Row of recipes/reid.py that trains an OSNet."""
     width: float = 1.0
     resolution: float = 1.0
     weights: str = ""
@@ -112,8 +112,9 @@ class Ablation:
 
 def networks(settings):
     """Returns a dict of name to (options of recipes/reid.py, the paper's scores)."""
-    if settings.row not in reid.ROWS:
-        raise ValueError(f"`row` must be one of {', '.join(reid.ROWS)}. Received: row={settings.row}")
+    rows = [name for name, row in reid.ROWS.items() if row.network == "osnet"]  # others have no variants
+    if settings.row not in rows:
+        raise ValueError(f"`row` must be one of {', '.join(rows)}. Received: row={settings.row}")
     if reid.ROWS[settings.row].weights is tyro.MISSING and not settings.weights:
         raise ValueError(f"`weights` must be given for the row {settings.row}, which is fine-tuned. Received: none")
     found = _of_table(settings)

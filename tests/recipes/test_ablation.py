@@ -159,6 +159,12 @@ def test_an_unknown_row_is_refused_with_the_known_ones(run_script, tmp_path):
         run_script("recipes/ablation.py", "--data-dir", tmp_path, "--row", "market")
 
 
+@pytest.mark.parametrize("sweep", ["variant", "width,resolution", "parts"])
+def test_a_row_of_another_network_is_refused(recipe, tmp_path, sweep):
+    with pytest.raises(ValueError, match=r"`row` must be one of .*Received: row=market1501_mobilenet_v2"):
+        recipe.networks(recipe.Ablation(tmp_path, sweep=sweep, row="market1501_mobilenet_v2"))
+
+
 def test_a_row_that_is_fine_tuned_needs_weights(recipe, tmp_path):
     with pytest.raises(ValueError, match="`weights` must be given for the row market1501_finetune"):
         recipe.networks(recipe.Ablation(tmp_path, row="market1501_finetune"))
