@@ -24,6 +24,7 @@ import people
 import reid
 
 from keras_osnet import DATASETS, FeatureExtractor
+from keras_osnet.__main__ import root
 from keras_osnet.data import load, load_splits
 from keras_osnet.data.rendered.dataset import FOLDER, PeopleSettings
 from keras_osnet.data.rendered.making import make
@@ -34,7 +35,7 @@ from keras_osnet.weights import load_network, save_torchreid_weights
 
 # Columns of identities.csv that define groups, and their titles.
 GROUPS = {"sex": "Sex", "age_group": "Age", "build": "Build", "skin": "Skin (tone01 is darkest)"}
-CONVERT = Path(__file__).resolve().parents[1] / "tflite" / "convert.py"
+CONVERT = root() / "tflite" / "convert.py"  # not beside a copy of this file
 SHIPPED = PeopleSettings(identities=2500, images=16, cameras=300)
 CARD = """\
 # {name}

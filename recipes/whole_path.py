@@ -10,10 +10,11 @@ import numpy as np
 from frameworks import without_notices
 
 from keras_osnet import FeatureExtractor
+from keras_osnet.__main__ import root
 from keras_osnet.data import pipeline
 from keras_osnet.export import run_tflite, to_tflite
 
-SCRIPT = Path(__file__).resolve().parents[1] / "tflite" / "run.py"
+SCRIPT = root() / "tflite" / "run.py"  # not beside a copy of this file
 
 
 def show(train, run):

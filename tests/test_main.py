@@ -1,6 +1,7 @@
 """The console command: it runs every script of recipes/ and tflite/, and copies one with what it imports."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ def call(monkeypatch, *arguments):
 
 def test_every_script_has_a_name():
     paths = [path for folder in ("recipes", "tflite") for path in (ROOT / folder).glob("*.py")]
-    scripts = {str(path.relative_to(ROOT)) for path in paths if "__main__" in path.read_text()}
+    scripts = {str(path.relative_to(ROOT)) for path in paths if '__name__ == "__main__"' in path.read_text()}
     assert {path for path, _ in command.SCRIPTS.values()} == scripts
 
 
@@ -74,6 +75,21 @@ def test_a_copy_runs_where_it_lies(monkeypatch, tmp_path, capsys):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "nothing wrong found"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "variable", "script"),
+    [
+        ("reid", "whole_path.py", "SCRIPT", "tflite/run.py"),
+        ("people-weights", "people_weights.py", "CONVERT", "tflite/convert.py"),
+    ],
+)
+def test_a_copy_finds_the_script_of_tflite_that_it_runs(monkeypatch, tmp_path, name, file, variable, script):
+    for package in ("tensorflow", "ai_edge_litert", "tyro"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    call(monkeypatch, "copy", name)
+    assert runpy.run_path(file)[variable] == ROOT / script
 
 
 def test_a_file_that_is_there_is_not_overwritten(monkeypatch, tmp_path, capsys):
