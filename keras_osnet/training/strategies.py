@@ -116,7 +116,7 @@ def cluster(environment):
         environment: mapping with TF_CONFIG, or with the variables of a SLURM step of one task per machine.
 
     Raises:
-        ValueError: if both are missing, or name no cluster with this worker.
+        ValueError: if both are missing, or name no cluster with this worker; or if `scontrol` is missing or fails.
     """
     if "TF_CONFIG" not in environment:
         return _of_slurm(environment)
@@ -159,7 +159,13 @@ def _of_slurm(environment):
         raise ValueError(f"SLURM must start one task per machine (--ntasks-per-node=1). Received: {tasks}")
     # TensorFlow's own SlurmClusterResolver sorts n10 before n9 and confuses the addresses of the tasks.
     command = ["scontrol", "show", "hostnames", environment["SLURM_STEP_NODELIST"]]
-    machines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    try:
+        machines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = str(getattr(error, "stderr", "") or error).strip()
+        raise ValueError(
+            f"`scontrol` must name the machines of the SLURM step. Without it, set TF_CONFIG. Received: {said}"
+        ) from error
     workers = [f"{machine}:{PORT}" for machine in machines]
     return {"cluster": {"worker": workers}, "task": {"type": "worker", "index": int(environment["SLURM_PROCID"])}}
 

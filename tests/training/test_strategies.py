@@ -81,6 +81,15 @@ def test_several_tasks_on_a_machine_are_refused(scontrol, tasks):
     assert str(error.value).endswith(f"Received: {tasks}")
 
 
+def test_a_missing_or_failing_scontrol_is_an_error_that_names_tf_config(scontrol, tmp_path, monkeypatch):
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho 'scontrol: error: no slurm.conf' >&2; exit 1\n")
+    with pytest.raises(ValueError, match=r"set TF_CONFIG\. Received: scontrol: error: no slurm\.conf$"):
+        cluster(step("1(x3)"))
+    monkeypatch.setenv("PATH", str(tmp_path / "none"))
+    with pytest.raises(ValueError, match=r"set TF_CONFIG\. Received: .*No such file or directory: 'scontrol'"):
+        cluster(step("1(x3)"))
+
+
 def test_without_tf_config_and_slurm_the_error_names_both():
     with pytest.raises(ValueError, match=r"needs TF_CONFIG, .* or a SLURM step"):
         cluster({"PATH": "/bin"})
