@@ -15,9 +15,10 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import frameworks  # noqa: F401 (first: it imports Keras and TensorFlow without their notices)
+import app  # first: it sets what TensorFlow reads when it is imported
 import tyro
 
 from keras_osnet.data.rendered.dataset import PeopleSettings
@@ -77,10 +78,8 @@ def _time(seconds):
     )
 
 
-def main():
-    arguments = [argument for argument in sys.argv[1:] if argument != "--scene"]
-    kind = Images if arguments == sys.argv[1:] else Sequence
-    command = tyro.cli(kind, args=arguments)
+def run(command):
+    """Renders the images of `Images` or `Sequence`."""
     try:
         folder = make(
             command.settings, command.output, parts=command.parts, processes=command.processes, report=Progress()
@@ -88,11 +87,15 @@ def main():
     except KeyboardInterrupt:
         print("Interrupted. The same command resumes the run.", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"people.py: {error}")
     print(f"{folder} is complete")
-    if kind is Images:
+    if isinstance(command, Images):
         print(f"Train on it: python recipes/reid.py train people --data-dir {command.output}")
+
+
+def main():
+    arguments = [argument for argument in sys.argv[1:] if argument != "--scene"]
+    kind = Images if arguments == sys.argv[1:] else Sequence
+    app.execute(lambda: partial(run, tyro.cli(kind, args=arguments)))
 
 
 if __name__ == "__main__":

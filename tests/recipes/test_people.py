@@ -2,6 +2,9 @@
 
 import pytest
 
+from keras_osnet.data.rendered.dataset import FOLDER
+from keras_osnet.files import locked
+
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
@@ -17,3 +20,13 @@ def test_bad_input_is_one_line_without_a_traceback(run_script, tmp_path, capsys,
     printed = capsys.readouterr().err + (end.value.code if isinstance(end.value.code, str) else "")
     assert expected in " ".join(printed.replace("│", "").split())
     assert "Traceback" not in printed
+
+
+def test_its_errors_and_exit_statuses_are_those_of_all_recipes(run_script, tmp_path, capsys):
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "mine.txt").touch()
+    with pytest.raises(SystemExit, match=r"^error: .* must be empty or hold rendered people"):
+        run_script("recipes/people.py", "--output", tmp_path)
+    with locked(tmp_path / FOLDER), pytest.raises(SystemExit, match=r"^138$"):  # another process renders there
+        run_script("recipes/people.py", "--output", tmp_path)
+    assert capsys.readouterr().err.startswith("error: ")
