@@ -12,6 +12,17 @@ import numpy as np
 ACCELERATORS = ("cpu", "gpu", "npu")
 
 
+def _report(kind, error, trace):
+    """Prints one line for Ctrl-C during the imports of a script, which may take seconds."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("Interrupted.", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _report
+
+
 def why_not():
     """Returns why CompiledModel cannot run on this machine, or "".
 

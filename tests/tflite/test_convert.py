@@ -1,6 +1,10 @@
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,7 +17,7 @@ from PIL import Image
 
 from keras_osnet import OSNet
 from keras_osnet.export import TARGETS, load_test_set, run_tflite, to_tflite
-from tests.scripts import load
+from tests.scripts import ROOT, load
 
 # Market-1501's tree in plain colours: (identity, camera) -> RGB. What is fitted to the training set has seen as strong
 # colours as those of the test set: of a fresh network, int8 ranges that are too narrow can leave a cosine of .88.
@@ -357,3 +361,12 @@ def test_weights_of_somebody_else_are_not_overwritten_by_an_openvino_file(script
     with pytest.raises(ValueError, match=r"m\.bin belongs to another program"):
         script.main(script.Options(folder / "model.keras", tmp_path / "m.xml"))
     assert (tmp_path / "m.bin").read_bytes() == b"weights"
+
+
+def test_ctrl_c_while_tensorflow_is_imported_is_one_line(tmp_path):
+    (tmp_path / "keras.py").write_text("raise KeyboardInterrupt")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT)))}
+    command = [sys.executable, ROOT / "tflite" / "convert.py", "osnet_x0_25_people"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode in (130, -signal.SIGINT)
+    assert (done.stdout, done.stderr) == ("", "Interrupted.\n")
