@@ -31,7 +31,10 @@ def set_up(numerics, execution, batch_size, *, wait=600.0):
     Raises:
         ValueError: if `accumulate` times the replicas does not divide the batch, or a number is out of its range.
             `make_strategy` raises further errors.
+        ImportError: if Keras has another backend than TensorFlow.
     """
+    if (backend := keras.backend.backend()) != "tensorflow":
+        raise ImportError(f"Training needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow. Received: {backend}")
     for name, (low, high) in RANGES.items():
         value = getattr(numerics if hasattr(numerics, name) else execution, name)
         if not low <= value < high:

@@ -278,3 +278,9 @@ def test_a_batch_larger_than_the_dataset_is_refused_before_anything_is_made(tmp_
     with pytest.raises(ValueError, match="`batch_size` must not exceed the number of training images"):
         fit(Settings(), Execution(), tmp_path / "run", [training])
     assert not (tmp_path / "run").exists()
+
+
+def test_another_backend_than_tensorflow_is_refused_with_the_way_to_choose_it(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ImportError, match=r"set KERAS_BACKEND=tensorflow\. Received: jax"):
+        set_up(Numerics(), Execution(), 4)
