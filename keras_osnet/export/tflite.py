@@ -256,7 +256,8 @@ def _function(model, rounded):
 
 def _of_levels(function, model):
     """The function of RGB levels 0..255 in place of normalised images."""
-    return lambda levels: function(preprocess_input(levels, preprocessing_of(model)))
+    # Cast here: `preprocess_input` would cast by Keras, whose backend may be another than TensorFlow.
+    return lambda levels: function(preprocess_input(tf.cast(levels, "float32"), preprocessing_of(model)))
 
 
 def _kernels(graph, parts):

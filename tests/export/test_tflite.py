@@ -326,6 +326,17 @@ def test_a_file_of_levels_normalises_them_as_the_network_was_trained(quantizatio
     np.testing.assert_allclose(run_tflite(paths[1], levels), expected, atol=1e-4 * expected.max())
 
 
+def test_levels_are_normalised_without_keras_whose_backend_may_be_another(tmp_path, monkeypatch):
+    model, cast = slim(), keras.ops.cast
+
+    def of_another(value, dtype):
+        assert not tf.is_symbolic_tensor(value), "JAX and PyTorch cast none"
+        return cast(value, dtype)
+
+    monkeypatch.setattr(keras.ops, "cast", of_another)
+    assert to_tflite(model, tmp_path / "m.tflite", input_type="uint8").bytes
+
+
 @pytest.mark.parametrize(
     "settings",
     [
