@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import keras
 import tensorflow as tf
 
 from keras_osnet.export.calibration import calibration_images, drawn_images
@@ -140,6 +141,8 @@ def to_tflite(
             parts, or with instance norms; for an unknown `input_type`, or "uint8" with `integer_io` or a pipeline. Only
             faults of the calibration images and of ops are found after the conversion has begun.
         OSError: if the file cannot be written. A folder or file that cannot be written is found before the conversion.
+        ImportError: if Keras has another backend than TensorFlow, and the model is not an `OSNet`, or has the pooling
+            "gem".
     """
     row, names = check_arguments(
         model, quantization, calibration is not None, pipeline, float_parts, integer_io, input_type, batch_size
@@ -189,7 +192,7 @@ def check_arguments(
         the row of `QUANTIZATIONS` and the names of the outputs.
 
     Raises:
-        ValueError: as `to_tflite`.
+        ValueError, ImportError: as `to_tflite`.
     """
     row = check_settings(quantization, has_calibration, pipeline, float_parts, integer_io, input_type)
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or None in model.inputs[0].shape[1:]:
@@ -200,6 +203,8 @@ def check_arguments(
     names = list(output_shapes(model))
     if pipeline and not set(names) <= {"features", "attributes"}:
         raise ValueError(f"`pipeline` needs a model of features, attributes, or both. Received: one of {names}")
+    if (backend := keras.backend.backend()) != "tensorflow" and not is_foldable(model):
+        raise ImportError(f"{model.name} needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow. Received: {backend}")
     refuse_non_finite(model)
     if row.needs_images or float_parts or has_calibration:
         graph = fold(model)

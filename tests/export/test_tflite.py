@@ -326,6 +326,13 @@ def test_a_file_of_levels_normalises_them_as_the_network_was_trained(quantizatio
     np.testing.assert_allclose(run_tflite(paths[1], levels), expected, atol=1e-4 * expected.max())
 
 
+def test_a_network_that_keras_computes_is_refused_on_another_backend(tmp_path, monkeypatch):
+    model = slim(pooling="gem")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ImportError, match=r"set KERAS_BACKEND=tensorflow\. Received: jax"):
+        to_tflite(model, tmp_path / "m.tflite")
+
+
 def test_levels_are_normalised_without_keras_whose_backend_may_be_another(tmp_path, monkeypatch):
     model, cast = slim(), keras.ops.cast
 
