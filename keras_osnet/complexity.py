@@ -48,8 +48,16 @@ def complexity(model):
         raise ValueError(f"`model` must be a functional or sequential model with one input. Received: {model!r}")
     default = (256, 128, 3)
     image = keras.Input([side or default[i] for i, side in enumerate(model.input_shape[1:])], 1)
-    params = sum(prod(weight.shape) for weight in model.weights if weight.name not in STATISTICS)
-    return Complexity(params, _mult_adds(model, image))
+    return Complexity(parameters(model), _mult_adds(model, image))
+
+
+def parameters(model):
+    """Returns the number of learnt numbers of a model, without the running statistics of norms; shared ones count once.
+
+    Args:
+        model: `keras.Model`, built.
+    """
+    return sum(prod(weight.shape) for weight in model.weights if weight.name not in STATISTICS)
 
 
 def depth(model):

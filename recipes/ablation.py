@@ -2,7 +2,7 @@
 
     python recipes/ablation.py --data-dir D                              Table 5, every variant, on Market-1501
     python recipes/ablation.py --data-dir D --sweep width,resolution --row market1501_finetune \\
-        --weights 'osnet_x{width}_imagenet.pth' --work-dir runs/table6       Table 6
+        --weights 'osnet_x{width}_imagenet' --work-dir runs/table6           Table 6
     python recipes/ablation.py --data-dir D --width 0.25 --resolution 0.25 --identities 200 --epochs 20 \\
         --milestones 12 17 --seeds 3                                     smaller, with standard deviations
     python recipes/ablation.py --data-dir D --sweep parts --row market1501_strong --held-out 151 \\

@@ -14,13 +14,12 @@ With `--attributes` the scores are mA and accuracy, of the test images, and a ta
 
 from dataclasses import asdict, dataclass
 from functools import partial
-from math import prod
 from pathlib import Path
 
 import app  # first: it sets what TensorFlow reads when it is imported
 
 from keras_osnet import DATASETS, AttributeRecogniser, FeatureExtractor
-from keras_osnet.complexity import STATISTICS
+from keras_osnet.complexity import parameters
 from keras_osnet.data import load, load_attributes
 from keras_osnet.files import refuse_foreign, require_writable, write_json
 from keras_osnet.inference import attribute_scores
@@ -196,8 +195,7 @@ def run(options):
         print("\n".join(f"{name}: {describe(splits)}" for name, splits in test_sets.items()))
     found, networks = {name: {} for name in test_sets}, {}
     for name, (weights, network, model) in loaded.items():
-        parameters = sum(prod(weight.shape) for weight in network.weights if weight.name not in STATISTICS)
-        cost = {"parameters": parameters, "milliseconds": milliseconds(network)}
+        cost = {"parameters": parameters(network), "milliseconds": milliseconds(network)}
         networks[name] = {"weights": weights, **cost}
         for dataset, splits in test_sets.items():
             values = image_values if options.attributes else query_values

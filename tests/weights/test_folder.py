@@ -79,6 +79,11 @@ def test_the_card_is_a_page_that_says_what_is_known(folder, tmp_path):
     assert "%" not in page
 
 
+def test_the_card_counts_no_running_statistics(tmp_path):
+    OSNet(0.25, input_shape=(64, 32, 3)).save_to_preset(tmp_path)
+    assert "201,864 parameters" in (tmp_path / "README.md").read_text()  # 0.2M in the paper's Table 6
+
+
 def test_the_card_of_a_network_for_any_size_says_so(tmp_path):
     OSNet(**{**LIGHT, "input_shape": (None, None, 3)}).save_to_preset(tmp_path)
     page = (tmp_path / "README.md").read_text()
