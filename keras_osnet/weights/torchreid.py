@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -99,11 +100,11 @@ def load_torchreid_weights(model, source):
 
     Raises:
         ValueError: if names are missing, extra or of other shapes, or values are NaN or infinite. The error lists the
-            names, and the variant and width of the checkpoint. `model` is not changed.
+            names, and the variant and width of the checkpoint. Also if `model` is quantized. It is not changed.
         UnsafeCheckpointError: if the file holds anything but tensors and plain containers.
     """
     if not isinstance(source, Mapping):
-        return assign(model, *read_state(source))
+        return assign(model, *read_state(Path(source).expanduser()))
     inner, keys = unwrap(source)
     state, prefixes = strip(inner)
     return assign(model, state, keys + prefixes)
@@ -114,6 +115,8 @@ def assign(model, state, stripped=()):
     variant = getattr(model, "variant", None)
     if variant not in FAMILIES:
         raise ValueError(f"`model` must be an OSNet of the variants {FAMILIES}. Received: variant={variant!r}")
+    if whole := [variable.path for variable in model.variables if "int8" in str(variable.dtype)]:
+        raise ValueError(f"`model` must not be quantized: load the weights first. Received: integers in {whole[0]}")
     state = {name: np.asarray(array) for name, array in state.items()}
     wanted = dict(variables_of(model))
     dropped = _unfit_classifier(state, wanted)

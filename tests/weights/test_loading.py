@@ -240,6 +240,27 @@ def test_a_width_that_rounds_the_channels_down_is_found(suffix, tmp_path):
     assert same_weights(found, model)
 
 
+def test_a_torchreid_file_below_the_home_folder_is_found(state, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_file(state, tmp_path / "w.safetensors")
+    model = wiped(OSNet(**SMALL, classes=5))
+    load_torchreid_weights(model, "~/w.safetensors")
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(model.get_layer("conv1").weights[0]), state["conv1.conv.weight"].transpose(2, 3, 1, 0)
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_floats_are_not_written_into_a_quantized_network(state):
+    model = OSNet(**SMALL, classes=5)
+    model.quantize("int8")
+    before = [ops.convert_to_numpy(weight) for weight in model.weights]
+    with pytest.raises(ValueError, match="`model` must not be quantized: load the weights first"):
+        load_torchreid_weights(model, state)
+    for weight, values in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(weight), values)
+
+
 @pytest.mark.parametrize("resolution", [0, -1, float("nan"), float("inf"), 1e30, "2"])
 def test_a_resolution_that_is_no_multiplier_is_refused_by_its_name(resolution):
     with pytest.raises(ValueError, match=r"`resolution` must be above 0 and at most 16. Received: resolution="):
