@@ -99,7 +99,9 @@ class CameraNormalizer:
         return plain_cameras(cameras, shape[0])
 
     def save(self, path):
-        """Writes the sums and counts as JSON, a few kB a camera."""
+        """Writes the sums and counts as JSON, a few kB a camera. Raises ValueError before `fit`."""
+        if not self.sums:
+            raise ValueError("`fit` must be called before the means are saved.")
         rows = [[camera, self.counts[camera], total.tolist()] for camera, total in self.sums.items()]
         write_json(Path(path), {"form": FORM, "shrinkage": self.shrinkage, "cameras": rows})
 
@@ -168,6 +170,8 @@ def unit_rows(features):
 
 def plain_cameras(cameras, count):
     """Returns a list of text, plain numbers and None, as JSON can hold. Raises a ValueError for others than `count`."""
+    if isinstance(cameras, str) or not np.iterable(cameras):
+        raise ValueError(f"`cameras` must be a list, one per feature. Received: cameras={cameras!r}")
     cameras = [camera.item() if isinstance(camera, np.generic) else camera for camera in cameras]
     if len(cameras) != count:
         raise ValueError(f"`cameras` must be one per feature. Received: {len(cameras)} for {count} features")

@@ -43,9 +43,15 @@ def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0)
     def load(path, out):
         normalise_into(out, read_resized(path, size), preprocessing)
 
-    with momenta(norms) as set_momentum:
-        files = [str(paths[i]) for i in chosen]
-        for number, batch in enumerate(load_batches(files, load, batch_size, (1, *size, 3))):
-            set_momentum(number / (number + 1))  # of the first batch 0, so that nothing of the old statistics is left
-            network(batch.copy(), training=True)  # JAX may still read it when the next batch is loaded
+    frozen, files = [norm for norm in norms if not norm.trainable], [str(paths[i]) for i in chosen]
+    try:
+        for norm in frozen:  # a frozen norm would keep its statistics
+            norm.trainable = True
+        with momenta(norms) as set_momentum:
+            for number, batch in enumerate(load_batches(files, load, batch_size, (1, *size, 3))):
+                set_momentum(number / (number + 1))  # of the first batch 0: nothing of the old statistics is left
+                network(batch.copy(), training=True)  # JAX may still read it when the next batch is loaded
+    finally:
+        for norm in frozen:
+            norm.trainable = False
     return len(chosen)

@@ -35,7 +35,13 @@ def to_ultralytics(model, path, *, batch_size=None):
         raise ValueError(f"`path` must end in .onnx, by which Ultralytics tells its runtime. Received: {path}")
     require_writable(path, makes_folder=False)
     onnx = needed("onnx", "onnx")
-    network = (model if isinstance(model, FeatureExtractor) else FeatureExtractor(model)).network
+    extractor = model if isinstance(model, FeatureExtractor) else FeatureExtractor(model)
+    if extractor.flip or extractor.normalizer is not None:
+        raise ValueError(
+            "`model` must be an extractor without `flip` and `normalizer`, which the file cannot hold. "
+            f"Received: flip={extractor.flip}, normalizer={extractor.normalizer}"
+        )
+    network = extractor.network
     proto = as_onnx(network, layout="NCHW", batch_size=batch_size)
     graph, preprocessing = proto.graph, network.preprocessing
     mean, std = (np.array(values).reshape(1, 3, 1, 1) for values in (preprocessing.mean, preprocessing.std))

@@ -117,16 +117,27 @@ def known_pairs(query_features, query_ids, query_cameras, gallery_features, gall
                 f"Received: shapes {shapes}, gap={gap!r}"
             )
     one_set = np.array_equal(query_features, gallery_features)
-    for block in pair_blocks(*sides, metric=metric):
+    kinds = SAME_CAMERA if within else MATCH, IMPOSTOR
+
+    def places(block):
+        """The places in a block of the pairs of one person, and of those of two people."""
         cameras = (labels.query_cameras[block.rows, None] == labels.gallery_cameras) == within
         if gap is not None:
             between = np.abs(times[0][block.rows, None] - times[1])
             cameras &= (ends[0] <= between) & (between <= ends[1])
         if one_set:
             cameras &= np.arange(len(query_features))[block.rows, None] < np.arange(len(gallery_features))
-        kinds = SAME_CAMERA if within else MATCH, IMPOSTOR
-        matches, others = (np.flatnonzero((block.kinds == kind) & cameras) for kind in kinds)
-        others = rng.choice(others, min(ratio * len(matches), len(others)), replace=False)
+        return [np.flatnonzero((block.kinds == kind) & cameras) for kind in kinds]
+
+    counts = [[len(pairs) for pairs in places(block)] for block in pair_blocks(*sides, metric=metric)]
+    (same, different), ratio = np.array(counts).T, min(ratio, len(query_features) * len(gallery_features))
+    wanted = np.minimum(ratio * same, different)
+    # The last queries of one set have few pairs left. Other blocks make up for them.
+    lacking = ratio * same.sum() - wanted.sum()
+    wanted += np.diff(np.minimum(np.cumsum(different - wanted), lacking), prepend=0)
+    for block, count in zip(pair_blocks(*sides, metric=metric), wanted, strict=True):
+        matches, others = places(block)
+        others = rng.choice(others, count, replace=False)
         for same, pairs in ((True, matches), (False, others)):
             queries = block.rows.start + pairs // len(gallery_features)
             found.append((block.distances.ravel()[pairs], np.full(len(pairs), same), queries))

@@ -101,12 +101,17 @@ def compare(first, second, *, groups=None, level=0.95, resamples=RESAMPLES, seed
     Reference: Fisher, The Design of Experiments (1935), Section 21; Phipson & Smyth, Permutation p-values should never
     be zero (2010).
     """
-    first, second = _scores(first), _scores(second)
+    first, second = _scores("first", first), _scores("second", second)
     if first.shape != second.shape:
         raise ValueError(
             f"`first` and `second` must be scores of the same queries. Received: shapes {first.shape}, {second.shape}"
         )
     differences = first - second
+    if np.isnan(differences).all():
+        raise ValueError(
+            "`first` and `second` must have scores of at least one query in common. "
+            f"Received: NaN in one of them for all {len(first)} queries"
+        )
     sums, _ = _grouped(differences, groups)
     # Sums that are equal in exact arithmetic differ by rounding of their terms, which may be larger than the sums.
     observed = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()
@@ -118,16 +123,19 @@ def compare(first, second, *, groups=None, level=0.95, resamples=RESAMPLES, seed
     return Comparison(estimate, (reached + 1) / (resamples + 1))
 
 
-def _scores(values):
-    values = real_array("values", values)
+def _scores(name, values):
+    values = real_array(name, values)
     if values.ndim != 1 or np.isinf(values).any() or np.isnan(values).all():
-        raise ValueError(f"the scores must be one finite number for each query. Received: shape {values.shape}")
+        raise ValueError(
+            f"`{name}` must be one finite number for each query, or NaN. Received: shape {values.shape} with "
+            f"{np.isinf(values).sum()} infinite and {np.isnan(values).sum()} NaN"
+        )
     return values
 
 
 def _grouped(values, groups):
     """Sum and number of the values of each group."""
-    values = _scores(values)
+    values = _scores("values", values)
     groups = np.arange(len(values)) if groups is None else np.asarray(groups)
     if groups.shape != values.shape:
         raise ValueError(

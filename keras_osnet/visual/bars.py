@@ -38,7 +38,10 @@ def gates_figure(images, clusters):
     """
     rows = checked_list("images", images, len(clusters.sizes))
     images = [checked_images("images", row) if len(row) else row for row in rows]  # equal gates leave clusters empty
-    width, height = cell_of(images[0][0], 1.0)
+    first = next((row[0] for row in images if len(row)), None)
+    if first is None:
+        raise ValueError(f"`images` must hold an image. Received: {len(images)} empty lists")
+    width, height = cell_of(first, 1.0)
     label, bars, step = 0.85, 1.5, height + 1.5 * LINE
     right = MARGIN + label + max(map(len, images)) * (width + 0.04) + 0.5
     sheet = Sheet(right + bars + 0.35 + MARGIN, 2 * MARGIN + 1.5 * LINE + len(images) * step)

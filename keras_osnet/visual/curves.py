@@ -199,15 +199,17 @@ def training_figure(lines, panel=None):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is no line, a line has no epoch, or there is nothing to draw.
+        ValueError: if there is no line, a line has no epoch, there is nothing to draw, or no such panel.
     """
     lines = list(lines)
     if not lines or any("epoch" not in line for line in lines):
         raise ValueError(f"`lines` must be one or more dicts with an epoch. Received: {len(lines)} lines")
     panels = training_panels(lines)
-    if not panels or panel not in (None, *panels):
+    if not panels:
         names = ", ".join(dict.fromkeys(name for line in lines for name in line))
         raise ValueError(f"`lines` must hold a loss, a learning rate or scores to draw. Received: {names}")
+    if panel not in (None, *panels):
+        raise ValueError(f"`panel` must be one of {', '.join(map(repr, panels))}. Received: panel={panel!r}")
     panels = panels if panel is None else {panel: panels[panel]}
     (width, height), (left, *place) = SHEET, PLOT
     sheet = Sheet(width * len(panels), height)

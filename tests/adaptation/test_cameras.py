@@ -105,6 +105,19 @@ def test_a_foreign_file_is_one_error_that_names_it(tmp_path, content):
         CameraNormalizer.load(tmp_path / "cameras.json")
 
 
+def test_without_means_nothing_is_saved_and_the_file_keeps_its_own(tmp_path):
+    CameraNormalizer().fit(FEATURES, CAMERAS).save(tmp_path / "cameras.json")
+    with pytest.raises(ValueError, match="`fit` must be called before the means are saved"):
+        CameraNormalizer().save(tmp_path / "cameras.json")
+    assert set(CameraNormalizer.load(tmp_path / "cameras.json").counts) == {"door", "yard", "roof"}
+
+
+@pytest.mark.parametrize("cameras", [None, "yard", 3])
+def test_cameras_that_are_no_list_are_refused(cameras):
+    with pytest.raises(ValueError, match=rf"`cameras` must be a list, .* Received: cameras={cameras!r}"):
+        CameraNormalizer().fit(FEATURES[:4], cameras)
+
+
 @pytest.mark.parametrize(
     ("features", "cameras", "message"),
     [

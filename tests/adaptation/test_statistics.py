@@ -27,7 +27,9 @@ def network():
     return network
 
 
-def test_statistics_are_the_mean_of_those_of_the_batches(network, paths):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_statistics_are_the_mean_of_those_of_the_batches(network, paths, frozen):
+    network.trainable = not frozen
     momentum = network.get_layer("norm").momentum
     assert re_estimate_statistics(network, paths, batches=9, batch_size=5, seed=4) == 10
     chosen = np.random.default_rng(4).permutation(11)[:10].reshape(2, 5)
@@ -41,7 +43,7 @@ def test_statistics_are_the_mean_of_those_of_the_batches(network, paths):
     norm = network.get_layer("norm")
     np.testing.assert_allclose(np.asarray(norm.moving_mean), np.mean(means, axis=0), rtol=1e-4)
     np.testing.assert_allclose(np.asarray(norm.moving_variance), np.mean(variances, axis=0), rtol=1e-4)
-    assert norm.momentum == momentum
+    assert (norm.momentum, norm.trainable) == (momentum, not frozen)
 
 
 def test_images_and_networks_that_do_not_suffice_are_refused(network, paths):

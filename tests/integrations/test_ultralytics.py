@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_osnet import FeatureExtractor
+from keras_osnet.adaptation import CameraNormalizer
 from keras_osnet.integrations import to_ultralytics
 from keras_osnet.preprocessing import Preprocessing
 
@@ -43,6 +44,13 @@ def test_the_file_has_the_preprocessing_of_its_network(network, person, tmp_path
     row = keras.ops.convert_to_numpy(other(x.astype("float32"), training=False))
     found = run(to_ultralytics(FeatureExtractor(other), tmp_path / "osnet.onnx"), [person(1)])
     np.testing.assert_allclose(found, row / np.linalg.norm(row), atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"flip": True}, {"normalizer": CameraNormalizer()}])
+def test_an_extractor_that_does_more_than_its_network_is_refused(network, tmp_path, options):
+    with pytest.raises(ValueError, match="`model` must be an extractor without `flip` and `normalizer`"):
+        to_ultralytics(FeatureExtractor(network, **options), tmp_path / "osnet.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_ending_is_refused(extractor, tmp_path):

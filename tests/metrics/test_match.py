@@ -142,6 +142,14 @@ def test_plain_values_give_the_same_object():
     assert match(0.5, base_rate=Fraction(1, 4)) == match(0.5, base_rate=0.25)
 
 
+def test_known_pairs_of_two_people_are_as_many_where_the_match_is_among_the_last_queries():
+    features = np.random.default_rng(0).normal(size=(258, 4))
+    ids, cameras = [*range(256), 256, 256], [0] * 257 + [1]
+    _, same, queries = known_pairs(features, ids, cameras, features.copy(), ids, cameras)
+    assert (same.sum(), (~same).sum()) == (1, 1)  # one pair (256, 257) of one person, 256 pairs (i, 257) of two
+    assert queries[same].tolist() == [256]
+
+
 @pytest.mark.parametrize("within", [False, True])
 def test_known_pairs_of_one_set_are_each_taken_once_and_no_image_with_itself(within):
     rng = np.random.default_rng(3)

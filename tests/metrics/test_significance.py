@@ -132,7 +132,9 @@ def test_queries_without_a_match_are_left_out():
     (lambda: bootstrap([0.5], level=1.0), "level"),
     (lambda: bootstrap([0.5], resamples=0), "resamples"),
     (lambda: compare([0.5], [0.5, 0.6]), "same queries"),
-    (lambda: compare([0.5, np.inf], [0.6, np.inf]), "finite"),
+    (lambda: compare([0.5, 0.6], [0.5, np.inf]), "`second` must be one finite number .* with 1 infinite and 0 NaN"),
+    (lambda: compare([0.5], ["a"]), "`second` must be real numbers"),
+    (lambda: compare([0.5, np.nan], [np.nan, 0.5]), "in common. Received: NaN in one of them for all 2 queries"),
 ])  # fmt: skip
 def test_bad_arguments_are_named(call, words):
     with pytest.raises(ValueError, match=words):

@@ -371,6 +371,10 @@ def test_no_part_uses_pyplot(path):
 ONE, TWO = images(1), images(2)
 
 
+def test_a_first_cluster_without_images_leaves_the_others():
+    assert_images(figures.gates_figure([[], ONE], clusters()), ONE)
+
+
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
@@ -397,6 +401,8 @@ ONE, TWO = images(1), images(2)
         (lambda: figures.roc_figure(two_people(), far=0), r"`far` must be positive"),
         (lambda: figures.training_figure([]), r"`lines` must be one or more dicts .* Received: 0"),
         (lambda: figures.training_figure([{"epoch": 1, "seconds": 2.0}]), r"Received: epoch, seconds"),
+        (lambda: figures.training_figure([{"epoch": 1, "loss": 2.0}], "loss"), r"`panel` must be one of 'Loss'\. "),
+        (lambda: figures.gates_figure([[], []], clusters()), r"`images` must hold an image\. Received: 2 empty lists"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_by_name(draw, message):
