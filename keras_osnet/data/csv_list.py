@@ -75,7 +75,7 @@ def _csv_rows(file):
         if file.stat().st_size > LARGEST:
             raise ValueError(f"{file.stat().st_size:,} bytes")
         with open(file, newline="", encoding="utf-8-sig") as text:
-            reader = csv.reader(text, strict=True)
+            reader = csv.reader(text, strict=True, skipinitialspace=True)  # quotes after a space are quotes
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
         if any("\0" in cell for _, row in rows for cell in row):
             raise ValueError("NUL bytes")

@@ -4,7 +4,8 @@ No other module of the package reads image files. An image is read as uint8 RGB,
 
 - EXIF or XMP orientation is applied. Metadata that cannot be parsed are ignored.
 - Transparency and colour profiles (ICC) are ignored. The first image of an animation or of several pages is read.
-- 16-bit levels, grey or colour, become their high byte: level / 256, rounded down.
+- 16-bit levels, grey or colour, become their high byte: level / 256, rounded down. Those of a PPM in colour are
+  rounded by Pillow: level / 257, to the nearest.
 - Images of 32-bit or floating-point levels have no defined range and are refused.
 """
 
@@ -152,7 +153,7 @@ def naming_unreadable(paths, name=None):
             found = re.search(rf".*ValueError: (.* {UNREADABLE}: .*)", str(error))
             raise ValueError(found[1] if found else f"{name} {UNREADABLE}: {error.message}") from error
         refuse_unreadable(paths, error)
-        refuse_unreadable(paths, error, _read_by_tensorflow)  # it refuses a few damaged files that Pillow reads
+        refuse_unreadable(paths, error, read_by_tensorflow)  # it refuses a few damaged files that Pillow reads
         raise
 
 
@@ -180,7 +181,8 @@ def refuse_unreadable(paths, cause=None, read=read):
         raise ValueError(f"{len(faults)} of {len(paths)} images cannot be read: {first_three(faults)}") from cause
 
 
-def _read_by_tensorflow(path):
+def read_by_tensorflow(path):
+    """Reads an image file as the training pipelines do. Raises ValueError as `read`."""
     import tensorflow as tf
 
     try:

@@ -78,9 +78,14 @@ def hold_out(splits, held_out, seed=0):
         `Splits` whose `train` has the images of all other people.
 
     Raises:
-        ValueError: unless 1 <= held_out < number of training people, and if there is no query among their images.
+        ValueError: unless there are at least 2 training people and 1 <= held_out < their number, and if there is no
+            query among their images.
     """
     people = sorted({record.identity for record in splits.train})
+    if len(people) < 2:
+        raise ValueError(
+            f"`splits` must have at least 2 training people, so that some can be held out. Received: {len(people)}"
+        )
     if not 1 <= held_out < len(people):
         raise ValueError(
             f"`held_out` must be 1 .. {len(people) - 1}, as the dataset has {len(people)} training people. "

@@ -1,6 +1,7 @@
 """A report on sets made by hand, with a known fault each."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -286,3 +287,12 @@ def test_every_frame_of_a_tracklet_is_compared(parts, tmp_path):
     assert report.problems == (f"the same content in two parts or under two identities: 1 ({twins})",)
     repeated = f"{tmp_path / 'c1.png'} = {tmp_path / 'c2.png'}"
     assert report.remarks == (f"the same content twice under one identity and camera: 1 ({repeated})",)
+
+
+def test_a_jpeg_that_training_refuses_is_named(parts):
+    pytest.importorskip("tensorflow", reason="training needs TensorFlow")
+    path = str(Path(__file__).with_name("damaged.jpg"))
+    parts["train"] += (Record(path, 1, 1),)
+    report = check(Splits(**parts))
+    assert [name for name, _ in report.unreadable] == [path]
+    assert report.unreadable[0][1].startswith("jpeg::Uncompress")

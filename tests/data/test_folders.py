@@ -56,6 +56,13 @@ def matched(query, gallery):
     )
 
 
+def test_a_quoted_cell_may_follow_a_space(tmp_path):
+    text = 'path, identity, split\n0.jpg, "Anna, B.", train\n1.jpg,"Anna, B.",train\n2.jpg, "Ben", train\n'
+    splits = load_csv(table(tmp_path, text))
+    assert shown(splits.train, tmp_path) == [("0.jpg", 1, None), ("1.jpg", 1, None), ("2.jpg", 2, None)]
+    assert identity_names("csv", tmp_path) == {1: "Anna, B.", 2: "Ben"}
+
+
 def test_a_folder_per_identity_is_read_whatever_the_case_of_the_suffix_and_other_files_are_passed_over(tmp_path):
     kept = ("a/1.jpg", "a/2.JPG", "b/1.jpeg", "b/2.PNG", "b/3.Bmp", "c/1.png", "c/2.jpg")
     other = ("a/notes.txt", "a/._1.jpg", "b/Thumbs.db", ".cache/1.jpg", "readme.md")

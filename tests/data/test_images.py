@@ -94,6 +94,10 @@ def decoded(content):
 
 # Each form: the bytes of a file, and the pixels it stands for, known without a reader except for lossy forms.
 FORMS = {
+    "PPM, 16 bits": (  # level / 257
+        b"P6 2 1 65535 " + np.array([200, 65400, 257, 0, 65535, 128], ">u2").tobytes(),
+        np.array([[[1, 254, 1], [0, 255, 0]]], "uint8"),
+    ),
     "JPEG": (saved(RGB, "JPEG"), decoded(saved(RGB, "JPEG"))),
     "JPEG of high quality": (saved(RGB, "JPEG", quality=98), decoded(saved(RGB, "JPEG", quality=98))),
     "JPEG, progressive": (saved(RGB, "JPEG", progressive=True), decoded(saved(RGB, "JPEG"))),

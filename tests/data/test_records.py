@@ -64,3 +64,8 @@ def test_people_with_one_image_under_each_camera_are_refused():
     single = tuple(Record(f"{person}-{camera}.jpg", person, camera) for person in range(4) for camera in (1, 2, None))
     with pytest.raises(ValueError, match="`held_out` needs people with several images under one camera"):
         hold_out(Splits(single, (), ()), 2)
+
+
+def test_a_dataset_without_training_people_has_none_to_hold_out():
+    with pytest.raises(ValueError, match=r"`splits` must have at least 2 training people.* Received: 0"):
+        hold_out(Splits((), SPLITS.query, SPLITS.gallery), 5)

@@ -179,7 +179,10 @@ def load_attributes(name, root, val_identities=0):
         return found
     identities = sorted({record.identity for record in found.train})
     if not 0 <= val_identities < len(identities):
-        raise ValueError(f"`val_identities` must be below {len(identities)}. Received: {val_identities}")
+        raise ValueError(
+            f"`val_identities` must be below {len(identities)}, and not negative. "
+            f"Received: val_identities={val_identities}"
+        )
     held = set(identities[len(identities) - val_identities :])
     train, val = (tuple(r for r in found.train if (r.identity in held) == kept) for kept in (False, True))
     test = tuple(record for record in found.query + found.gallery if record.attributes)

@@ -1,6 +1,7 @@
 """The set of rendered people that recipes/people.py makes."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from keras_osnet.data.csv_list import LARGEST
@@ -8,7 +9,7 @@ from keras_osnet.data.datasets.market1501 import EXAMPLE, NAME
 from keras_osnet.data.datasets.official import parsed, require
 from keras_osnet.data.images import first_three
 from keras_osnet.data.records import Record, Splits
-from keras_osnet.data.rendered.dataset import COLUMNS, FOLDER, SPLITS
+from keras_osnet.data.rendered.dataset import COLUMNS, FOLDER, RECORDS, SPLITS
 from keras_osnet.files import read_bounded, read_json, reading
 
 REQUIRED = tuple(f"{FOLDER}/{part}" for part in (*SPLITS, "settings.json", "labels.csv"))
@@ -25,7 +26,8 @@ def load(root):
     """Reads the set in `root`/rendered-people.
 
     Returns:
-        `Splits`, with attributes. Query and gallery are the validation set.
+        `Splits`, with attributes. Query and gallery are the validation set. Its cameras are others than those of
+        training, although their files have the same numbers. They are numbered after them.
 
     Raises:
         ValueError: if the folder is missing, incomplete or differently laid out.
@@ -48,16 +50,22 @@ def load(root):
     missing = sorted(labels.keys() - {f"{split}/{Path(r.path).name}" for split, some in zip(SPLITS, splits, strict=True)
                                       for r in some})  # fmt: skip
     if missing:
+        remedy = "Run the same command again: it renders what is missing."
+        if not (folder / RECORDS).is_dir():
+            remedy = f"Without the folder {RECORDS} nothing is rendered again: copy the set again, or delete it."
         raise ValueError(
             f"{folder} must have an image for every row of labels.csv. Received: {len(missing)} rows without: "
-            f"{first_three(missing)}. Run the same command again: it renders what is missing."
+            f"{first_three(missing)}. {remedy}"
         )
     if without:
         raise ValueError(
             f"{folder / 'labels.csv'} must have a row for every image. "
             f"Received: {len(without)} images without: {first_three(without)}"
         )
-    return Splits(*splits, attribute_names=names)
+    train, *validation = splits
+    last = max((record.camera for record in train), default=0)
+    validation = [tuple(replace(r, camera=r.camera + last) for r in part) for part in validation]
+    return Splits(train, *validation, attribute_names=names)
 
 
 def _labels(path):

@@ -38,19 +38,27 @@ def load(root, *, part="test"):
     """
     paths = [f"{FOLDER}/{name}" for name in ("train", f"{part}/query", f"{part}/gallery")]
     require(root, "SoccerNet's official folder for ReID", EXPECTED_TREE, paths)
-    train, query, gallery = (_named(Path(root) / path) for path in paths)
+    others = {}
+    train, query, gallery = (_named(Path(root) / path, others) for path in paths)
     trained, tested = ({match[3] for _, match in found} for found in (train, query + gallery))
     people = {("train", name): number for number, name in enumerate(sorted(trained))}
     people |= {("test", name): number for number, name in enumerate(sorted(tested), len(people))}
     sides = ("train", train), ("test", query), ("test", gallery)
+    unread = [f"{path} ({why})" for path, why in sorted(others.items()) if why != "not an image suffix"]
     return Splits(
         *(
             tuple(Record(str(path), people[side, match[3]], None, group=int(match[2])) for path, match in found)
             for side, found in sides
-        )
+        ),
+        passed_over=tuple(unread),
     )
 
 
-def _named(folder):
-    """Returns (path, match of the name) of all images below a folder, in the order of the boxes."""
-    return sorted(parsed(folder, NAME, EXAMPLE, scan(folder)[0]), key=lambda found: int(found[1][1]))
+def _named(folder, others):
+    """Returns (path, match of the name) of all images below a folder, in the order of the boxes.
+
+    What `scan` passes over is added to the dict `others`.
+    """
+    images, passed_over = scan(folder)
+    others.update(passed_over)
+    return sorted(parsed(folder, NAME, EXAMPLE, images), key=lambda found: int(found[1][1]))

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 FOLDER = "rendered-people"
+RECORDS = ".records"  # the folder of the records of complete people; a copy may lack it
 SPLITS = ("bounding_box_train", "query", "bounding_box_test")
 # Raised whenever the same settings would give other images, so that an old folder is not taken for a new one.
 VERSION = 1

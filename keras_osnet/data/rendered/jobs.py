@@ -10,8 +10,6 @@ from keras_osnet.data.rendered.renderer import Renderer
 from keras_osnet.data.rendered.studio import Studio
 from keras_osnet.files import read_json, write_json
 
-RECORDS = ".records"
-
 
 class People:
     """Jobs of a set of people: "number" of a person on a "side"."""
@@ -86,11 +84,11 @@ def frames_record(camera, first):
 
 
 def write_record(folder, name, content, sizes):
-    write_json(Path(folder) / RECORDS / name, {**content, "bytes": sizes})
+    write_json(Path(folder) / dataset.RECORDS / name, {**content, "bytes": sizes})
 
 
 def read_record(folder, name):
-    return read_json(Path(folder) / RECORDS / name)
+    return read_json(Path(folder) / dataset.RECORDS / name)
 
 
 def complete(folder, name):

@@ -41,11 +41,11 @@ def make(settings, root, *, parts=None, cache=None, processes=1, report=silent):
     with locked(folder, seconds=0):
         done = refuse_other(folder, settings)
         missing = [job for record, job in plan.jobs.items() if not jobs.complete(folder, record)]
-        if done and not (missing and (folder / jobs.RECORDS).is_dir()):  # a copy may lack hidden files, or images
+        if done and not (missing and (folder / dataset.RECORDS).is_dir()):  # a copy may lack hidden files, or images
             return folder
         baked = wheel.baked(parts, cache)
         write_json(folder / "settings.json", {**settings.stamp, "complete": False})
-        for name in (*plan.folders, jobs.RECORDS):
+        for name in (*plan.folders, dataset.RECORDS):
             (folder / name).mkdir(exist_ok=True)
         start = {"workshop": plan.workshop, "baked": str(baked), "settings": asdict(settings), "folder": str(folder)}
         workers.run(start, missing, processes=processes, report=report)

@@ -13,6 +13,7 @@ VERSION = 1
 COLUMNS = ("camera", "frame", "time", "identity", "left", "top", "right", "bottom", "visible", "x", "z")
 SIDE = 2  # of the keys of random numbers; 0 and 1 are the sides of the set of images
 CHUNK = 20  # frames that one job renders
+MOST_PEOPLE = 255  # their numbers are levels of an 8-bit channel, and 0 is the scene
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class SequenceSettings:
             if value < least or value != int(value):
                 raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value}")
             object.__setattr__(self, name, int(value))  # NumPy's numbers are no JSON
+        if self.people > MOST_PEOPLE:
+            raise ValueError(f"`people` must be at most {MOST_PEOPLE}. Received: people={self.people}")
         if not 0 < self.seconds <= 3600:
             raise ValueError(f"`seconds` must be above 0 and at most 3600. Received: seconds={self.seconds}")
 

@@ -80,6 +80,8 @@ def test_the_last_training_identities_can_be_kept_for_validation(tmp_path):
     assert [r.identity for r in splits.val] == [7, 7]
     with pytest.raises(ValueError, match="`val_identities` must be below 2"):
         load_attributes("market1501_attributes", tmp_path, val_identities=2)
+    with pytest.raises(ValueError, match=r"below 2, and not negative\. Received: val_identities=-1"):
+        load_attributes("market1501_attributes", tmp_path, val_identities=-1)
 
 
 @pytest.mark.parametrize(

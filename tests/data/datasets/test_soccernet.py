@@ -53,3 +53,12 @@ def test_names_without_labels_as_in_the_challenge_set_are_refused(tmp_path):
 def test_the_counts_are_those_of_the_challenge():
     assert DATASETS["soccernet"].images == (248234, 11777, 34989)
     assert DATASETS["soccernet_valid"].images == (248234, 11638, 34355)
+
+
+def test_an_image_behind_a_broken_link_is_named(tmp_path):
+    folder = official(tmp_path) / "soccernetv3" / "reid" / "test" / "gallery" / GAME / "7"
+    gone = folder / "3-7-p2-2-Player_team_right-7-r002-70x30.png"
+    gone.symlink_to(tmp_path / "unmounted.png")
+    splits = load("soccernet", tmp_path)
+    assert len(splits.gallery) == 3
+    assert splits.passed_over == (f"{gone} (broken link)",)

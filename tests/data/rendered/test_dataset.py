@@ -182,3 +182,20 @@ def test_a_damaged_table_or_settings_are_one_error_that_names_the_file(tmp_path,
     (tmp_path / FOLDER / name).write_text(content)
     with pytest.raises(ValueError, match=rf"{FOLDER}/{name}"):
         load("people", tmp_path)
+
+
+def test_cameras_of_the_validation_set_are_others_than_those_of_training(tmp_path):
+    write_set(tmp_path)  # cameras 2; 1; 3 and 3
+    splits = load("people", tmp_path)
+    cameras = [[record.camera for record in part] for part in (splits.train, splits.query, splits.gallery)]
+    assert cameras == [[2], [3], [5, 5]]
+
+
+@pytest.mark.parametrize(("records", "remedy"), [(True, "Run the same command again"), (False, "copy the set again")])
+def test_the_remedy_for_a_missing_image_is_one_that_helps(tmp_path, records, remedy):
+    write_set(tmp_path)
+    (tmp_path / FOLDER / "bounding_box_test" / "00000_c003s1_0000100_00.jpg").unlink()
+    if records:
+        (tmp_path / FOLDER / ".records").mkdir()
+    with pytest.raises(ValueError, match=remedy):
+        load("people", tmp_path)

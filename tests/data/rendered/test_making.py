@@ -11,7 +11,7 @@ from PIL import Image
 
 from keras_osnet.data import load
 from keras_osnet.data.rendered import jobs, making, workers
-from keras_osnet.data.rendered.dataset import FOLDER, PARTS, TRAIN, PeopleSettings, shots
+from keras_osnet.data.rendered.dataset import FOLDER, PARTS, RECORDS, TRAIN, PeopleSettings, shots
 from keras_osnet.data.rendered.making import make
 from keras_osnet.files import locked
 
@@ -99,7 +99,7 @@ def test_an_interrupted_set_goes_on_with_what_is_missing(made, cache, tmp_path, 
     (folder / ".settings.json.123.tmp").touch()  # of the write in which it was killed
     image = folder / shots(SETTINGS, TRAIN, 1)[0].file
     if damage == "missing record":
-        (folder / jobs.RECORDS / jobs.person_record(TRAIN, 1)).unlink()
+        (folder / RECORDS / jobs.person_record(TRAIN, 1)).unlink()
     elif damage == "missing image":
         image.unlink()
     else:
@@ -122,7 +122,7 @@ def test_a_complete_set_that_has_lost_an_image_is_completed(made, cache, tmp_pat
     (tmp_path / FOLDER / shots(SETTINGS, TRAIN, 1)[0].file).unlink()
     make(SETTINGS, tmp_path, cache=cache)
     assert files_of(tmp_path) == files_of(made)
-    shutil.rmtree(tmp_path / FOLDER / jobs.RECORDS)  # of a copy without hidden files
+    shutil.rmtree(tmp_path / FOLDER / RECORDS)  # of a copy without hidden files
     make(SETTINGS, tmp_path, cache=cache, report=lambda *_: pytest.fail("it is complete"))
 
 
@@ -171,7 +171,7 @@ def test_a_folder_that_another_process_renders_into_is_refused(cache, tmp_path):
 
 def test_a_full_disk_is_an_error_that_names_the_file_and_keeps_complete_people(made, cache, tmp_path):
     folder = interrupted(made, tmp_path)
-    (folder / jobs.RECORDS / jobs.person_record(TRAIN, 1)).unlink()
+    (folder / RECORDS / jobs.person_record(TRAIN, 1)).unlink()
     full = folder / shots(SETTINGS, TRAIN, 1)[2].file
     full.unlink()
     full.symlink_to("/dev/full")
@@ -206,10 +206,10 @@ def test_no_processes_are_refused(cache, tmp_path):
     "record", ["", "{", "[]", "null", "[" * 100_000, '{"bytes": []}', '{"bytes": {"a.jpg": 1}}', '{"bytes": {}}']
 )
 def test_a_damaged_record_is_not_complete(tmp_path, record):
-    (tmp_path / jobs.RECORDS).mkdir()
-    (tmp_path / jobs.RECORDS / "0-000000.json").write_text(record)
+    (tmp_path / RECORDS).mkdir()
+    (tmp_path / RECORDS / "0-000000.json").write_text(record)
     assert not jobs.complete(tmp_path, "0-000000.json")
-    (tmp_path / jobs.RECORDS / "0-000000.json").write_text('{"bytes": {}, "rows": []}')
+    (tmp_path / RECORDS / "0-000000.json").write_text('{"bytes": {}, "rows": []}')
     assert jobs.complete(tmp_path, "0-000000.json")
 
 
