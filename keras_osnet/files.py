@@ -166,7 +166,7 @@ def read_json(path, *, largest=LARGEST_JSON):
 
 def _finite(text):
     if not math.isfinite(float(text)):
-        raise ValueError(f"{text} is not a finite number")
+        raise ValueError(f"{text:.20}{'...' * (len(text) > 20)} is not a finite number")
     return float(text)
 
 

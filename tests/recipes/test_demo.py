@@ -186,7 +186,7 @@ def test_a_gallery_that_is_not_there_or_of_another_network_is_refused(prepared, 
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn"), r"'uvicorn'\. The page needs .*\[demo\]$"),
+        (ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn"), r"'uvicorn'\. The page needs .*\[demo\]'$"),
         (ImportError("a gallery needs psycopg: pip install x", name="psycopg"), "^error: a .* psycopg: pip install x$"),
     ],
 )
