@@ -9,11 +9,11 @@ import keras
 
 from keras_osnet.layers.block import Stage
 from keras_osnet.layers.composite import Composite
+from keras_osnet.layers.norms import parameters
 from keras_osnet.models.heads import ClassLayer
 
 DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 COUNTED = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, *DEPTHWISE, keras.layers.Dense)
-STATISTICS = ("moving_mean", "moving_variance")
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,6 @@ def complexity(model):
     default = (256, 128, 3)
     image = keras.Input([side or default[i] for i, side in enumerate(model.input_shape[1:])], 1)
     return Complexity(parameters(model), _mult_adds(model, image))
-
-
-def parameters(model):
-    """Returns the number of learnt numbers of a model, without the running statistics of norms; shared ones count once.
-
-    Args:
-        model: `keras.Model`, built.
-    """
-    return sum(prod(weight.shape) for weight in model.weights if weight.name not in STATISTICS)
 
 
 def depth(model):

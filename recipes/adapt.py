@@ -13,7 +13,7 @@ its place. With --pairs 50 a person can help meanwhile: recipes/label.py asks wh
 import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -128,7 +128,7 @@ def warnings_of(cameras):
 
 def start_of(settings):
     """Function of an image size that returns the network to start from. Warns once of another size than its own."""
-    own = set()
+    warn = cache(partial(print, file=sys.stderr))  # each text once
 
     def make(size):
         network = load_network(settings.weights)[0]
@@ -139,12 +139,10 @@ def start_of(settings):
                 f"`height` must be that of the network, {network.input_shape[1]}, unless it is an OSNet. "
                 f"Received: {size[0]}"
             )
-        if size[0] == settings.height and not own:
-            own.add(network.input_shape[1])
-            print(
+        if size[0] == settings.height:
+            warn(
                 f"warning: the weights are for images of {network.input_shape[1]} x {network.input_shape[2]}, and "
-                f"`height` is {size[0]}: another size costs accuracy",
-                file=sys.stderr,
+                f"`height` is {size[0]}: another size costs accuracy"
             )
         resized = OSNet(**network.settings | {"input_shape": (*size, 3)})
         resized.set_weights(network.get_weights())

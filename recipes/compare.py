@@ -19,11 +19,11 @@ from pathlib import Path
 import app  # first: it sets what TensorFlow reads when it is imported
 
 from keras_osnet import DATASETS, AttributeRecogniser, FeatureExtractor
-from keras_osnet.complexity import parameters
 from keras_osnet.data import load, load_attributes
 from keras_osnet.files import refuse_foreign, require_writable, write_json
 from keras_osnet.inference import attribute_scores
 from keras_osnet.inference.scores import describe, features_of_splits, groups_of, labels_of, milliseconds
+from keras_osnet.layers.norms import parameters
 from keras_osnet.metrics import attribute_image_scores, attribute_table, bootstrap, compare, query_scores
 from keras_osnet.weights import load_network
 

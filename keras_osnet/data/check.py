@@ -139,9 +139,8 @@ def _read(path):
     try:
         content = images.read_bytes(path)
         mode = images.mode_of(content, path)
-        height, width, _ = images.decode(content, path).shape
-        if "tensorflow" in sys.modules:  # as in the recipes: it refuses a few damaged files that Pillow reads
-            images.read_by_tensorflow(path)
+        decode = images.decode_as_training if "tensorflow" in sys.modules else images.decode
+        height, width, _ = decode(content, path).shape
     except ValueError as error:
         return _File(str(error).partition(f"{images.UNREADABLE}: ")[2])
     return _File(None, min(height, width), mode, blake2b(content, digest_size=16).digest())

@@ -152,8 +152,7 @@ def naming_unreadable(paths, name=None):
         if name:
             found = re.search(rf".*ValueError: (.* {UNREADABLE}: .*)", str(error))
             raise ValueError(found[1] if found else f"{name} {UNREADABLE}: {error.message}") from error
-        refuse_unreadable(paths, error)
-        refuse_unreadable(paths, error, read_by_tensorflow)  # it refuses a few damaged files that Pillow reads
+        refuse_unreadable(paths, error, lambda path: decode_as_training(read_bytes(path), path))
         raise
 
 
@@ -181,15 +180,18 @@ def refuse_unreadable(paths, cause=None, read=read):
         raise ValueError(f"{len(faults)} of {len(paths)} images cannot be read: {first_three(faults)}") from cause
 
 
-def read_by_tensorflow(path):
-    """Reads an image file as the training pipelines do. Raises ValueError as `read`."""
+def decode_as_training(content, name="the image"):
+    """Decodes the bytes of an image file as `decode`, and refuses damaged JPEG files that only TensorFlow refuses."""
     import tensorflow as tf
 
+    image = decode(content, name)
     try:
-        return decode_tensor(tf.io.read_file(str(path)), str(path))
+        if content.startswith(b"\xff\xd8"):  # TensorFlow decodes no other files
+            decode_tensor(content, str(name))
     except tf.errors.OpError as error:
         reason = re.sub(r"^{{.*?}} ", "", error.message.splitlines()[0])
-        raise ValueError(f"{path} {UNREADABLE}: {reason}") from error
+        raise ValueError(f"{name} {UNREADABLE}: {reason}") from error
+    return image
 
 
 def first_three(items):

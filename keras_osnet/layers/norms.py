@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from functools import partial
+from math import prod
 
 import keras
 import numpy as np
@@ -10,6 +11,13 @@ from keras import ops
 from keras_osnet.layers.checks import flag, number
 from keras_osnet.layers.composite import sublayers
 from keras_osnet.layers.initial import values
+
+STATISTICS = ("moving_mean", "moving_variance")
+
+
+def parameters(model):
+    """Returns the number of learnt numbers of a built model: without running statistics, shared ones counted once."""
+    return sum(prod(weight.shape) for weight in model.weights if weight.name not in STATISTICS)
 
 
 def array_of(variable):

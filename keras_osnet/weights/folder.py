@@ -5,11 +5,11 @@ import tempfile
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
-from math import prod
 from pathlib import Path
 
 from keras_osnet.files import read_json, reading, write_atomically, write_json
 from keras_osnet.layers.initial import undrawn
+from keras_osnet.layers.norms import parameters
 from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.bounds import check_size, room
 from keras_osnet.weights.card import card_of_values
@@ -115,11 +115,10 @@ def _markdown(model, card):
     rules, sides = model.preprocessing, model.input_shape[1:3]
     size = "of any size" if None in sides else f"resized to {sides[0]} x {sides[1]} ({rules.resizing})"
     title = TRAINING_SETS.get(card.training_set, (card.training_set or "not stated",))[0]
-    count = sum(prod(weight.shape) for weight in model.weights if not weight.name.startswith("moving_"))
     lines = [
         "---", "library_name: keras", "tags: [person-re-identification, osnet]", "---",
         f"# {model.name}", "",
-        f"{model.variant} x{model.width:g} for Keras 3, {count:,} parameters: images of people -> "
+        f"{model.variant} x{model.width:g} for Keras 3, {parameters(model):,} parameters: images of people -> "
         + (f"{model.feature_dim} features." if model.classes is None else f"{model.classes} logits."), "",
         "```py", "import keras_osnet", "", 'model = keras_osnet.OSNet.from_preset("FOLDER")',
         'features = keras_osnet.FeatureExtractor(model)(["a.jpg", "b.jpg"])', "```", "",

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.complexity import STATISTICS
 from keras_osnet.export.flatbuffer import ops_of
 from keras_osnet.export.litert import ACCELERATORS, TFLiteNetwork, run_compiled
 from keras_osnet.export.metadata import metadata_of
@@ -20,6 +19,7 @@ from keras_osnet.export.proof import certificate as parts
 from keras_osnet.export.proof.layer_noise import layers_of
 from keras_osnet.export.proof.test_sets import batches, file_outputs, keras_outputs, prepared, refuse_test_images
 from keras_osnet.export.tflite import QUANTIZATIONS
+from keras_osnet.layers.norms import parameters
 from keras_osnet.metrics.arguments import row_of
 from keras_osnet.training.work_dir import about
 
@@ -99,10 +99,9 @@ def certify(
         model, quantization, calibration, float_parts, test_set, expected, found, rounded=rounded
     )
     progress("latency")
-    parameters = sum(int(np.prod(weight.shape)) for weight in model.weights if weight.name not in STATISTICS)
     return parts.Certificate(
         budget=float(budget),
-        model=parts.Model(model.name, parameters),
+        model=parts.Model(model.name, parameters(model)),
         file=_file_facts(path, quantization, pipeline, float_parts),
         calibration=calibration and _calibration_facts(calibration),
         dataset=parts.Dataset(test_set.name, test_set.counts, test_set.settings),
