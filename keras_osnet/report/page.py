@@ -7,7 +7,7 @@ import numpy as np
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from keras_osnet.report.panels import QUERIES, Gates
+from keras_osnet.report.panels import QUERIES, Gates, exponent_names
 from keras_osnet.report.thumbnails import as_jpeg, thumbnails
 from keras_osnet.visual.gates import overlay
 from keras_osnet.visual.marks import MARKS
@@ -149,17 +149,18 @@ def _said(panel):
 def _gates(gates):
     if not isinstance(gates, Gates):
         return _said(gates)
+    names = exponent_names(gates.exponents)
     clusters = [
         {
             "size": int(size),
-            "fractions": list(zip(gates.exponents, fractions.tolist(), strict=True)),
+            "fractions": list(zip(names, fractions.tolist(), strict=True)),
             "rows": gates.rows[nearest[nearest >= 0]].tolist(),
         }
         for size, fractions, nearest in zip(
             gates.clusters.sizes, gates.clusters.exponents, gates.clusters.nearest, strict=True
         )
     ]
-    blocks = [(name, list(zip(gates.exponents, values.tolist(), strict=True))) for name, values in gates.blocks.items()]
+    blocks = [(name, list(zip(names, values.tolist(), strict=True))) for name, values in gates.blocks.items()]
     return {"says": "", "block": gates.block, "of": len(gates.rows), "clusters": clusters, "blocks": blocks}
 
 

@@ -64,14 +64,14 @@ class Gates:
         clusters: `GateClusters` of the images `rows`.
         rows: (N,) rows of the images.
         blocks: dict of block to (T,) fractions of channels that prefer each stream.
-        exponents: T texts.
+        exponents: t of each of the T streams of a block.
     """
 
     block: str
     clusters: GateClusters
     rows: np.ndarray
     blocks: dict
-    exponents: list
+    exponents: tuple
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +185,7 @@ def _gates(vectors, rows, blocks, block):
         cluster_gates(vectors[block], clusters=min(4, len(rows)), seed=SEED),
         rows,
         {name: exponent_fractions(values).mean(axis=0) for name, values in vectors.items()},
-        exponent_names(blocks[block]),
+        blocks[block],
     )
 
 

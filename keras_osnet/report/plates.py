@@ -68,8 +68,8 @@ def figures_of(panels, tests, attributes, names, history):
         yield "activations", figures.activations_figure(seen, *maps, **options)
     if isinstance(panels.gates, Gates):
         nearest = [images(panels.gates.rows[rows[rows >= 0]]) for rows in panels.gates.clusters.nearest]
-        yield "gates", figures.gates_figure(nearest, panels.gates.clusters)
-        yield "exponents", figures.exponents_figure(panels.gates.blocks)
+        yield "gates", figures.gates_figure(nearest, panels.gates.clusters, panels.gates.exponents)
+        yield "exponents", figures.exponents_figure(panels.gates.blocks, panels.gates.exponents)
     if not isinstance(panels.attributes, str):
         chosen = [row for row, _ in panels.attributes]
         titles, probabilities, labels = attributes

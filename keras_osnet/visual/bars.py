@@ -23,12 +23,14 @@ from keras_osnet.visual.style import (
 SHADES = (("#cfe3f3", INK), ("#8dbfe3", INK), ("#2f7fbd", "white"), ("#0a3d6b", "white"), ("#000000", "white"))
 
 
-def gates_figure(images, clusters):
+def gates_figure(images, clusters, exponents=None):
     """Draws the images of each cluster of gates and the exponents that it prefers (paper, Figure 5).
 
     Args:
         images: a list per cluster: the images of `clusters.nearest`, (H, W, 3) uint8.
         clusters: `GateClusters`.
+        exponents: t of each of the T streams, of `gated_blocks`. Streams with equal t are named by their numbers.
+            Default: 1 to T.
 
     Returns:
         `matplotlib.figure.Figure`.
@@ -37,36 +39,38 @@ def gates_figure(images, clusters):
         ValueError: if an argument is not as described.
     """
     rows = checked_list("images", images, len(clusters.sizes))
+    names = _stream_names(exponents, np.shape(clusters.exponents)[1])
     images = [checked_images("images", row) if len(row) else row for row in rows]  # equal gates leave clusters empty
     first = next((row[0] for row in images if len(row)), None)
     if first is None:
         raise ValueError(f"`images` must hold an image. Received: {len(images)} empty lists")
     width, height = cell_of(first, 1.0)
     label, bars, step = 0.85, 1.5, height + 1.5 * LINE
-    right = MARGIN + label + max(map(len, images)) * (width + 0.04) + 0.5
+    right = MARGIN + label + max(map(len, images)) * (width + 0.04) + 0.65
     sheet = Sheet(right + bars + 0.35 + MARGIN, 2 * MARGIN + 1.5 * LINE + len(images) * step)
-    sheet.write(right - 0.3, MARGIN - 0.02, "channels that prefer stream t, %", color=FAINT)
+    sheet.write(right - 0.3, MARGIN - 0.02, "channels that prefer each stream, %", color=FAINT)
     for k, row in enumerate(images):
         top = MARGIN + 1.5 * LINE + k * step
         text = f"cluster {k + 1}\n{clusters.sizes[k]} image{'' if clusters.sizes[k] == 1 else 's'}"
         sheet.write(MARGIN, top + height / 2, text, va="center")
         for place, image in enumerate(row):
             sheet.image(image, MARGIN + label + place * (width + 0.04), top, width, height)
-        _fractions(sheet.area(right, top, bars, height), 100 * clusters.exponents[k])
+        _fractions(sheet.area(right, top, bars, height), names, 100 * clusters.exponents[k])
     return sheet
 
 
-def exponents_figure(fractions):
+def exponents_figure(fractions, exponents=None):
     """Draws the exponents that the gates of each block, or of each cluster of images, prefer.
 
     Args:
         fractions: dict of name to (T,), or to (K, T) for K clusters. Fractions sum to 1 over T.
+        exponents: as for `gates_figure`.
 
     Returns:
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if it is empty, or the number of streams differs.
+        ValueError: if it is empty, or the number of streams differs, also from that of `exponents`.
     """
     rows = []
     for name, values in fractions.items():
@@ -79,14 +83,15 @@ def exponents_figure(fractions):
         raise ValueError(
             f"`fractions` must have the same number of streams, 1 to {len(SHADES)}. Received: {sorted(streams)}"
         )
+    names = _stream_names(exponents, *streams)
     label = 0.075 * max(len(name) for name, _ in rows) + 0.2
     sheet = Sheet(label + 5.4, 0.32 * len(rows) + 0.95)
-    below = "% of channels in which stream t has the largest gate"
+    below = "% of channels in which a stream has the largest gate"
     axes = sheet.plot(label, 0.4, 5.1, 0.32 * len(rows), title="", x=below, y="")
     for place, (_, row) in enumerate(rows):
         for t, (fraction, start) in enumerate(zip(row, np.cumsum(row) - row, strict=True)):
             colour, ink = SHADES[t]
-            text = "" if place else f"t = {t + 1}"  # once in the legend
+            text = "" if place else names[t]  # once in the legend
             axes.barh(place, 100 * fraction, left=100 * start, color=colour, height=0.74, label=text)
             if fraction > 0.05:
                 style = {"ha": "center", "va": "center", "color": ink, "fontsize": SMALL}
@@ -158,11 +163,17 @@ def _probabilities(axes, names, probabilities, labels, predicted, threshold):
     axes.set_axis_off()
 
 
-def _fractions(axes, percents):
+def _stream_names(exponents, streams):
+    exponents = checked_list("exponents", range(1, streams + 1) if exponents is None else exponents, streams)
+    unique = len(set(exponents)) == streams
+    return [f"t = {t}" if unique else f"stream {s}" for s, t in enumerate(exponents, 1)]
+
+
+def _fractions(axes, names, percents):
     streams = range(1, len(percents) + 1)
     axes.barh(streams, percents, color=QUERY.colour, height=0.7)
-    for t, percent in zip(streams, percents, strict=True):
-        axes.text(-3, t, f"t = {t}", ha="right", va="center", fontsize=SMALL, color=INK)
+    for t, name, percent in zip(streams, names, percents, strict=True):
+        axes.text(-3, t, name, ha="right", va="center", fontsize=SMALL, color=INK)
         axes.text(percent + 3, t, f"{percent:.0f}", va="center", fontsize=SMALL, color=INK)
     axes.set(xlim=(0, 100), ylim=(len(percents) + 0.5, 0.5))
     axes.set_axis_off()

@@ -162,6 +162,18 @@ def test_exponents_of_blocks_and_clusters_are_stacked_bars_that_fill_their_row()
     assert_nothing_overlaps(figure)
 
 
+@pytest.mark.parametrize(
+    ("exponents", "names"),
+    [((2, 4, 6, 8), ["t = 2", "t = 4", "t = 6", "t = 8"]), ((4,) * 4, [f"stream {s}" for s in (1, 2, 3, 4)])],
+)
+def test_streams_are_named_by_their_exponents_or_by_their_numbers(exponents, names):
+    figure = figures.gates_figure([ONE, ONE], clusters(), exponents)
+    assert set(names) <= set(texts(figure))
+    assert_nothing_overlaps(figure)
+    (axes,) = figures.exponents_figure({"conv2_1": np.full(4, 0.25)}, exponents).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == names
+
+
 def test_a_feature_map_places_every_point_and_names_few_labels():
     points, labels = RNG.uniform(size=(30, 2)), np.arange(30) % 3
     figure = figures.feature_map_figure(points, labels, {0: "red", 2: "blue"})
@@ -388,6 +400,7 @@ def test_a_first_cluster_without_images_leaves_the_others():
         (lambda: figures.activations_figure(ONE, np.ones((2, 4, 3))), r"`maps` .* shape \(1, any, any\)"),
         (lambda: figures.activations_figure(ONE, np.ones((1, 4, 3)), np.ones((4, 3))), r"`other` must be"),
         (lambda: figures.gates_figure([ONE], clusters()), r"`images` must have 2 entries\. Received: 1"),
+        (lambda: figures.exponents_figure({"a": [1.0]}, (1, 2)), r"`exponents` must have 1 entries\. Received: 2"),
         (lambda: figures.exponents_figure({}), r"`fractions` must have the same number of streams"),
         (lambda: figures.exponents_figure({"a": [1.0], "b": [0.5, 0.5]}), r"Received: \[1, 2\]"),
         (lambda: figures.feature_map_figure(np.ones((3, 2)), [1, 2]), r"`labels` .* of shape \(3\)"),
