@@ -169,6 +169,8 @@ def run(options):
     """Executes all steps."""
     if (options.test is None) != (options.data_dir is None):
         raise ValueError("`test` and `data_dir` must be given together.")
+    if options.test == "people":
+        raise ValueError("`test` must be a test set of real images. The rendered people are scored in any case.")
     real = {options.test: load_splits(options.test, options.data_dir)} if options.test else {}
     work_dir = trained(options)
     weights = options.output / f"{options.name}.safetensors"

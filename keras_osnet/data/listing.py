@@ -65,13 +65,13 @@ def list_images(folder):
         ValueError: if it is not a folder, or holds no image.
     """
     if not os.path.isdir(folder):
-        raise ValueError(f"`folder` must be a folder. Received: {str(folder)!r}")
+        raise ValueError(f"{str(folder)!r} must be a folder.")
     images, passed_over = scan(folder)
     lines = [f"{path} ({reason})" for path, reason in sorted(passed_over.items())]
     if not images:
         raise ValueError(
-            f"`folder` must hold images ({', '.join(sorted(SUFFIXES))}). Received: {str(folder)!r} with {len(lines)} "
-            f"other files and folders{': ' * bool(lines)}{first_three(lines)}"
+            f"{str(folder)!r} must hold images ({', '.join(sorted(SUFFIXES))}). Received: {len(lines)} other files and "
+            f"folders{': ' * bool(lines)}{first_three(lines)}"
         )
     missed = [
         line

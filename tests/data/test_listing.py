@@ -68,11 +68,9 @@ def test_a_folder_that_may_not_be_read_is_named(tree):
 
 def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(
-        ValueError, match=r"`folder` must hold images \(\.apng, .*\)\. Received: .* 1 other .*notes\.txt"
-    ):
+    with pytest.raises(ValueError, match=r"must hold images \(\.apng, .*\)\. Received: 1 other .*notes\.txt"):
         list_images(tmp_path)
-    with pytest.raises(ValueError, match=r"`folder` must be a folder\. Received: '.*notes\.txt'"):
+    with pytest.raises(ValueError, match=r"^'.*notes\.txt' must be a folder\.$"):
         list_images(tmp_path / "notes.txt")
 
 

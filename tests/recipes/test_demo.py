@@ -240,8 +240,8 @@ def no_weights(folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: None, r"`folder` must be a folder"),
-        (empty, r"`folder` must hold "),
+        (lambda folder: None, r"must be a folder"),
+        (empty, r"must hold images "),
         (text_as_image, r"text\.jpg"),
         (no_weights, r"There is no weights file"),
     ],

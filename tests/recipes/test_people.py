@@ -30,3 +30,9 @@ def test_its_errors_and_exit_statuses_are_those_of_all_recipes(run_script, tmp_p
     with locked(tmp_path / FOLDER), pytest.raises(SystemExit, match=r"^138$"):  # another process renders there
         run_script("recipes/people.py", "--output", tmp_path)
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_weights_are_not_tested_on_other_rendered_people(run_script, tmp_path):
+    with pytest.raises(SystemExit, match=r"^error: `test` must be a test set of real images"):
+        run_script("recipes/people_weights.py", "--output", tmp_path, "--test", "people", "--data-dir", tmp_path)
+    assert not any(tmp_path.iterdir())
