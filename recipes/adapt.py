@@ -217,8 +217,8 @@ def run_adaptation(run):
             print(f"The silhouette is highest after {best.when}, {best.silhouette:.4f}: {model}")
         else:
             print("No round has a higher silhouette than the start: model.keras is the network as it was given.")
-        if states[-1].distilled and (collapse := fault_of(states[-1], settings, len(target.paths))):
-            print(f"The network of the last training is not kept: {collapse}.")
+        if not fault and (collapse := fault_of(states[-1], settings, len(target.paths))):
+            print(f"The network after {states[-1].when} is not kept: {collapse}.")
         if is_chief(strategy):
             write_atomically(model, (run.work_dir / BEST).read_bytes())
             rounds = max(state.round for state in states if not state.distilled)

@@ -106,8 +106,10 @@ def adapt(
         if on_state:
             on_state(state)
         run.write(states)
+        if number > settings.rounds:
+            break
         fault = fault_of(state, settings, len(target.paths))
-        if fault or number > settings.rounds:
+        if fault:
             break
         if number and not run.finished(number):
             run.train(number)

@@ -678,3 +678,18 @@ def test_a_run_that_ends_early_or_has_no_better_round_teaches_nobody(target, tmp
     assert (best.round, fault) == (0, None)
     assert not any(state.distilled for state in states + others)
     assert not list(tmp_path.glob("*/distillation"))
+
+
+@pytest.mark.usefixtures("a_start_without_clusters")
+def test_clusters_that_collapse_in_the_last_round_leave_the_best_round_to_teach(target, tmp_path, monkeypatch):
+    monkeypatch.setattr(rounds, "distilled", lambda make_network, *rest: make_network((32, 16)))
+    clustered = rounds._Run.cluster
+
+    def cluster(run, number, features):
+        found = clustered(run, number, features)
+        return replace(found, largest=0.9) if number == SETTINGS.rounds + 1 else found
+
+    monkeypatch.setattr(rounds._Run, "cluster", cluster)
+    states, _, fault, _ = adapted(target, tmp_path, distillation=2)
+    assert [state.distilled for state in states] == [False] * (SETTINGS.rounds + 1) + [True]
+    assert (states[-2].largest, fault) == (0.9, None)
