@@ -34,9 +34,11 @@ def real_array(name, values):
     """Returns values as a float64 array.
 
     Raises:
-        ValueError: if they are not real numbers.
+        ValueError: if they are not real numbers. Dates are none: their unit is unknown.
     """
     try:
+        if np.asarray(values).dtype.kind not in "bfiuO":  # text and dates, which NumPy would convert
+            raise TypeError
         return np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"`{name}` must be real numbers. Received: {name}={values!r:.200}") from error

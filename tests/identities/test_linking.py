@@ -162,6 +162,8 @@ ONE = track("a", 0, 1, [1, 0])
 
 @pytest.mark.parametrize(("call", "words"), [
     (lambda: Track("a", [], np.zeros((0, 4))), "each image"),
+    (lambda: Track("a", np.array(["2026-05-01T12:00"], "datetime64[s]"), [[1.0]]), "`times` must be real numbers"),
+    (lambda: Track("a", ["1.5"], [[1.0]]), "`times` must be real numbers"),
     (lambda: Track("a", [1], [[1.0, np.nan]]), "`features` must be finite"),
     (lambda: Track("a", [1, 2], [[1.0], [1.0]], weights=[0, 0]), "positive"),
     (lambda: Track("a", [1, 2], [[1.0], [1.0]], weights=[1, -1]), "at least 0"),
