@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_osnet.data.images import first_three
 from keras_osnet.files import read_json, reading, write_json
-from keras_osnet.metrics.arguments import is_number
+from keras_osnet.metrics.arguments import as_array, is_number
 
 FORM = 1  # of the file
 
@@ -157,7 +157,7 @@ def normalize_side(features_of, query, gallery, splits, *, shrinkage=10.0):
 
 def unit_rows(features):
     """Returns (N, D) float64 features of length 1. Raises a ValueError if they are no finite numbers, or one is 0."""
-    features = np.asarray(features)
+    features = as_array("features", features)
     if features.ndim != 2 or features.dtype.kind not in "fiu" or 0 in features.shape:
         raise ValueError(f"`features` must be (N, D) numbers. Received: {features.dtype} of shape {features.shape}")
     features = features.astype("float64")

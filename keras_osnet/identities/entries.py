@@ -5,7 +5,7 @@ import unicodedata
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import is_number
+from keras_osnet.metrics.arguments import as_array, is_number
 
 LONGEST = 255  # characters of an identity
 UNKNOWN = "unknown"  # what tflite/run.py writes of people who are in no gallery
@@ -13,7 +13,7 @@ UNKNOWN = "unknown"  # what tflite/run.py writes of people who are in no gallery
 
 def unit(features, dimension):
     """(N, D) float32 features of length 1."""
-    features = np.asarray(features)
+    features = as_array("features", features)
     if features.ndim != 2 or features.shape[1] != dimension or features.dtype.kind not in "fiu":
         raise ValueError(f"`features` must be (N, {dimension}) numbers. Received: {features.shape} {features.dtype}")
     features = features.astype(np.float64)

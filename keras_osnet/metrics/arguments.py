@@ -30,14 +30,21 @@ def is_number(value):
         return False
 
 
+def as_array(name, values):
+    """Returns values as an array. A ValueError refuses masked values: NumPy would take what is below the mask."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(f"`{name}` must have no masked values. Received: {np.ma.count_masked(values)} of them")
+    return np.asarray(values)
+
+
 def real_array(name, values):
     """Returns values as a float64 array.
 
     Raises:
-        ValueError: if they are not real numbers. Dates are none: their unit is unknown.
+        ValueError: if they are masked or not real numbers. Dates are none: their unit is unknown.
     """
     try:
-        if np.asarray(values).dtype.kind not in "bfiuO":  # text and dates, which NumPy would convert
+        if as_array(name, values).dtype.kind not in "bfiuO":  # text and dates, which NumPy would convert
             raise TypeError
         return np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -70,7 +77,7 @@ def feature_matrices(query_features, gallery_features):
 
 
 def _matrix(name, features):
-    features = np.asarray(features)
+    features = as_array(name, features)
     if features.ndim != 2 or features.dtype.kind not in "fiu":
         raise ValueError(
             f"`{name}` must be a 2-D array of real numbers. Received: {name} of shape {features.shape} and type "
@@ -159,7 +166,7 @@ def _read(name, labels, partner, count, unknown=False):
     if labels is None and unknown:
         return [None] * count
     # NumPy would make floats of a list of integers that are too large for int64.
-    labels = np.array(labels, dtype=object) if isinstance(labels, (list, tuple)) else np.asarray(labels)
+    labels = np.array(labels, dtype=object) if isinstance(labels, (list, tuple)) else as_array(name, labels)
     rule = f"`{name}` must be integers or strings{', None where unknown' * unknown}."
     if labels.dtype.kind not in "iuUO":
         raise ValueError(f"{rule} Received: {name} of type {labels.dtype}")

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_osnet.metrics.arguments import as_array
+
 
 @dataclass(frozen=True, eq=False)
 class AttributeScores:
@@ -218,7 +220,7 @@ def _ratio(part, whole):
 
 
 def _matrix(name, values):
-    values = np.asarray(values)
+    values = as_array(name, values)
     if values.ndim != 2 or values.dtype.kind not in "bfiu" or 0 in values.shape:
         raise ValueError(
             f"`{name}` must be a 2-D array of real numbers, (images, attributes), not empty. "

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import check_count, check_number, is_number, real_array, row_of
+from keras_osnet.metrics.arguments import as_array, check_count, check_number, is_number, real_array, row_of
 from keras_osnet.metrics.distances import METRICS
 
 # Standard deviations of the prior of `refit`: of the term that is added to the evidence, and of its factor.
@@ -198,7 +198,7 @@ def reliability(probabilities, same, *, bins=15):
 
     Reference: Guo et al., On Calibration of Modern Neural Networks (ICML 2017), Section 2; Brier (1950).
     """
-    probabilities, same = real_array("probabilities", probabilities), np.asarray(same)
+    probabilities, same = real_array("probabilities", probabilities), as_array("same", same)
     check_count("bins", bins, 10**6, "a million")
     inside = (probabilities >= 0) & (probabilities <= 1)
     shapes = probabilities.ndim == 1 and probabilities.shape == same.shape
@@ -217,7 +217,7 @@ def reliability(probabilities, same, *, bins=15):
 
 
 def _pairs(distances, same):
-    distances, same = real_array("distances", distances), np.asarray(same)
+    distances, same = real_array("distances", distances), as_array("same", same)
     if distances.ndim != 1 or distances.shape != same.shape or same.dtype != bool:
         raise ValueError(
             "`distances` and `same` must be one number and one bool for each pair. "

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import encode_groups, encode_labels, feature_matrices, row_of, squared_norms
+from keras_osnet.metrics.arguments import (
+    as_array,
+    encode_groups,
+    encode_labels,
+    feature_matrices,
+    row_of,
+    squared_norms,
+)
 from keras_osnet.metrics.blocks import BLOCK, distance_row, product_blocks, rows_within, slices
 from keras_osnet.metrics.distances import METRICS
 from keras_osnet.metrics.ranking import score_blocks
@@ -81,7 +88,7 @@ def evaluate_distances(distances, query_ids, query_cameras, gallery_ids, gallery
     Raises:
         ValueError: if an argument is not as described, or no query has a match.
     """
-    distances = np.asarray(distances)
+    distances = as_array("distances", distances)
     if distances.ndim != 2 or 0 in distances.shape or distances.dtype.kind not in "fiu":
         raise ValueError(
             "`distances` must be a (queries, gallery) matrix of real numbers, not empty. "
