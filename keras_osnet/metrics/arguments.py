@@ -136,10 +136,10 @@ def encode_labels(query_ids, query_cameras, gallery_ids, gallery_cameras, query,
         ValueError: if labels are of another type, labels and rows differ in number, or query and gallery mix integers
             and strings.
     """
-    ids = _read("query_ids", query_ids, *query), _read("gallery_ids", gallery_ids, *gallery)
+    ids = read_labels("query_ids", query_ids, *query), read_labels("gallery_ids", gallery_ids, *gallery)
     cameras = (
-        _read("query_cameras", query_cameras, *query, unknown=True),
-        _read("gallery_cameras", gallery_cameras, *gallery, unknown=True),
+        read_labels("query_cameras", query_cameras, *query, unknown=True),
+        read_labels("gallery_cameras", gallery_cameras, *gallery, unknown=True),
     )
     (query_ids, gallery_ids), (query_cameras, gallery_cameras) = _codes("ids", *ids), _codes("cameras", *cameras)
     return Labels(query_ids, query_cameras, gallery_ids, gallery_cameras)
@@ -157,18 +157,18 @@ def encode_groups(query_groups, gallery_groups, query, gallery):
     """
     if query_groups is None and gallery_groups is None:
         return None
-    sides = _read("query_groups", query_groups, *query), _read("gallery_groups", gallery_groups, *gallery)
+    sides = read_labels("query_groups", query_groups, *query), read_labels("gallery_groups", gallery_groups, *gallery)
     return tuple(_codes("groups", *sides))
 
 
-def _read(name, labels, partner, count, unknown=False):
+def read_labels(name, labels, partner, count, unknown=False):
     """Returns labels as an int64 array, or as a list of integers, strings and None."""
     if labels is None and unknown:
         return [None] * count
     # NumPy would make floats of a list of integers that are too large for int64.
     labels = np.array(labels, dtype=object) if isinstance(labels, (list, tuple)) else as_array(name, labels)
     rule = f"`{name}` must be integers or strings{', None where unknown' * unknown}."
-    if labels.dtype.kind not in "iuUO":
+    if labels.dtype.kind not in "iuUTO":
         raise ValueError(f"{rule} Received: {name} of type {labels.dtype}")
     if labels.shape != (count,):
         raise ValueError(

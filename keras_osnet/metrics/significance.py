@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import check_count, check_number, real_array
+from keras_osnet.metrics.arguments import check_count, check_number, read_labels, real_array
 from keras_osnet.metrics.retrieval import evaluate_retrieval
 
 RESAMPLES = 10_000
@@ -61,8 +61,8 @@ def bootstrap(values, *, groups=None, level=0.95, resamples=RESAMPLES, seed=0):
 
     Args:
         values: (queries,) scores. NaN is left out.
-        groups: (queries,) identities. An identity is drawn with all its queries, which are not independent. Default:
-            each query alone.
+        groups: (queries,) identities, integers of any size or strings. An identity is drawn with all its queries, which
+            are not independent. Default: each query alone.
         level: confidence level of the interval, 0..1.
         resamples: number of resamples. Default 10,000.
         seed: seed of the resamples.
@@ -136,15 +136,13 @@ def _scores(name, values):
 def _grouped(values, groups):
     """Sum and number of the values of each group."""
     values = _scores("values", values)
-    groups = np.arange(len(values)) if groups is None else np.asarray(groups)
-    if groups.shape != values.shape:
-        raise ValueError(
-            f"`groups` must be one identity for each query. Received: shapes {groups.shape} and {values.shape}"
-        )
+    groups = np.arange(len(values)) if groups is None else read_labels("groups", groups, "values", len(values))
+    if isinstance(groups, list):  # may hold integers of which NumPy would make floats
+        groups = np.array(groups, object)
     known = ~np.isnan(values)
     try:
         index = np.unique(groups[known], return_inverse=True)[1]
-    except TypeError as error:  # None, or integers and strings
+    except TypeError as error:  # integers and strings
         raise ValueError(f"`groups` must be all integers or all strings. Received: {error}") from error
     return np.bincount(index, values[known]), np.bincount(index).astype(float)
 

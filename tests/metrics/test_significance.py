@@ -47,6 +47,23 @@ def test_queries_of_one_person_are_drawn_together():
     assert bootstrap(values, groups=people, level=0.9).high == 1.0
 
 
+@pytest.mark.parametrize("people", [
+    ["caf\u00e9", "cafe\u0301", "cafe\u0301", "door"],  # one name in two Unicode forms
+    [2**63 + 1, 2**63 + 1, 2**63 + 1, -1],
+    np.array(["a", "a", "a", "b"], np.dtypes.StringDType()),
+])  # fmt: skip
+def test_people_may_be_integers_and_texts_of_any_form(people):
+    values = [0.0, 0.0, 0.0, 1.0]
+    found = bootstrap(values, groups=people, level=0.4, resamples=20_000)
+    assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)  # as above
+
+
+def test_large_integers_that_floats_cannot_tell_apart_are_two_people():
+    values, people = [0.0, 1.0, 1.0], [2**63, 2**63 + 1, -1]
+    # The first of three people is drawn three times in 1 of 27 cases. As one, the first two have a mean of 1 / 2.
+    assert bootstrap(values, groups=people, level=0.95).low == 0.0
+
+
 def grouped_case(rng, people=4):
     """Scores of 1 to 3 queries of each person, one of them NaN, and the people's means over the known ones."""
     groups = np.repeat(rng.permutation(people) + 5, rng.integers(1, 4, people))
@@ -128,7 +145,9 @@ def test_queries_without_a_match_are_left_out():
     (lambda: bootstrap([np.nan]), "each query"),
     (lambda: bootstrap([0.5, np.inf]), "finite"),
     (lambda: bootstrap([0.5, 0.6], groups=[1]), "groups"),
-    (lambda: bootstrap([0.5, 0.6], groups=[1, None]), "`groups` must be all integers or all strings"),
+    (lambda: bootstrap([0.5, 0.6], groups=[1, None]), "`groups` must be integers or strings. Received: None at 1"),
+    (lambda: bootstrap([0.5, 0.6], groups=[1, "1"]), "`groups` must be all integers or all strings"),
+    (lambda: bootstrap([0.5, 0.6], groups=np.ma.array([1, 2], mask=[0, 1])), "`groups` must have no masked values"),
     (lambda: bootstrap([0.5], level=1.0), "level"),
     (lambda: bootstrap([0.5], resamples=0), "resamples"),
     (lambda: compare([0.5], [0.5, 0.6]), "same queries"),
