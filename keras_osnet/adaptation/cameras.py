@@ -1,5 +1,6 @@
 """Features less the mean feature of their camera."""
 
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -36,7 +37,8 @@ class CameraNormalizer:
 
         Args:
             features: (N, D) numbers, finite and not 0.
-            cameras: N names or numbers of cameras. None: unknown; such a feature is left out.
+            cameras: N names, which are kept in Unicode's form NFC, or numbers of cameras. None: unknown; such a feature
+                is left out.
 
         Returns:
             self.
@@ -61,6 +63,7 @@ class CameraNormalizer:
         """Returns m_c of a camera, or m of an unknown one: (D,) float64."""
         if not self.sums:
             raise ValueError("`fit` must be called before a mean is asked for.")
+        (camera,) = plain_cameras([camera], 1)
         common = np.mean([self.sums[name] / self.counts[name] for name in self.sums], axis=0)
         if camera not in self.sums:
             return common
@@ -123,6 +126,11 @@ class CameraNormalizer:
             inside = (counts >= 1) & (np.abs(sums) <= (1 + 1e-6) * counts)  # they are sums of unit vectors
             if sums.ndim != 2 or not sums.size or not inside.all() or len(sums) < len(found["cameras"]):
                 raise ValueError("a camera twice, or sums that are not those of unit vectors")
+            for camera in list(made.sums):  # earlier versions kept names in any form
+                (name,) = plain_cameras([camera], 1)
+                if name != camera:
+                    made.counts[name] = made.counts.get(name, 0) + made.counts.pop(camera)
+                    made.sums[name] = made.sums.get(name, 0.0) + made.sums.pop(camera)
         return made
 
 
@@ -169,7 +177,10 @@ def unit_rows(features):
 
 
 def plain_cameras(cameras, count):
-    """Returns a list of text, plain numbers and None, as JSON can hold. Raises a ValueError for others than `count`."""
+    """Returns a list of text in Unicode's form NFC, plain numbers and None, as JSON can hold.
+
+    Raises a ValueError for others, or not `count` of them.
+    """
     if isinstance(cameras, str) or not np.iterable(cameras):
         raise ValueError(f"`cameras` must be a list, one per feature. Received: cameras={cameras!r}")
     cameras = [camera.item() if isinstance(camera, np.generic) else camera for camera in cameras]
@@ -178,4 +189,4 @@ def plain_cameras(cameras, count):
     others = [camera for camera in cameras if not (camera is None or isinstance(camera, str) or is_number(camera))]
     if others:
         raise ValueError(f"`cameras` must be names, finite numbers or None. Received: {first_three(others)}")
-    return cameras
+    return [unicodedata.normalize("NFC", camera) if isinstance(camera, str) else camera for camera in cameras]

@@ -1,5 +1,6 @@
 """Camera means: the equation in plain loops, unknown cameras, files, and what is refused."""
 
+import json
 import math
 import warnings
 from types import SimpleNamespace
@@ -65,6 +66,26 @@ def test_a_file_gives_the_same_features(tmp_path):
     normalizer.save(tmp_path / "cameras.json")
     loaded = CameraNormalizer.load(tmp_path / "cameras.json")
     np.testing.assert_array_equal(loaded.transform(FEATURES, CAMERAS), normalizer.transform(FEATURES, CAMERAS))
+
+
+def test_a_camera_has_one_name_in_either_unicode_form(tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    cameras = [composed, decomposed, "yard"]
+    normalizer = CameraNormalizer(0).fit(FEATURES[:3], cameras)
+    assert normalizer.counts == {composed: 2, "yard": 1}
+    expected = CameraNormalizer(0).fit(FEATURES[:3], ["a", "a", "yard"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of an unknown camera
+        found = normalizer.transform(FEATURES[:2], [decomposed, composed])
+    np.testing.assert_array_equal(found, expected.transform(FEATURES[:2], ["a", "a"]))
+    np.testing.assert_array_equal(normalizer.mean(decomposed), expected.mean("a"))
+    (tmp_path / "cameras.json").write_text(json.dumps({  # as an earlier version wrote them
+        "form": 1, "shrinkage": 0,
+        "cameras": [[name, 1, (f / np.linalg.norm(f)).tolist()] for name, f in zip(cameras, FEATURES, strict=False)],
+    }))  # fmt: skip
+    loaded = CameraNormalizer.load(tmp_path / "cameras.json")
+    assert loaded.counts == normalizer.counts
+    np.testing.assert_allclose(loaded.mean(composed), normalizer.mean(composed))
 
 
 @pytest.mark.parametrize("numbers", [[*np.arange(11) % 3], np.arange(11) % 3, [*np.float32(np.arange(11) % 3)]])
