@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from keras_osnet.adaptation.cameras import plain_cameras
 from keras_osnet.data.listing import require_utf8
 from keras_osnet.layers.checks import count, known, number
 from keras_osnet.optimizers import OPTIMIZERS
@@ -95,7 +96,7 @@ class Target:
 
     Attributes:
         paths: image files.
-        cameras: camera of each image, None where it is unknown.
+        cameras: camera of each image, a name or number, None where it is unknown.
     """
 
     paths: list
@@ -146,8 +147,9 @@ def check_rounds(settings, target, pairs=0):
         pairs: pairs of images to ask about in each round.
 
     Raises:
-        ValueError: if a setting is out of its range, there are fewer than 2 images, names of files are not UTF-8, or
-            fewer than 2 cameras are known for `camera_neighbours`.
+        ValueError: if a setting is out of its range, there are fewer than 2 images, cameras are no names or numbers or
+            not one for each image, names of files are not UTF-8, or fewer than 2 cameras are known for
+            `camera_neighbours`.
     """
     for name, least in COUNTS.items():
         count(name, getattr(settings, name), least)
@@ -160,6 +162,7 @@ def check_rounds(settings, target, pairs=0):
     count("pairs", pairs, 0)
     if len(target.paths) < 2:
         raise ValueError(f"`target` must be at least 2 images. Received: {len(target.paths)}")
+    plain_cameras(target.cameras, len(target.paths))
     if settings.camera_neighbours and not target.normalizes:
         raise ValueError("`camera_neighbours` must be False for fewer than two known cameras.")
     require_utf8(target.paths)

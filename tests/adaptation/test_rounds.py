@@ -420,6 +420,16 @@ def test_a_single_image_is_refused(target, tmp_path):
         adapted(Target(target.paths[:1], [None]), tmp_path)
 
 
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda cameras: [float("nan"), *cameras[1:]], r"`cameras` must be names, finite numbers or None\. Received: nan"),
+    (lambda cameras: cameras[1:], "`cameras` must be one per feature. Received: 47 for 48"),
+])  # fmt: skip
+def test_cameras_that_do_not_fit_are_refused_before_anything_is_written(target, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        adapted(Target(target.paths, change(target.cameras)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_is_not_resumed_on_other_images(target, tmp_path):
     adapted(target, tmp_path, replace(SETTINGS, rounds=1))
     shutil.copyfile(target.paths[0], tmp_path / "new.png")
