@@ -329,7 +329,8 @@ class _Run:
             "images": digest_of(self.target.paths),
         }
         if self.target.normalizes and self.settings.camera_weight and state.clusters:
-            names = [str(camera) for camera, kept in zip(self.target.cameras, inside, strict=True) if kept]
+            cameras = zip(self.target.cameras, inside, strict=True)
+            names = [f"{camera is None:d}{camera}" for camera, kept in cameras if kept]  # None is no name
             _, numbers = np.unique(names, return_inverse=True)
             pairs, proxies = np.unique(np.stack([labels[inside], numbers], 1), axis=0, return_inverse=True)
             arrays |= {"proxies": proxies.ravel(), "proxy_clusters": pairs[:, 0]}

@@ -280,6 +280,14 @@ def test_the_first_rounds_may_have_small_images_and_scores_change_nothing(target
     assert set(CameraNormalizer.load(tmp_path / "cameras.json").counts) == {"door", "yard"}
 
 
+def test_an_unknown_camera_has_other_proxies_than_one_called_none(target, tmp_path):
+    cameras = [(None, "None", "door")[number % 3] for number in range(len(target.paths))]
+    adapted(Target(target.paths, cameras), tmp_path, replace(SETTINGS, rounds=0))
+    with np.load(tmp_path / "rounds/01/clusters.npz") as found:
+        pairs = {(label, camera) for label, camera in zip(found["labels"].tolist(), cameras, strict=True) if label >= 0}
+        assert sorted(found["proxy_clusters"].tolist()) == sorted(label for label, _ in pairs)
+
+
 def test_without_cameras_nothing_is_normalised(target, tmp_path):
     states, *_ = adapted(Target(target.paths, [None] * 48), tmp_path, replace(SETTINGS, rounds=1))
     assert len(states) == 2
