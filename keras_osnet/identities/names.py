@@ -26,9 +26,16 @@ def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5
         different: pairs of identities that somebody has told apart.
 
     Returns:
-        dict of identity to name.
+        dict of identity to name; {} without tracks.
+
+    Raises:
+        ValueError: if identities and tracks differ in number, and as `link` and `Gallery.add`. Nothing is added.
     """
-    groups = {}
+    tracks, identities, groups = list(tracks), list(identities), {}
+    if len(identities) != len(tracks):
+        raise ValueError(f"`identities` must be one for each of {len(tracks)} tracks. Received: {len(identities)}")
+    if not tracks:
+        return {}
     for number, identity in enumerate(identities):
         groups.setdefault(identity, []).append(number)
     features, limit = np.stack([track.feature for track in tracks]), match.distance_at(probability, base_rate=base_rate)

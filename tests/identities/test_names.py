@@ -49,6 +49,20 @@ def test_a_name_with_many_rows_hides_no_other_name(gallery):
     assert names_from(gallery, tracks, [1, 2], MATCH, **RULES) == {1: "Anna", 2: "Ben"}
 
 
+def test_no_tracks_have_no_names(gallery):
+    assert names_from(gallery, [], [], MATCH, **RULES) == {}
+    assert gallery.identities() == {}
+
+
+def test_identities_are_one_for_each_track(gallery):
+    tracks = [track("yard", 1, 1, 0, 0), track("yard", 9, 0, 1, 0)]
+    for identities in ([1], [1, 2, 3]):
+        with pytest.raises(ValueError, match=r"`identities` must be one for each of 2 tracks\. Received: [13]"):
+            names_from(gallery, tracks, identities, MATCH, **RULES)
+    assert gallery.identities() == {}
+    assert names_from(gallery, iter(tracks), np.array([1, 2]), MATCH, **RULES) == {1: "person 1", 2: "person 2"}
+
+
 def test_an_empty_gallery_learns_everybody(gallery):
     assert names_from(gallery, [track("yard", 1, 1, 0, 0)], [3], MATCH, **RULES) == {3: "person 1"}
 
