@@ -306,15 +306,16 @@ def run_cameras(options):
     compared, match = comparable(tracks, matches)
     identity, decided, base_rate = linked(options, keys, compared, match, travel, pairs)
     options.output.mkdir(parents=True, exist_ok=True)
-    table = options.output / "identities.csv"
-    write_identities(table, sightings, identity, {})  # again with the names, if the gallery gives them
     # Camera means of images and of earlier videos are not known. `find` has single images, the gallery tracks.
     own = None if options.match else extractor.match_of(False)
     own = own if own and own.metric == "cosine" else matches.get(False)
     features = np.stack([track.feature for track in compared])
     probabilities = match(1 - features @ features.T, base_rate=base_rate)
     found = search(options.find, sought, tracks, own, base_rate, keys, identity)
+    # The page comes first: it lists the other files, which a later run replaces if this one is killed.
     write_page(page, {*earlier, *written}, sightings, keys, tracks, identity, probabilities, found, decided)
+    table = options.output / "identities.csv"
+    write_identities(table, sightings, identity, {})  # again with the names, if the gallery gives them
     different = [(identity[one], identity[other]) for one, other in decided["different"]]
     people = [identity[key] for key in keys]
     names = remembered(options, extractor, tracks, people, matches.get(False), base_rate, different)

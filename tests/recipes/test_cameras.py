@@ -380,6 +380,23 @@ def test_identities_are_kept_where_the_gallery_fails_at_the_end(scene, tmp_path,
     assert (tmp_path / "out/cameras.html").exists()
 
 
+@pytest.mark.parametrize("step", ["write_page", "write_identities"])
+def test_a_run_that_was_killed_while_it_wrote_its_results_may_be_repeated(
+    scene, run_script, tmp_path, monkeypatch, step
+):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    boxes = tuple(str(scene / f"c{camera}.txt") for camera in (1, 2))
+    videos = str(scene / "c1"), str(scene / "c2")
+    options = RECIPE.Options(videos=videos, boxes=boxes, fps=10.0, output=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(RECIPE, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            RECIPE.run_cameras(options)
+    assert len(run(run_script, scene, tmp_path)) == 2 * 2 * FRAMES
+
+
 def test_names_that_are_not_utf8_are_refused_before_the_work(scene, run_script, tmp_path):
     folder, video = (os.fsdecode(os.fsencode(tmp_path) + name) for name in (b"/t\xfcr", b"/t\xfcr.mp4"))
     shutil.copytree(scene / "c1", folder)
