@@ -34,7 +34,7 @@ class SQLiteStore:
     SETTINGS = ("page_size=32768", "secure_delete=ON", "foreign_keys=ON", "synchronous=FULL")
 
     def __init__(self, address, dimension):
-        self.path, self.dimension = Path(address), dimension
+        self.path, self.dimension = Path(address).absolute(), dimension  # as SQLite, also where the folder changes
         with self._errors():
             self.connection = sqlite3.connect(self.path, timeout=SECONDS, isolation_level=None)
             try:

@@ -398,6 +398,17 @@ def test_an_address_that_is_no_path_makes_no_file(tmp_path, monkeypatch, address
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_relative_path_stays_that_of_the_folder_in_which_it_was_opened(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with Gallery.open("data/g.db", **NETWORK) as gallery:
+        monkeypatch.chdir(tmp_path / "other")
+        gallery.add(np.ones((1, D)), ["a"], ["c"], [1])
+        gallery.delete("a")
+    assert not list((tmp_path / "other").iterdir())  # no lock that other writers do not wait for
+
+
 def test_a_writer_waits_for_the_lock_of_the_file(tmp_path):
     path = tmp_path / "g.db"
     with Gallery.open(path, **NETWORK) as gallery:
