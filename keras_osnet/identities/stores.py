@@ -146,6 +146,8 @@ class SQLiteStore:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 raise TimeoutError(f"{self.path} is locked by another process, also after {SECONDS:g} s.") from error
             raise OSError(f"{self.path} cannot be read or written ({error}).") from error
+        except sqlite3.ProgrammingError as error:
+            raise ValueError(f"A gallery must be used by the thread that opened it ({error})") from error
         # SQLite's columns accept values of every type: a damaged file has others than ours, or lacks some.
         except (sqlite3.DatabaseError, AttributeError, KeyError, OverflowError, TypeError, UnicodeError) as error:
             raise ValueError(f"`address` must be a gallery. Received: {self.path}, but {error}") from error

@@ -409,6 +409,22 @@ def test_a_relative_path_stays_that_of_the_folder_in_which_it_was_opened(tmp_pat
     assert not list((tmp_path / "other").iterdir())  # no lock that other writers do not wait for
 
 
+def test_another_thread_is_told_to_open_the_gallery_itself(tmp_path):
+    errors = []
+
+    def read():
+        try:
+            gallery.identities()
+        except ValueError as error:
+            errors.append(str(error))
+
+    with Gallery.open(tmp_path / "g.db", **NETWORK) as gallery:
+        thread = threading.Thread(target=read)
+        thread.start()
+        thread.join()
+    assert [error.partition(" (")[0] for error in errors] == ["A gallery must be used by the thread that opened it"]
+
+
 def test_a_writer_waits_for_the_lock_of_the_file(tmp_path):
     path = tmp_path / "g.db"
     with Gallery.open(path, **NETWORK) as gallery:
