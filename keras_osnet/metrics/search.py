@@ -107,7 +107,7 @@ def _faiss(query_features, gallery_features, k, *, metric, memory_limit):
         squares = squared_norms(name, features)
         sides.append(features if metric == "euclidean" else features / lengths(squares)[:, None])
     kind = {"euclidean": faiss.METRIC_L2, "cosine": faiss.METRIC_INNER_PRODUCT}[metric]
-    return faiss.knn(*sides, k, metric=kind)[1]
+    return faiss.knn(*sides, int(k), metric=kind)[1]  # it takes no integers of NumPy
 
 
 def _auto(query_features, gallery_features, k, *, metric, memory_limit):

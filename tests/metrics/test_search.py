@@ -138,10 +138,21 @@ def stand_in(calls):
     """As much of FAISS as is called, answering the last k images whatever the query."""
 
     def knn(queries, gallery, k, metric):
+        if type(k) is not int:
+            raise TypeError("Wrong number or type of arguments for overloaded function 'knn_L2sqr'.")
         calls.append((queries, gallery, metric))
         return None, np.tile(np.arange(len(gallery) - k, len(gallery)), (len(queries), 1))
 
     return types.SimpleNamespace(knn=knn, METRIC_L2="squared", METRIC_INNER_PRODUCT="product")
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_the_number_of_images_may_be_an_integer_of_numpy(monkeypatch, index):
+    monkeypatch.setitem(sys.modules, "faiss", stand_in([]))
+    queries, gallery = random_case()
+    np.testing.assert_array_equal(
+        search(queries, gallery, k=np.int64(4), index=index)[0], search(queries, gallery, k=4, index=index)[0]
+    )
 
 
 @pytest.mark.parametrize(
