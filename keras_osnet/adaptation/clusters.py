@@ -82,9 +82,10 @@ def jaccard_distances(features, *, k1=30, k2=6, cameras=None, index="auto"):
             found, _ = search(unit, unit, k=k1 + 1, index=index)
             arguments = _own_first(found), min(k2, k1)
         else:
-            own, other = _of_cameras(unit, cameras, max(round(k1 / 6), 1), max(round(2 * k1 / 3), 1), index)
-            members = own[:, : max(round(k2 / 3), 1)], other[:, : max(round(2 * k2 / 3), 1)]
-            arguments = own, other, np.concatenate(members, axis=1)
+            k1_own, k1_other, k2_own, k2_other = (max(round(k), 1) for k in (k1 / 6, 2 * k1 / 3, k2 / 3, 2 * k2 / 3))
+            own, other = _of_cameras(unit, cameras, max(k1_own, k2_own - 1), k1_other, index)  # k2_other <= k1_other
+            members = np.concatenate([own[:, :k2_own], other[:, :k2_other]], axis=1)
+            arguments = own[:, : k1_own + 1], other, members
         vectors_of = reciprocal_vectors if cameras is None else camera_vectors
         vectors = vectors_of(unit, squares, *arguments, lambda _, squared: squared, threads)
         overlap = overlaps(vectors)

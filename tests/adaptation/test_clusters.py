@@ -81,7 +81,10 @@ def camera_jaccard_by_loops(features, cameras, k1_own, k1_other, k2_own, k2_othe
 
 
 # The published numbers of neighbours are those of k1=30, k2=6.
-@pytest.mark.parametrize(("k1", "k2", "numbers"), [(30, 6, (5, 20, 2, 4)), (6, 3, (1, 4, 1, 2)), (12, 1, (2, 8, 1, 1))])
+@pytest.mark.parametrize(
+    ("k1", "k2", "numbers"),
+    [(30, 6, (5, 20, 2, 4)), (6, 3, (1, 4, 1, 2)), (12, 1, (2, 8, 1, 1)), (12, 12, (2, 8, 4, 8))],
+)
 @pytest.mark.parametrize("cameras", [["a", "b", None], ["a"], ["a"] * 20 + ["b"]])
 def test_distances_of_cameras_match_slow_loops(k1, k2, numbers, cameras):
     features = features_of(63, 5, seed=k1)
