@@ -207,7 +207,7 @@ def read_ground_truth(path, cameras):
     """{camera: {frame: [(identity, box)]}} of the visible people of a rendered scene. Its camera N is N or cN here."""
     ground_truth = {camera: {} for camera in cameras}
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
         for row in rows:
             camera = next((name for name in cameras if name in (row["camera"], f"c{row['camera']}")), None)

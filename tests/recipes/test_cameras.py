@@ -188,6 +188,11 @@ def test_a_damaged_ground_truth_is_named(tmp_path, content):
         FOOTAGE.read_ground_truth(tmp_path / "truth.csv", ["c1"])
 
 
+def test_a_ground_truth_that_a_spreadsheet_has_saved_is_read(tmp_path):
+    (tmp_path / "truth.csv").write_bytes(b"\xef\xbb\xbf" + ROW.format(1).replace("\n", "\r\n").encode())
+    assert FOOTAGE.read_ground_truth(tmp_path / "truth.csv", ["c1"]) == {"c1": {1: [("Anna", (1, 2, 3, 4))]}}
+
+
 def test_what_a_person_has_decided_is_kept_and_shown_again(scene, run_script, tmp_path):
     pairs = {"same": [[["c1", "1"], ["c2", "3"]]], "different": [[["c1", "1"], ["c2", "2"]]]}
     (tmp_path / "decisions.json").write_text(json.dumps(pairs))
