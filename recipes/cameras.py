@@ -140,7 +140,7 @@ def detector_of(options):
 def seconds_of(texts, name, keys):
     """{key: seconds} of NAME=SECONDS, where the name is one of `keys`."""
     found = {}
-    for text, value in named(texts, name).items():
+    for text, value in named(texts, name, str.rpartition).items():  # a camera's name may have a =
         if text not in keys:
             raise ValueError(f"`{name}` must name one of {', '.join(keys)}. Received: {text}")
         try:

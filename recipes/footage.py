@@ -35,13 +35,13 @@ def opencv():
     return cv2
 
 
-def named(texts, what):
-    """Dict of name to text of arguments NAME=TEXT, or of pairs of both.
+def named(texts, what, split=str.partition):
+    """Dict of name to text of arguments NAME=TEXT, or of pairs of both. `split` finds the = between them.
 
     Raises:
         ValueError: if one is not of this form, or a name is twice.
     """
-    pairs = [text.partition("=")[::2] if isinstance(text, str) else text for text in texts]
+    pairs = [split(text, "=")[::2] if isinstance(text, str) else text for text in texts]
     for text, (name, value) in zip(texts, pairs, strict=True):
         if not (name and value) or sum(name == other for other, _ in pairs) > 1:
             raise ValueError(f"`{what}` must be NAME=VALUE, with each name once. Received: {text}")

@@ -861,6 +861,13 @@ def test_a_file_may_have_an_equals_sign_in_its_name(tmp_path):
     assert FOOTAGE.sources([str(tmp_path / "a=b.mp4")]) == {"a=b": tmp_path / "a=b.mp4"}
 
 
+def test_a_camera_with_an_equals_sign_in_its_name_may_have_a_time():
+    assert RECIPE.seconds_of(("a=b=-2.5", "c=1"), "start", {"a=b": "a=b", "c": "c"}) == {"a=b": -2.5, "c": 1.0}
+    for text, message in (("c", "must be NAME=VALUE"), ("c=", "must be NAME=VALUE"), ("c=x", "must be NAME=SECONDS")):
+        with pytest.raises(ValueError, match=f"`start` {message}.* Received: {text}"):
+            RECIPE.seconds_of((text,), "start", {"c": "c"})
+
+
 def test_the_name_of_a_folder_may_have_dots(tmp_path):
     folders = {name: tmp_path / name for name in ("10.0.0.7", "10.0.0.8")}
     for folder in folders.values():
