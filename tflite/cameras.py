@@ -1,6 +1,7 @@
 """The mean feature of each camera, as `keras_osnet.adaptation.CameraNormalizer.save` writes it, without TensorFlow."""
 
 import json
+from unicodedata import normalize
 
 import numpy as np
 
@@ -42,7 +43,11 @@ class CameraMeans:
             means = (sums + found["shrinkage"] * self.common) / (counts + found["shrinkage"])
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ValueError(f"{path} must be written by CameraNormalizer.save. Received: {error}") from error
-        self.means = {str(name): mean for name, mean in zip(names, means, strict=True)}
+        self.means = {normalize("NFC", str(name)): mean for name, mean in zip(names, means, strict=True)}
+
+    def has(self, camera):
+        """Whether a camera, by its name in any Unicode form, has a mean of its own."""
+        return normalize("NFC", camera) in self.means
 
     def remove(self, features, camera):
         """Features (..., D) of a camera, by its name or None, as unit vectors without its mean."""
@@ -50,6 +55,7 @@ class CameraMeans:
             raise ValueError(
                 f"The camera means must be of features of {features.shape[-1]}. Received: {len(self.common)}"
             )
-        mean = self.means.get(camera, self.common)
+        known = camera is not None and self.has(camera)
+        mean = self.means[normalize("NFC", camera)] if known else self.common
         features = features / np.linalg.norm(features, axis=-1, keepdims=True) - mean
         return np.float32(features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12))

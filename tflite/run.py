@@ -281,7 +281,7 @@ def main():
     existing(options.model)
     options.means = CameraMeans(existing(options.cameras)) if options.cameras else None
     for name in dict.fromkeys(filter(None, (options.camera, options.folder_camera))):
-        if name not in options.means.means:
+        if not options.means.has(name):
             print(f"{options.cameras} has no camera {name}: the mean of all its cameras is taken", file=sys.stderr)
     options.command(options)
 

@@ -11,7 +11,7 @@ from keras_osnet.adaptation import CameraNormalizer
 FEATURES = np.abs(np.random.default_rng(0).normal(size=(12, 5)))
 
 
-@pytest.mark.parametrize("names", [["door", "yard", "roof"], [1, 2, 3]])
+@pytest.mark.parametrize("names", [["door", "yard", "roof"], [1, 2, 3], ["caf\u00e9", "cafe\u0301s", "roof"]])
 def test_features_are_those_of_the_package(names, tmp_path):
     cameras = [names[i % 2] for i in range(10)] + [names[2], None]
     normalizer = CameraNormalizer(4).fit(FEATURES, cameras)
