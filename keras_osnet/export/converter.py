@@ -4,8 +4,11 @@ import os
 import tempfile
 import warnings
 from contextlib import contextmanager
+from threading import RLock
 
 import tensorflow as tf
+
+_SILENCE = RLock()
 
 
 @contextmanager
@@ -53,8 +56,11 @@ def converted(source, *, optimized, types, integer_io):
 
 @contextmanager
 def quiet():
-    """Drops the hundreds of lines that the converter and the C++ library write to standard error. Errors are raised."""
-    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
+    """Drops the hundreds of lines that the converter and the C++ library write to standard error. Errors are raised.
+
+    Threads take turns: of two at once, the second would restore what the first had made of standard error.
+    """
+    with _SILENCE, warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
         warnings.simplefilter("ignore")
         saved = os.dup(2)
         os.dup2(nowhere.fileno(), 2)

@@ -1,7 +1,9 @@
 import itertools
 import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import keras
 import numpy as np
@@ -12,7 +14,7 @@ from PIL import Image
 
 from keras_osnet import VARIANTS, OSNet, preprocess_input
 from keras_osnet.export import calibration_images, metadata_of, recommended_float_parts, run_tflite, to_tflite
-from keras_osnet.export.converter import converted, from_function, from_module
+from keras_osnet.export.converter import converted, from_function, from_module, quiet
 from keras_osnet.export.flatbuffer import metadata_entry, read
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.models.attribute_head import AttributeHead
@@ -679,6 +681,25 @@ def test_conversion_prints_nothing(tmp_path, capfd):
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""
+
+
+def test_threads_that_convert_at_once_leave_standard_error_as_it_was(capfd):
+    entered, left = Event(), Event()
+
+    def second():
+        with quiet():
+            entered.set()
+            left.wait()
+            os.write(2, b"noise")
+
+    with ThreadPoolExecutor(1) as pool:
+        with quiet():
+            done = pool.submit(second)
+            entered.wait(0.2)  # in vain: it has to wait
+        left.set()
+        done.result()
+    os.write(2, b"afterwards")
+    assert capfd.readouterr().err == "afterwards"
 
 
 def test_a_network_of_other_layers_with_our_names_converts_as_keras_has_it(tmp_path):
