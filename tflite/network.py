@@ -107,11 +107,13 @@ class Network:
         if not self.any_output and "features" not in named and {*names} & {"logits", "attributes"}:
             raise ValueError(f"{self.path} must return features. It returns {', '.join(sorted(names))}")
         shapes = [tuple(int(side) for side in one["shape"]) for one in inputs]
+        returned = [tuple(int(side) for side in one["shape"]) for one in outputs]
         is_one_image = [(len(shape), *shape[::3]) for shape in shapes] == [(4, 1, 3)]
-        if not is_one_image or inputs[0]["dtype"] not in (np.float32, np.int8, np.uint8) or len(outputs) != 1:
+        is_vector = [self.any_output or np.prod(shape[:-1]) == 1 for shape in returned] == [True]
+        if not is_one_image or inputs[0]["dtype"] not in (np.float32, np.int8, np.uint8) or not is_vector:
             raise ValueError(
                 f"{self.path} must have a signature `embed`, or take one image (1, height, width, 3) of float32, int8 "
-                f"or uint8 and return one feature. It takes {shapes} and returns {len(outputs)}"
+                f"or uint8 and return one feature (1, D). It takes {shapes} and returns {returned}"
             )
         self.input, self.output, self.size = inputs[0], outputs[0], shapes[0][1:3]
         try:
@@ -127,7 +129,7 @@ class Network:
     def _open(self, signature, outputs, threads):
         """Makes CompiledModel ready to run the file, or the Interpreter, on the CPU, where it cannot."""
         reason = why_not()
-        if "features" not in outputs or np.int8 in (self.input["dtype"], self.output["dtype"]):
+        if "features" not in outputs or self.input["dtype"] == np.int8 or self.output["dtype"] != np.float32:
             reason = "it has no signature `embed` in float"
         if not reason:
             self.compiled = Compiled(self.path, self.accelerator, threads, signature, "features")
@@ -159,13 +161,13 @@ class Network:
         """(D,) feature of a prepared image. Raises ValueError if LiteRT cannot compute it."""
         if self.takes_any_size:
             return self._checked(lambda: self.runners["embed"](picture=prepared)["feature"])
-        return self._checked(lambda: self.compiled.run(prepared) if self.compiled else self._interpreted(prepared))
+        return self._checked(lambda: (self.compiled.run if self.compiled else self._interpreted)(prepared).ravel())
 
     def _interpreted(self, prepared):
         self.interpreter.set_tensor(self.input["index"], prepared)
         self.interpreter.invoke()
         feature = self.interpreter.get_tensor(self.output["index"])[0].copy()
-        if self.output["dtype"] == np.int8:
+        if np.issubdtype(self.output["dtype"], np.integer) and len(self.output["quantization_parameters"]["scales"]):
             scale, zero = scale_of(self.output)
             feature = np.float32(scale) * (feature.astype(np.float32) - zero)
         return feature
@@ -214,7 +216,7 @@ def grouped(boxes):
 
 
 def scale_of(details):
-    """Scale and zero point of an int8 tensor."""
+    """Scale and zero point of a tensor of integers."""
     found = details["quantization_parameters"]
     return found["scales"][0], found["zero_points"][0]
 

@@ -89,7 +89,7 @@ class TFLiteNetwork:
             image: (height, width, 3), preprocessed for the file. It is float for a file with int8 input too.
 
         Returns:
-            dict of arrays by name. They are float for a file with int8 outputs too.
+            dict of arrays by name. They are float for a file with int8 or uint8 outputs too.
 
         Raises:
             ValueError: if LiteRT cannot run the file, or an output is not finite, or a feature is all zero.
@@ -127,7 +127,8 @@ def run_tflite(path, images):
             pipeline, (H, W, 3) uint8 of any sizes.
 
     Returns:
-        (N, ...) array, float for a file with int8 outputs too; a dict of arrays by name if there are several outputs.
+        (N, ...) array, float for a file with int8 or uint8 outputs too; a dict of arrays by name if there are several
+        outputs.
 
     Raises:
         ValueError: if there are no images, LiteRT cannot run the file, an output is not finite, or a feature is all
@@ -145,7 +146,7 @@ def run_compiled(path, images, accelerator):
     """Outputs of a TFLite file in LiteRT's CompiledModel for each of several images.
 
     Args:
-        path: a file that takes one image of one size, not of int8.
+        path: a file that takes one image of one size, not of int8, and returns floats.
         images: (height, width, 3) each, as the file takes them.
         accelerator: row of `ACCELERATORS`.
 
@@ -156,7 +157,8 @@ def run_compiled(path, images, accelerator):
         ValueError: if LiteRT cannot run the file there, or an output is not finite.
     """
     inputs, outputs = TFLiteNetwork(path).details
-    if inputs is None or np.int8 in [one["dtype"] for one in (inputs, *outputs.values())]:
+    floats = all(one["dtype"] == np.float32 for one in outputs.values())
+    if inputs is None or inputs["dtype"] == np.int8 or not floats:
         raise ValueError(f"{path} takes images of any size or int8: only the Interpreter runs it")
     if _lacks_atomics():
         raise ValueError(f"{path} cannot run in CompiledModel, which needs an ARM processor with atomic instructions")

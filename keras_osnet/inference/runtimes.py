@@ -22,6 +22,7 @@ from keras_osnet.weights.card import MATCH_FIELDS
 
 METADATA = b"keras_osnet"  # name of the metadata entry of our .tflite files
 TYPES = {"float32", "int8", "uint8"}  # that a .tflite file may take
+OTHERS = {"logits", "attributes", "probabilities"}  # outputs of our files that are no features
 PART = 8  # images that ONNX Runtime computes at a time: with 16 and more, the maps leave a core's caches
 
 
@@ -64,31 +65,35 @@ class LiteRTFile(_File):
         self.match_probabilities = {kind: facts.get(name) for kind, name in MATCH_FIELDS.items()}
         inputs, outputs = self._details()
         kinds = [(np.dtype(details["dtype"]).name, tuple(map(int, details["shape"]))) for details in inputs.values()]
-        if [(kind, len(shape)) for kind, shape in kinds] == [("uint8", 3)]:
+        takes_any_size = [(kind, len(shape)) for kind, shape in kinds] == [("uint8", 3)]
+        if takes_any_size and "embed" in self._interpreter.get_signature_list():
             self._runner = self._interpreter.get_signature_runner("embed")
             self.size = facts.get("height"), facts.get("width")
         else:
             _reading(path, self._interpreter.allocate_tensors)
             fits = len(kinds) == 1 and len(kinds[0][1]) == 4 and kinds[0][1][::3] == (1, 3) and kinds[0][0] in TYPES
             self.size = tuple(map(int, kinds[0][1][1:3])) if fits else (None, None)
-        if None in self.size or len(outputs) != 1:
+        shapes = [tuple(map(int, details["shape"])) for details in outputs.values()]
+        if None in self.size or [len(shape) > 0 and np.prod(shape[:-1]) == 1 for shape in shapes] != [True]:
             raise ValueError(
-                f"{path} must take one image, (1, height, width, 3), and return features. Received: inputs {kinds}, "
-                f"outputs of features: {len(outputs)}"
+                f"{path} must take one image, (1, height, width, 3), and return features (1, D). Received: inputs "
+                f"{kinds}, outputs of features {shapes}"
             )
         ((self._name, self._input),), ((self._key, self._output),) = inputs.items(), outputs.items()
         self.outputs = {"features": int(self._output["shape"][-1])}
         self.row = (*self.size, 3), self._input["dtype"]
 
     def _details(self):
-        """Returns LiteRT's details of inputs and of feature outputs, by name. Old files have no names."""
-        for name, named in self._interpreter.get_signature_list().items():
+        """Returns LiteRT's details of inputs and of feature outputs, by name. Files of other tools have other names."""
+        signatures = self._interpreter.get_signature_list()
+        for name, named in signatures.items():
             if {"features", "feature"} & set(named["outputs"]):
                 runner = self._interpreter.get_signature_runner(name)  # kept, it would forbid to set tensors
                 outputs = runner.get_output_details()
                 return runner.get_input_details(), {key: outputs[key] for key in outputs if key.startswith("feature")}
+        others = {name for named in signatures.values() for name in named["outputs"]} & OTHERS
         unnamed = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        return tuple(dict(enumerate([] if self._interpreter.get_signature_list() else details)) for details in unnamed)
+        return tuple(dict(enumerate([] if others else details)) for details in unnamed)
 
     def normalise(self, images, out=None):
         if self._input["dtype"] == np.float32:
@@ -142,7 +147,7 @@ class OnnxFile(_File):
         values = {kind: facts.get(name, "null") for kind, name in MATCH_FIELDS.items()}
         self.match_probabilities = {kind: _reading(path, json.loads, value) for kind, value in values.items()}
         inputs, outputs = self._session.get_inputs(), {out.name: out for out in self._session.get_outputs()}
-        names = [n for n in outputs if n == "features" or (len(outputs) == 1 and n not in ("logits", "attributes"))]
+        names = [n for n in outputs if n == "features" or (len(outputs) == 1 and n not in OTHERS)]
         shape = inputs[0].shape
         self._channels_first = len(shape) == 4 and shape[1] == 3
         sides = shape[2:] if self._channels_first else shape[1:3]
@@ -250,15 +255,15 @@ def quantized(values, details):
 
 
 def dequantized(values, details):
-    """An output as float32 where it is int8; see `quantized`."""
-    if details["dtype"] != np.int8:
+    """An output as float32 where it is int8, uint8 or int16 with a scale; see `quantized`."""
+    if not np.issubdtype(details["dtype"], np.integer) or not len(details["quantization_parameters"]["scales"]):
         return values
     scale, zero = _scale_of(details)
     return np.float32(scale) * (values.astype("float32") - np.float32(zero))
 
 
 def _scale_of(details):
-    """Returns scale and zero point of an int8 tensor."""
+    """Returns scale and zero point of a tensor of integers."""
     found = details["quantization_parameters"]
     return found["scales"][0], found["zero_points"][0]
 

@@ -670,6 +670,44 @@ def test_a_file_of_levels_computes_what_the_file_of_normalised_images_does(folde
     np.testing.assert_allclose(found[1], found[0], atol=1e-5)
 
 
+def of_another_tool(function, path, output=None):
+    """Writes a function of one image as TensorFlow's converter does, with output in integers of a type, if given."""
+    source = tf.function(function).get_concrete_function(tf.TensorSpec((1, 6, 4, 3)))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([source], tf.Module())
+    if output:
+        calibration = np.random.default_rng(1).normal(size=(20, 1, 6, 4, 3)).astype("float32")
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([image] for image in calibration)
+        converter.inference_output_type = output
+    path.write_bytes(converter.convert())
+    return path
+
+
+@pytest.mark.parametrize("output", [tf.int8, tf.uint8])
+def test_features_in_integers_of_another_tool_are_read_in_their_scale(tmp_path, output):
+    path = of_another_tool(lambda image: tf.reduce_mean(image, (1, 2)), tmp_path / "mean.tflite", output)
+    levels = np.random.default_rng(2).integers(0, 256, (6, 4, 3), "uint8")
+    image = ((levels / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)).astype("float32")
+    expected, device = image.mean(axis=(0, 1)), network.Network(path, 1)
+    assert np.ptp(expected) > 0.1
+    for found in (
+        device.run(device.prepare(Image.fromarray(levels))),
+        FeatureExtractor(path)([levels])[0],
+        run_tflite(path, image[None])[0],
+    ):
+        np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_a_feature_that_is_a_map_of_one_pixel_is_read_and_a_larger_map_is_refused_by_name(tmp_path):
+    pixel = of_another_tool(lambda image: tf.reduce_mean(image, (1, 2), keepdims=True), tmp_path / "pixel.tflite")
+    device, image = network.Network(pixel, 1), Image.new("RGB", (4, 6), (255, 0, 0))
+    np.testing.assert_allclose(device.run(device.prepare(image)), FeatureExtractor(pixel)([image])[0], atol=1e-6)
+    maps = of_another_tool(lambda image: 2 * image, tmp_path / "maps.tflite")
+    for read in (network.Network, FeatureExtractor):
+        with pytest.raises(ValueError, match=r"maps.tflite must .* \(1, D\).* \[\(1, 6, 4, 3\)\]"):
+            read(maps)
+
+
 @pytest.mark.parametrize("name", ["model", "several"])
 def test_compiled_model_and_interpreter_compute_the_same(people, name):
     device = network.Network(people / f"{name}.tflite", 1)
