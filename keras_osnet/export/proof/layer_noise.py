@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_osnet.export.calibration import evenly_spread, normalised
 from keras_osnet.export.folded import is_foldable
-from keras_osnet.export.graph import apply
+from keras_osnet.export.graph import OUTPUT, apply
 from keras_osnet.export.int8 import nodes_of, rounder
 from keras_osnet.export.proof.certificate import Layer, Layers
 from keras_osnet.export.proof.test_sets import batches
@@ -72,7 +72,7 @@ def layers_of(model, quantization, calibration, float_parts, test_set, expected,
     simulated = own = None
     if test_set.task.outputs != "probabilities":  # the graph ends in logits
         values, difference = expected[chosen], expected[chosen] - found[chosen]
-        simulated = noise["embedding" if test_set.task.outputs == "features" else names[-1]][1]
+        simulated = noise.get(OUTPUT + test_set.task.outputs, noise[names[-1]])[1]
         own = decibels(float((values**2).sum()), float((difference**2).sum()))
     return Layers(len(chosen), simulated, own, tuple(rows)), ""
 
