@@ -57,14 +57,25 @@ def described(model, quantization=None, *, pipeline=False, float_parts=(), integ
     }
 
 
+def check_input(model, *, known_size):
+    """Raises a ValueError unless a model is built and has one input, (height, width, 3), if need be of known size."""
+    shapes = [tuple(tensor.shape) for tensor in getattr(model, "inputs", None) or ()]
+    fits = isinstance(model, keras.Model) and [len(shape) for shape in shapes] == [4]
+    if not fits or (known_size and None in shapes[0][1:]):
+        size, received = " of known size" * known_size, shapes or f"{type(model).__name__}, which is no built model"
+        raise ValueError(f"`model` must have one input (height, width, 3){size}. Received: {received}")
+
+
 def output_shapes(model):
     """Shape of each output by name. A single output is called attributes or logits where it is that, else features.
 
     Raises:
-        ValueError: if the model has a list of outputs.
+        ValueError: if the model has a list of outputs, or lists or dicts in its dict.
     """
     # A Sequential model has `outputs` only.
     if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
+        if not all(isinstance(tensor, keras.KerasTensor) for tensor in model.output.values()):
+            raise ValueError(f"`model` must have one output, or a dict of them. Received: {model.output}")
         return {name: tuple(tensor.shape) for name, tensor in model.output.items()}
     if len(model.outputs) != 1:
         raise ValueError(f"`model` must have one output, or a dict of them. Received: a list of {len(model.outputs)}")

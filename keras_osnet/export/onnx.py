@@ -15,7 +15,7 @@ import numpy as np
 import keras_osnet
 from keras_osnet.export.folded import fold, is_foldable
 from keras_osnet.export.graph import OUTPUT, Node
-from keras_osnet.export.metadata import ExportReport, described, output_shapes, refuse_non_finite
+from keras_osnet.export.metadata import ExportReport, check_input, described, output_shapes, refuse_non_finite
 from keras_osnet.files import require_writable, write_atomically
 from keras_osnet.metrics.arguments import check_count
 
@@ -86,7 +86,7 @@ def to_onnx(model, path, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
         `ExportReport`.
 
     Raises:
-        ValueError: for an unknown layout or opset, several inputs, outputs in a list, weights that are not finite, or a
+        ValueError: for an unknown layout or opset, another input, outputs in a list, weights that are not finite, or a
             network that Keras cannot export.
         OSError: if the file cannot be written. A folder or file that cannot be written is found before the conversion.
         ImportError: if onnx, or tf2onnx for another network, is not installed.
@@ -116,13 +116,11 @@ def as_onnx(model, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
     if layout not in LAYOUTS:
         raise ValueError(f"`layout` must be one of {list(LAYOUTS)}. Received: layout={layout!r}")
     last = onnx.defs.onnx_opset_version() if written else LAST_OPSET_OF_KERAS
-    if opset not in range(LEAST_OPSET, last + 1):
+    if not isinstance(opset, int) or opset not in range(LEAST_OPSET, last + 1):
         raise ValueError(f"`opset` must be {LEAST_OPSET} .. {last} for this network. Received: opset={opset}")
     if batch_size is not None:
         check_count("batch_size", batch_size)
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
-        shapes = [tuple(tensor.shape) for tensor in model.inputs]
-        raise ValueError(f"`model` must have one input (height, width, 3). Received: {shapes}")
+    check_input(model, known_size=False)
     output_shapes(model)  # refuses a list of outputs before tf2onnx is needed
     refuse_non_finite(model)
     proto = (_assembled if written else _by_keras)(model, layout, batch_size, opset)

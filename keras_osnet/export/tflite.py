@@ -15,7 +15,14 @@ from keras_osnet.export.folded import fold, is_foldable
 from keras_osnet.export.graph import run
 from keras_osnet.export.int8 import check_float_parts, nodes_of, quantize, rounder
 from keras_osnet.export.litert import SIGNATURES
-from keras_osnet.export.metadata import NAME, ExportReport, described, output_shapes, refuse_non_finite
+from keras_osnet.export.metadata import (
+    NAME,
+    ExportReport,
+    check_input,
+    described,
+    output_shapes,
+    refuse_non_finite,
+)
 from keras_osnet.export.pipeline import signatures
 from keras_osnet.export.rounding import Rounded, round_weights
 from keras_osnet.files import require_writable, write_atomically
@@ -195,9 +202,7 @@ def check_arguments(
         ValueError, ImportError: as `to_tflite`.
     """
     row = check_settings(quantization, has_calibration, pipeline, float_parts, integer_io, input_type)
-    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4 or None in model.inputs[0].shape[1:]:
-        shapes = [tuple(tensor.shape) for tensor in model.inputs]
-        raise ValueError(f"`model` must have one input (height, width, 3) of known size. Received: {shapes}")
+    check_input(model, known_size=True)
     if batch_size is not None:
         check_count("batch_size", batch_size)
     names = list(output_shapes(model))
@@ -228,7 +233,7 @@ def check_settings(quantization, has_calibration, pipeline, float_parts, integer
         raise ValueError(f"`calibration` must be images where `quantization` is {quantization!r}. Received: None")
     if has_calibration and not row.takes_images:
         raise ValueError(f"`calibration` must be None where `quantization` is {quantization!r}.")
-    if isinstance(float_parts, str) or (float_parts and not row.takes_images):
+    if not isinstance(float_parts, (tuple, list)) or (float_parts and not row.takes_images):
         raise ValueError(
             f"`float_parts` must be a tuple of names, and empty where `quantization` is {quantization!r}. "
             f"Received: {float_parts!r}"

@@ -187,6 +187,8 @@ def named_outputs(model):
     # A Sequential model has `outputs` only.
     if not isinstance(model, keras.Sequential) and isinstance(model.output, dict):
         tensors = dict(model.output)
+        if not all(isinstance(tensor, keras.KerasTensor) for tensor in tensors.values()):
+            raise ValueError(f"`model` must have one output, or a dict of them. Received: {tensors}")
     elif len(model.outputs) == 1:
         name = "attributes" if heads else "logits" if getattr(model, "classes", None) else "features"
         tensors = {name: model.outputs[0]}

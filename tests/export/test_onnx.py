@@ -15,9 +15,10 @@ from keras_osnet.models.attribute_head import AttributeHead
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'keras-osnet[onnx]'")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install onnxruntime")
 
-from keras_osnet.export import TARGETS  # noqa: E402
+from keras_osnet.export import TARGETS, to_tflite  # noqa: E402
 from keras_osnet.export.onnx import as_onnx, to_onnx  # noqa: E402
 from keras_osnet.export.openvino import run_openvino, to_openvino  # noqa: E402
+from keras_osnet.inference import Predictor  # noqa: E402
 
 SHAPE = (64, 48, 3)
 IMAGES = np.random.default_rng(7).normal(size=(3, *SHAPE)).astype("float32")
@@ -227,6 +228,7 @@ def two_inputs():
         (small, {"layout": "NHCW"}, r"`layout` must be one of \['NHWC', 'NCHW'\]. Received: layout='NHCW'"),
         (small, {"batch_size": 0}, "`batch_size` must be an integer of at least 1. Received: batch_size=0"),
         (small, {"opset": 16}, "`opset` must be 17 .. .* Received: opset=16"),
+        (small, {"opset": 17.0}, "`opset` must be 17 .. .* Received: opset=17.0"),
         (other_network, {"opset": 19}, "`opset` must be 17 .. 18 for this network. Received: opset=19"),
         (two_inputs, {}, r"`model` must have one input \(height, width, 3\). Received: \[\(None, 8, 8, 3\), \("),
         (lambda: other_network(lambda x: [x, -x]), {}, "`model` must have one output, or a dict of them"),
@@ -236,6 +238,31 @@ def test_wrong_arguments_are_named_and_nothing_is_written(model, settings, messa
     with pytest.raises(ValueError, match=message):
         to_onnx(model(), tmp_path / "model.onnx", **settings)
     assert not list(tmp_path.iterdir())
+
+
+class Subclassed(keras.Model):
+    """A model of which Keras knows neither input nor outputs."""
+
+    def call(self, images):
+        return images
+
+
+@pytest.mark.parametrize("suffix", TARGETS)
+@pytest.mark.parametrize("model", [Subclassed, keras.Sequential, lambda: "osnet_x0_25_people", lambda: None])
+def test_what_is_no_built_model_is_refused(model, suffix, tmp_path):
+    for package in TARGETS[suffix].packages:
+        pytest.importorskip(package)
+    with pytest.raises(ValueError, match=r"`model` must have one input .*\. Received: \w+, which is no built model"):
+        TARGETS[suffix].write(model(), tmp_path / f"model{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_outputs_in_a_dict_of_lists_are_refused(tmp_path):
+    source = keras.Input((8, 8, 3))
+    model = keras.Model(source, {"features": [keras.layers.GlobalAveragePooling2D()(source)]})
+    for write in (to_tflite, to_onnx, lambda model, _: Predictor(model)):
+        with pytest.raises(ValueError, match=r"`model` must have one output, or a dict of them\. Received: {'feat"):
+            write(model, tmp_path / "model")
 
 
 @pytest.mark.parametrize(

@@ -572,6 +572,7 @@ def test_noise_and_zeros_in_place_of_images_calibrate_without_a_word():
     ("shape", "arguments", "message"),
     [
         (SMALL, {"batch_size": 0}, "`batch_size` must be an integer of at least 1. Received: batch_size=0"),
+        (SMALL, {"float_parts": None}, "must be a tuple of names.* Received: None"),
         (SMALL, {"quantization": "int4"}, "must be one of None, .* Received: quantization='int4'"),
         (SMALL, {"calibration": CALIBRATION}, "`calibration` must be None"),
         (SMALL, {"calibration": CALIBRATION, "quantization": "float16"}, "`calibration` must be None"),
