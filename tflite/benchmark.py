@@ -25,7 +25,6 @@ from accelerators import ACCELERATORS  # beside this file
 from files import MOST_THREADS, refuse_foreign, replacing, whole
 
 SIZE = (128, 256)  # width, height of the image
-INPUTS = {"float32": "normalised", "int8": "normalised", "uint8": "levels"}  # by input type of files of one size
 COLUMNS = {  # key: heading, format
     "start_ms": ("start ms", "{:.1f}"),
     "median_ms": ("median ms", "{:.2f}"),
@@ -60,11 +59,12 @@ def measure(path, threads, runs, accelerator):
         began = time.perf_counter()
         network.run(prepared)
         seconds.append(time.perf_counter() - began)
+    takes = "any size" if network.takes_any_size else "levels" if network.takes_levels else "normalised"
     median, p90 = np.percentile(1000 * np.array(seconds), [50, 90])
     after = largest_memory()
     return {
         "file": str(path),
-        "takes": "any size" if network.takes_any_size else INPUTS[prepared.dtype.name],
+        "takes": takes,
         "threads": threads,
         "accelerator": accelerator,
         "runs": runs,

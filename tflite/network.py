@@ -116,6 +116,9 @@ class Network:
                 f"or uint8 and return one feature (1, D). It takes {shapes} and returns {returned}"
             )
         self.input, self.output, self.size = inputs[0], outputs[0], shapes[0][1:3]
+        # Other tools write uint8 files of normalised images: 0 is then in the middle of the scale.
+        in_middle = inputs[0]["quantization_parameters"]["zero_points"].any()
+        self.takes_levels = inputs[0]["dtype"] == np.uint8 and not in_middle
         try:
             self.mean, self.std, self.scale = (np.float32(facts.get(name, IMAGENET[name])) for name in IMAGENET)
             known = self.mean.shape == self.std.shape == (3,) and self.scale.shape == ()
@@ -149,13 +152,13 @@ class Network:
             # reduced image was 0.999998.
             return np.asarray(image.reduce(tuple(max(side // LARGE, 1) for side in image.size)))
         levels = np.asarray(image.resize(self.size[::-1], Image.Resampling.BILINEAR))[None]
-        if self.input["dtype"] == np.uint8:
+        if self.takes_levels:
             return levels
         values = (levels.astype(np.float32) / self.scale - self.mean) / self.std
-        if self.input["dtype"] != np.int8:
+        if self.input["dtype"] == np.float32:
             return values
-        scale, zero = scale_of(self.input)
-        return np.clip(np.rint(values / scale) + zero, -128, 127).astype(np.int8)
+        (scale, zero), limits = scale_of(self.input), np.iinfo(self.input["dtype"])
+        return np.clip(np.rint(values / scale) + zero, limits.min, limits.max).astype(limits.dtype)
 
     def run(self, prepared):
         """(D,) feature of a prepared image. Raises ValueError if LiteRT cannot compute it."""

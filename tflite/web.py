@@ -105,7 +105,7 @@ def facts(path):
         ValueError: if the file does not take uint8 images of one size and return features.
     """
     network = Network(path)
-    if network.takes_any_size or network.input["dtype"] != np.uint8:
+    if network.takes_any_size or not network.takes_levels:
         raise ValueError(f"{path} must take uint8 images of one size. `convert.py --input uint8` writes such files")
     (height, width), content = network.size, path.read_bytes()
     known = metadata_of(content)

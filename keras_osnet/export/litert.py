@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from keras_osnet.export.converter import quiet
 from keras_osnet.export.metadata import metadata_of
-from keras_osnet.inference.runtimes import dequantized, quantized
+from keras_osnet.inference.runtimes import dequantized, quantized, takes_levels
 from keras_osnet.preprocessing import Preprocessing
 
 # Signature of each of a model's outputs in a file that takes normalised images. A file of version 0.1 has none, or
@@ -75,7 +75,7 @@ class TFLiteNetwork:
         if not self._outputs:  # a file without signatures
             name = "features" if metadata_of(self.path).get("features") else "output"
             self._outputs = {name: self._interpreter.get_output_details()[0]}
-        self._input, self.size, self.takes_levels = inputs[0], shapes[0][1:3], inputs[0]["dtype"] == np.uint8
+        self._input, self.size, self.takes_levels = inputs[0], shapes[0][1:3], takes_levels(inputs[0])
 
     @property
     def details(self):
@@ -158,7 +158,7 @@ def run_compiled(path, images, accelerator):
     """
     inputs, outputs = TFLiteNetwork(path).details
     floats = all(one["dtype"] == np.float32 for one in outputs.values())
-    if inputs is None or inputs["dtype"] == np.int8 or not floats:
+    if inputs is None or not (inputs["dtype"] == np.float32 or takes_levels(inputs)) or not floats:
         raise ValueError(f"{path} takes images of any size or int8: only the Interpreter runs it")
     if _lacks_atomics():
         raise ValueError(f"{path} cannot run in CompiledModel, which needs an ARM processor with atomic instructions")

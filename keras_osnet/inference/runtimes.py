@@ -49,8 +49,9 @@ class _File(OneDevice):
 
 
 class LiteRTFile(_File):
-    """A .tflite file with one image (1, height, width, 3) as input: normalised (float32 or int8), uint8, or any size.
+    """A .tflite file with one image (1, height, width, 3) as input: normalised, uint8 levels, or any size.
 
+    Normalised images are float32, or int8 or uint8 in the scale of the input; see `takes_levels`.
     A file with input of any size returns features of length 1. It receives images of the network's size.
     """
 
@@ -98,9 +99,8 @@ class LiteRTFile(_File):
     def normalise(self, images, out=None):
         if self._input["dtype"] == np.float32:
             return self._normalise(images, out)
-        if self._input["dtype"] == np.int8:
-            images = quantized(self._normalise(images), self._input)
-        return _placed(images, out)
+        levels = takes_levels(self._input)
+        return _placed(images if levels else quantized(self._normalise(images), self._input), out)
 
     def predict(self, batch):
         features = np.empty((len(batch), self.outputs["features"]), np.float32)
@@ -241,25 +241,38 @@ def _tflite_metadata(content):
     return {}
 
 
+def takes_levels(details):
+    """Whether an input takes RGB levels: uint8 with 0 at level 0. Other tools write uint8 files of normalised images.
+
+    Args:
+        details: of the input, from LiteRT's `get_input_details`.
+    """
+    return details["dtype"] == np.uint8 and not details["quantization_parameters"]["zero_points"].any()
+
+
 def quantized(values, details):
-    """Float values as an input takes them: int8 ones where it does.
+    """Float values as an input takes them: integers in its scale where it does. Levels stay as they are.
 
     Args:
         values: array.
-        details: of the input, from LiteRT's `get_input_details`.
+        details: as for `takes_levels`.
     """
-    if details["dtype"] != np.int8:
+    if takes_levels(details) or not _has_scale(details):
         return values
-    scale, zero = _scale_of(details)
-    return np.clip(np.rint(values / scale) + zero, -128, 127).astype("int8")
+    (scale, zero), limits = _scale_of(details), np.iinfo(details["dtype"])
+    return np.clip(np.rint(values / scale) + zero, limits.min, limits.max).astype(limits.dtype)
 
 
 def dequantized(values, details):
     """An output as float32 where it is int8, uint8 or int16 with a scale; see `quantized`."""
-    if not np.issubdtype(details["dtype"], np.integer) or not len(details["quantization_parameters"]["scales"]):
+    if not _has_scale(details):
         return values
     scale, zero = _scale_of(details)
     return np.float32(scale) * (values.astype("float32") - np.float32(zero))
+
+
+def _has_scale(details):
+    return np.issubdtype(details["dtype"], np.integer) and len(details["quantization_parameters"]["scales"]) > 0
 
 
 def _scale_of(details):

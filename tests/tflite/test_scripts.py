@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import re
@@ -670,22 +671,22 @@ def test_a_file_of_levels_computes_what_the_file_of_normalised_images_does(folde
     np.testing.assert_allclose(found[1], found[0], atol=1e-5)
 
 
-def of_another_tool(function, path, output=None):
-    """Writes a function of one image as TensorFlow's converter does, with output in integers of a type, if given."""
+def of_another_tool(function, path, kind=None, source_kind=tf.float32):
+    """Writes a function of one image as TensorFlow's converter does, with output and input of a type, if given."""
     source = tf.function(function).get_concrete_function(tf.TensorSpec((1, 6, 4, 3)))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([source], tf.Module())
-    if output:
+    if kind:
         calibration = np.random.default_rng(1).normal(size=(20, 1, 6, 4, 3)).astype("float32")
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([image] for image in calibration)
-        converter.inference_output_type = output
+        converter.inference_input_type, converter.inference_output_type = source_kind, kind
     path.write_bytes(converter.convert())
     return path
 
 
-@pytest.mark.parametrize("output", [tf.int8, tf.uint8])
-def test_features_in_integers_of_another_tool_are_read_in_their_scale(tmp_path, output):
-    path = of_another_tool(lambda image: tf.reduce_mean(image, (1, 2)), tmp_path / "mean.tflite", output)
+@pytest.mark.parametrize("kinds", itertools.product([tf.int8, tf.uint8], [tf.float32, tf.int8, tf.uint8]))
+def test_images_and_features_in_integers_of_another_tool_are_in_their_scale(tmp_path, kinds):
+    path = of_another_tool(lambda image: tf.reduce_mean(image, (1, 2)), tmp_path / "mean.tflite", *kinds)
     levels = np.random.default_rng(2).integers(0, 256, (6, 4, 3), "uint8")
     image = ((levels / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)).astype("float32")
     expected, device = image.mean(axis=(0, 1)), network.Network(path, 1)
