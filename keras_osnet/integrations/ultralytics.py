@@ -25,10 +25,14 @@ def to_ultralytics(model, path, *, batch_size=None):
     Raises:
         ValueError: as `FeatureExtractor` and `to_onnx`, or if `path` does not end in .onnx.
         OSError: if the file cannot be written.
-        ImportError: where onnx is not installed.
+        ImportError: where `keras-osnet[export,onnx]` is not installed.
     """
     # Encoders of .onnx and .tflite files run without Keras and TensorFlow, which the export imports.
-    from keras_osnet.export.onnx import as_onnx, needed
+    try:
+        from keras_osnet.export.onnx import as_onnx, needed
+    except ModuleNotFoundError as error:
+        message = f"`to_ultralytics` needs {error.name}. It comes with: pip install 'keras-osnet[export,onnx]'"
+        raise ImportError(message, name=error.name) from error
 
     path = Path(path)
     if path.suffix.lower() != ".onnx":

@@ -1,5 +1,7 @@
 """The ONNX file for Ultralytics 8.4.190, run as its `ReID` runs it: `ultralytics/trackers/utils/reid.py`."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -56,6 +58,14 @@ def test_an_extractor_that_does_more_than_its_network_is_refused(network, tmp_pa
 def test_another_ending_is_refused(extractor, tmp_path):
     with pytest.raises(ValueError, match=r"`path` must end in \.onnx"):
         to_ultralytics(extractor, tmp_path / "osnet.pt")
+
+
+def test_without_the_export_the_extras_are_named(monkeypatch, tmp_path):
+    for name in [name for name in sys.modules if name.startswith("keras_osnet.export")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
+    with pytest.raises(ImportError, match=r"needs ai_edge_litert.* pip install 'keras-osnet\[export,onnx\]'"):
+        to_ultralytics(tmp_path / "nowhere.keras", tmp_path / "osnet.onnx")
 
 
 def test_a_folder_that_is_not_there_is_named_before_any_work(tmp_path):
