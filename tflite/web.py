@@ -41,7 +41,11 @@ SECONDS = 300  # for npm
 
 
 def cache():
-    return Path(os.environ.get("KERAS_OSNET_CACHE") or "~/.cache/keras_osnet").expanduser()
+    folder = Path(os.environ.get("KERAS_OSNET_CACHE") or "~/.cache/keras_osnet")
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:  # as in some containers
+        raise OSError(f"$KERAS_OSNET_CACHE must name a folder, as there is no home folder for {folder}") from error
 
 
 def runtime_folder():

@@ -590,6 +590,16 @@ def test_files_that_the_page_cannot_run_are_refused_in_words(tmp_path):
         web.facts(tmp_path / "classes.tflite")
 
 
+def test_where_there_is_no_home_folder_another_one_is_asked_for(monkeypatch):
+    def fail(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("KERAS_OSNET_CACHE", raising=False)
+    monkeypatch.setattr(Path, "expanduser", fail)
+    with pytest.raises(OSError, match=r"\$KERAS_OSNET_CACHE must name a folder, as there is no home folder"):
+        web.cache()
+
+
 def test_a_port_that_is_taken_is_refused_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(web, "fetch_runtime", lambda folder: pytest.fail("the work has begun"))
     with web.server({}, 0) as taken:
