@@ -23,6 +23,7 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "scale"
 
 def read(path):
     """An image file as an upright RGB image. Transparency is ignored."""
+    path = Path(path)
     try:
         if path.exists() and not path.is_file():
             raise ValueError("not a regular file")
