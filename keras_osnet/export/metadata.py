@@ -40,6 +40,9 @@ def described(model, quantization=None, *, pipeline=False, float_parts=(), integ
     takes = f"normalised {'int8' if integer_io else 'float32'}"
     if pipeline or input_type == "uint8":
         takes = "uint8 RGB 0..255" + (", any size" if pipeline else "")
+    matches = match_probabilities_of(model)
+    if pipeline and (matches[False, False] or {}).get("metric") == "euclidean":
+        matches = matches | {(False, False): None}  # of features of other lengths than 1
     return {
         "network": model.name,
         "version": keras_osnet.__version__,
@@ -52,7 +55,7 @@ def described(model, quantization=None, *, pipeline=False, float_parts=(), integ
         "input": takes,
         "attributes": [name for head in attribute_heads(model) for name in head.names],
         "weights": fingerprint_of(model),
-        **{MATCH_FIELDS[kind]: values for kind, values in match_probabilities_of(model).items()},
+        **{MATCH_FIELDS[kind]: values for kind, values in matches.items()},
         **asdict(preprocessing_of(model)),
     }
 
@@ -96,7 +99,8 @@ def metadata_of(path):
     Returns:
         dict: network, version, licence, height and width in pixels, features (how many), quantization, float_parts (of
         an int8 or dynamic network), input, attributes (names, in the order of the probabilities), weights (SHA-256 of
-        the float weights), the four probabilities of a match (as in the `Card` of the weights, None if unknown),
+        the float weights), the four probabilities of a match (as in the `Card` of the weights, None if unknown, or
+        of Euclidean distances between images where the file returns features of length 1),
         and mean, std, scale and resizing of the network's `Preprocessing`.
 
     Raises:

@@ -128,6 +128,19 @@ def test_a_file_knows_the_probability_of_a_match_of_its_weights(network, tmp_pat
         assert extractor.match_of(True, tracks=True) is None
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_a_file_of_features_of_length_one_has_no_probability_of_distances_between_others(network, tmp_path, metric):
+    values = {"offset": 2.0, "slope": 8.0, "metric": metric, "fitted_on": "a yard", "same": 5, "different": 6}
+    known, normalized = (MatchProbability(**values, normalized=kind) for kind in (False, True))
+    card = Card(match_probability=values, normalized_match_probability=values | {"normalized": True})
+    network.save_to_preset(tmp_path / "a", card=card)
+    for pipeline in (False, True):
+        to_tflite(OSNet.from_preset(tmp_path / "a"), tmp_path / "m.tflite", pipeline=pipeline)
+        extractor = FeatureExtractor(tmp_path / "m.tflite")
+        assert extractor.match == (None if pipeline and metric == "euclidean" else known)
+        assert extractor.match_of(True) == normalized
+
+
 @pytest.mark.parametrize("name", ["plain.tflite", "nhwc.onnx"])
 def test_features_are_found_among_several_outputs_of_a_file(network, expected, tmp_path, name):
     head = AttributeHead(("hat", "bag"), name="attributes")
