@@ -70,10 +70,16 @@ def is_foldable(model):
         )
         and all(layer.activation is keras.activations.linear for layer in dense)
         and all(isinstance(layer, keras.layers.InputLayer) for layer in others if layer not in dense)
-        and (isinstance(model.output, dict) or len(model.outputs) == 1)
+        and (bool(_named_outputs(model)) or len(model.outputs) == 1)
         and _is_chain(model, dense)
         and not any(layer.quantization_mode for layer in sublayers(model))
     )
+
+
+def _named_outputs(model):
+    """Returns the model's dict of outputs, or {} if it has none. A Sequential model has `outputs` only."""
+    output = None if isinstance(model, keras.Sequential) else model.output
+    return output if isinstance(output, dict) else {}
 
 
 def _is_chain(model, dense):
@@ -93,8 +99,8 @@ def _heads(model):
         if isinstance(layer, keras.layers.Dense):
             source = nodes[id(layer.input)]
             nodes[id(layer.output)] = _put(made, f"{layer.name}.dense", "dense", source, weights=_dense_weights(layer))
-    outputs = model.output if isinstance(model.output, dict) else {}
-    return made | {OUTPUT + name: Node("output", (nodes[id(tensor)],)) for name, tensor in outputs.items()}
+    outputs = _named_outputs(model).items()
+    return made | {OUTPUT + name: Node("output", (nodes[id(tensor)],)) for name, tensor in outputs}
 
 
 def _put(graph, name, op, *sources, weights=None, **settings):

@@ -16,6 +16,7 @@ from keras_osnet import VARIANTS, OSNet, preprocess_input
 from keras_osnet.export import calibration_images, metadata_of, recommended_float_parts, run_tflite, to_tflite
 from keras_osnet.export.converter import converted, from_function, from_module, quiet
 from keras_osnet.export.flatbuffer import metadata_entry, read
+from keras_osnet.export.folded import is_foldable
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.models.parts import PARTS as PARTS_OF_FEATURES
@@ -708,6 +709,18 @@ def test_a_network_of_other_layers_with_our_names_converts_as_keras_has_it(tmp_p
     to_tflite(network, tmp_path / "x.tflite")
     images = np.random.default_rng(0).normal(size=(2, 48, 32, 3)).astype("float32")
     np.testing.assert_allclose(run_tflite(tmp_path / "x.tflite", images), network(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_sequential_model_of_the_layers_of_a_network_converts(own, tmp_path):
+    network = with_lived_in_statistics(slim())
+    sequential = keras.Sequential(network.layers)
+    if own:  # layers of its own, which fold
+        sequential = keras.Sequential.from_config(sequential.get_config())
+        sequential.set_weights(network.get_weights())
+    assert is_foldable(sequential) == own
+    found = run_tflite(to_tflite(sequential, tmp_path / "m.tflite").path, CALIBRATION[:2])
+    np.testing.assert_allclose(found, outputs_of(network, CALIBRATION[:2]), atol=1e-5)
 
 
 def test_without_images_there_are_no_outputs(report):
