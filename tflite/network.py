@@ -110,8 +110,10 @@ class Network:
         shapes = [tuple(int(side) for side in one["shape"]) for one in inputs]
         returned = [tuple(int(side) for side in one["shape"]) for one in outputs]
         is_one_image = [(len(shape), *shape[::3]) for shape in shapes] == [(4, 1, 3)]
+        scaled = [one["dtype"] != np.int8 or len(one["quantization_parameters"]["scales"]) == 1 for one in inputs]
         is_vector = [self.any_output or np.prod(shape[:-1]) == 1 for shape in returned] == [True]
-        if not is_one_image or inputs[0]["dtype"] not in (np.float32, np.int8, np.uint8) or not is_vector:
+        fits = is_one_image and inputs[0]["dtype"] in (np.float32, np.int8, np.uint8) and all(scaled)
+        if not fits or not is_vector:
             raise ValueError(
                 f"{self.path} must have a signature `embed`, or take one image (1, height, width, 3) of float32, int8 "
                 f"or uint8 and return one feature (1, D). It takes {shapes} and returns {returned}"

@@ -73,6 +73,7 @@ class LiteRTFile(_File):
         else:
             _reading(path, self._interpreter.allocate_tensors)
             fits = len(kinds) == 1 and len(kinds[0][1]) == 4 and kinds[0][1][::3] == (1, 3) and kinds[0][0] in TYPES
+            fits = fits and (kinds[0][0] != "int8" or all(map(_has_scale, inputs.values())))
             self.size = tuple(map(int, kinds[0][1][1:3])) if fits else (None, None)
         shapes = [tuple(map(int, details["shape"])) for details in outputs.values()]
         if None in self.size or [len(shape) > 0 and np.prod(shape[:-1]) == 1 for shape in shapes] != [True]:

@@ -700,6 +700,16 @@ def test_images_and_features_in_integers_of_another_tool_are_in_their_scale(tmp_
         np.testing.assert_allclose(found, expected, atol=0.02)
 
 
+def test_images_in_integers_without_a_scale_are_refused_by_name(tmp_path):
+    mean = tf.function(lambda image: tf.reduce_mean(tf.cast(image, tf.float32), (1, 2)))
+    source = mean.get_concrete_function(tf.TensorSpec((1, 6, 4, 3), tf.int8))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([source], mean)
+    (tmp_path / "raw.tflite").write_bytes(converter.convert())
+    for read in (network.Network, FeatureExtractor):
+        with pytest.raises(ValueError, match=r"raw.tflite must .*take one image"):
+            read(tmp_path / "raw.tflite")
+
+
 def test_a_feature_that_is_a_map_of_one_pixel_is_read_and_a_larger_map_is_refused_by_name(tmp_path):
     pixel = of_another_tool(lambda image: tf.reduce_mean(image, (1, 2), keepdims=True), tmp_path / "pixel.tflite")
     device, image = network.Network(pixel, 1), Image.new("RGB", (4, 6), (255, 0, 0))
