@@ -47,7 +47,9 @@ def digest_of(paths, *arrays):
     start = os.path.commonprefix(names).rfind(os.sep) + 1  # noqa: RUF071 (commonpath is slow, refuses mixed paths)
     digest = hashlib.sha256("\n".join(name[start:] for name in names).encode(errors="surrogateescape"))
     for array in arrays:
-        array = np.ascontiguousarray(array)
+        array = np.asarray(array)
+        # An array of objects holds addresses, which differ between processes.
+        array = np.ascontiguousarray(array.tolist() if array.dtype == object else array)
         digest.update(f"{array.shape} {array.dtype}".encode())
         digest.update(array.data)
     return digest.hexdigest()

@@ -159,6 +159,14 @@ def test_a_run_is_resumed_on_data_that_have_moved(tmp_path):
     claim(tmp_path, data=digest_of([Path(path.replace("/data", "elsewhere")) for path in PATHS], np.array(LABELS)))
 
 
+def test_labels_in_an_array_of_objects_are_their_values_wherever_they_lie_in_memory(tmp_path):
+    claim(tmp_path, data=digest_of(PATHS, [1000, 2000]))
+    for text in ("1000 2000", "1000 2000"):
+        claim(tmp_path, data=digest_of(PATHS, np.array([int(label) for label in text.split()], object)))
+    with pytest.raises(ValueError, match="which has others"):
+        claim(tmp_path, data=digest_of(PATHS, np.array([1000, 2001], object)))
+
+
 def test_a_run_from_before_data_were_noted_is_resumed_and_notes_them(tmp_path):
     claim(tmp_path)
     claim(tmp_path, data=digest_of(PATHS, LABELS))
