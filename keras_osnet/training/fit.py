@@ -131,7 +131,7 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
 
 def _fit(training, settings, execution, work_dir, strategy):
     """Carries out one training. Returns the network, its first scores or None, and the lines of metrics.jsonl."""
-    keras.utils.set_random_seed(settings.seed)
+    keras.utils.set_random_seed(int(settings.seed))
     with strategy.scope():
         plan = training.build()
     require_training_preprocessing(plan.network)

@@ -129,6 +129,7 @@ def claimed(work_dir, settings, strategy, data=None):
         OSError: if the folder cannot be made or written.
     """
     work_dir, chief = Path(work_dir), is_chief(strategy)
+    settings = json.loads(json.dumps(settings, default=np.generic.item))  # NumPy's numbers are no JSON
     new = [folder for folder in (work_dir, *work_dir.parents) if not folder.exists()]
     try:
         before = set() if new else set(os.listdir(work_dir))
