@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -49,10 +48,14 @@ def write_run_report(work_dir, history, strategy):
 
 
 def peak_memory():
-    """Returns the peak memory in bytes: a dict of GPUs, or without a GPU the peak memory of this process."""
+    """Returns the peak memory in bytes: a dict of GPUs, or without a GPU that of this process. None on Windows."""
     gpus = [device.name.removeprefix("/device:") for device in tf.config.list_logical_devices("GPU")]
     if gpus:
         return {name: tf.config.experimental.get_memory_info(name)["peak"] for name in gpus}
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

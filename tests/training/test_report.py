@@ -1,6 +1,7 @@
 """The report of a finished training: report.json and training.png."""
 
 import json
+import sys
 
 import tensorflow as tf
 from PIL import Image
@@ -30,6 +31,15 @@ def test_it_holds_command_versions_machine_time_speed_and_memory(tmp_path):
     assert 2**20 < found["peak_memory_bytes"] <= peak_memory()
     with Image.open(tmp_path / "training.png") as image:
         assert image.size > (200, 200)
+
+
+def test_where_the_system_does_not_count_memory_the_rest_is_written(tmp_path, monkeypatch):
+    """Windows has no module `resource`."""
+    monkeypatch.setitem(sys.modules, "resource", None)
+    write_run_report(tmp_path, HISTORY, ONE)
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["epochs"] == 3
+    assert found["peak_memory_bytes"] is None
 
 
 def test_a_run_without_a_finished_epoch_writes_nothing(tmp_path):
