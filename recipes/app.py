@@ -29,7 +29,7 @@ from keras_osnet.metrics.search import search as nearest
 from keras_osnet.training.settings import Execution, Numerics, Optimization
 from keras_osnet.training.signals import Stopped
 from keras_osnet.training.strategies import missing_workers_named
-from keras_osnet.training.work_dir import claimed
+from keras_osnet.training.work_dir import CONFIG, claimed
 from keras_osnet.weights import load_network, locate
 from keras_osnet.weights.presets import is_name
 
@@ -106,7 +106,7 @@ def check_test_images(paths, work_dir):
     Raises:
         ValueError: if an image cannot be read, or is not there.
     """
-    (require_files if any(work_dir.glob("**/config.json")) else images.refuse_unreadable)(paths)
+    (require_files if (work_dir / CONFIG).exists() else images.refuse_unreadable)(paths)
 
 
 def runs(rows, built_in=(), **execution):

@@ -253,6 +253,16 @@ def test_a_test_image_that_cannot_be_read_is_named_by_the_scores_before_training
     assert "loss" not in capsys.readouterr().out
 
 
+def test_the_test_images_of_a_new_run_are_decoded_also_where_its_folder_holds_other_runs(tmp_path, run_script, capsys):
+    broken = market(tmp_path) / "query" / "0004_c1s1_000151_01.jpg"
+    broken.write_bytes(broken.read_bytes()[:300])
+    (tmp_path / "run" / "earlier").mkdir(parents=True)
+    (tmp_path / "run" / "earlier" / "config.json").write_text('{"settings": {}}')
+    with pytest.raises(SystemExit, match=f"error: 1 of 12 images cannot be read: .*{broken.name}"):
+        run_script(*train(tmp_path, "--no-baselines"))
+    assert "loss" not in capsys.readouterr().out
+
+
 def test_a_run_that_is_started_again_does_not_decode_the_test_images_first(folder, tmp_path, run_script, capsys):
     """The scores find the damaged image; the first start would have found it before the line of the training."""
     market(tmp_path)
