@@ -75,6 +75,7 @@ PARTS = {
 }  # fmt: skip
 
 PIN = getattr(os, "sched_setaffinity", None)  # not on macOS, where the jobs share all cores
+WIDTH = "{width}"  # in `weights`, for the width of each network
 NO_SETTINGS = ("data_dir", "work_dir", "seeds", "jobs")  # fields that do not identify an ablation
 
 
@@ -91,7 +92,8 @@ class Ablation:
     width: float = 1.0
     resolution: float = 1.0
     weights: str = ""
-    """File or preset to start from. {width} is replaced by 1_0, 0_75, 0_5 or 0_25. Default: random weights."""
+    """File or preset to start from. {width} is replaced by 1_0, 0_75, 0_5 or 0_25. Default: random weights, which the
+    sweep variant always has."""
     epochs: int | None = None
     """Epochs, milestones, batch size, learning rate and crop have the defaults of the row."""
     milestones: tuple[int, ...] | None = None
@@ -118,9 +120,15 @@ def networks(settings):
     if reid.ROWS[settings.row].weights is tyro.MISSING and not settings.weights:
         raise ValueError(f"`weights` must be given for the row {settings.row}, which is fine-tuned. Received: none")
     found = _of_table(settings)
+    fit = settings.sweep == "parts" or (settings.sweep != "variant" and WIDTH in settings.weights)
+    if settings.weights and not fit:
+        raise ValueError(
+            "`weights` must fit every network: none do for the sweep variant, and those for the sweep "
+            f"width,resolution have {WIDTH} in their name. Received: sweep={settings.sweep}, weights={settings.weights}"
+        )
     if settings.weights:
         for options, _ in found.values():
-            options["weights"] = settings.weights.replace("{width}", str(float(options["width"])).replace(".", "_"))
+            options["weights"] = settings.weights.replace(WIDTH, str(float(options["width"])).replace(".", "_"))
         files = sorted({options["weights"] for options, _ in found.values()})
         missing = [file for file in files if file not in PRESETS and not Path(file).is_file()]
         if missing:

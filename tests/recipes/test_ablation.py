@@ -140,6 +140,17 @@ def test_a_sweep_fine_tunes_each_width_from_a_file_of_its_own(recipe, tmp_path):
         assert options["weights"] == str(tmp_path / f"osnet_x{width}.pth")
 
 
+@pytest.mark.parametrize(
+    ("sweep", "weights"), [("variant", "osnet_x1_0_imagenet"), ("width,resolution", "osnet_x1_0_imagenet")]
+)
+def test_weights_of_one_network_are_refused_where_the_networks_differ(recipe, tmp_path, sweep, weights):
+    """The first network would be trained for hours before the second refuses the weights."""
+    with pytest.raises(ValueError, match=f"`weights` must fit every network: .*Received: sweep={sweep}, weights="):
+        recipe.networks(recipe.Ablation(tmp_path, sweep=sweep, weights=weights))
+    fitting = recipe.networks(recipe.Ablation(tmp_path, sweep="parts", weights=weights))
+    assert {options["weights"] for options, _ in fitting.values()} == {weights}
+
+
 @pytest.mark.parametrize("jobs", [0, 10_000])
 def test_more_jobs_than_cores_are_refused(recipe, tmp_path, jobs):
     with pytest.raises(ValueError, match="`jobs` must be 1 to"):
