@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_osnet.layers.checks import count, known, number
-from keras_osnet.layers.composite import Composite
+from keras_osnet.layers.composite import Composite, call_part
 from keras_osnet.layers.initial import Normal
 from keras_osnet.layers.norms import BatchNorm, array_of
 
@@ -68,8 +68,27 @@ class GeneralizedMeanPooling(keras.layers.Layer):
         return {**super().get_config(), "power": self.power, "epsilon": self.epsilon}
 
 
+class Neck(Composite):
+    """Base of the layers that make the feature: `linear`, then `norm` and, for the neck "fc", a ReLU."""
+
+    def linear(self, inputs, run):
+        """Returns what the norm takes, (B, units). `run`: see `Composite.flow`."""
+        raise NotImplementedError(f"{type(self).__name__} must implement `linear`.")
+
+    def flow(self, inputs, run):
+        outputs = run(self.norm, self.linear(inputs, run))
+        return ops.relu(outputs) if NECKS[self.neck] else outputs
+
+    def before_norm(self, inputs):
+        """The symbolic input of the norm, for a symbolic input of this layer."""
+        return self(inputs, before_norm=True)  # a part that is called alone would be a second layer of a loaded model
+
+    def call(self, inputs, training=None, before_norm=False):
+        return self.linear(inputs, call_part) if before_norm else super().call(inputs, training=training)
+
+
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class Embedding(Composite):
+class Embedding(Neck):
     """Fully connected layer that makes the feature, computed in the policy's variable dtype, and at least float32.
 
         fc:      f = ReLU(BN(W x + b)), the paper's
@@ -95,13 +114,8 @@ class Embedding(Composite):
         self.dense = keras.layers.Dense(units, name="dense", **settings)
         self.norm = BatchNorm(center=NECKS[neck], dtype=self.dtype_policy, name="norm")
 
-    def flow(self, inputs, run):
-        outputs = run(self.norm, run(self.dense, inputs))
-        return ops.relu(outputs) if NECKS[self.neck] else outputs
-
-    def before_norm(self, inputs):
-        """The symbolic output of the dense layer, for a symbolic input of this layer."""
-        return self.dense(inputs)
+    def linear(self, inputs, run):
+        return run(self.dense, inputs)
 
     def operations(self, put, name, source):
         weights = self.norm.folded(array_of(self.dense.kernel), array_of(self.dense.bias))

@@ -7,10 +7,9 @@ import numpy as np
 from keras import ops
 
 from keras_osnet.layers.checks import count, counts, known
-from keras_osnet.layers.composite import Composite
 from keras_osnet.layers.initial import Normal
 from keras_osnet.layers.norms import BatchNorm, array_of
-from keras_osnet.models.heads import NECKS, ClassLayer, dense_settings, full_precision
+from keras_osnet.models.heads import NECKS, ClassLayer, Neck, dense_settings, full_precision
 
 
 def _largest(maps):
@@ -118,7 +117,7 @@ class PartPooling(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class PartEmbedding(Composite):
+class PartEmbedding(Neck):
     """The feature of several parts: a dense layer of each, concatenated; computed as `Embedding`.
 
         fc:      f = ReLU(BN([W_1 x_1 + b_1, ..., W_P x_P + b_P]))
@@ -153,14 +152,8 @@ class PartEmbedding(Composite):
             for i, length in enumerate(self.lengths)
         ]
 
-    def flow(self, inputs, run):
-        each = [run(dense, part) for dense, part in zip(self.dense, inputs, strict=True)]
-        outputs = run(self.norm, ops.concatenate(each, axis=-1))
-        return ops.relu(outputs) if NECKS[self.neck] else outputs
-
-    def before_norm(self, inputs):
-        """The symbolic input of the norm, for a symbolic input of this layer."""
-        return ops.concatenate([dense(part) for dense, part in zip(self.dense, inputs, strict=True)], axis=-1)
+    def linear(self, inputs, run):
+        return ops.concatenate([run(dense, part) for dense, part in zip(self.dense, inputs, strict=True)], axis=-1)
 
     def operations(self, put, name, sources):
         last = [sum(self.lengths[: i + 1]) for i in range(len(self.lengths))]

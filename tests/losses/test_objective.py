@@ -340,6 +340,19 @@ def test_a_training_with_a_drop_block_loses_the_same_rows_of_all_images_and_the_
     np.testing.assert_allclose(logits, (normed if neck == "bnneck" else expected) @ kernel, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("drop_block", [0.0, 0.4])
+@pytest.mark.parametrize("neck", ["fc", "bnneck"])
+@pytest.mark.parametrize("pooling", ["avg", "stripes"])
+def test_a_saved_model_of_an_osnet_comes_back_with_the_same_outputs_and_layers(tmp_path, pooling, neck, drop_block):
+    losses = {"cross_entropy": 1, "triplet": 1}
+    model, _ = with_objective(OSNet(**SMALL, neck=neck, pooling=pooling), CLASSES, losses, drop_block=drop_block)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert [weight.shape for weight in again.weights] == [weight.shape for weight in model.weights]
+    for name, expected in model(MAPS).items():
+        np.testing.assert_allclose(again(MAPS)[name], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_drop_block_is_for_osnets():
     with pytest.raises(ValueError, match=r"`drop_block` is for OSNets that return features. Received: functional"):
         with_objective(network(), CLASSES, drop_block=0.3)
