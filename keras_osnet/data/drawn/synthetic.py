@@ -50,8 +50,10 @@ class SyntheticSettings:
     def __post_init__(self):
         for name, least in (("train_identities", 1), ("test_identities", 1), ("width", 16), ("height", 16),
                             ("seed", 0), ("distractors", 0)):  # fmt: skip
-            if getattr(self, name) < least:
-                raise ValueError(f"`{name}` must be at least {least}. Received: {name}={getattr(self, name)}")
+            value = getattr(self, name)
+            if not value >= least or value % 1:
+                raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value}")
+            object.__setattr__(self, name, int(value))  # NumPy's numbers are no JSON
         if self.train_identities + self.test_identities > 9999:
             raise ValueError(
                 "`train_identities` + `test_identities` must be at most 9999 (four digits in a file name). "

@@ -53,7 +53,7 @@ class PeopleSettings:
         least = {"seed": 0, "distractors": 0, "identities": 1, "images": 2, "cameras": 2, "validation_identities": 1}
         for name, low in {**least, "validation_cameras": 3, "height": 32}.items():
             value = getattr(self, name)
-            if value < low or value != int(value):
+            if not value >= low or value % 1:
                 raise ValueError(f"`{name}` must be a whole number of at least {low}. Received: {name}={value}")
             object.__setattr__(self, name, int(value))  # NumPy's numbers are no JSON
         if self.identities > FIRST_VALIDATION:
@@ -66,6 +66,7 @@ class PeopleSettings:
         for name in ("twins", "changes"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"`{name}` must be from 0 to 1. Received: {name}={getattr(self, name)}")
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def size(self):

@@ -32,13 +32,14 @@ class SequenceSettings:
     def __post_init__(self):
         for name, least in {"seed": 0, "people": 1, "cameras": 2, "rate": 1, "height": 90}.items():
             value = getattr(self, name)
-            if value < least or value != int(value):
+            if not value >= least or value % 1:
                 raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value}")
             object.__setattr__(self, name, int(value))  # NumPy's numbers are no JSON
         if self.people > MOST_PEOPLE:
             raise ValueError(f"`people` must be at most {MOST_PEOPLE}. Received: people={self.people}")
         if not 0 < self.seconds <= 3600:
             raise ValueError(f"`seconds` must be above 0 and at most 3600. Received: seconds={self.seconds}")
+        object.__setattr__(self, "seconds", float(self.seconds))
 
     @property
     def size(self):

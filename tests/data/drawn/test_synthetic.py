@@ -93,6 +93,11 @@ def test_a_folder_of_other_settings_is_refused_by_name(root, change):
         load(root, replace(SMALL, **change))
 
 
+def test_settings_may_be_numbers_of_numpy(root, tmp_path):
+    load(tmp_path, replace(SMALL, seed=np.int64(7), distractors=np.float32(5)))
+    assert files_of(tmp_path / "synthetic-pedestrians") == files_of(root / "synthetic-pedestrians")
+
+
 def test_a_folder_of_an_older_version_is_refused(root, monkeypatch):
     monkeypatch.setattr(synthetic, "VERSION", synthetic.VERSION + 1)
     with pytest.raises(ValueError, match="Move or delete the folder"):

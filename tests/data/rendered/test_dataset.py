@@ -99,7 +99,13 @@ def test_a_set_with_changes_is_not_resumed_on_one_of_the_version_that_changed_fe
     assert replace(SETTINGS, changes=0.5).stamp["version"] == 2
 
 
-@pytest.mark.parametrize("settings", [PeopleSettings(seed=np.int64(3)), SequenceSettings(seed=np.int64(3))])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        PeopleSettings(seed=np.int64(3), twins=np.float32(0.5), changes=np.float32(0.25)),
+        SequenceSettings(seed=np.int64(3), seconds=np.float32(1.5)),
+    ],
+)
 def test_settings_may_be_numbers_of_numpy_and_are_written_as_json(settings):
     assert json.loads(json.dumps(settings.stamp))["seed"] == 3
 
@@ -107,7 +113,8 @@ def test_settings_may_be_numbers_of_numpy_and_are_written_as_json(settings):
 @pytest.mark.parametrize(
     "change",
     [{"identities": 0}, {"images": 1}, {"seed": -1}, {"twins": 1.5}, {"changes": -0.1}, {"height": 31}, {"height": 65},
-     {"validation_identities": 0}, {"validation_cameras": 2}, {"distractors": -1}, {"cameras": 1}, {"images": 2.5}],
+     {"validation_identities": 0}, {"validation_cameras": 2}, {"distractors": -1}, {"cameras": 1}, {"images": 2.5},
+     {"images": float("nan")}, {"images": float("inf")}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(change):
     with pytest.raises(ValueError, match=rf"`{next(iter(change))}` must be .* Received: {next(iter(change))}="):
