@@ -73,14 +73,19 @@ def list_images(folder):
             f"{str(folder)!r} must hold images ({', '.join(sorted(SUFFIXES))}). Received: {len(lines)} other files and "
             f"folders{': ' * bool(lines)}{first_three(lines)}"
         )
+    warn_of(lines)
+    return images
+
+
+def warn_of(lines):
+    """Warns the caller's caller of what may be images and is passed over, of lines as those of `scan_flat`."""
     missed = [
         line
         for line in lines
         if "not an image suffix" not in line or "image/" in str(mimetypes.guess_type(line.rpartition(" (")[0]))
     ]
     if missed:
-        warnings.warn(f"{len(missed)} files or folders are passed over: {first_three(missed)}", stacklevel=2)
-    return images
+        warnings.warn(f"{len(missed)} files or folders are passed over: {first_three(missed)}", stacklevel=3)
 
 
 def require_utf8(paths, where=""):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_osnet.data.images import SUFFIXES, first_three
-from keras_osnet.data.listing import scan_flat
+from keras_osnet.data.listing import scan_flat, warn_of
 
 EXPECTED_TREE = """train/<class>/<any>.JPEG
 val/<class>/<any>.JPEG     (or test/)
@@ -26,6 +26,8 @@ class ClassSplits:
 
 def load(folder):
     """Reads the file names below `folder`/train and `folder`/val (or test), a folder per class, without hidden ones.
+
+    A warning names what may be images and is passed over: nested folders, broken links, other formats.
 
     Args:
         folder: folder that holds the two parts.
@@ -51,6 +53,7 @@ def load(folder):
         )
     passed_over = []
     found = [_part(part, names[0], passed_over) for part in parts]
+    warn_of(passed_over)
     return ClassSplits(*found, tuple(names[0]), tuple(passed_over))
 
 

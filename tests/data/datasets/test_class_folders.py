@@ -28,6 +28,17 @@ def test_classes_are_numbered_by_name_and_images_sorted(tmp_path, second):
     assert [label for _, label in splits.val] == [0, 1, 1]
 
 
+def test_a_warning_names_images_that_are_passed_over(tmp_path):
+    second = ("c.jpg", "d.heic", "list.csv")
+    tree(tmp_path, {**FILES, "train": {"n01": ("a.JPEG",), "n02": second, "n01/more": ("g.png",)}})
+    with pytest.warns(UserWarning, match="^2 files or folders are passed over: ") as caught:
+        splits = load(tmp_path)
+    assert len(splits.passed_over) == 3
+    (message,) = (str(each.message) for each in caught)
+    assert f"{tmp_path}/train/n01/more/g.png (in a nested folder)" in message
+    assert f"{tmp_path}/train/n02/d.heic (not an image suffix)" in message
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
