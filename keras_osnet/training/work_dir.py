@@ -129,7 +129,7 @@ def claimed(work_dir, settings, strategy, data=None):
         OSError: if the folder cannot be made or written.
     """
     work_dir, chief = Path(work_dir), is_chief(strategy)
-    settings = json.loads(json.dumps(settings, default=np.generic.item))  # NumPy's numbers are no JSON
+    settings = json.loads(json.dumps(settings, default=_plain))
     new = [folder for folder in (work_dir, *work_dir.parents) if not folder.exists()]
     try:
         before = set() if new else set(os.listdir(work_dir))
@@ -177,6 +177,11 @@ def claimed(work_dir, settings, strategy, data=None):
                     for folder in new:
                         folder.rmdir()
             lock.release()
+
+
+def _plain(value):
+    """Numbers and arrays of NumPy, and paths, as values of JSON."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else os.fspath(value)
 
 
 def _agree(work_dir, settings, data, strategy, refused):

@@ -40,9 +40,10 @@ def test_a_claimed_folder_has_the_settings_the_command_and_the_versions(tmp_path
     claim(tmp_path / "new" / "run", SETTINGS)  # the same run again
 
 
-def test_numbers_of_numpy_among_the_settings_are_plain_ones(tmp_path):
-    claim(tmp_path, {"epochs": np.int64(7), "width": np.float32(0.5), "milestones": (np.int32(3), 5)})
-    claim(tmp_path, {"epochs": 7, "width": 0.5, "milestones": (3, 5)})
+def test_numbers_of_numpy_and_paths_among_the_settings_are_plain_values(tmp_path):
+    odd = {"epochs": np.int64(7), "width": np.float32(0.5), "milestones": (np.int32(3), 5), "rates": np.array([0.5])}
+    claim(tmp_path, {**odd, "weights": Path("a.pth")})
+    claim(tmp_path, {"epochs": 7, "width": 0.5, "milestones": (3, 5), "rates": [0.5], "weights": "a.pth"})
     with pytest.raises(ValueError, match=r"`width` must be finite\. Received: width=nan"):
         claim(tmp_path / "run", {"width": np.float32("nan")})
 
