@@ -79,7 +79,7 @@ class KeepBest(keras.callbacks.Callback):
         strategy: `tf.distribute.Strategy` of the training.
 
     Raises:
-        ValueError: if the .json file of an earlier run holds no such score.
+        ValueError: if the .json file of an earlier run holds no such score, or `score` does not return it.
     """
 
     def __init__(self, path, network, name, *, strategy, score=None):
@@ -105,6 +105,8 @@ class KeepBest(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         scores = self.score() if self.score else logs
         if self.name not in scores:
+            if self.score:
+                raise ValueError(f"`name` must be a score of {sorted(scores)}. Received: name={self.name!r}")
             return
         value = float(gathered(self.strategy, np.array([scores[self.name]], "float64"))[0])  # the chief's
         if value > self.best:

@@ -85,6 +85,13 @@ def test_without_the_score_nothing_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_score_of_its_own_must_have_the_name(tmp_path):
+    """Else there would be no network to save after the last epoch."""
+    keep = KeepBest(tmp_path / "best.keras", small(), "mA", strategy=ONE, score=lambda: {"rank1": 0.5, "mAP": 0.4})
+    with pytest.raises(ValueError, match=r"`name` must be a score of \['mAP', 'rank1'\]\. Received: name='mA'"):
+        run(tmp_path / "run", epochs=2, callbacks=[keep])
+
+
 def test_a_score_of_its_own_is_computed_after_every_epoch_with_the_weights_of_that_epoch(tmp_path):
     """The scores of the loop, of every second epoch, do not count."""
     scores, weights, model = [0.2, 0.4, 0.3], [], small()
