@@ -18,7 +18,7 @@ from keras_osnet.training.loop import train
 from keras_osnet.training.replicas import is_chief
 from keras_osnet.training.report import write_run_report
 from keras_osnet.training.step import check_loss, correct_class
-from keras_osnet.training.work_dir import claimed, digest_of
+from keras_osnet.training.work_dir import claimed, digest_of, plain
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
                 metrics.append(training.finish(network, before, history, strategy))
         if several:
             save_model(network, work_dir / "model.keras", strategy)
-        summary = summarize(metrics)
+        summary = plain(summarize(metrics))
         if is_chief(strategy):
             write_json(work_dir / "metrics.json", summary)
     return summary

@@ -38,6 +38,15 @@ def about():
     return {"command": " ".join(["python", *sys.argv]), "python": platform.python_version(), **versions}
 
 
+def plain(values):
+    """Returns values as JSON holds them, with numbers and arrays of NumPy, and paths, as plain values."""
+
+    def of(value):
+        return value.tolist() if isinstance(value, np.generic | np.ndarray) else os.fspath(value)
+
+    return json.loads(json.dumps(values, default=of))
+
+
 def digest_of(paths, *arrays):
     """Returns the SHA-256 of a training set: its files' names below their common folder, and arrays, as of labels.
 
@@ -129,7 +138,7 @@ def claimed(work_dir, settings, strategy, data=None):
         OSError: if the folder cannot be made or written.
     """
     work_dir, chief = Path(work_dir), is_chief(strategy)
-    settings = json.loads(json.dumps(settings, default=_plain))
+    settings = plain(settings)
     new = [folder for folder in (work_dir, *work_dir.parents) if not folder.exists()]
     try:
         before = set() if new else set(os.listdir(work_dir))
@@ -177,11 +186,6 @@ def claimed(work_dir, settings, strategy, data=None):
                     for folder in new:
                         folder.rmdir()
             lock.release()
-
-
-def _plain(value):
-    """Numbers and arrays of NumPy, and paths, as values of JSON."""
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else os.fspath(value)
 
 
 def _agree(work_dir, settings, data, strategy, refused):

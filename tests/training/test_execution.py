@@ -1,5 +1,6 @@
 """Ways to carry out a training: each takes the steps of its equation, and what does not fit together is refused."""
 
+import json
 import sys
 from dataclasses import dataclass
 
@@ -271,6 +272,18 @@ def test_a_network_that_takes_other_images_than_training_makes_is_refused(tmp_pa
     training = Training(lambda: Plan(network, network, None, None), None, 1, ((), [1]), None)
     with pytest.raises(ValueError, match=r"`weights` must be of a network .* normalised by ImageNet's .*scale=200"):
         fit(Settings(), Execution(), tmp_path / "run", [training])
+
+
+def test_metrics_may_be_numbers_of_numpy(tmp_path):
+    def build():
+        network = linear()
+        return Plan(network, network, MINES, SGD())
+
+    found = {"accuracy": np.float32(0.5), "each": np.array([0.25, 0.75]), "worst": {"image": np.int64(3)}}
+    training = Training(build, None, 1, ((), [1]), lambda *_: found)
+    expected = {"accuracy": 0.5, "each": [0.25, 0.75], "worst": {"image": 3}}
+    assert fit(Settings(epochs=0), Execution(), tmp_path / "run", [training]) == expected
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == expected
 
 
 def test_a_batch_larger_than_the_dataset_is_refused_before_anything_is_made(tmp_path):
