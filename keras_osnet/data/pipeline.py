@@ -75,7 +75,7 @@ def image_batches(paths, *, size, batch_size=64):
 
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
-    paths = [os.fspath(path) for path in paths]
+    paths, size = [os.fspath(path) for path in paths], tuple(size)
     require_utf8(paths)
     dataset = tf.data.Dataset.from_tensor_slices(tf.constant(paths, tf.string))
     dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True)
@@ -131,7 +131,7 @@ def training_batches(
     if count < batch_size:
         raise ValueError(f"`batch_size` must not exceed the {count} images. Received: batch_size={batch_size}")
     require_utf8(paths)
-    steps, own = count // batch_size, own_part(batch_size, shard)
+    steps, own, size = count // batch_size, own_part(batch_size, shard), tuple(size)
     # A patch comes from any image of the batch, so that each shard must load all of them.
     loaded = slice(0, batch_size) if augmentation.patch else own
     sources, decoded = _cached(paths) if cache else (tf.constant(paths), _from_file)

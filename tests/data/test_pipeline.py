@@ -114,6 +114,14 @@ def test_evaluation_takes_every_image_in_order_and_the_last_batch_may_be_smaller
         assert np.abs(levels(image) - pillow(path, SIZE)).max() <= 1
 
 
+@pytest.mark.parametrize("kind", [list, np.array])
+def test_the_size_may_be_a_list_or_an_array(files, kind, monkeypatch):
+    evaluation, training = list(image_batches(files, size=SIZE).as_numpy_iterator()), batches(files)
+    np.testing.assert_array_equal(list(image_batches(files, size=kind(SIZE)).as_numpy_iterator()), evaluation)
+    monkeypatch.setitem(globals(), "SIZE", kind(SIZE))
+    assert_same(batches(files), training)
+
+
 def test_images_are_normalised_with_the_published_numbers(tmp_path):
     image = scene(*SIZE)
     image[0, :3] = [(0, 0, 0), (255, 255, 255), (255, 0, 128)]
