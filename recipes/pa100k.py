@@ -115,6 +115,8 @@ def train(run):
     sides = load(settings.dataset, run.data_dir) if settings.identity else None
     scored = [*splits.val, *splits.test, *(sides.query + sides.gallery if sides else ())]
     app.check_test_images(sorted({record.path for record in scored}), run.work_dir)
+    if sides:  # now, so that an error comes before the training
+        print(scores.describe(sides, DATASETS[settings.dataset].protocol))
     paths, steps = [record.path for record in splits.train], len(labels) // settings.batch_size
     print(f"{len(splits.names)} attributes; {len(paths)} images; {steps} steps an epoch")
 

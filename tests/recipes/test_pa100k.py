@@ -1,5 +1,7 @@
 """recipes/pa100k.py from its command line; test_every_recipe.py has what all recipes do alike."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -170,6 +172,16 @@ def test_a_gallery_image_without_attributes_that_cannot_be_read_is_named_before_
 def test_bad_input_is_an_error_before_training(people, run_script, tmp_path, options, message):
     with pytest.raises(SystemExit, match=f"error: {message}"):
         run_script(*joint(people, tmp_path / "run", *options))
+    assert not (tmp_path / "run").exists()
+
+
+def test_queries_without_a_match_are_an_error_before_training(run_script, tmp_path):
+    root = market(tmp_path)
+    market_attributes(tmp_path)
+    for path in [*(root / "query").glob("*.jpg"), *(root / "bounding_box_test").glob("*.jpg")]:
+        path.rename(path.with_name(re.sub(r"_c(\d)s\d_", r"_c1s\1_", path.name)))  # all of camera 1
+    with pytest.raises(SystemExit, match="error: `splits` must have a match under another camera"):
+        run_script(*joint(tmp_path, tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
