@@ -106,16 +106,18 @@ def map_output(model, layer=None):
 
     Args:
         model: keras.Model.
-        layer: name of the layer. Default: the last layer whose output is maps.
+        layer: name of the layer. Default: the last layer whose output is maps. The input is no such layer.
 
     Raises:
         ValueError: if there is no such layer. The error lists all layers.
     """
     outputs = {each.name: each.output for each in model.layers if isinstance(each.output, keras.KerasTensor)}
-    outputs = {name: output for name, output in outputs.items() if output.ndim == 4}
-    layer = list(outputs)[-1] if layer is None else layer
+    inputs = {each.name for each in model.layers if isinstance(each, keras.layers.InputLayer)}
+    outputs = {name: output for name, output in outputs.items() if output.ndim == 4 and name not in inputs}
+    layer = next(reversed(outputs), None) if layer is None else layer
     if layer not in outputs:
-        raise ValueError(f"`layer` must be one whose output is maps: {', '.join(outputs)}. Received: layer={layer!r}")
+        known = ", ".join(outputs) or "there is none"
+        raise ValueError(f"`layer` must be one whose output is maps: {known}. Received: layer={layer!r}")
     return outputs[layer]
 
 

@@ -190,3 +190,12 @@ def test_the_last_maps_and_the_exponents_of_the_blocks_are_known_without_running
 def test_something_else_than_a_model_is_refused(function):
     with pytest.raises(ValueError, match=r"`model` must be a keras\.Model\. Received: str"):
         function("model.keras", IMAGES)
+
+
+def test_the_input_is_no_map():
+    inner = OSNet(**TINY, weights=None)
+    image = keras.Input(SIDES, name="image")
+    nested = keras.Model(image, inner(image))
+    for layer in (None, "image"):
+        with pytest.raises(ValueError, match=rf"`layer` must be .* maps: there is none\. Received: layer={layer!r}"):
+            map_output(nested, layer)
