@@ -685,7 +685,7 @@ def of_another_tool(function, path, kind=None, source_kind=tf.float32):
     return path
 
 
-@pytest.mark.parametrize("kinds", itertools.product([tf.int8, tf.uint8], [tf.float32, tf.int8, tf.uint8]))
+@pytest.mark.parametrize("kinds", [*itertools.product([tf.int8, tf.uint8], [tf.float32, tf.int8, tf.uint8])])
 def test_images_and_features_in_integers_of_another_tool_are_in_their_scale(tmp_path, kinds):
     path = of_another_tool(lambda image: tf.reduce_mean(image, (1, 2)), tmp_path / "mean.tflite", *kinds)
     levels = np.random.default_rng(2).integers(0, 256, (6, 4, 3), "uint8")
