@@ -13,6 +13,7 @@ from keras_osnet.visual.style import (
     Sheet,
     cell_of,
     checked_array,
+    checked_dict,
     checked_images,
     checked_list,
     legend_of,
@@ -70,10 +71,10 @@ def exponents_figure(fractions, exponents=None):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if it is empty, or the number of streams differs, also from that of `exponents`.
+        ValueError: if it is empty or no dict, or the number of streams differs, also from that of `exponents`.
     """
     rows = []
-    for name, values in fractions.items():
+    for name, values in checked_dict("fractions", fractions).items():
         values = np.asarray(values)
         several = values.ndim == 2
         for k, row in enumerate(checked_array(f"fractions[{name!r}]", np.atleast_2d(values), (None, None))):

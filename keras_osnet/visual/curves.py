@@ -14,6 +14,7 @@ from keras_osnet.visual.style import (
     TEXT,
     Sheet,
     checked_array,
+    checked_dict,
     legend_of,
     line_style,
     plain,
@@ -82,9 +83,9 @@ def cmc_figure(curves):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is no curve, or one is empty.
+        ValueError: if there is no curve, one is empty, or `curves` is no dict.
     """
-    if not curves:
+    if not checked_dict("curves", curves):
         raise ValueError("`curves` must not be empty.")
     sheet = Sheet(*SHEET)
     axes = sheet.plot(*PLOT, title="Cumulative matches (CMC)", x="rank k", y="% with a match up to rank k")
@@ -146,9 +147,9 @@ def comparison_figure(rows, *, x="milliseconds an image", score="mAP"):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is no row.
+        ValueError: if there is no row, or `rows` is no dict.
     """
-    if not rows:
+    if not checked_dict("rows", rows):
         raise ValueError("`rows` must not be empty.")
     sheet = Sheet(*SHEET)
     axes = sheet.plot(*PLOT, title=f"{score} and what it costs", x=x, y=f"{score}, %")
@@ -199,11 +200,12 @@ def training_figure(lines, panel=None):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is no line, a line has no epoch, there is nothing to draw, or no such panel.
+        ValueError: if there is no line, a line is no dict or has no epoch, there is nothing to draw, or no such panel.
     """
     lines = list(lines)
-    if not lines or any("epoch" not in line for line in lines):
-        raise ValueError(f"`lines` must be one or more dicts with an epoch. Received: {len(lines)} lines")
+    if not lines or any(not isinstance(line, dict) or "epoch" not in line for line in lines):
+        kinds = "".join(f" of type {kind}" for kind in sorted({type(line).__name__ for line in lines}))
+        raise ValueError(f"`lines` must be one or more dicts with an epoch. Received: {len(lines)} lines{kinds}")
     panels = training_panels(lines)
     if not panels:
         names = ", ".join(dict.fromkeys(name for line in lines for name in line))

@@ -136,6 +136,17 @@ def checked_array(name, values, shape):
     return values
 
 
+def checked_dict(name, values):
+    """Returns the values, which have names.
+
+    Raises:
+        ValueError: if they are no dict.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"`{name}` must be a dict of name to values. Received: {type(values).__name__}")
+    return values
+
+
 def checked_list(name, values, count):
     """Returns the values as a list.
 
