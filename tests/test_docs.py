@@ -216,11 +216,14 @@ def test_the_api_page_has_every_public_name_of_the_package():
 SHORTER = {"train_identities=60": "train_identities=9", "len(paths) // 32, 5": "len(paths) // 32, 2"}
 
 
-def test_the_tour_runs(tmp_path):
+@pytest.mark.parametrize("weights", [None, "own.keras"])
+def test_the_tour_runs_and_with_weights_of_another_size_too(weights, tmp_path):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     notebook = nbformat.read(ROOT / "notebooks/tour.ipynb", as_version=4)
     nbformat.validate(notebook)
-    for text, shorter in SHORTER.items():
+    if weights:
+        keras_osnet.OSNet(0.25, input_shape=(80, 48, 3)).save(tmp_path / weights)
+    for text, shorter in {**SHORTER, "WEIGHTS = None": f"WEIGHTS = {weights!r}"}.items():
         (cell,) = (cell for cell in notebook.cells if text in cell.source)
         cell.source = cell.source.replace(text, shorter)
     assert not any(cell.get("outputs") for cell in notebook.cells)
