@@ -4,6 +4,7 @@ from numbers import Real
 
 import numpy as np
 
+from keras_osnet.identities.tracks import features_of
 from keras_osnet.metrics.arguments import check_count
 
 
@@ -61,7 +62,7 @@ class People:
         for i, j in different:
             self.allowed[i, j] = self.allowed[j, i] = False
         np.fill_diagonal(self.allowed, False)
-        features = np.stack([track.feature for track in tracks]) if tracks else np.empty((0, 1))
+        features = features_of(tracks) if tracks else np.empty((0, 1))
         self.total = match.evidence(1 - features @ features.T)
 
     def join_tracks(self, i, j):
@@ -107,6 +108,8 @@ def _check_match(match):
 
 def check_travel(travel):
     """Checks that each pair of cameras has a number, the same in either order. A ValueError names what is not so."""
+    if not isinstance(travel, dict | None):
+        raise ValueError(f"`travel` must be a dict of (camera, camera) to seconds. Received: {travel!r}")
     for pair, least in (travel or {}).items():
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(least, Real) and least == least):
             raise ValueError(f"`travel` must be seconds by (camera, camera). Received: {pair!r}: {least!r}")
@@ -169,13 +172,13 @@ class Identities:
         self.tracks, self.next = {}, 0
 
     def add(self, track):
-        """Returns the identity of a new track."""
+        """Returns the identity of a new track. Raises a ValueError if its feature has another length than others."""
         best, most = None, self.needed
         for identity, known in self.tracks.items():
             if any(track.overlaps(other) or not _in_time(track, other, self.travel) for other in known):
                 continue
-            features = np.stack([other.feature for other in known])
-            evidence = self.match.evidence(1 - features @ track.feature).mean()
+            *features, own = features_of([*known, track])
+            evidence = self.match.evidence(1 - np.stack(features) @ own).mean()
             if evidence >= most:
                 best, most = identity, evidence
         if best is None:

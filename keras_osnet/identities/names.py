@@ -4,6 +4,8 @@ from collections import Counter
 
 import numpy as np
 
+from keras_osnet.identities.tracks import features_of
+
 SAME = 1e-3  # cosine distance of a track to its own row, which another machine may have computed
 NEAREST = 100  # rows of the gallery to look at first for the names that a person may get
 
@@ -38,7 +40,7 @@ def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5
         return {}
     for number, identity in enumerate(identities):
         groups.setdefault(identity, []).append(number)
-    features, limit = np.stack([track.feature for track in tracks]), match.distance_at(probability, base_rate=base_rate)
+    features, limit = features_of(tracks), match.distance_at(probability, base_rate=base_rate)
     apart = {frozenset(pair) for pair in different}
     with gallery.transaction():  # no other process may give the names meanwhile
         own, candidates, names = [_row_of(gallery, track) for track in tracks], [], {}

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_osnet.identities.linking import People, allowed_pairs
+from keras_osnet.identities.tracks import features_of
 from keras_osnet.metrics.arguments import check_number
 
 ROUNDS = 200
@@ -91,7 +92,7 @@ def _distances(tracks, travel):
     tracks = list(tracks)
     if len(tracks) < 2:
         return np.empty(0), np.empty(0, bool)
-    features, cameras = np.stack([track.feature for track in tracks]), np.array([str(track.camera) for track in tracks])
+    features, cameras = features_of(tracks), np.array([str(track.camera) for track in tracks])
     rows, columns = np.triu_indices(len(tracks), 1)
     kept = allowed_pairs(tracks, travel)[rows, columns]
     rows, columns = rows[kept], columns[kept]

@@ -60,3 +60,11 @@ class Track:
     def overlaps(self, other):
         """Whether both were in the same camera at the same time: they are two people."""
         return self.camera == other.camera and self.start <= other.end and other.start <= self.end
+
+
+def features_of(tracks):
+    """Returns the features of tracks, (tracks, D). Raises a ValueError if they differ in length."""
+    found = sorted({len(track.feature) for track in tracks})
+    if len(found) > 1:
+        raise ValueError(f"`tracks` must have features of one length. Received: {', '.join(map(str, found))}")
+    return np.stack([track.feature for track in tracks])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_osnet.identities import Identities, Track, link
+from keras_osnet.identities.rates import base_rate_of
 from keras_osnet.metrics import MatchProbability
 
 MATCH = MatchProbability(offset=10.0, slope=20.0)  # evidence 0 at a distance of .5
@@ -158,6 +159,7 @@ def test_a_feature_is_the_weighted_mean_of_directions():
 
 
 ONE = track("a", 0, 1, [1, 0])
+OTHERS = track("a", 0, 1, [1, 0]), track("b", 2, 3, [1])  # of two networks
 
 
 @pytest.mark.parametrize(("call", "words"), [
@@ -173,6 +175,10 @@ ONE = track("a", 0, 1, [1, 0])
     (lambda: link([ONE, ONE], MATCH, different=[(1, 1)], **RULES), "two tracks"),
     (lambda: link([ONE, ONE], MATCH, travel={"a,b": 8}, **RULES), "seconds by .camera, camera.. Received: 'a,b': 8"),
     (lambda: link([ONE, ONE], MATCH, travel={("a", "b"): "8"}, **RULES), "Received: .'a', 'b'.: '8'"),
+    (lambda: link([ONE], MATCH, travel=[("a", "b", 8)], **RULES), "`travel` must be a dict of .camera, camera."),
+    (lambda: link(OTHERS, MATCH, **RULES), "`tracks` must have features of one length. Received: 1, 2"),
+    (lambda: base_rate_of(OTHERS, MATCH), "`tracks` must have features of one length. Received: 1, 2"),
+    (lambda: [*map(Identities(MATCH, **RULES).add, OTHERS)], "`tracks` must have features of one length"),
     (lambda: Identities(MATCH, travel={("a", "b"): np.nan}, **RULES), "Received: .'a', 'b'.: nan"),
     (lambda: Identities(MATCH, memory=0, **RULES), "memory"),
     (lambda: Identities(MATCH, **RULES).merge(0, 1), "known one"),
