@@ -231,7 +231,9 @@ class OSNet(Network):
                 loaded, unless they were trained since.
 
         Raises:
-            ValueError: if the folder holds a config.json of another program.
+            ValueError: if the folder holds a config.json, README.md or model.weights.h5 of another program, or a number
+                of the card is not finite.
+            TypeError: if `card` is no `Card` of plain values.
             OSError: if it cannot be written.
         """
         from keras_osnet.weights.folder import save_to_preset

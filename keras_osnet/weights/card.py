@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, fields
 
-ZOO = "torchreid, docs/MODEL_ZOO.md"
 # Probabilities of a match: (normalized, tracks) of a `MatchProbability` -> field of a `Card`, and
 # entry of the metadata of exported files.
 MATCH_FIELDS = {
@@ -15,13 +14,13 @@ MATCH_FIELDS = {
 
 @dataclass(frozen=True)
 class Score:
-    """Retrieval scores on the test set of a dataset, as fractions, and who reports them."""
+    """Retrieval scores on the test set of a dataset, as fractions, by a distance, and who reports them."""
 
     dataset: str
     rank1: float
     mAP: float
     metric: str = "euclidean"
-    source: str = ZOO
+    source: str = "not stated"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from keras_osnet.layers.initial import undrawn
 from keras_osnet.layers.norms import parameters
 from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.bounds import check_size, room
-from keras_osnet.weights.card import card_of_values
+from keras_osnet.weights.card import Card, card_of_values
 from keras_osnet.weights.download import file_sha256
 from keras_osnet.weights.keras_file import fill_from_h5
 from keras_osnet.weights.presets import TRAINING_SETS
@@ -42,6 +42,8 @@ def save_to_preset(model, folder, *, card=None):
     refuse_foreign_files(folder)
     config = folder / CONFIG
     card = card_of(model) if card is None else card
+    if not isinstance(card, Card):
+        raise TypeError(f"`card` must be a keras_osnet.weights.Card. Received: card={card!r:.200}")
     json.dumps(asdict(card), allow_nan=False)  # what JSON cannot hold is an error before anything is replaced
     folder.mkdir(parents=True, exist_ok=True)
     network = {key: value for key, value in model.settings.items() if key != "preprocessing"}

@@ -18,6 +18,7 @@ ROBOFLOW = (
     "https://storage.googleapis.com/com-roboflow-marketing/trackers/trackers_reid_finetuned_encoders/"
     "reid_{training_set}_osnet_x1_0/weights.safetensors"
 )
+ZOO = "torchreid, docs/MODEL_ZOO.md"  # the source of scores that name no other
 SPORTS = "https://huggingface.co/datasets/holma91/SAM-Deep-EIoU/resolve/main/checkpoints/osnet_sports.pth.tar"
 OURS = "recipes/people_weights.py"
 OURS_446 = f"{OURS}; not the official test set: 446 queries of 100 identities"
@@ -186,11 +187,15 @@ def parts_of(name):
     return variant, float(f"{whole}.{fraction}"), training_set
 
 
+def _score(dataset, rank1, mAP, metric="euclidean", source=ZOO):
+    return Score(dataset, rank1 / 100, mAP / 100, metric, source)
+
+
 def _row(name, file, addresses, **facts):
     variant, width, training_set = parts_of(name)
     _, classes, images_licence = TRAINING_SETS[training_set]
     sha256, size = CHECKSUMS.get(name, (None, None))
-    scores = tuple(Score(on, r1 / 100, mAP / 100, *metric) for on, (r1, mAP, *metric) in SCORES.get(name, {}).items())
+    scores = tuple(_score(on, *values) for on, values in SCORES.get(name, {}).items())
     row = dict(sha256=sha256, size=size, scores=scores, images_licence=images_licence) | facts
     return Preset(name, file, addresses, variant, width, training_set, classes, **row)
 

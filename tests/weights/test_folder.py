@@ -8,7 +8,7 @@ import pytest
 
 from keras_osnet import OSNet
 from keras_osnet.preprocessing import Preprocessing
-from keras_osnet.weights import Card, Score, Threshold, load_network, load_weights
+from keras_osnet.weights import PRESETS, Card, Score, Threshold, load_network, load_weights
 from tests.weights.networks import LIGHT, same_weights, wiped
 
 RULES = Preprocessing(mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4), scale=128.0)
@@ -58,6 +58,12 @@ def test_a_card_without_a_training_set_comes_along_too(folder, tmp_path):
     network.save_to_preset(tmp_path / "own", card=Card(match_probability=MATCH))
     OSNet.from_preset(tmp_path / "own").save_to_preset(tmp_path / "copy")
     assert load_network(tmp_path / "copy")[1].card == Card(match_probability=MATCH)
+
+
+def test_scores_of_ones_own_are_not_said_to_be_torchreids(folder, tmp_path):
+    OSNet.from_preset(folder).save_to_preset(tmp_path / "own", card=Card("mine", (Score("yard", 0.5, 0.25),)))
+    assert "| yard | euclidean | 50.0% | 25.0% | not stated |" in (tmp_path / "own" / "README.md").read_text()
+    assert {score.source for score in PRESETS["osnet_x1_0_msmt17"].scores} == {"torchreid, docs/MODEL_ZOO.md"}
 
 
 def test_the_card_is_a_page_that_says_what_is_known(folder, tmp_path):
@@ -203,7 +209,8 @@ def test_a_card_that_cannot_be_written_leaves_the_folder_as_it_was(model, folder
     other = OSNet.from_preset(folder, classes=5)
     other.set_weights([weight + 0.1 for weight in other.get_weights()])
     card = {"training_set": "mine"} if wrong is None else Card(scores=(Score("mine", wrong, 0.5),))
-    with pytest.raises((TypeError, ValueError)):
+    message = "`card` must be a keras_osnet.weights.Card" if wrong is None else None
+    with pytest.raises((TypeError, ValueError), match=message):
         other.save_to_preset(folder, card=card)
     assert {path: path.read_bytes() for path in folder.iterdir()} == files
     assert OSNet.from_preset(folder).settings == model.settings | {"classes": None}
