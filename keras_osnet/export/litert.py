@@ -92,8 +92,12 @@ class TFLiteNetwork:
             dict of arrays by name. They are float for a file with int8 or uint8 outputs too.
 
         Raises:
-            ValueError: if LiteRT cannot run the file, or an output is not finite, or a feature is all zero.
+            ValueError: if the image has another shape, LiteRT cannot run the file, an output is not finite, or a
+                feature is all zero.
         """
+        if self.size is not None and np.shape(image) != (*self.size, 3):
+            height, width = self.size
+            raise ValueError(f"`images` must be (N, {height}, {width}, 3). Received: an image of {np.shape(image)}")
         try:
             found = self._computed(image)
         except RuntimeError as error:  # of a damaged file, which is not read before
@@ -131,8 +135,8 @@ def run_tflite(path, images):
         outputs.
 
     Raises:
-        ValueError: if there are no images, LiteRT cannot run the file, an output is not finite, or a feature is all
-            zero.
+        ValueError: if there are no images, or images of another shape, LiteRT cannot run the file, an output is not
+            finite, or a feature is all zero.
     """
     if not len(images):
         raise ValueError("`images` must be one image or more. Received: none")

@@ -723,6 +723,12 @@ def test_a_sequential_model_of_the_layers_of_a_network_converts(own, tmp_path):
     np.testing.assert_allclose(found, outputs_of(network, CALIBRATION[:2]), atol=1e-5)
 
 
+@pytest.mark.parametrize("images", [IMAGES[0], IMAGES[:, 1:]], ids=["one", "size"])
+def test_images_of_another_shape_are_named(report, images):
+    with pytest.raises(ValueError, match=r"`images` must be \(N, \d+, \d+, 3\)\. Received: an image of"):
+        run_tflite(report.path, images)
+
+
 def test_without_images_there_are_no_outputs(report):
     with pytest.raises(ValueError, match="`images` must be one image or more"):
         run_tflite(report.path, IMAGES[:0])
