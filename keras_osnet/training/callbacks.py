@@ -4,6 +4,7 @@ import importlib.util
 import math
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -84,8 +85,8 @@ class KeepBest(keras.callbacks.Callback):
 
     def __init__(self, path, network, name, *, strategy, score=None):
         super().__init__()
-        self.path, self.network, self.name, self.strategy, self.score = path, network, name, strategy, score
-        self.record = path.with_suffix(".json")
+        self.path, self.network, self.name, self.strategy, self.score = Path(path), network, name, strategy, score
+        self.record = self.path.with_suffix(".json")
 
     def on_train_begin(self, logs=None):
         # All workers read before one of them writes, so that they agree on the best score.

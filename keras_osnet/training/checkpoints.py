@@ -155,7 +155,7 @@ class Checkpoint:
 
 def save_model(model, path, strategy=None):
     """Saves a model without its optimizer to a .keras file, atomically. All workers call it; the chief writes."""
-    strategy = strategy or tf.distribute.get_strategy()
+    path, strategy = Path(path), strategy or tf.distribute.get_strategy()
     with tempfile.TemporaryDirectory() as folder, _without_optimizer(model):
         file = Path(folder) / path.name
         model.save(file)  # on all workers: it reads variables of all replicas

@@ -25,7 +25,7 @@ LEVELS = np.random.default_rng(0).choice([0, 1, 100, 254, 255], (BATCH, *SHAPE))
 def follow(folder, name, epochs):
     """A run of KeepBest over [(epoch, logs)], whose network has the number of the epoch as its weights."""
     network = small()
-    callback = KeepBest(folder / "best.keras", network, name, strategy=ONE)
+    callback = KeepBest(str(folder / "best.keras"), network, name, strategy=ONE)
     callback.on_train_begin()
     for number, logs in epochs:
         network.set_weights([np.full_like(w, number) for w in network.get_weights()])
