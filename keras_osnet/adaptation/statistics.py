@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_osnet.data.listing import names_of
 from keras_osnet.inference.inputs import load_batches, read_resized
 from keras_osnet.layers import batch_norms
 from keras_osnet.layers.checks import count
@@ -30,7 +31,7 @@ def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0)
 
     Reference: Li et al., Revisiting Batch Normalization for Practical Domain Adaptation (2016), Algorithm 1.
     """
-    paths, batches, batch_size = list(paths), count("batches", batches), count("batch_size", batch_size, 2)
+    paths, batches, batch_size = names_of(paths), count("batches", batches), count("batch_size", batch_size, 2)
     if len(paths) < batch_size:
         raise ValueError(f"`paths` must be at least {batch_size}, a batch. Received: {len(paths)}")
     norms = batch_norms(network)
@@ -43,7 +44,7 @@ def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0)
     def load(path, out):
         normalise_into(out, read_resized(path, size), preprocessing)
 
-    frozen, files = [norm for norm in norms if not norm.trainable], [str(paths[i]) for i in chosen]
+    frozen, files = [norm for norm in norms if not norm.trainable], [paths[i] for i in chosen]
     try:
         for norm in frozen:  # a frozen norm would keep its statistics
             norm.trainable = True

@@ -88,6 +88,13 @@ def warn_of(lines):
         warnings.warn(f"{len(missed)} files or folders are passed over: {first_three(missed)}", stacklevel=3)
 
 
+def names_of(paths):
+    """Returns image files as text. A ValueError refuses a single path, whose letters would count as files."""
+    if isinstance(paths, str | os.PathLike):
+        raise ValueError(f"`paths` must be a list of image files, see `list_images`. Received: paths={str(paths)!r}")
+    return [os.fspath(path) for path in paths]
+
+
 def require_utf8(paths, where=""):
     """Checks that names of files are UTF-8, as TensorFlow's readers need. A ValueError names the others."""
     names = [(os.fsencode(path), os.fsdecode(path).encode(errors="replace")) for path in paths]

@@ -1,16 +1,15 @@
 """Batches of image files, with tf.data."""
 
-import os
 from functools import cache
 
 import numpy as np
 import tensorflow as tf
 
-from keras_osnet.data.augment import ERASING_FILLS, crop_window, draw, erase, flip, patch
+from keras_osnet.data.augment import ERASING_FILLS, Augmentation, crop_window, draw, erase, flip, patch
 from keras_osnet.data.augmix import augmix
 from keras_osnet.data.colour import jitter, without_colour
 from keras_osnet.data.images import decode_tensor
-from keras_osnet.data.listing import require_utf8
+from keras_osnet.data.listing import names_of, require_utf8
 from keras_osnet.preprocessing import preprocess_input
 
 
@@ -66,7 +65,7 @@ def image_batches(paths, *, size, batch_size=64):
         tf.data.Dataset of normalised float32 (B, height, width, 3).
 
     Raises:
-        ValueError: if `batch_size` is below 1, or the name of a file is not UTF-8.
+        ValueError: if `batch_size` is below 1, the name of a file is not UTF-8, or `paths` is a single path.
     """
 
     @tf.autograph.experimental.do_not_convert
@@ -75,7 +74,7 @@ def image_batches(paths, *, size, batch_size=64):
 
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
-    paths, size = [os.fspath(path) for path in paths], tuple(size)
+    paths, size = names_of(paths), tuple(size)
     require_utf8(paths)
     dataset = tf.data.Dataset.from_tensor_slices(tf.constant(paths, tf.string))
     dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True)
@@ -107,7 +106,7 @@ def training_batches(
         labels: (N,) integers that int32 holds, or (N, L) for L labels per image.
         size: (height, width) in pixels.
         batch_size: global, over all replicas.
-        augmentation: `Augmentation`.
+        augmentation: `Augmentation`; `Augmentation(flip=0)` changes nothing.
         seed: seed of order and augmentation.
         epochs: number of epochs from step 0 on.
         first_step: number of batches to skip.
@@ -121,9 +120,13 @@ def training_batches(
 
     Raises:
         ValueError: if there are fewer images than the batch size, labels and images differ in number, a label is no
-            integer or too large, the shards do not divide the batch, or the name of a file is not UTF-8.
+            integer or too large, the shards do not divide the batch, the name of a file is not UTF-8, `paths` is a
+            single path, or `augmentation` is none.
     """
-    paths, labels, count = [os.fspath(path) for path in paths], int32_labels(labels), len(paths)
+    paths, labels = names_of(paths), int32_labels(labels)
+    count = len(paths)
+    if not isinstance(augmentation, Augmentation):
+        raise ValueError(f"`augmentation` must be an `Augmentation`. Received: augmentation={augmentation!r}")
     if len(labels) != count:
         raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {count} paths")
     if batch_size < 1:

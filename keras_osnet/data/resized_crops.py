@@ -1,6 +1,5 @@
 """Batches for image classification: random resized crops for training, central crops for scores."""
 
-import os
 from functools import cached_property
 from typing import Protocol
 
@@ -8,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_osnet.data import images
-from keras_osnet.data.listing import require_utf8
+from keras_osnet.data.listing import names_of, require_utf8
 from keras_osnet.data.pipeline import int32_labels, own_part
 from keras_osnet.preprocessing import preprocess_input
 
@@ -56,7 +55,8 @@ class Files:
     """
 
     def __init__(self, paths, labels, classes):
-        self.paths, self.count, self.classes = [os.fspath(path) for path in paths], len(paths), classes
+        self.paths, self.classes = names_of(paths), classes
+        self.count = len(self.paths)
         if len(labels) != self.count:
             raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {self.count} paths")
         self._labels = int32_labels(labels)

@@ -12,6 +12,7 @@ from PIL import Image, ImageEnhance
 from keras_osnet.data.augment import Augmentation, draw, patch
 from keras_osnet.data.images import decode_tensor, naming_unreadable
 from keras_osnet.data.pipeline import image_batches, int32_labels, resize, training_batches
+from keras_osnet.data.resized_crops import Files
 
 SIZE = (16, 10)
 PLAIN = Augmentation(flip=0.0)
@@ -289,6 +290,24 @@ def test_paths_may_be_objects_or_none(files):
     (images, _), *_ = training_batches([Path(file) for file in files], np.zeros(11), size=SIZE, batch_size=4,
                                        augmentation=PLAIN, seed=0, epochs=1)  # fmt: skip
     assert images.shape == (4, *SIZE, 3)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_folder_is_no_list_of_files(tmp_path, kind):
+    options = {"size": SIZE, "batch_size": 2, "augmentation": PLAIN, "seed": 0, "epochs": 1}
+    for make in (
+        lambda path: image_batches(path, size=SIZE),
+        lambda path: training_batches(path, [0, 1], **options),
+        lambda path: Files(path, [0, 1], 2),
+    ):
+        with pytest.raises(ValueError, match=r"`paths` must be a list of image files, see `list_images`\. Received: "):
+            make(kind(tmp_path))
+
+
+@pytest.mark.parametrize("augmentation", [None, {"flip": 0.5}])
+def test_what_is_no_augmentation_is_refused(files, augmentation):
+    with pytest.raises(ValueError, match=r"`augmentation` must be an `Augmentation`\. Received: augmentation="):
+        batches(files, augmentation=augmentation)
 
 
 @pytest.mark.parametrize("label", [0.5, float("nan"), 2**31, -(2**31) - 1])
