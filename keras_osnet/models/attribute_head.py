@@ -16,13 +16,13 @@ class AttributeHead(keras.layers.Dense):
     precision).
 
     Raises:
-        ValueError: if there is no name, or one repeats.
+        ValueError: if there is no name, or one repeats, or `names` is a single text.
 
     Reference: paper, Section 4.2 (26 attributes of PA-100K).
     """
 
     def __init__(self, names, dtype=None, **kwargs):
-        self.names = [str(name) for name in names]
+        self.names = [] if isinstance(names, str) else [str(name) for name in names]  # no letters of one name
         if not self.names or len(set(self.names)) < len(self.names):
             raise ValueError(f"`names` must be one or more, each once. Received: names={names!r}")
         super().__init__(len(self.names), **dense_settings(dtype), **kwargs)

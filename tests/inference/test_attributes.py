@@ -62,7 +62,7 @@ def test_a_network_without_attributes_is_refused(network):
         AttributeRecogniser(network)
 
 
-@pytest.mark.parametrize("names", [(), ("hat", "hat")])
+@pytest.mark.parametrize("names", [(), ("hat", "hat"), "hat"])
 def test_names_must_differ(names):
     with pytest.raises(ValueError, match="`names` must be one or more, each once"):
         AttributeHead(names)
