@@ -20,7 +20,8 @@ class Links:
         others: first image of a group -> first images of the groups of other people.
 
     Raises:
-        ValueError: if both images of an answer are one, or it contradicts the answers before it.
+        ValueError: if both images of an answer are one, `same` is not True or False, or it contradicts the answers
+            before it.
     """
 
     def __init__(self, answers=()):
@@ -34,7 +35,9 @@ class Links:
         return True if one == two else False if two in self.others.get(one, ()) else None
 
     def add(self, first, second, same):
-        """Adds an answer."""
+        """Adds an answer. `same` is True for one person, False for two."""
+        if not isinstance(same, bool | np.bool_):  # "no" is not False
+            raise ValueError(f"`same` must be True or False. Received: same={same!r}")
         if first == second:
             raise ValueError(f"`first` and `second` must be two images. Received: {first} twice")
         known = self.known(first, second)

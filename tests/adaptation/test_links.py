@@ -43,6 +43,7 @@ def test_links_follow_from_others_as_in_plain_loops(seed):
         ([("a", "b", True), ("b", "c", True), ("a", "c", False)], "by which a and c show one person. Received: no"),
         ([("a", "b", True), ("b", "c", False), ("c", "a", True)], "by which c and a show two people. Received: yes"),
         ([("a", "b", False), ("b", "a", True)], "by which b and a show two people. Received: yes"),
+        ([("a", "b", "no")], "`same` must be True or False. Received: same='no'"),
         ([("a", "a", True)], "`first` and `second` must be two images. Received: a twice"),
     ],
 )
