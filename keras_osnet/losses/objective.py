@@ -123,7 +123,7 @@ def with_objective(network, classes, losses=None, arguments=None, teachers=None,
     Args:
         network: keras.Model, images -> (B, D) features.
         classes: number of identities.
-        losses: mapping from rows of `LOSSES` to their weights in the sum, with exactly one row of logits. A loss of
+        losses: dict from rows of `LOSSES` to their weights in the sum, with exactly one row of logits. A loss of
             weight 0 is left out. Default {"cross_entropy": 1}.
         arguments: mapping from rows to the arguments of their losses, such as {"triplet": {"margin": "soft"}}.
         teachers: mapping from "features" or "logits" to the `keras_osnet.inference.teachers.Teachers` of the rows of
@@ -136,15 +136,22 @@ def with_objective(network, classes, losses=None, arguments=None, teachers=None,
         (model, loss): the model returns a dict of "features", "logits" and the other outputs that the losses use.
 
     Raises:
-        ValueError: for an unknown row, a negative weight, no or several losses of logits, an argument of a loss out of
-            its range, teachers that a row of distillation lacks, or whose outputs have another length, or a
-            `drop_block` that leaves nothing of the map, or of a network that is no OSNet.
+        ValueError: for a network with a classifier, an unknown row, a negative weight, no or several losses of logits,
+            an argument of a loss out of its range, teachers that a row of distillation lacks, or whose outputs have
+            another length, or a `drop_block` that leaves nothing of the map, or of a network that is no OSNet.
 
     Reference: paper, Section 4.1 (cross entropy with label smoothing).
     """
     losses, arguments = {"cross_entropy": 1.0} if losses is None else losses, arguments or {}
     for name in (*losses, *arguments):
         known("losses", name, LOSSES)
+    if not isinstance(losses, dict):
+        raise ValueError(f"`losses` must be a dict of rows of LOSSES to weights. Received: losses={losses!r}")
+    if getattr(network, "classes", None) is not None:
+        raise ValueError(
+            f"`network` must return features: `with_head()` of an OSNet does. Received: {network.name}, with a "
+            f"classifier of {network.classes}"
+        )
     weights = {
         name: number(f"losses[{name!r}]", weight, "a number of at least 0", lambda w: w >= 0)
         for name, weight in losses.items()

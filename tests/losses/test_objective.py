@@ -242,6 +242,7 @@ def test_the_model_shares_its_layers_and_policy_with_the_network():
     [
         ({"softmax": 1}, None, r"`losses` must be one of \['cross_entropy', .*Received: losses='softmax'"),
         ({"cross_entropy": 1}, {"softmax": {}}, "`losses` must be one of .*Received: losses='softmax'"),
+        (["cross_entropy"], None, r"`losses` must be a dict of .*Received: losses=\['cross_entropy'\]"),
         ({"cross_entropy": -1}, None, r"`losses\['cross_entropy'\]` must be a number of at least 0. Received: .*=-1"),
         ({"cross_entropy": math.nan}, None, "must be a number of at least 0. Received: .*=nan"),
         (
@@ -256,6 +257,11 @@ def test_the_model_shares_its_layers_and_policy_with_the_network():
 def test_what_is_no_objective_is_refused(losses, arguments, message):
     with pytest.raises(ValueError, match=message):
         with_objective(network(), CLASSES, losses, arguments)
+
+
+def test_a_network_with_a_classifier_is_refused():
+    with pytest.raises(ValueError, match=r"`network` must return features: .* with a classifier of 5"):
+        with_objective(OSNet(**SMALL, classes=5), CLASSES)
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name not in TAUGHT])
