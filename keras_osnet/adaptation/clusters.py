@@ -146,8 +146,11 @@ def choose_eps(distances, *, candidates=EPS, min_samples=4):
 
     Args:
         distances, min_samples: as for `cluster`.
-        candidates: values of eps. Default `EPS`.
+        candidates: values of eps, one or more. Default `EPS`.
     """
+    candidates = list(candidates)
+    if not candidates:
+        raise ValueError("`candidates` must be one or more values of eps. Received: none")
     return max((cluster(distances, eps=eps, min_samples=min_samples) for eps in candidates), key=lambda c: c.silhouette)
 
 

@@ -89,16 +89,22 @@ def check(splits, dataset=None, *, progress=None):
 
     Args:
         splits: `Splits`.
-        dataset: row of `DATASETS` with the published counts (mostly those of the paper's Table 2). Gallery images of
-            identity 0 are distractors if no query has this identity. They count as one identity, as in Market-1501, or
-            as one each if only this equals the published count, as in GRID; without a published count as none.
+        dataset: row of `DATASETS`, as DATASETS["market1501"], with the published counts (mostly those of the paper's
+            Table 2). Gallery images of identity 0 are distractors if no query has this identity. They count as one
+            identity, as in Market-1501, or as one each if only this equals the published count, as in GRID; without a
+            published count as none.
         progress: function of (files done, files in all), called after every file.
 
     Returns:
         `Report`.
 
+    Raises:
+        ValueError: if `dataset` is the name of a row.
+
     Reference: paper, Table 2.
     """
+    if not hasattr(dataset, "identities") and dataset is not None:
+        raise ValueError(f"`dataset` must be a row of `DATASETS`, not its name. Received: dataset={dataset!r}")
     parts = {name: getattr(splits, name) for name in PARTS}
     files = list(dict.fromkeys(path for records in parts.values() for record in records for path in record.paths))
     looks = _read_all(files, progress)

@@ -86,7 +86,7 @@ def hold_out(splits, held_out, seed=0):
         raise ValueError(
             f"`splits` must have at least 2 training people, so that some can be held out. Received: {len(people)}"
         )
-    if not 1 <= held_out < len(people):
+    if not (isinstance(held_out, int | np.integer) and 1 <= held_out < len(people)):
         raise ValueError(
             f"`held_out` must be 1 .. {len(people) - 1}, as the dataset has {len(people)} training people. "
             f"Received: held_out={held_out}"

@@ -25,6 +25,8 @@ class StepSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, learning_rate, steps_per_epoch, milestones=(), factor=0.1, warmup_epochs=0.0):
+        if not hasattr(milestones, "__iter__"):
+            raise ValueError(f"`milestones` must be a list of epochs. Received: milestones={milestones!r}")
         milestones = [number("milestones", m, "numbers of at least 0, in order", lambda m: m >= 0) for m in milestones]
         if milestones != sorted(milestones):
             raise ValueError(f"`milestones` must be numbers of at least 0, in order. Received: milestones={milestones}")

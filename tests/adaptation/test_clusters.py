@@ -213,6 +213,7 @@ def test_agreement_is_the_adjusted_rand_index_of_images_in_clusters_of_both():
         (lambda: jaccard_distances([[1.0, 0], [0, math.nan]]), "`features` must be finite and not 0."),
         (lambda: cluster(jaccard_distances(np.eye(4)), eps=1), "`eps` must be above 0 and below 1. Received: eps=1"),
         (lambda: cluster(jaccard_distances(np.eye(4)), min_samples=1), "`min_samples` must be an integer of at"),
+        (lambda: choose_eps(jaccard_distances(np.eye(4)), candidates=()), "`candidates` must be one or more values"),
         (lambda: agreement([0, 1], [0]), "`after` must have as many labels as `before`. Received: 2 and 1"),
     ],
 )  # fmt: skip

@@ -96,6 +96,11 @@ def test_a_row_may_have_counts_of_identities_alone(parts):
     assert report.remarks == ()
 
 
+def test_the_name_of_a_row_is_refused(parts):
+    with pytest.raises(ValueError, match=r"`dataset` must be a row of `DATASETS`, not its name\. Received: .*'csv'"):
+        check(Splits(**parts), "csv")
+
+
 def test_the_lines_are_an_aligned_table_with_problems_and_remarks_below():
     report = Report(
         (Part("train", 1041, 15, 30248, (1041, 30248)), Part("query", 2, 0, 3, (3060, 0))),

@@ -54,7 +54,7 @@ def test_people_and_queries_are_drawn_by_the_seed():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("count", [-1, 0, 7, 8])
+@pytest.mark.parametrize("count", [-1, 0, 7, 8, 3.0])
 def test_more_people_than_the_training_set_can_lose_are_refused(count):
     with pytest.raises(ValueError, match=f"`held_out` must be 1 .. 6, as the dataset has 7 .*held_out={count}$"):
         hold_out(SPLITS, count)

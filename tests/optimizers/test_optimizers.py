@@ -271,6 +271,7 @@ COUNT = "must be a positive integer"
         (lambda: StepSchedule(0.1, 2.5), f"`steps_per_epoch` {COUNT}. Received: steps_per_epoch=2.5"),
         (lambda: StepSchedule(math.nan, 5), f"{RATE}. Received: learning_rate=nan"),
         (lambda: StepSchedule(0.1, 5, (60, 30)), r"`milestones` must be .*in order. Received: .*\[60.0, 30.0\]"),
+        (lambda: StepSchedule(0.1, 5, 60), "`milestones` must be a list of epochs. Received: milestones=60"),
         (lambda: StepSchedule(0.1, 5, (-1,)), "`milestones` must be numbers of at least 0.* Received: milestones=-1"),
         (lambda: StepSchedule(0.1, 5, (math.inf,)), "`milestones` must be .* Received: milestones=inf"),
         (lambda: StepSchedule(0.1, 5, factor=0), "`factor` must be a positive number. Received: factor=0"),
