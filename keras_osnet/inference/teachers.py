@@ -27,13 +27,15 @@ class Teachers(keras.layers.Layer):
         are filled up with zeros.
 
     Raises:
-        ValueError: if a network cannot be read or lacks the output, if its output of images of noise is not finite, or
-            if logits have different lengths.
+        ValueError: if `models` is no list, if a network cannot be read or lacks the output, if its output of images of
+            noise is not finite, or if logits have different lengths.
         ImportError: for a .tflite or .onnx file on another backend than TensorFlow.
     """
 
     def __init__(self, models, output="features", preprocessing=IMAGENET, **kwargs):
         super().__init__(trainable=False, dtype="float32", **kwargs)
+        if not isinstance(models, list | tuple):  # a name would be its letters
+            raise ValueError(f"`models` must be a list of networks. Received: models={models!r}")
         self.output_name, self.preprocessing = output, preprocessing
         self.sizes, lengths, self._functions = [], [], []
         for model in models:

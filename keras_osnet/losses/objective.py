@@ -7,7 +7,7 @@ from functools import partial
 import keras
 from keras import ops
 
-from keras_osnet.layers.checks import known, number
+from keras_osnet.layers.checks import count, known, number
 from keras_osnet.layers.drop_block import BatchDropBlock
 from keras_osnet.losses.classification import LabelSmoothedCrossEntropy, MarginSoftmax
 from keras_osnet.losses.distillation import FeatureDistillation, LogitDistillation, RelationDistillation
@@ -136,12 +136,14 @@ def with_objective(network, classes, losses=None, arguments=None, teachers=None,
         (model, loss): the model returns a dict of "features", "logits" and the other outputs that the losses use.
 
     Raises:
-        ValueError: for a network with a classifier, an unknown row, a negative weight, no or several losses of logits,
-            an argument of a loss out of its range, teachers that a row of distillation lacks, or whose outputs have
-            another length, or a `drop_block` that leaves nothing of the map, or of a network that is no OSNet.
+        ValueError: for no positive number of classes, a network with a classifier, an unknown row, a negative weight,
+            no or several losses of logits, an argument of a loss out of its range, teachers that a row of distillation
+            lacks, or whose outputs have another length, or a `drop_block` that leaves nothing of the map, or of a
+            network that is no OSNet.
 
     Reference: paper, Section 4.1 (cross entropy with label smoothing).
     """
+    classes = count("classes", classes)
     losses, arguments = {"cross_entropy": 1.0} if losses is None else losses, arguments or {}
     for name in (*losses, *arguments):
         known("losses", name, LOSSES)

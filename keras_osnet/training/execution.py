@@ -3,9 +3,11 @@
 import keras
 
 from keras_osnet.layers import batch_norms
+from keras_osnet.layers.checks import known
 from keras_osnet.optimizers import LOOKAHEADS, OPTIMIZERS, CosineSchedule, StepSchedule
 from keras_osnet.training.strategies import make_strategy
 
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 # name -> smallest value, and upper bound, which is excluded
 RANGES = {
     "accumulate": (1, float("inf")),
@@ -29,12 +31,14 @@ def set_up(numerics, execution, batch_size, *, wait=600.0):
         `tf.distribute.Strategy`.
 
     Raises:
-        ValueError: if `accumulate` times the replicas does not divide the batch, or a number is out of its range.
+        ValueError: if `accumulate` times the replicas does not divide the batch, the precision is unknown, or a number
+            is out of its range.
             `make_strategy` raises further errors.
         ImportError: if Keras has another backend than TensorFlow.
     """
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ImportError(f"Training needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow. Received: {backend}")
+    known("precision", numerics.precision, PRECISIONS)
     for name, (low, high) in RANGES.items():
         value = getattr(numerics if hasattr(numerics, name) else execution, name)
         if not low <= value < high:
@@ -86,8 +90,10 @@ def make_optimizer(settings, steps_per_epoch):
         steps_per_epoch: batches per epoch.
 
     Raises:
-        ValueError: if a number of the schedule is out of its range.
+        ValueError: if the schedule or the optimizer is unknown, or a number of the schedule is out of its range.
     """
+    known("schedule", settings.schedule, SCHEDULES)
+    known("optimizer", settings.optimizer, OPTIMIZERS)
     rate = SCHEDULES[settings.schedule](settings, steps_per_epoch)
     averages = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
     table, slow = (LOOKAHEADS, {"lookahead": settings.lookahead}) if settings.lookahead else (OPTIMIZERS, {})

@@ -65,6 +65,9 @@ def test_networks_that_cannot_teach_are_refused():
         Teachers([network], "logits")
     with pytest.raises(ValueError, match="`models` must be one or more networks"):
         Teachers([])
+    for models in (network, "osnet_x0_25_people"):
+        with pytest.raises(ValueError, match=r"`models` must be a list of networks\. Received: "):
+            Teachers(models)
     network.get_layer("embedding").dense.bias.assign(np.full(6, np.nan))
     with pytest.raises(ValueError, match=r"A teacher must return finite features. Received: NaN or infinity, from "):
         Teachers([network])

@@ -259,6 +259,14 @@ def test_what_is_no_objective_is_refused(losses, arguments, message):
         with_objective(network(), CLASSES, losses, arguments)
 
 
+@pytest.mark.parametrize("losses", [{"cross_entropy": 1, "center": 1}, {"arcface": 1}])
+def test_the_number_of_classes_may_be_numpys(losses):
+    model, _ = with_objective(network(), np.int64(CLASSES), losses)
+    assert model.output["logits"].shape == (None, CLASSES)
+    with pytest.raises(ValueError, match="`classes` must be a positive integer"):
+        with_objective(network(), np.int64(0), losses)
+
+
 def test_a_network_with_a_classifier_is_refused():
     with pytest.raises(ValueError, match=r"`network` must return features: .* with a classifier of 5"):
         with_objective(OSNet(**SMALL, classes=5), CLASSES)

@@ -188,6 +188,7 @@ def test_layers_made_after_set_up_compute_in_its_precision_and_keep_float32_weig
     ({"clip_norm": float("inf")}, 4, "`clip_norm` must be at least 0 and less than inf"),
     ({"checkpoint_minutes": float("nan")}, 4, "`checkpoint_minutes` must be at least 0"),
     ({"evaluate_every": -1}, 4, "`evaluate_every` must be at least 0"),
+    ({"precision": "float16"}, 4, r"`precision` must be one of \['float32', 'mixed_bfloat16', 'mixed_float16'\]"),
     ({"strategy": "cloud"}, 4, r"`strategy` must be one of \['auto', 'one', 'mirrored', 'multiworker', 'tpu'\]"),
     ({"strategy": "tpu", "replicas": 2}, 4, "`replicas` must be 0 with strategy tpu.*Received: replicas=2"),
 ])  # fmt: skip
@@ -237,6 +238,15 @@ def test_the_optimizer_is_that_of_the_settings(changed, kind, has):
     assert {name: getattr(optimizer, name) for name in has} == has
     scaled = make_optimizer(Settings(**changed, precision="mixed_float16"), 5)
     assert type(scaled.inner_optimizer) is kind
+
+
+@pytest.mark.parametrize(
+    "changed", [{"schedule": "poly"}, {"optimizer": "rmsprop"}, {"optimizer": "adamw", "lookahead": 5}]
+)
+def test_an_unknown_schedule_or_optimizer_is_named(changed):
+    name = next(iter(changed))
+    with pytest.raises(ValueError, match=rf"`{name}` must be one of .*Received: {name}='{changed[name]}'"):
+        make_optimizer(Settings(**changed), 5)
 
 
 @pytest.mark.parametrize(("changed", "rates"), [
