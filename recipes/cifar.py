@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 import tyro
 
-from keras_osnet import OSNet, complexity, preprocess_input
+from keras_osnet import OSNet, complexity
 from keras_osnet.complexity import depth
 from keras_osnet.data import arrays, load_classes
 from keras_osnet.files import write_json
@@ -95,11 +95,12 @@ def error(model, data, strategy):
     Each worker computes its part, on all of its replicas.
     """
     predictor, wrong = Predictor(model, strategy=strategy), [np.zeros(0, bool)]
+    own, *_ = predictor.outputs  # before the features that a predictor adds
     predictor.synchronize()
     part = predictor.own_part(len(data.test))
     images, labels = data.test[part], data.test_labels[part]
     for i in range(0, len(images), 250):
-        logits = predictor.predict(preprocess_input(images[i : i + 250]))["logits"]
+        logits = predictor.predict(predictor.normalise(images[i : i + 250]))[own]
         wrong.append(logits.argmax(axis=1) != labels[i : i + 250])
     return float(predictor.gather(np.concatenate(wrong)).mean())
 

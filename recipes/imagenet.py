@@ -84,12 +84,15 @@ def errors(model, part, strategy):
     A logit as large as that of the class counts as larger, and so does NaN: a network whose logits are all equal is
     wrong. Each worker computes its part, on all of its replicas.
     """
-    batches = resized_crops.central_batches(part, size=model.input_shape[1:3], shard=worker_of(strategy))
     predictor, better = Predictor(model, strategy=strategy), [np.zeros(0, int)]  # logits not below that of the class
+    batches = resized_crops.central_batches(
+        part, size=predictor.size, shard=worker_of(strategy), preprocessing=predictor.preprocessing
+    )
+    own, *_ = predictor.outputs  # before the features that a predictor adds
     predictor.synchronize()
     with part.naming_unreadable():
         for images, labels in batches.as_numpy_iterator():
-            logits = predictor.predict(images)["logits"]
+            logits = predictor.predict(images)[own]
             better.append((~(logits < np.take_along_axis(logits, labels[:, None], axis=1))).sum(axis=1))
     better = predictor.gather(np.concatenate(better))
     return {"error": float((better > 1).mean()), "error5": float((better > 5).mean())}

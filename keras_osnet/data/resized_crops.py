@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_osnet.data import images
 from keras_osnet.data.listing import names_of, require_utf8
 from keras_osnet.data.pipeline import int32_labels, own_part
-from keras_osnet.preprocessing import preprocess_input
+from keras_osnet.preprocessing import IMAGENET, preprocess_input
 
 AREA, ASPECT, ATTEMPTS = (0.08, 1.0), (3 / 4, 4 / 3), 10
 CENTRE = 0.875  # fraction of the shorter side: 224 of 256
@@ -157,7 +157,7 @@ def window(size, numbers):
     return tuple(tf.cast(value, "int32") for value in (top, left, h, w))
 
 
-def central_batches(part, *, size, batch_size=64, shard=(0, 1)):
+def central_batches(part, *, size, batch_size=64, shard=(0, 1), preprocessing=IMAGENET):
     """Makes batches of the resized centres of all images, in order.
 
     The centre is .875 of the sides of the largest rectangle in the image with the aspect of `size`.
@@ -167,6 +167,7 @@ def central_batches(part, *, size, batch_size=64, shard=(0, 1)):
         size: (height, width) in pixels.
         batch_size: images per batch. The last batch may be smaller.
         shard: (index, count): only images whose number modulo `count` is `index`. Default: all images.
+        preprocessing: `Preprocessing` of the network. Default: ImageNet's.
 
     Returns:
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
@@ -182,13 +183,15 @@ def central_batches(part, *, size, batch_size=64, shard=(0, 1)):
         return _resized(image[top : top + cut[0], left : left + cut[1]], size), label
 
     samples = part.in_order().shard(shard[1], shard[0])
-    return _batches(samples.map(load, tf.data.AUTOTUNE, deterministic=True), batch_size, drop_remainder=False)
+    loaded = samples.map(load, tf.data.AUTOTUNE, deterministic=True)
+    return _batches(loaded, batch_size, drop_remainder=False, preprocessing=preprocessing)
 
 
 def _resized(image, size):
     return tf.ensure_shape(tf.image.resize(image, size, "bilinear", antialias=True), (*size, 3))
 
 
-def _batches(images, batch_size, drop_remainder):
+def _batches(images, batch_size, drop_remainder, preprocessing=IMAGENET):
     batches = images.batch(batch_size, drop_remainder)
-    return batches.map(lambda x, y: (preprocess_input(x), y), tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    normalised = batches.map(lambda x, y: (preprocess_input(x, preprocessing), y), tf.data.AUTOTUNE)
+    return normalised.prefetch(tf.data.AUTOTUNE)

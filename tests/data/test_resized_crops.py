@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from keras_osnet.data.resized_crops import ATTEMPTS, Files, central_batches, training_batches, window
-from keras_osnet.preprocessing import MEAN, STD
+from keras_osnet.preprocessing import MEAN, STD, Preprocessing
 
 
 @pytest.mark.parametrize("size", [(50, 90), (90, 50), (7, 200), (64, 64)])
@@ -105,6 +105,13 @@ def test_central_batches_are_the_middle_in_order(files):
     np.testing.assert_allclose(found[..., 0].mean(axis=(1, 2)), 30 * np.arange(7), atol=0.01)
     # .875 of the shorter side, 35 pixels of 40, from 2 on: green from about 12 to 216, evenly around the middle.
     assert found[0, :, :, 1].mean() == pytest.approx(6 * (2 + 36) / 2, abs=0.5)
+
+
+def test_central_batches_are_normalised_as_the_preprocessing_says(files):
+    preprocessing = Preprocessing((0, 0, 0), (1, 1, 1), 2)  # half of the level
+    options = {"size": (20, 20), "preprocessing": preprocessing}
+    images, labels = next(central_batches(Files(files, range(7), 7), **options).as_numpy_iterator())
+    np.testing.assert_allclose(images[..., 0].mean(axis=(1, 2)), 15 * labels, atol=0.01)
 
 
 def test_too_few_images_and_labels_of_another_number_are_refused(files):

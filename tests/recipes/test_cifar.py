@@ -17,6 +17,31 @@ def test_the_error_is_the_fraction_of_wrong_predictions(trained):
     assert read(folder / "run" / "metrics.json") == {"error": wrong / 30}
 
 
+def test_a_network_gets_images_normalised_as_its_own_preprocessing_says(trained, run_script, tmp_path):
+    folder = trained("cifar")
+    model = keras.models.load_model(folder / "run" / "model.keras", compile=False)
+    model.preprocessing = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "scale": 2.0}
+    model.save(tmp_path / "other.keras")
+    data = cifar.load("cifar10", folder)
+    predicted = model.predict(data.test.astype("float32") / 2, verbose=0).argmax(axis=1)
+    options = ("--dataset", "cifar10", "--data-dir", folder, "--work-dir", tmp_path / "run")
+    run_script("recipes/cifar.py", "evaluate", "--weights", tmp_path / "other.keras", *options)
+    assert read(tmp_path / "run" / "metrics.json") == {"error": (predicted != data.test_labels).mean()}
+
+
+def test_a_classifier_that_is_no_osnet_is_scored_too(trained, run_script, tmp_path):
+    image = keras.Input((32, 32, 3))
+    logits = keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(image))
+    model = keras.Model(image, logits)
+    model.save(tmp_path / "own.keras")
+    folder = trained("cifar")
+    data = cifar.load("cifar10", folder)
+    predicted = model.predict(preprocess_input(data.test), verbose=0).argmax(axis=1)
+    options = ("--dataset", "cifar10", "--data-dir", folder, "--work-dir", tmp_path / "run")
+    run_script("recipes/cifar.py", "evaluate", "--weights", tmp_path / "own.keras", *options)
+    assert read(tmp_path / "run" / "metrics.json") == {"error": (predicted != data.test_labels).mean()}
+
+
 def test_the_size_of_the_network_is_printed(trained, run_script, capsys):
     folder = trained("cifar")
     capsys.readouterr()

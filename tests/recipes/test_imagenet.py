@@ -39,6 +39,21 @@ def test_a_network_whose_logits_are_all_equal_is_always_wrong(run_script, tmp_pa
     assert read(tmp_path / "evaluated" / "metrics.json") == {"error": 1.0, "error5": 1.0}
 
 
+def test_a_classifier_that_is_no_osnet_is_scored_too(run_script, tmp_path):
+    class_folders(tmp_path)
+    image = keras.Input((32, 32, 3))
+    model = keras.Model(image, keras.layers.Dense(7)(keras.layers.GlobalAveragePooling2D()(image)))
+    path = tmp_path / "own.keras"
+    model.save(path)
+    paths = sorted((tmp_path / "val").rglob("*.png"))
+    options = ("--data-dir", tmp_path, "--work-dir", tmp_path / "evaluated")
+    run_script("recipes/imagenet.py", "evaluate", "--weights", path, *options)
+    part = Files(list(map(str, paths)), [int(path.parent.name[1:]) for path in paths], 7)
+    found = [(model.predict(x, verbose=0).argmax(axis=1), y) for x, y in central_batches(part, size=(32, 32))]
+    wrong = np.concatenate([predicted != labels for predicted, labels in found])
+    assert read(tmp_path / "evaluated" / "metrics.json")["error"] == pytest.approx(wrong.mean())
+
+
 def test_a_validation_image_that_cannot_be_read_is_named_before_training(run_script, tmp_path):
     class_folders(tmp_path)
     (tmp_path / "val" / "n2" / "1.png").write_bytes(b"no image")
