@@ -22,7 +22,7 @@ from itertools import product
 from pathlib import Path
 
 from accelerators import ACCELERATORS  # beside this file
-from files import MOST_THREADS, refuse_foreign, replacing, whole
+from files import MOST_THREADS, execute, refuse_foreign, replacing, whole
 
 SIZE = (128, 256)  # width, height of the image
 COLUMNS = {  # key: heading, format
@@ -155,10 +155,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    execute(main)

@@ -27,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tyro
 from accelerators import quiet, silence  # beside this file
+from files import execute
 
 with quiet():  # TensorFlow writes lines that no setting switches off
     import keras  # noqa: F401
@@ -295,11 +296,4 @@ def main(options):
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options, description=__doc__))
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
-    # LiteRT raises a RuntimeError for a file that it cannot load.
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
+    execute(lambda: main(tyro.cli(Options, description=__doc__)))

@@ -1,11 +1,13 @@
-"""Files that several programs may write, as in keras_osnet.files, folders of images, and numbers of command lines."""
+"""Files that several programs may write, as in keras_osnet.files, folders of images, and what command lines share."""
 
 import argparse
 import hashlib
 import os
 import secrets
 import shutil
+import signal
 import socket
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -144,3 +146,18 @@ def whole(most):
         return int(text)
 
     return positive
+
+
+def execute(main):
+    """Calls the `main` of a script. Prints an error as one line, and exits with a status other than 0 then."""
+    try:
+        main()
+        sys.stdout.flush()
+    except BrokenPipeError:  # what read the output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError, RuntimeError, ImportError) as error:  # LiteRT raises the third
+        sys.exit(f"error: {error}")

@@ -19,8 +19,6 @@ The script needs ai-edge-litert, NumPy and Pillow, but not TensorFlow. Detectors
 
 import argparse
 import io
-import os
-import signal
 import sys
 import time
 import warnings
@@ -30,7 +28,7 @@ import numpy as np
 from accelerators import ACCELERATORS  # beside this file
 from cameras import CameraMeans
 from detector import OVERLAP, SCORE
-from files import MOST_THREADS, list_images, refuse_foreign, require_writable, whole
+from files import MOST_THREADS, execute, list_images, refuse_foreign, require_writable, whole
 from network import SUFFIXES, Network, read, size_of, weights_of
 from PIL import Image
 
@@ -287,14 +285,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-        sys.stdout.flush()
-    except BrokenPipeError:  # what read the output has ended, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
-    except (ValueError, OSError, RuntimeError, ImportError) as error:  # LiteRT raises the third
-        sys.exit(f"error: {error}")
+    execute(main)

@@ -1,6 +1,7 @@
 """The timing of files made by hand, without TensorFlow."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -218,3 +219,15 @@ def test_what_was_measured_is_printed_though_it_cannot_be_written(tmp_path, monk
     with pytest.raises(OSError, match="no space left"):
         module.main()
     assert capsys.readouterr().out.splitlines()[1].endswith("levels  a.tflite")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_ends_early_is_no_error(tmp_path, unbuffered):
+    mean_file(tmp_path / "m.tflite", 8, 6, any_size=False)
+    command = [sys.executable, SCRIPT, tmp_path / "m.tflite", "--runs", "1"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (141, "")
