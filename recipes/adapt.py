@@ -188,6 +188,8 @@ def run_adaptation(run):
     for name in ("teachers", "distillation_pooling"):
         if getattr(run, name) and not run.distillation_epochs:
             raise ValueError(f"`{name}` must be given with `distillation_epochs`. Received: {getattr(run, name)}")
+    if run.evaluate_every and settings.dataset is None:
+        raise ValueError(f"`evaluate_every` must be given with `dataset`. Received: {run.evaluate_every}")
     check_teacher_files(run.teachers, run.jit)
     target, splits = target_of(run)
     check_rounds(settings, target, run.pairs)

@@ -170,6 +170,9 @@ def run(options):
         raise ValueError(f"`weights` must name at least 2 networks. Received: {len(options.weights)}")
     if not options.datasets:
         raise ValueError("`datasets` must name at least 1 dataset. Received: 0")
+    for name, used, word in (("threshold", options.attributes, "with"), ("metric", not options.attributes, "without")):
+        if not used and getattr(options, name) != getattr(Options, name):
+            raise ValueError(f"`{name}` must be given {word} `attributes`. Received: {name}={getattr(options, name)}")
     if (options.work_dir / "config.json").exists():
         raise ValueError(f"`work_dir` must not be that of another command. Received: {options.work_dir}")
     other = {

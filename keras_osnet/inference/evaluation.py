@@ -127,9 +127,9 @@ def check_scoring(scoring, test_set, name):
         name: name of the dataset, for the error.
 
     Raises:
-        ValueError: if `expand` or `k1` exceeds the smallest gallery, `k2` or `lambda_value` is out of range, or pairs,
-            expansion or re-ranking are requested for a dataset that is ranked within groups, or `verification` for
-            images of one person.
+        ValueError: if `expand` or `k1` exceeds the smallest gallery, `k2` or `lambda_value` is out of range, one of the
+            settings of re-ranking is given without it, or pairs, expansion or re-ranking are requested for a dataset
+            that is ranked within groups, or `verification` for images of one person.
         ImportError: if `match_probability` is requested and SciPy is not installed (`keras-osnet[report]`).
     """
     if any(splits.grouped for splits in test_set) and any(getattr(scoring, option) for option in ACROSS_GROUPS):
@@ -139,6 +139,9 @@ def check_scoring(scoring, test_set, name):
         raise ValueError(f"`verification` needs two people in the first test set of {name}. Received: one person")
     if scoring.match_probability:
         scipy_minimize()
+    unused = [name for name in ("k1", "k2", "lambda_value") if getattr(scoring, name) != getattr(Scoring, name)]
+    if unused and not scoring.rerank:
+        raise ValueError(f"`rerank` must be True where these are given: {', '.join(unused)}. Received: rerank=False")
     smallest = min(len(splits.gallery) for splits in test_set)
     for option, k in (("expand", scoring.expand), ("k1", scoring.k1 * scoring.rerank)):
         if not 0 <= k <= smallest:

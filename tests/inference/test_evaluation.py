@@ -84,6 +84,14 @@ def test_impostors_are_asked_for_before_the_features_are_computed():
         check_scoring(Scoring(verification=True), [side], "folder")
 
 
+@pytest.mark.parametrize(("name", "value"), [("k1", 10), ("k2", 1), ("lambda_value", 0.5)])
+def test_settings_of_reranking_are_refused_without_it(side, name, value):
+    message = f"`rerank` must be True where these are given: {name}. Received: rerank=False"
+    with pytest.raises(ValueError, match=message):
+        check_scoring(Scoring(**{name: value}), [side[0]], "market1501")
+    check_scoring(Scoring(rerank=True, **{name: value}), [side[0]], "market1501")
+
+
 def test_scipy_is_asked_for_before_the_features_are_computed(side, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     check_scoring(Scoring(), [side[0]], "market1501")

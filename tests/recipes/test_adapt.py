@@ -212,11 +212,12 @@ def test_the_last_training_may_have_another_pooling(weights, folder, tmp_path, r
     [
         (("--distillation-pooling", "gem"), "`distillation_pooling` must be given with `distillation_epochs`. .*: gem"),
         (("--teachers", "osnet_x0_25_people"), "`teachers` must be given with `distillation_epochs`. Received: osnet"),
+        (("--evaluate-every", "1"), "`evaluate_every` must be given with `dataset`. Received: 1"),
         (("--teachers", "none.keras", "--distillation-epochs", "1"), "There is no weights file none.keras"),
         (("--teachers", "none.tflite", "--distillation-epochs", "1"), "There is no file none.tflite"),
     ],
 )
-def test_a_last_training_that_cannot_be_is_refused(options, message, weights, folder, tmp_path, run_script):
+def test_options_that_cannot_be_are_refused(options, message, weights, folder, tmp_path, run_script):
     command = ("recipes/adapt.py", "--weights", weights, "--images", folder, "--work-dir", tmp_path / "run", *SMALL)
     with pytest.raises(SystemExit, match=message):
         run_script(*command, *options)

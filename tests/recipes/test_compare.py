@@ -62,6 +62,19 @@ def test_several_datasets_make_a_matrix(folder, script, monkeypatch, capsys):
     assert len(list((folder / "matrix").glob("*.png"))) == 4
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--threshold", 0.7), "`threshold` must be given with `attributes`. Received: threshold=0.7"),
+        (("--attributes", "--metric", "euclidean"), "`metric` must be given without `attributes`. Received: metric"),
+    ],
+)
+def test_an_option_without_effect_is_refused(script, monkeypatch, tmp_path, options, message):
+    paths = "--weights", "a", "b", "--datasets", "market1501", "--data-dir", tmp_path
+    with pytest.raises(ValueError, match=message):
+        call(script, monkeypatch, *paths, *options)
+
+
 def test_attribute_networks_are_compared_attribute_by_attribute(trained, script, monkeypatch, tmp_path, capsys):
     folder = trained("pa100k")
     other = tmp_path / "other.keras"
