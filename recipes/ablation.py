@@ -34,11 +34,12 @@ import reid
 import tensorflow as tf
 import tyro
 
-from keras_osnet import PRESETS, VARIANTS, OSNet, complexity
+from keras_osnet import VARIANTS, OSNet, complexity
 from keras_osnet.files import read_json, reading
 from keras_osnet.inference.scores import milliseconds
 from keras_osnet.training.signals import SIGNALS, Stopped
 from keras_osnet.training.work_dir import claimed
+from keras_osnet.weights.presets import TRAINING_SETS, is_name, preset_trained_on
 
 # The paper's R1 and mAP on Market-1501: Table 5 by number of the model, Table 6 by (width, resolution).
 TABLE_5 = {
@@ -92,8 +93,8 @@ class Ablation:
     width: float = 1.0
     resolution: float = 1.0
     weights: str = ""
-    """File or preset to start from. {width} is replaced by 1_0, 0_75, 0_5 or 0_25. Default: random weights, which the
-    sweep variant always has."""
+    """Weights to start from: a preset, training set, file, folder or address (docs/weights.md). {width} is replaced by
+    1_0, 0_75, 0_5 or 0_25. Default: random weights, which the sweep variant always has."""
     epochs: int | None = None
     """Epochs, milestones, batch size, learning rate and crop have the defaults of the row."""
     milestones: tuple[int, ...] | None = None
@@ -119,20 +120,32 @@ def networks(settings):
         raise ValueError(f"`row` must be one of {', '.join(rows)}. Received: row={settings.row}")
     if reid.ROWS[settings.row].weights is tyro.MISSING and not settings.weights:
         raise ValueError(f"`weights` must be given for the row {settings.row}, which is fine-tuned. Received: none")
+    unused = [name for name in ("width", "resolution") if getattr(settings, name) != getattr(Ablation, name)]
+    if unused and settings.sweep == "width,resolution":
+        raise ValueError(
+            f"`{unused[0]}` must not be given for the sweep width,resolution, which has its own. "
+            f"Received: {unused[0]}={getattr(settings, unused[0])}"
+        )
     found = _of_table(settings)
-    fit = settings.sweep == "parts" or (settings.sweep != "variant" and WIDTH in settings.weights)
+    of_widths = WIDTH in settings.weights or settings.weights in TRAINING_SETS
+    fit = settings.sweep == "parts" or (settings.sweep != "variant" and of_widths)
     if settings.weights and not fit:
         raise ValueError(
-            "`weights` must fit every network: none do for the sweep variant, and those for the sweep "
-            f"width,resolution have {WIDTH} in their name. Received: sweep={settings.sweep}, weights={settings.weights}"
+            "`weights` must fit every network: none do for the sweep variant, and those for the sweep width,resolution "
+            f"are a training set, or have {WIDTH} in their name. Received: sweep={settings.sweep}, "
+            f"weights={settings.weights}"
         )
     if settings.weights:
         for options, _ in found.values():
             options["weights"] = settings.weights.replace(WIDTH, str(float(options["width"])).replace(".", "_"))
+            if options["weights"] in TRAINING_SETS:
+                preset_trained_on(options["weights"], options["width"], "osnet")  # an error if there is none
         files = sorted({options["weights"] for options, _ in found.values()})
-        missing = [file for file in files if file not in PRESETS and not Path(file).is_file()]
+        missing = [file for file in files if not (is_name(file) or "://" in file or Path(file).expanduser().exists())]
         if missing:
-            raise ValueError(f"`weights` must name an existing file for every width. Missing: {', '.join(missing)}")
+            raise ValueError(
+                f"`weights` must be known by name, or exist, for every width. Missing: {', '.join(missing)}"
+            )
     return found
 
 

@@ -32,7 +32,7 @@ def recipe(script):
 
 @pytest.mark.parametrize(("sweep", "count"), [("variant", 12), ("width,resolution", 16)])
 def test_every_row_of_the_papers_table_is_trained_once(recipe, tmp_path, sweep, count):
-    rows = recipe.networks(recipe.Ablation(tmp_path, sweep=sweep, width=0.25))
+    rows = recipe.networks(recipe.Ablation(tmp_path, sweep=sweep, **{"width": 0.25} if sweep == "variant" else {}))
     assert len(rows) == count
     scores = [paper for _, paper in rows.values() if paper]
     if sweep == "variant":
@@ -138,6 +138,27 @@ def test_a_sweep_fine_tunes_each_width_from_a_file_of_its_own(recipe, tmp_path):
     for options, _ in recipe.networks(settings).values():
         width = {0.25: "0_25", 0.5: "0_5", 0.75: "0_75", 1.0: "1_0"}[options["width"]]
         assert options["weights"] == str(tmp_path / f"osnet_x{width}.pth")
+
+
+def test_a_training_set_is_the_start_of_each_width_if_it_has_weights_of_each(recipe, tmp_path):
+    settings = recipe.Ablation(tmp_path, sweep="width,resolution", weights="imagenet")
+    assert {options["weights"] for options, _ in recipe.networks(settings).values()} == {"imagenet"}
+    with pytest.raises(ValueError, match=r"`weights` must be a training set of osnet x1: .*Received: 'people'"):
+        recipe.networks(replace(settings, weights="people"))
+
+
+@pytest.mark.parametrize("weights", ["{work_dir}", "https://127.0.0.1/x.pth", "hf://user/repository"])
+def test_weights_may_be_a_folder_or_an_address(recipe, tmp_path, weights):
+    weights = weights.format(work_dir=tmp_path)
+    rows = recipe.networks(recipe.Ablation(tmp_path, sweep="parts", weights=weights))
+    assert {options["weights"] for options, _ in rows.values()} == {weights}
+
+
+@pytest.mark.parametrize("option", ["width", "resolution"])
+def test_a_sweep_of_widths_and_resolutions_takes_no_other_ones(recipe, tmp_path, option):
+    settings = recipe.Ablation(tmp_path, sweep="width,resolution", **{option: 0.5})
+    with pytest.raises(ValueError, match=f"`{option}` must not be given for the sweep .*Received: {option}=0.5"):
+        recipe.networks(settings)
 
 
 @pytest.mark.parametrize(
