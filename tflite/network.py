@@ -85,7 +85,7 @@ class Network:
                 names = self.interpreter.get_signature_list()
                 self.runners = {name: self.interpreter.get_signature_runner(name) for name in names}
         except (ValueError, RuntimeError, TypeError) as error:  # TypeError: LiteRT reads no name that is not UTF-8
-            raise ValueError(f"{path} is not a TFLite file that LiteRT can run: {error}") from error
+            raise ValueError(f"{path} is not a TFLite file that LiteRT can run: {error}{oldest_of(path)}") from error
         if not self.takes_any_size:
             self._plain(outputs, metadata_of(Path(path).read_bytes()))
             self._open(signature, outputs, threads)
@@ -241,9 +241,23 @@ def size_of(content):
 def metadata_of(content):
     """What a TFLite file of keras_osnet says of itself, a dict; {} of one that says nothing."""
     try:
-        model = schema.Model.GetRootAs(content, 0)
-        entries = [model.Metadata(i) for i in range(model.MetadataLength())]
-        (facts,) = (model.Buffers(entry.Buffer()) for entry in entries if entry.Name() == b"keras_osnet")
-        return dict(json.loads(facts.DataAsNumpy().tobytes()))
+        return dict(json.loads(_entry(content, b"keras_osnet")))
     except Exception:  # of a file of another kind, or a damaged one, which LiteRT refuses by name
         return {}
+
+
+def oldest_of(path):
+    """The oldest runtime that runs a TFLite file, as the end of an error; "" of a file that does not say it."""
+    try:
+        version = _entry(Path(path).read_bytes(), b"min_runtime_version").rstrip(b"\0").decode()
+    except Exception:  # as above
+        return ""
+    return f". It needs TensorFlow Lite {version} or later" * bool(version)
+
+
+def _entry(content, name):
+    """The bytes of an entry of a TFLite file's metadata."""
+    model = schema.Model.GetRootAs(content, 0)
+    entries = [model.Metadata(i) for i in range(model.MetadataLength())]
+    (found,) = (model.Buffers(entry.Buffer()) for entry in entries if entry.Name() == name)
+    return found.DataAsNumpy().tobytes()

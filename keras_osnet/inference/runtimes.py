@@ -20,7 +20,8 @@ import numpy as np
 from keras_osnet.preprocessing import Preprocessing, normalise_into, preprocess_input
 from keras_osnet.weights.card import MATCH_FIELDS
 
-METADATA = b"keras_osnet"  # name of the metadata entry of our .tflite files
+# Names of metadata entries of .tflite files: of ours, and that of the converter for the oldest runtime.
+METADATA, OLDEST = b"keras_osnet", b"min_runtime_version"
 TYPES = {"float32", "int8", "uint8"}  # that a .tflite file may take
 OTHERS = {"logits", "attributes", "probabilities"}  # outputs of our files that are no features
 PART = 8  # images that ONNX Runtime computes at a time: with 16 and more, the maps leave a core's caches
@@ -58,9 +59,9 @@ class LiteRTFile(_File):
     def __init__(self, path):
         interpreter = _needed("ai_edge_litert.interpreter", "ai-edge-litert", path).Interpreter
         content = _reading(path, Path(path).read_bytes)
-        facts, self._runner = _reading(path, _tflite_metadata, content), None
-        self._open = partial(interpreter, model_content=content)
-        self._interpreter, self._workers = _reading(path, self._open, num_threads=os.cpu_count()), []
+        facts, oldest = _reading(path, _tflite_metadata, content)
+        self._open, self._runner = partial(interpreter, model_content=content), None
+        self._interpreter, self._workers = _reading(path, self._open, end=oldest, num_threads=os.cpu_count()), []
         self._lock = Lock()  # an interpreter holds one image
         self._normalise, self.fingerprint = _reading(path, _normalisation, facts), _fingerprint(facts, content)
         self.match_probabilities = {kind: facts.get(name) for kind, name in MATCH_FIELDS.items()}
@@ -230,16 +231,24 @@ def _placed(values, out):
 
 
 def _tflite_metadata(content):
-    """Returns the metadata of a file that `keras_osnet.export.to_tflite` wrote, {} for another file."""
+    """Returns the metadata of a file that `keras_osnet.export.to_tflite` wrote, {} for another file.
+
+    Also returns the oldest runtime that runs it, as the end of an error; "" of a file that does not say it.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
     if content[4:8] != b"TFL3":
         raise ValueError("no TFLite file")
     model = schema.Model.GetRootAs(content, 0)
-    for i in range(model.MetadataLength()):
-        if model.Metadata(i).Name() == METADATA:
-            return json.loads(model.Buffers(model.Metadata(i).Buffer()).DataAsNumpy().tobytes())
-    return {}
+    entries = [model.Metadata(i) for i in range(model.MetadataLength())]
+    buffers = {entry.Name(): model.Buffers(entry.Buffer()) for entry in entries}
+    found = {
+        name: buffers[name].DataAsNumpy().tobytes()
+        for name in (METADATA, OLDEST) if name in buffers and buffers[name].DataLength()
+    }  # fmt: skip
+    version = found.get(OLDEST, b"").rstrip(b"\0").decode(errors="replace")
+    oldest = f". It needs TensorFlow Lite {version} or later" * bool(version)
+    return json.loads(found.get(METADATA, b"{}")), oldest
 
 
 def takes_levels(details):
@@ -289,12 +298,13 @@ def _needed(module, package, path):
         raise ImportError(f"{path} needs {package}: pip install {package}", name=package) from error
 
 
-def _reading(path, function, *arguments, **options):
-    """Calls a function that reads a file. Turns its errors on a damaged file into a ValueError that names the file."""
+def _reading(path, function, *arguments, end="", **options):
+    """Calls a function that reads a file. Turns its errors on a damaged file into a ValueError that names the file, and
+    ends with `end`."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no file {path}")
     try:
         return function(*arguments, **options)
     # LiteRT and ONNX Runtime raise RuntimeError, ValueError and their own exceptions; the schema struct.error.
     except Exception as error:
-        raise ValueError(f"{path} cannot be run: {error}") from error
+        raise ValueError(f"{path} cannot be run: {error}{end}") from error

@@ -176,6 +176,16 @@ def test_a_damaged_file_is_a_value_error_that_names_it(tmp_path, suffix, content
         FeatureExtractor(path)
 
 
+def test_a_file_that_the_runtime_is_too_old_for_says_which_one_it_needs(network, tmp_path, monkeypatch):
+    def too_old(**options):
+        raise ValueError("Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'")
+
+    to_tflite(network, tmp_path / "small.tflite", quantization="dynamic")
+    monkeypatch.setattr("ai_edge_litert.interpreter.Interpreter", too_old)
+    with pytest.raises(ValueError, match=r"version '12'\. It needs TensorFlow Lite 2\.\d+\.\d+ or later$"):
+        FeatureExtractor(tmp_path / "small.tflite")
+
+
 @pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
 def test_a_missing_file_is_named(tmp_path, suffix):
     with pytest.raises(FileNotFoundError, match=f"There is no file .*absent{suffix}"):

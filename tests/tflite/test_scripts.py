@@ -662,6 +662,19 @@ def test_features_that_are_zero_are_refused_by_name(tmp_path):
         device.run(device.prepare(Image.new("RGB", (3, 4))))
 
 
+def test_a_file_that_the_runtime_is_too_old_for_says_which_one_it_needs(folder, tmp_path, monkeypatch):
+    def too_old(path, **options):
+        raise ValueError("Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'")
+
+    to_tflite(keras.models.load_model(folder / "model.keras"), tmp_path / "small.tflite", quantization="dynamic")
+    (tmp_path / "other.tflite").write_bytes(b"no file of TensorFlow")
+    monkeypatch.setattr(network, "Interpreter", too_old)
+    with pytest.raises(ValueError, match=r"version '12'\. It needs TensorFlow Lite 2\.17\.\d+ or later$"):
+        network.Network(tmp_path / "small.tflite", 1)
+    with pytest.raises(ValueError, match=r"other\.tflite is not a TFLite file .*version '12'$"):
+        network.Network(tmp_path / "other.tflite", 1)
+
+
 def test_a_file_of_levels_computes_what_the_file_of_normalised_images_does(folder, tmp_path):
     to_tflite(keras.models.load_model(folder / "model.keras"), tmp_path / "levels.tflite", input_type="uint8")
     found = []
