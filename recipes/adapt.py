@@ -21,7 +21,7 @@ import app  # first: it sets what TensorFlow reads when it is imported
 import keras
 import numpy as np
 import tyro
-from objective import check_teacher_files, teacher_names
+from objective import check_teacher_files, show_sizes, teacher_names
 
 from keras_osnet import DATASETS, FeatureExtractor, OSNet
 from keras_osnet.adaptation.distillation import TEACHER
@@ -32,6 +32,7 @@ from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.listing import list_images
 from keras_osnet.files import write_atomically, write_json
 from keras_osnet.inference.scores import features_of_splits, score_features
+from keras_osnet.inference.teachers import Teachers
 from keras_osnet.report.clusters import require_clusters_page, write_clusters
 from keras_osnet.training.execution import set_up
 from keras_osnet.training.replicas import is_chief
@@ -200,6 +201,8 @@ def run_adaptation(run):
     require_clusters_page(run.work_dir)
     strategy = set_up(settings, run, settings.batch_size)
     images.refuse_unreadable(target.paths)
+    if teachers := teacher_names(run.teachers):
+        show_sizes(teachers, Teachers(teachers).sizes, (settings.height, settings.height // 2))
     with claimed(run.work_dir, identity, strategy):
         keras.utils.set_random_seed(settings.seed)
         tested = splits is not None and splits.query
@@ -207,7 +210,7 @@ def run_adaptation(run):
             print(f"To answer questions about pairs of images: python recipes/label.py {run.work_dir}", flush=True)
         states, best, fault = adapt(
             start_of(settings), target, settings, run, run.work_dir, strategy, distillation=run.distillation_epochs,
-            teachers=teacher_names(run.teachers), pooling=run.distillation_pooling, pairs=run.pairs, wait=run.wait,
+            teachers=teachers, pooling=run.distillation_pooling, pairs=run.pairs, wait=run.wait,
             score=scorer(splits, settings.dataset) if tested else None, on_state=show,
         )  # fmt: skip
         if fault:

@@ -91,10 +91,15 @@ def teachers_of(settings):
     models, found = teacher_names(settings.teachers), {}
     for kind in sorted({LOSSES[name].taught for name in DISTILLATIONS if getattr(settings, name)}):
         found[kind] = Teachers(models, kind)
-    for model, size in zip(models, next(iter(found.values())).sizes if found else (), strict=True):
-        resized = f", which gets images resized from {settings.size[0]} x {settings.size[1]}"
-        print(f"teacher {model}: {size[0]} x {size[1]}{resized if size != settings.size else ''}")
+    show_sizes(models, next(iter(found.values())).sizes if found else (), settings.size)
     return found
+
+
+def show_sizes(models, sizes, own):
+    """Prints the input sizes of teachers, and which get resized images. `own` is the size of the images."""
+    for model, size in zip(models, sizes, strict=True):
+        resized = f", which gets images resized from {own[0]} x {own[1]}"
+        print(f"teacher {model}: {size[0]} x {size[1]}{resized if size != own else ''}")
 
 
 def with_losses(network, classes, settings):

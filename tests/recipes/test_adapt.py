@@ -173,6 +173,7 @@ def test_a_finished_run_gets_a_last_training(weights, folder, tmp_path, run_scri
     command += ("--distillation-epochs", "1")
     run_script(*command, "--teachers", f"{weights}, ")
     printed, metrics = capsys.readouterr().out, read(tmp_path / "run" / "metrics.json")
+    assert f"teacher {weights}: 32 x 16\n" in printed
     assert "after distillation: " in printed
     assert metrics["best"]["distilled"]
     files = [tmp_path / "run/model.keras", tmp_path / "run/distillation/teacher.keras"]
@@ -185,6 +186,14 @@ def test_a_finished_run_gets_a_last_training(weights, folder, tmp_path, run_scri
         run_script(*command)
     with pytest.raises(SystemExit, match="`distillation` must be an integer of at least 0"):
         run_script(*command[:-1], "-1")
+
+
+def test_a_teacher_of_another_size_gets_resized_images_and_it_is_said(weights, folder, tmp_path, run_script, capsys):
+    OSNet(0.0625, "osnet_t1", (48, 24, 3), depths=(1, 1, 1), feature_dim=24).save(tmp_path / "larger.keras")
+    paths = ("--weights", weights, "--images", folder, "--work-dir", tmp_path / "run", *SMALL, "--rounds", "0")
+    run_script("recipes/adapt.py", *paths, "--distillation-epochs", "1", "--teachers", tmp_path / "larger.keras")
+    said = f"teacher {tmp_path}/larger.keras: 48 x 24, which gets images resized from 32 x 16\n"
+    assert said in capsys.readouterr().out
 
 
 def test_the_last_training_may_have_another_pooling(weights, folder, tmp_path, run_script, monkeypatch):
