@@ -127,7 +127,10 @@ class Frames:
 
 
 def people_detector():
-    """OpenCV's HOG people detector: function of an RGB image that returns boxes (n, 4)."""
+    """OpenCV's HOG people detector: function of an RGB image that returns boxes (n, 4).
+
+    The function raises a ValueError for an image that is smaller than the detector's window.
+    """
     cv2 = opencv()
     if not hasattr(cv2, "HOGDescriptor"):
         raise ValueError(
@@ -138,6 +141,12 @@ def people_detector():
     hog.setSVMDetector(cv2.HOGDescriptor_getDefaultPeopleDetector())
 
     def detect(image):
+        (height, width), (least_width, least_height) = image.shape[:2], hog.winSize
+        if width < least_width or height < least_height:  # OpenCV would write beyond its memory
+            raise ValueError(
+                f"OpenCV's detector needs frames of {least_width} x {least_height} pixels or more: give `detector` or "
+                f"`boxes`. Received: {width} x {height}"
+            )
         found, _ = hog.detectMultiScale(image[..., ::-1], **DETECTOR)
         found = np.reshape(found, (-1, 4))
         return np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1).astype(float)

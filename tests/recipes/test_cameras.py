@@ -648,7 +648,12 @@ def test_without_boxes_the_detector_of_opencv_looks_for_people():
         with pytest.raises(ValueError, match="opencv-python-headless<5"):
             FOOTAGE.people_detector()
         return
-    assert FOOTAGE.people_detector()(np.full((160, 120, 3), 90, np.uint8)).shape == (0, 4)
+    detect = FOOTAGE.people_detector()
+    for size in ((160, 120), (128, 64)):
+        assert detect(np.full((*size, 3), 90, np.uint8)).shape == (0, 4)
+    for height, width in ((127, 64), (128, 63), (1, 1), (100, 300)):  # some of these ended Python
+        with pytest.raises(ValueError, match=f"frames of 64 x 128 pixels or more.*Received: {width} x {height}"):
+            detect(np.full((height, width, 3), 90, np.uint8))
 
 
 def test_the_page_merges_splits_searches_and_saves(results, browser):
