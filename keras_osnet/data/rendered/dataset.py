@@ -17,6 +17,7 @@ VERSION = 1
 TRAIN, VALIDATION = 0, 1
 PARTS = ("clothes", "scenes", "sensor")  # that `PeopleSettings.without` may name
 FIRST_VALIDATION = 900_000  # identities of the validation set come after this number
+MOST, TALLEST = 10**6, 2160  # of images, cameras and people; of pixels: OpenGL has no much larger images
 # Columns of labels.csv before the attributes: the body's box in pixels of the image, the share of the body that is
 # seen, and the variant: 0 as drawn, others without the jacket or what is carried.
 COLUMNS = ("file", "identity", "camera", "left", "top", "right", "bottom", "visible", "variant")
@@ -56,8 +57,10 @@ class PeopleSettings:
             if not value >= low or value % 1:
                 raise ValueError(f"`{name}` must be a whole number of at least {low}. Received: {name}={value}")
             object.__setattr__(self, name, int(value))  # NumPy's numbers are no JSON
-        if self.identities > FIRST_VALIDATION:
-            raise ValueError(f"`identities` must be at most {FIRST_VALIDATION}. Received: {self.identities}")
+        counts = ("images", "cameras", "validation_identities", "validation_cameras", "distractors")
+        for name, most in {"identities": FIRST_VALIDATION, **dict.fromkeys(counts, MOST), "height": TALLEST}.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"`{name}` must be at most {most}. Received: {name}={getattr(self, name)}")
         if self.height % 2:
             raise ValueError(f"`height` must be even. Received: height={self.height}")
         unknown = sorted(set(self.without) - set(PARTS))

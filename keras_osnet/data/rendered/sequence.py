@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from keras_osnet.data.rendered.dataset import TALLEST
+
 FOLDER = "rendered-sequence"
 VERSION = 1
 COLUMNS = ("camera", "frame", "time", "identity", "left", "top", "right", "bottom", "visible", "x", "z")
@@ -35,8 +37,9 @@ class SequenceSettings:
             if not value >= least or value % 1:
                 raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value}")
             object.__setattr__(self, name, int(value))  # NumPy's numbers are no JSON
-        if self.people > MOST_PEOPLE:
-            raise ValueError(f"`people` must be at most {MOST_PEOPLE}. Received: people={self.people}")
+        for name, most in {"people": MOST_PEOPLE, "cameras": 1000, "rate": 1000, "height": TALLEST}.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"`{name}` must be at most {most}. Received: {name}={getattr(self, name)}")
         if not 0 < self.seconds <= 3600:
             raise ValueError(f"`seconds` must be above 0 and at most 3600. Received: seconds={self.seconds}")
         object.__setattr__(self, "seconds", float(self.seconds))
