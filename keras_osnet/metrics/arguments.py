@@ -22,6 +22,12 @@ def check_count(name, value, most=None, bound="the gallery's size"):
         raise ValueError(f"`{name}` must be an integer {rule}. Received: {name}={value!r}")
 
 
+def check_seed(seed):
+    """Checks that a seed of random numbers is an integer of at least 0."""
+    if not (isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0):
+        raise ValueError(f"`seed` must be an integer of at least 0. Received: seed={seed!r}")
+
+
 def is_number(value):
     """Returns whether a value is a finite real number that a float can hold. Booleans are none."""
     try:
@@ -31,10 +37,16 @@ def is_number(value):
 
 
 def as_array(name, values):
-    """Returns values as an array. A ValueError refuses masked values: NumPy would take what is below the mask."""
+    """Returns values as an array.
+
+    A ValueError refuses rows of different lengths, and masked values: NumPy would take what is below the mask.
+    """
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise ValueError(f"`{name}` must have no masked values. Received: {np.ma.count_masked(values)} of them")
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be an array, with rows of one length. Received: {error}") from error
 
 
 def real_array(name, values):

@@ -114,17 +114,19 @@ def attribute_table(probabilities, labels, names, threshold=0.5):
 
     Args:
         probabilities, labels, threshold: as for `attribute_scores`.
-        names: one for each attribute.
+        names: one for each attribute, all different.
 
     Returns:
         list of `AttributeRow`.
 
     Raises:
-        ValueError: as `attribute_scores`, or if the names are not one for each attribute.
+        ValueError: as `attribute_scores`, or if the names are not one for each attribute, or one repeats.
     """
     probabilities, predicted, actual = _checked(probabilities, labels, threshold)
     if len(names) != actual.shape[1]:
         raise ValueError(f"`names` must be one for each of {actual.shape[1]} attributes. Received: {len(names)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"`names` must be different. Received: names={names!r}")
     columns = zip(names, predicted.T, actual.T, _balanced(predicted, actual), probabilities.T, strict=True)
     return [
         AttributeRow(

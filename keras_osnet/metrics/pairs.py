@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_osnet.metrics.arguments import (
     check_count,
+    check_seed,
     encode_labels,
     feature_matrices,
     real_array,
@@ -103,6 +104,7 @@ def known_pairs(query_features, query_ids, query_cameras, gallery_features, gall
     if (times is None) != (gap is None):
         raise ValueError(f"`times` and `gap` must be given together. Received: times={times!r:.60}, gap={gap!r}")
     check_count("ratio", ratio)
+    check_seed(seed)
     rng, found = np.random.default_rng(seed), []
     query_features, gallery_features = feature_matrices(query_features, gallery_features)
     sides = query_features, query_ids, query_cameras, gallery_features, gallery_ids, gallery_cameras

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import check_count, check_number, read_labels, real_array
+from keras_osnet.metrics.arguments import check_count, check_number, check_seed, read_labels, real_array
 from keras_osnet.metrics.retrieval import evaluate_retrieval
 
 RESAMPLES = 10_000
@@ -65,7 +65,7 @@ def bootstrap(values, *, groups=None, level=0.95, resamples=RESAMPLES, seed=0):
             are not independent. Default: each query alone.
         level: confidence level of the interval, 0..1.
         resamples: number of resamples. Default 10,000.
-        seed: seed of the resamples.
+        seed: seed of the resamples, at least 0.
 
     Returns:
         `Estimate`.
@@ -76,6 +76,7 @@ def bootstrap(values, *, groups=None, level=0.95, resamples=RESAMPLES, seed=0):
     Reference: Efron & Tibshirani, An Introduction to the Bootstrap (1993), Chapter 13.
     """
     check_number("level", level, "between 0 and 1", lambda value: 0 < value < 1)
+    check_seed(seed)
     sums, counts = _grouped(values, groups)
     means = np.concatenate([(drawn @ sums) / (drawn @ counts) for drawn in _drawn(len(sums), resamples, seed)])
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -101,6 +102,7 @@ def compare(first, second, *, groups=None, level=0.95, resamples=RESAMPLES, seed
     Reference: Fisher, The Design of Experiments (1935), Section 21; Phipson & Smyth, Permutation p-values should never
     be zero (2010).
     """
+    check_seed(seed)
     first, second = _scores("first", first), _scores("second", second)
     if first.shape != second.shape:
         raise ValueError(

@@ -39,3 +39,29 @@ def test_a_masked_array_without_masked_values_is_an_array():
     plain = np.ma.array(FEATURES, mask=False)
     assert metrics.bootstrap(np.ma.array([0.25, 0.75])).value == 0.5
     assert (metrics.rerank(plain, plain, k1=1, k2=1) == metrics.rerank(FEATURES, FEATURES, k1=1, k2=1)).all()
+
+
+RAGGED = [[0.1, 0.2], [0.3]]
+
+
+@pytest.mark.parametrize(("name", "call"), [
+    ("query_features", lambda: metrics.rerank(RAGGED, FEATURES, k1=1, k2=1)),
+    ("gallery_features", lambda: metrics.evaluate_retrieval(FEATURES, IDS, IDS, RAGGED, [1, 2], [4, 5])),
+    ("probabilities", lambda: metrics.attribute_scores(RAGGED, RAGGED)),
+    ("features", lambda: CameraNormalizer().fit(RAGGED, ["door"] * 2)),
+])  # fmt: skip
+def test_rows_of_different_lengths_are_refused_by_name(name, call):
+    with pytest.raises(ValueError, match=f"`{name}` must be an array, with rows of one length"):
+        call()
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "a", None, True])
+def test_seeds_that_are_none_are_refused_by_name(seed):
+    labels = FEATURES, IDS, IDS, FEATURES, IDS, [4, 5, 6]
+    for call in (
+        lambda: metrics.bootstrap([0.1, 0.2], seed=seed),
+        lambda: metrics.compare([0.1, 0.2], [0.2, 0.1], seed=seed),
+        lambda: metrics.known_pairs(*labels, seed=seed),
+    ):
+        with pytest.raises(ValueError, match=r"`seed` must be an integer of at least 0\. Received: seed="):
+            call()

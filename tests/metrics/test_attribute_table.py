@@ -99,3 +99,8 @@ def test_of_equally_good_thresholds_the_nearest_to_a_half_is_taken():
     labels = [[1, 1, 1], [0, 0, 0]]
     # Anything in (.2, .9] is right, then anything in (.6, .8], then anything in (.1, .3].
     np.testing.assert_allclose(choose_thresholds([[0.9, 0.8, 0.3], [0.2, 0.6, 0.1]], labels), [0.5, 0.7, 0.2])
+
+
+def test_a_name_that_repeats_is_refused():
+    with pytest.raises(ValueError, match=r"`names` must be different\. Received: names=.*'hat', 'bag', 'hat'"):
+        attribute_table(*some(3), ["hat", "bag", "hat", "logo"])
