@@ -275,7 +275,7 @@ def run_cameras(options):
             f"{first_three(foreign)}"
         )
     if options.video_out:
-        require_utf8([options.output])  # others crash OpenCV
+        require_utf8([os.path.abspath(options.output)])  # others crash OpenCV
         opencv()  # an error before the work
     start = seconds_of(options.start, "start", dict(zip(cameras, cameras, strict=True)))
     if options.gallery is not None and set(start) < set(cameras):

@@ -62,7 +62,8 @@ def sources(texts):
             what = "is neither" if path.exists() else "does not exist"
             raise ValueError(f"`videos` must be videos, or folders of images. Received: {path}, which {what}")
     require_utf8(found, ". NAME=PATH gives a folder another name")
-    require_utf8(path for path in found.values() if path.is_file())  # others crash OpenCV
+    # Absolute, as OpenCV gets them: others crash it.
+    require_utf8(os.path.abspath(path) for path in found.values() if path.is_file())
     return found
 
 

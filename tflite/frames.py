@@ -9,6 +9,7 @@ import numpy as np
 from files import list_images  # beside this file
 from PIL import Image
 
+LAST = 2**31 - 1  # number of a camera that OpenCV takes
 # Before OpenCV is imported: our errors name the file, its log does not.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
@@ -108,7 +109,10 @@ class VideoFrames:
         self.source, self.is_camera, self.seconds = source, isinstance(source, int), 0.0
         self._time = cv2.CAP_PROP_POS_MSEC
         # Absolute: in a relative path, FFmpeg takes what is before a colon for a protocol, as in 10:30.mp4.
-        self.capture = cv2.VideoCapture(source if self.is_camera else os.path.abspath(source))
+        opened = source if self.is_camera else os.path.abspath(source)
+        if not self.is_camera and os.fsencode(opened) != opened.encode(errors="replace"):  # it would crash OpenCV
+            raise ValueError(f"--video {source} must be a path of UTF-8")
+        self.capture = cv2.VideoCapture(min(opened, LAST) if self.is_camera else opened)
         self.first = self._next()
         if self.first is None:
             one = "the number of a camera that OpenCV can open" if self.is_camera else "a video that OpenCV can read"

@@ -152,6 +152,16 @@ def test_what_shows_no_frames_is_refused_in_one_line_before_the_work(bad, capfd,
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_video_in_a_folder_whose_name_would_crash_opencv_is_refused(tmp_path, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "door.mp4").touch()
+    monkeypatch.chdir(folder)
+    for path in (folder / "door.mp4", "door.mp4"):
+        with pytest.raises(ValueError, match=r"File names must be UTF-8\. Received: 1 others: b'.*caf\\xe9/door\.mp4'"):
+            FOOTAGE.sources([f"door={path}"])
+
+
 def test_a_video_that_is_cut_short_is_named_with_a_warning_once(tmp_path, capsys):
     cv2 = pytest.importorskip("cv2", reason="needs OpenCV")
     video = cv2.VideoWriter(str(tmp_path / "door.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))

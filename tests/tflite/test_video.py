@@ -330,6 +330,20 @@ def test_a_number_that_is_no_camera_is_refused_by_name(monkeypatch):
         VideoFrames(3)
 
 
+def test_numbers_and_names_that_opencv_does_not_take_are_refused(tmp_path, monkeypatch):
+    """OpenCV raises an error of its own for the number, and crashes at the name, also at that of the folder."""
+    pytest.importorskip("cv2", reason="needs OpenCV")
+    with pytest.raises(ValueError, match=r"--video 9{12} must be the number of a camera that OpenCV can open"):
+        VideoFrames(999_999_999_999)
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "film.mp4").write_bytes(b"no film")
+    monkeypatch.chdir(folder)
+    for path in (folder / "film.mp4", Path("film.mp4")):
+        with pytest.raises(ValueError, match=r"--video .*film\.mp4 must be a path of UTF-8"):
+            VideoFrames(path)
+
+
 def test_a_function_finds_the_people_of_every_frame(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", OPENCV)
     for n in (1, 2, 3):
