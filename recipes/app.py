@@ -45,6 +45,8 @@ RANGES = {
     "part_classifiers": (0, 10**6),
     **dict.fromkeys((f"{kind}_distillation" for kind in ("feature", "relation", "logit")), (0, 10**6)),
     **dict.fromkeys(("width", "resolution"), (0.0625, 16)),
+    **dict.fromkeys(("size", "height"), (1, 4096)),  # pixels
+    "depths": (1, 1000),
     "batch_size": (1, 2**20),
     **dict.fromkeys(("k", "resamples"), (1, 10**9)),
     "seed": (0, 2**32 - 1),

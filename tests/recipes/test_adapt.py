@@ -137,7 +137,8 @@ def test_a_refused_command_leaves_the_work_dir_to_the_corrected_one(weights, fol
     paths = ("--weights", weights, "--images", folder, "--work-dir", tmp_path / "run", *SMALL, "--rounds", "0")
     with monkeypatch.context() as patched:
         patched.setattr(images, "refuse_unreadable", lambda paths: pytest.fail("all images were read"))
-        for wrong in (("--k2", "7"), ("--clusters-per-batch", "0"), ("--epochs", "0"), ("--pairs", "-1")):
+        for words in ("--k2 7", "--clusters-per-batch 0", "--epochs 0", "--pairs -1", "--height 9999"):
+            wrong = words.split()
             with pytest.raises(SystemExit, match=f"error: `{wrong[0][2:].replace('-', '_')}` must be "):
                 run_script("recipes/adapt.py", *paths, *wrong)
             assert not (tmp_path / "run").exists()

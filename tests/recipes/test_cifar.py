@@ -54,6 +54,7 @@ def test_the_size_of_the_network_is_printed(trained, run_script, capsys):
     [
         (("--dataset", "cifar100"), "(?s)must hold one of.*cifar-100-binary"),
         (("--batch-size", "9", "--replicas", "2"), "multiple of 2: 2 replicas.*batch_size=9"),
+        (("--depths", "2", "99999", "2"), "`depths` must be 1 .. 1,000. Received: depths=99999"),
         (("--images", "-5"), "`images` must be 0 .. 1,000,000. Received: images=-5"),
         (("--dataset", "mnist"), r"one of \['cifar10', 'cifar100', 'shapes'\]"),
     ],

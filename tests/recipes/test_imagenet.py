@@ -103,6 +103,11 @@ def test_what_tensorflow_datasets_has_prepared_is_trained_on_and_scored_as_its_i
     assert f"error {100 * found['error']:.2f} %, top-5 {100 * found['error5']:.2f} %, of 21" in capsys.readouterr().out
 
 
+def test_images_that_no_memory_holds_are_refused(run_script, tmp_path):
+    with pytest.raises(SystemExit, match=r"^error: `size` must be 1 \.\. 4,096\. Received: size=100000"):
+        run_script(*command("imagenet", tmp_path, tmp_path / "run", "--size", "100000", "100000"))
+
+
 def test_a_folder_of_neither_kind_is_an_error_that_names_both(run_script, tmp_path):
     with pytest.raises(SystemExit, match=r"`data_dir` must hold dataset_info\.json or train"):
         run_script(*command("imagenet", tmp_path, tmp_path / "run"))
