@@ -228,7 +228,7 @@ def execute(parse):
         print(f"error: {error}", file=sys.stderr)
         sys.exit(RESTART)
     except ERRORS as error:
-        sys.exit(f"error: {error or type(error).__name__}")
+        sys.exit(f"error: {str(error) or type(error).__name__}")
     except tf.errors.OpError as error:  # mostly: out of memory
         sys.exit(f"error: {error.message.splitlines()[0]}")
 

@@ -90,8 +90,8 @@ def run(main, options, description):
         main(tyro.cli(options, description=description))
     except KeyboardInterrupt:
         sys.exit(130)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError, MemoryError) as error:
+        sys.exit(f"error: {str(error) or type(error).__name__}")
     except ImportError as error:  # others name what to install
         page = error.name in ("starlette", "uvicorn")
         sys.exit(f"error: {error}" + ". The page needs Starlette and uvicorn: pip install 'keras-osnet[demo]'" * page)

@@ -111,5 +111,5 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        sys.exit(f"error: {str(error) or type(error).__name__}")

@@ -159,5 +159,5 @@ def execute(main):
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
-    except (ValueError, OSError, RuntimeError, ImportError) as error:  # LiteRT raises the third
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:  # LiteRT raises the third
+        sys.exit(f"error: {str(error) or type(error).__name__}")

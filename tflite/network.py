@@ -42,7 +42,7 @@ def read(path):
             image = image.convert("RGB")
             return image if turn is None else image.transpose(Image.Transpose(turn))
     except Exception as error:  # Pillow's readers raise nearly every kind of error
-        raise ValueError(f"{path} cannot be read as an image: {error or type(error).__name__}") from error
+        raise ValueError(f"{path} cannot be read as an image: {str(error) or type(error).__name__}") from error
 
 
 def _orientation(image):

@@ -210,7 +210,8 @@ def _naming(name):
         yield
     # On damaged files Pillow raises nearly every type of error, SyntaxError and struct.error among them.
     except Exception as error:
-        raise ValueError(f"{name} {UNREADABLE}: {getattr(error, 'strerror', None) or error or type(error)}") from error
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ValueError(f"{name} {UNREADABLE}: {reason}") from error
 
 
 @contextmanager

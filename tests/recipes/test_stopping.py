@@ -132,3 +132,12 @@ def test_every_documented_error_is_one_line(script, kind):
     script("recipes/cifar.py")
     with pytest.raises(SystemExit, match=r"^error: the reason$"):
         sys.modules["app"].execute(lambda: fails)
+
+
+def test_an_error_without_words_as_that_of_too_little_memory_is_named(script):
+    def fails():
+        raise MemoryError
+
+    script("recipes/cifar.py")
+    with pytest.raises(SystemExit, match=r"^error: MemoryError$"):
+        sys.modules["app"].execute(lambda: fails)

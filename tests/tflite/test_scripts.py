@@ -662,6 +662,19 @@ def test_features_that_are_zero_are_refused_by_name(tmp_path):
         device.run(device.prepare(Image.new("RGB", (3, 4))))
 
 
+def test_errors_without_words_are_named(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise MemoryError
+
+    with pytest.raises(SystemExit, match=r"^error: MemoryError$"):
+        files.execute(fails)
+    (tmp_path / "a.png").touch()
+    monkeypatch.setattr(Image, "open", fails)
+    for read in (network.read, images.read):
+        with pytest.raises(ValueError, match=r"a\.png cannot be read as an image: \w"):
+            read(tmp_path / "a.png")
+
+
 def test_a_file_that_the_runtime_is_too_old_for_says_which_one_it_needs(folder, tmp_path, monkeypatch):
     def too_old(path, **options):
         raise ValueError("Didn't find op for builtin opcode 'FULLY_CONNECTED' version '12'")
