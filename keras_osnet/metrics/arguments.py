@@ -22,10 +22,12 @@ def check_count(name, value, most=None, bound="the gallery's size"):
         raise ValueError(f"`{name}` must be an integer {rule}. Received: {name}={value!r}")
 
 
-def check_seed(seed):
-    """Checks that a seed of random numbers is an integer of at least 0."""
-    if not (isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0):
-        raise ValueError(f"`seed` must be an integer of at least 0. Received: seed={seed!r}")
+def check_seed(seed, most=None):
+    """Checks that a seed of random numbers is an integer of at least 0, and at most `most`."""
+    integral = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if not (integral and 0 <= seed <= (seed if most is None else most)):
+        rule = "of at least 0" if most is None else f"from 0 to {most}"
+        raise ValueError(f"`seed` must be an integer {rule}. Received: seed={seed!r}")
 
 
 def is_number(value):

@@ -124,8 +124,8 @@ def attributes_figure(images, names, probabilities, labels, threshold=0.5):
     """
     check_number("threshold", threshold, "a number", is_number)
     images, names = checked_images("images", images), list(names)
-    probabilities = checked_array("probabilities", probabilities, (len(images), len(names)))
-    labels = checked_array("labels", labels, probabilities.shape).astype(bool)
+    probabilities = checked_array("probabilities", probabilities, (len(images), len(names)), fractions=True)
+    labels = checked_array("labels", labels, probabilities.shape, fractions=True).astype(bool)
     predicted = probabilities >= threshold
     shown = [np.flatnonzero(row) for row in labels | predicted]
     width, height = cell_of(images[0], 1.6)

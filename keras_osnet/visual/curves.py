@@ -83,14 +83,14 @@ def cmc_figure(curves):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is no curve, one is empty, or `curves` is no dict.
+        ValueError: if there is no curve, one is empty, a value is no fraction, or `curves` is no dict.
     """
     if not checked_dict("curves", curves):
         raise ValueError("`curves` must not be empty.")
     sheet = Sheet(*SHEET)
     axes = sheet.plot(*PLOT, title="Cumulative matches (CMC)", x="rank k", y="% with a match up to rank k")
     for number, (name, values) in enumerate(curves.items()):
-        values = 100 * checked_array(f"curves[{name!r}]", values, (None,))
+        values = 100 * checked_array(f"curves[{name!r}]", values, (None,), fractions=True)
         text = plain(f"{name}: {values[0]:.1f} at rank 1")
         axes.plot(np.arange(1, len(values) + 1), values, markevery=[0], label=text, **line_style(number))
     last = max(map(len, curves.values()))
@@ -147,10 +147,12 @@ def comparison_figure(rows, *, x="milliseconds an image", score="mAP"):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is no row, or `rows` is no dict.
+        ValueError: if there is no row, an x is not positive, or `rows` is no dict.
     """
     if not checked_dict("rows", rows):
         raise ValueError("`rows` must not be empty.")
+    for name, (place, _) in rows.items():
+        check_number(f"rows[{name!r}][0]", place, "positive", lambda value: value > 0)
     sheet = Sheet(*SHEET)
     axes = sheet.plot(*PLOT, title=f"{score} and what it costs", x=x, y=f"{score}, %")
     for number, (name, (place, found)) in enumerate(rows.items()):

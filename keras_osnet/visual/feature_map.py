@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from keras_osnet.metrics.arguments import as_array, check_seed
+
+MOST_SEED = 2**32 - 1  # that scikit-learn takes
 # For 800 features of a trained network, 1,000 steps did not bring more points next to one of the same person.
 STEPS = 500
 
@@ -20,7 +23,7 @@ def feature_map(features, *, seed=0):
         (N, 2) float32 in 0..1. The longer side of the map has length 1; the shorter one is centred.
 
     Raises:
-        ValueError: if `features` is not as described.
+        ValueError: if `features` is not as described, or `seed` is no integer of 0 .. 2^32 - 1.
         ImportError: if scikit-learn is not installed (`keras-osnet[report]`).
 
     Reference: van der Maaten & Hinton, Visualizing Data using t-SNE (JMLR 2008).
@@ -32,7 +35,8 @@ def feature_map(features, *, seed=0):
         message = "a map of features needs scikit-learn: pip install 'keras-osnet[report]'"
         raise ImportError(message, name=error.name) from error
 
-    features = np.asarray(features)
+    check_seed(seed, MOST_SEED)
+    features = as_array("features", features)
     if features.ndim != 2 or len(features) < 2 or not features.shape[1] or features.dtype.kind not in "fiu":
         raise ValueError(
             "`features` must be an (N, D) array of real numbers with N of at least 2. "

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from keras_osnet.metrics.arguments import check_count
+from keras_osnet.metrics.arguments import as_array, check_count, check_seed
+from keras_osnet.visual.feature_map import MOST_SEED
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +36,16 @@ def exponent_fractions(gates):
 
     Returns:
         (..., T) float64, which sum to 1. Exponents whose gates are equal share a channel.
+
+    Raises:
+        ValueError: if the gates are not finite numbers of this shape.
     """
-    gates = np.asarray(gates)
+    gates = as_array("gates", gates)
+    if gates.ndim < 2 or 0 in gates.shape or gates.dtype.kind not in "fiu" or not np.isfinite(gates).all():
+        raise ValueError(
+            "`gates` must be an (..., T, C) array of finite numbers, not empty. "
+            f"Received: gates of shape {gates.shape} and type {gates.dtype}"
+        )
     largest = gates == gates.max(axis=-2, keepdims=True)
     return (largest / largest.sum(axis=-2, keepdims=True)).mean(axis=-1)
 
@@ -66,7 +75,7 @@ def cluster_gates(gates, *, clusters=4, nearest=15, seed=0):
         message = "clusters of gates need scikit-learn: pip install 'keras-osnet[report]'"
         raise ImportError(message, name=error.name) from error
 
-    gates = np.asarray(gates)
+    gates = as_array("gates", gates)
     if gates.ndim != 3 or 0 in gates.shape or gates.dtype.kind not in "fiu" or not np.isfinite(gates).all():
         raise ValueError(
             "`gates` must be an (N, T, C) array of finite numbers, not empty. "
@@ -74,6 +83,7 @@ def cluster_gates(gates, *, clusters=4, nearest=15, seed=0):
         )
     check_count("clusters", clusters, len(gates), "the number of images")
     check_count("nearest", nearest)
+    check_seed(seed, MOST_SEED)
     vectors = gates.reshape(len(gates), -1).astype(np.float64)
     with threadpool_limits(1):  # as in feature_map
         found = KMeans(clusters, n_init=10, random_state=seed).fit(vectors)

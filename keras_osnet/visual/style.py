@@ -11,6 +11,7 @@ from matplotlib.image import BboxImage
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import Bbox, TransformedBbox
 
+from keras_osnet.metrics.arguments import as_array
 from keras_osnet.visual.marks import QUERY, RIGHT, WRONG
 
 TEXT, SMALL = 9, 8  # points
@@ -119,13 +120,14 @@ def checked_images(name, images, count=None):
     return images
 
 
-def checked_array(name, values, shape):
+def checked_array(name, values, shape, *, fractions=False):
     """Returns the values as an array of a shape. None in the shape is any length.
 
     Raises:
-        ValueError: if the array has another shape, or values that are not real numbers.
+        ValueError: if the array has another shape, or values that are not finite real numbers, or not `fractions` of
+            0..1 where these are asked for.
     """
-    values = np.asarray(values)
+    values = as_array(name, values)
     fits = values.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, values.shape, strict=True))
     if not fits or values.dtype.kind not in "fiub" or 0 in values.shape:
         wanted = ", ".join("any" if side is None else str(side) for side in shape)
@@ -133,6 +135,10 @@ def checked_array(name, values, shape):
             f"`{name}` must be an array of numbers of shape ({wanted}). "
             f"Received: {name} of shape {values.shape} and type {values.dtype}"
         )
+    wrong = ~np.isfinite(values) | (((values < 0) | (values > 1)) if fractions else False)
+    if wrong.any():
+        rule = "in 0 .. 1" if fractions else "finite"
+        raise ValueError(f"`{name}` must be {rule}. Received: {values[wrong][0]}, as one of {wrong.sum()} others")
     return values
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_osnet.visual import cluster_gates, exponent_fractions, overlay
+from keras_osnet.visual import cluster_gates, exponent_fractions, feature_map, overlay
 
 
 def hand_made_gates():
@@ -100,3 +100,17 @@ def test_the_scale_of_a_map_does_not_matter_and_a_flat_one_is_no_heat():
 def test_an_overlay_of_something_else_is_refused(image, activation, message):
     with pytest.raises(ValueError, match=message):
         overlay(image, activation)
+
+
+@pytest.mark.parametrize("gates", [np.full((2, 4, 3), np.nan), np.ones(4), np.ones((0, 4, 3)), [["a", "b"]]])
+def test_gates_that_are_no_finite_numbers_are_refused(gates):
+    for compute in (exponent_fractions, cluster_gates):
+        with pytest.raises(ValueError, match=r"`gates` must be an .* array of finite numbers"):
+            compute(gates)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, "a"])
+def test_seeds_that_scikit_learn_does_not_take_are_refused_by_name(seed):
+    for compute in (cluster_gates, feature_map):
+        with pytest.raises(ValueError, match=r"`seed` must be an integer from 0 to 4294967295\. Received: seed="):
+            compute(np.ones((5, 4, 3) if compute is cluster_gates else (5, 3)), seed=seed)
