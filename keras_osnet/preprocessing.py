@@ -100,13 +100,18 @@ def preprocess_input(images, preprocessing=IMAGENET):
         ValueError: if the last axis is not RGB, or `preprocessing` is none.
     """
     if isinstance(images, (list, tuple)):
-        images = np.asarray(images)
+        try:
+            images = np.asarray(images)
+        except ValueError as error:
+            raise ValueError(f"`images` must be an array, with rows of one length. Received: {error}") from error
     shape = getattr(images, "shape", None)
     if shape is None or len(shape) == 0 or shape[-1] != 3:
         received = type(images).__name__ if shape is None else f"shape={tuple(shape)}"
         raise ValueError(f"`images` must be RGB, channels last: (..., 3). Received: {received}")
     preprocessing = checked(preprocessing)
     if isinstance(images, np.ndarray):
+        if images.dtype.kind in "cmMOSU":
+            raise ValueError(f"`images` must be real numbers. Received: images.dtype={images.dtype}")
         return normalise_into(np.empty(images.shape, "float32"), images, preprocessing)
     means, factors = _means_and_factors(preprocessing)
     if str(getattr(images.dtype, "name", images.dtype)).rpartition(".")[2] != "float32":

@@ -85,6 +85,19 @@ def test_what_is_no_image_is_refused(images):
         preprocess_input(images)
 
 
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([[1, 2, 3], [4, 5]], "must be an array, with rows of one length"),
+        ([["a", "b", "c"]], "must be real numbers. Received: images.dtype=<U1"),
+        (np.zeros((4, 5, 3), complex), "must be real numbers. Received: images.dtype=complex128"),
+    ],
+)
+def test_what_is_no_array_of_real_numbers_is_refused(images, message):
+    with pytest.raises(ValueError, match=f"`images` {message}"):
+        preprocess_input(images)
+
+
 @pytest.mark.parametrize("preprocessing", [None, "imagenet", {"scales": 255}, {1: 2}])
 def test_what_is_no_preprocessing_is_refused(preprocessing):
     with pytest.raises(ValueError, match=r"`preprocessing` must be a Preprocessing, or a dict of mean, std, scale"):

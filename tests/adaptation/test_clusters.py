@@ -102,8 +102,10 @@ def test_an_unknown_camera_is_not_one_called_none():
 
 
 def test_cameras_are_one_for_each_image():
-    with pytest.raises(ValueError, match=r"`cameras` must be one for each image. Received: 3 for 40 images"):
+    with pytest.raises(ValueError, match=r"`cameras` must be one per feature\. Received: 3 for 40 features"):
         jaccard_distances(features_of(40, 4), cameras=["a", "b", "c"])
+    with pytest.raises(ValueError, match=r"`cameras` must be a list"):
+        jaccard_distances(features_of(4, 4), cameras="door")
 
 
 def test_rows_beyond_one_block_get_the_same_distances():

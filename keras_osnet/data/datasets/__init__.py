@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from keras_osnet.data import csv_list, folders
 from keras_osnet.data.datasets import (
     cifar,
@@ -147,8 +149,8 @@ def load(name, root, split=0):
         ValueError: for an unknown name or split, or a folder that is missing or differently laid out.
     """
     row = _row(name, "retrieval")
-    if not 0 <= split < row.splits:
-        raise ValueError(f"`split` must be 0 .. {row.splits - 1} for {name}. Received: split={split}")
+    if isinstance(split, bool) or not isinstance(split, (int, np.integer)) or not 0 <= split < row.splits:
+        raise ValueError(f"`split` must be 0 .. {row.splits - 1} for {name}. Received: split={split!r}")
     return row.load(root, split) if row.splits > 1 else row.load(root)
 
 

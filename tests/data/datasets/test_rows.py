@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_osnet.data import DATASETS
+from keras_osnet.data import DATASETS, load
 
 TESTS = Path(__file__).parents[2]
 DRAWN = ("synthetic", "people", "shapes")  # made where they are not there
@@ -29,3 +29,9 @@ def test_every_row_names_its_layout_where_its_folder_is_missing(name, tmp_path):
 def test_every_row_serves_a_known_task(name):
     assert DATASETS[name].tasks
     assert set(DATASETS[name].tasks) <= {"retrieval", "attributes", "classes"}
+
+
+@pytest.mark.parametrize("split", [-1, 20, "1", 0.0, True, None])
+def test_what_is_no_split_is_refused(split, tmp_path):
+    with pytest.raises(ValueError, match=r"`split` must be 0 \.\. 19 for viper\. Received: split="):
+        load("viper", tmp_path, split)
