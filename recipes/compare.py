@@ -20,12 +20,16 @@ import app  # first: it sets what TensorFlow reads when it is imported
 
 from keras_osnet import DATASETS, AttributeRecogniser, FeatureExtractor
 from keras_osnet.data import load, load_attributes
-from keras_osnet.files import refuse_foreign, require_writable, write_json
+from keras_osnet.data.images import first_three
+from keras_osnet.files import refuse_foreign, require_writable, write_json, writing_atomically
 from keras_osnet.inference import attribute_scores
 from keras_osnet.inference.scores import describe, features_of_splits, groups_of, labels_of, milliseconds
 from keras_osnet.layers.norms import parameters
 from keras_osnet.metrics import attribute_image_scores, attribute_table, bootstrap, compare, query_scores
 from keras_osnet.weights import load_network
+
+# Ending of a plot -> key of a network's cost, its unit, and what the axis says.
+COSTS = {"time": ("milliseconds", 1, "milliseconds per image"), "size": ("parameters", 1e6, "million parameters")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +188,9 @@ def run(options):
         )
     require_writable(options.work_dir / "metrics.json")
     refuse_foreign(options.work_dir / "metrics.json", b'"networks"')
+    plots = [options.work_dir / f"{name}-{cost}.png" for name in options.datasets for cost in COSTS]
+    if (there := [str(plot) for plot in plots if plot.exists()]) and not (options.work_dir / "metrics.json").exists():
+        raise ValueError(f"`work_dir` must not hold plots without a metrics.json. Received: {first_three(there)}")
     test_sets = {
         name: (load_attributes if options.attributes else load)(name, options.data_dir) for name in options.datasets
     }
@@ -228,10 +235,10 @@ def run(options):
 def plot(rows, networks, path, score):
     from keras_osnet.visual import figures  # Matplotlib takes a second
 
-    costs = {"time": ("milliseconds", 1, "milliseconds per image"), "size": ("parameters", 1e6, "million parameters")}
-    for name, (cost, unit, text) in costs.items():
+    for name, (cost, unit, text) in COSTS.items():
         points = {network: (networks[network][cost] / unit, row[score]) for network, row in rows.items()}
-        figures.comparison_figure(points, x=text, score=score).savefig(f"{path}-{name}.png", dpi=160)
+        with writing_atomically(f"{path}-{name}.png") as file:
+            figures.comparison_figure(points, x=text, score=score).savefig(file, format="png", dpi=160)
 
 
 def parse():

@@ -75,6 +75,14 @@ def test_an_option_without_effect_is_refused(script, monkeypatch, tmp_path, opti
         call(script, monkeypatch, *paths, *options)
 
 
+def test_plots_of_somebody_else_are_not_replaced(script, monkeypatch, tmp_path):
+    (tmp_path / "market1501-size.png").write_bytes(b"mine")
+    paths = "--weights", "a", "b", "--datasets", "market1501", "--data-dir", tmp_path, "--work-dir", tmp_path
+    with pytest.raises(ValueError, match=r"`work_dir` must not hold plots without .*market1501-size\.png"):
+        call(script, monkeypatch, *paths)
+    assert (tmp_path / "market1501-size.png").read_bytes() == b"mine"
+
+
 def test_attribute_networks_are_compared_attribute_by_attribute(trained, script, monkeypatch, tmp_path, capsys):
     folder = trained("pa100k")
     other = tmp_path / "other.keras"
