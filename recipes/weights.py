@@ -17,6 +17,7 @@ import app  # first: it sets what TensorFlow reads when it is imported
 import tyro
 
 from keras_osnet.weights import PRESETS, Score, Threshold, locate
+from keras_osnet.weights.presets import TRAINING_SETS, preset_trained_on
 
 
 def list_(word: tyro.conf.Positional[str] = ""):
@@ -43,9 +44,9 @@ def info(name: tyro.conf.Positional[str]):
     """Prints all facts about weights. A preset is not downloaded.
 
     Args:
-        name: preset, file, folder or address.
+        name: preset, training set of one of width 1, file, folder or address.
     """
-    row = PRESETS.get(name)
+    row = preset_trained_on(name, 1.0, "osnet") if name in TRAINING_SETS else PRESETS.get(name)
     if row is None:
         source = locate(name)
         facts, card = {"file": source.path, "format": source.format, "preset": source.preset}, source.card

@@ -37,10 +37,12 @@ def test_list_takes_a_word(run_script, capsys):
         run_script(SCRIPT, "list", "elephant")
 
 
-@pytest.mark.parametrize("name", ["osnet_x0_25_market1501", "osnet_x1_0_mot17", "osnet_ain_x1_0_ms_d_c"])
+@pytest.mark.parametrize(
+    "name", ["osnet_x0_25_market1501", "osnet_x1_0_mot17", "osnet_ain_x1_0_ms_d_c", "imagenet", "ms_d_c"]
+)
 def test_info_says_all_that_is_known_of_a_preset_without_a_download(name, run_script, capsys):
     run_script(SCRIPT, "info", name)
-    printed, row = capsys.readouterr().out, PRESETS[name]
+    printed, row = capsys.readouterr().out, PRESETS.get(name) or PRESETS[f"osnet_x1_0_{name}"]
     words = (row.file, row.sha256 or "not known", row.title, row.weights_licence, row.images_licence, *row.addresses)
     assert all(word in printed for word in words)
 
