@@ -147,12 +147,12 @@ def comparison_figure(rows, *, x="milliseconds an image", score="mAP"):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is no row, an x is not positive, or `rows` is no dict.
+        ValueError: if there is no row, an x is below 0, or `rows` is no dict.
     """
     if not checked_dict("rows", rows):
         raise ValueError("`rows` must not be empty.")
     for name, (place, _) in rows.items():
-        check_number(f"rows[{name!r}][0]", place, "positive", lambda value: value > 0)
+        check_number(f"rows[{name!r}][0]", place, "at least 0", lambda value: value >= 0)
     sheet = Sheet(*SHEET)
     axes = sheet.plot(*PLOT, title=f"{score} and what it costs", x=x, y=f"{score}, %")
     for number, (name, (place, found)) in enumerate(rows.items()):

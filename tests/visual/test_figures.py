@@ -411,7 +411,7 @@ def test_a_first_cluster_without_images_leaves_the_others():
         (lambda: figures.attributes_figure(ONE, ["a"], [[0.5]], [[2]]), r"`labels` must be in 0 \.\. 1\. Received: 2"),
         (lambda: figures.exponents_figure({"a": [0.5, np.nan]}), r"`fractions\['a'\]` must be finite"),
         (lambda: figures.cmc_figure({"a": [50.0]}), r"`curves\['a'\]` must be in 0 \.\. 1\. Received: 50"),
-        (lambda: figures.comparison_figure({"a": (np.nan, None)}), r"`rows\['a'\]\[0\]` must be positive"),
+        (lambda: figures.comparison_figure({"a": (np.nan, None)}), r"`rows\['a'\]\[0\]` must be at least 0"),
         (lambda: figures.cmc_figure({}), r"`curves` must not be empty"),
         (lambda: figures.comparison_figure({}), r"`rows` must not be empty"),
         (lambda: figures.rounds_figure([]), r"`states` must not be empty"),
