@@ -1,14 +1,14 @@
 """Runs TFLite files in LiteRT."""
 
 import platform
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.compiled_model import CompiledModel, HardwareAccelerator
 from ai_edge_litert.interpreter import Interpreter
 
-from keras_osnet.export.converter import quiet
 from keras_osnet.export.metadata import metadata_of
 from keras_osnet.inference.runtimes import dequantized, quantized, takes_levels
 from keras_osnet.preprocessing import Preprocessing
@@ -18,6 +18,7 @@ from keras_osnet.preprocessing import Preprocessing
 SIGNATURES = {"features": "embed", "attributes": "attributes", "logits": "classify"}
 FEATURES = ("features", "feature")  # outputs that must not be zero
 ACCELERATORS = ("CPU", "GPU")  # of CompiledModel
+COMPILED = Path(__file__).with_name("compiled.py")  # a program: see there why
 MOST_THREADS = 256  # from some thousands on, LiteRT ends the process
 
 
@@ -166,15 +167,16 @@ def run_compiled(path, images, accelerator):
         raise ValueError(f"{path} takes images of any size or int8: only the Interpreter runs it")
     if _lacks_atomics():
         raise ValueError(f"{path} cannot run in CompiledModel, which needs an ARM processor with atomic instructions")
-    with quiet():
-        try:
-            model = CompiledModel.from_file(str(path), HardwareAccelerator[accelerator])
-            found = [_compiled_outputs(model, image[None]) for image in images]
-        except RuntimeError:  # whose text is about LiteRT's own source files
-            found = None
-        model = None  # its end is logged too
-    if found is None:
-        raise ValueError(f"{path} cannot run on a {accelerator}: there is none here, or it lacks an op")
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder, "images.npy"), np.stack(images).astype(inputs["dtype"]))
+        # -P: the modules beside the program are not imported. Its errors are about LiteRT's own source files.
+        command, nowhere = [sys.executable, "-P", COMPILED, path, accelerator, folder], subprocess.DEVNULL
+        subprocess.run(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, check=False)
+        outputs = Path(folder, "outputs.npz")
+        if not outputs.exists():
+            raise ValueError(f"{path} cannot run on a {accelerator}: there is none here, or it lacks an op")
+        with np.load(outputs) as file:
+            found = [dict(zip(file, one, strict=True)) for one in zip(*file.values(), strict=True)]
     if not all(np.isfinite(value).all() for one in found for value in one.values()):
         raise ValueError(f"{path} must compute outputs that are finite. It does not on this {accelerator}")
     return found
@@ -184,17 +186,3 @@ def _lacks_atomics():
     """Whether this is an ARM processor before ARMv8.1, on which CompiledModel ends the process."""
     on_arm = sys.platform == "linux" and platform.machine() == "aarch64"
     return on_arm and "atomics" not in Path("/proc/cpuinfo").read_text().split()
-
-
-def _compiled_outputs(model, image):
-    found = {}
-    for key, named in model.get_signature_list().items():
-        inputs = {name: model.create_input_buffer_by_name(key, name) for name in named["inputs"]}
-        outputs = {name: model.create_output_buffer_by_name(key, name) for name in named["outputs"]}
-        for source in inputs.values():
-            source.write(image)
-        model.run_by_name(key, inputs, outputs)
-        for name, details in model.get_output_tensor_details(key).items():
-            shape = details["shape"]
-            found[name] = outputs[name].read(int(np.prod(shape)), np.dtype(details["dtype"])).reshape(shape)[0]
-    return found

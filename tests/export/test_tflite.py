@@ -2,6 +2,7 @@ import itertools
 import os
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
@@ -17,6 +18,7 @@ from keras_osnet.export import calibration_images, metadata_of, recommended_floa
 from keras_osnet.export.converter import converted, from_function, from_module, quiet
 from keras_osnet.export.flatbuffer import metadata_entry, read
 from keras_osnet.export.folded import is_foldable
+from keras_osnet.export.litert import run_compiled
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.models.attribute_head import AttributeHead
 from keras_osnet.models.parts import PARTS as PARTS_OF_FEATURES
@@ -702,6 +704,18 @@ def test_threads_that_convert_at_once_leave_standard_error_as_it_was(capfd):
         done.result()
     os.write(2, b"afterwards")
     assert capfd.readouterr().err == "afterwards"
+
+
+def test_datasets_can_be_read_after_an_accelerator_was_tried(tmp_path):
+    """LiteRT damages the memory of a process that asks for a GPU where there is none."""
+    path, images = tmp_path / "x.tflite", np.random.default_rng(1).normal(size=(2, 32, 48, 3)).astype("float32")
+    to_tflite(slim(), path)
+    found = [one["features"] for one in run_compiled(path, images, "CPU")]
+    np.testing.assert_allclose(found, run_tflite(path, images), atol=1e-4)
+    with suppress(ValueError):
+        run_compiled(path, images, "GPU")
+    doubled = tf.data.Dataset.range(9).map(lambda x: 2 * x, num_parallel_calls=2)
+    assert list(doubled.as_numpy_iterator()) == [*range(0, 18, 2)]
 
 
 def test_a_network_of_other_layers_with_our_names_converts_as_keras_has_it(tmp_path):
