@@ -190,3 +190,13 @@ def plain_cameras(cameras, count):
     if others:
         raise ValueError(f"`cameras` must be names, finite numbers or None. Received: {first_three(others)}")
     return [unicodedata.normalize("NFC", camera) if isinstance(camera, str) else camera for camera in cameras]
+
+
+def camera_numbers(cameras, count):
+    """Returns (count,) integers, the same for images of one camera. Unknown cameras, None, share one.
+
+    Raises:
+        ValueError: as `plain_cameras`.
+    """
+    names = [f"{camera is None:d}{camera}" for camera in plain_cameras(cameras, count)]  # None is no name
+    return np.unique(names, return_inverse=True)[1]

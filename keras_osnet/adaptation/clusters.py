@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_osnet.adaptation.cameras import plain_cameras, unit_rows
+from keras_osnet.adaptation.cameras import camera_numbers, unit_rows
 from keras_osnet.layers.checks import count, number
 from keras_osnet.metrics.blocks import pool
 from keras_osnet.metrics.reciprocal import camera_vectors, overlaps, reciprocal_vectors
@@ -249,9 +249,7 @@ def _own_first(nearest):
 
 def _of_cameras(unit, cameras, k_own, k_other, index):
     """The nearest images in an image's own camera, the image first, and in the others; itself where these are few."""
-    cameras = plain_cameras(cameras, len(unit))
-    # Names sort before None, which has none.
-    _, numbers = np.unique([f"{camera is None:d}{camera}" for camera in cameras], return_inverse=True)
+    numbers = camera_numbers(cameras, len(unit))
     own, other = (np.repeat(np.arange(len(unit), dtype="int32")[:, None], k, axis=1) for k in (k_own + 1, k_other))
     for camera in range(numbers.max() + 1):
         inside, outside = np.flatnonzero(numbers == camera), np.flatnonzero(numbers != camera)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_osnet.adaptation.cameras import CameraNormalizer, unit_rows
+from keras_osnet.adaptation.cameras import CameraNormalizer, camera_numbers, unit_rows
 from keras_osnet.adaptation.clusters import OUTLIER, agreement, choose_eps, cluster, clustering_of, jaccard_distances
 from keras_osnet.adaptation.distillation import Distillation, check_teachers, copied, distilled, file_of
 from keras_osnet.adaptation.links import with_links
@@ -329,9 +329,7 @@ class _Run:
             "images": digest_of(self.target.paths),
         }
         if self.target.normalizes and self.settings.camera_weight and state.clusters:
-            cameras = zip(self.target.cameras, inside, strict=True)
-            names = [f"{camera is None:d}{camera}" for camera, kept in cameras if kept]  # None is no name
-            _, numbers = np.unique(names, return_inverse=True)
+            numbers = camera_numbers(self.target.cameras, len(inside))[inside]
             pairs, proxies = np.unique(np.stack([labels[inside], numbers], 1), axis=0, return_inverse=True)
             arrays |= {"proxies": proxies.ravel(), "proxy_clusters": pairs[:, 0]}
             arrays["proxy_centroids"] = _means(units, proxies.ravel())

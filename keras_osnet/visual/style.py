@@ -138,7 +138,7 @@ def checked_array(name, values, shape, *, fractions=False):
     wrong = ~np.isfinite(values) | (((values < 0) | (values > 1)) if fractions else False)
     if wrong.any():
         rule = "in 0 .. 1" if fractions else "finite"
-        raise ValueError(f"`{name}` must be {rule}. Received: {values[wrong][0]}, as one of {wrong.sum()} others")
+        raise ValueError(f"`{name}` must be {rule}. Received: {values[wrong][0]}, the first of {wrong.sum()}")
     return values
 
 
