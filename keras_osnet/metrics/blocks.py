@@ -76,7 +76,12 @@ def in_chunks(pool, function, cut, block, size=CHUNK):
 
 def smallest(values, k):
     """Returns the columns of the k smallest values of every row, ascending, equal values by column."""
-    bounds = np.partition(values, k - 1, axis=1)[:, k - 1 : k]
+    # The k-th smallest minimum of some groups of columns is an upper bound that few values reach. Its computation reads
+    # a row once, which `np.partition` of the whole row takes ten times as long for.
+    groups = max(4 * k, values.shape[1] // 64)
+    size = max(values.shape[1] // groups, 1)
+    minima = values[:, : groups * size].reshape(len(values), size, -1).min(axis=1)
+    bounds = np.partition(minima, k - 1, axis=1)[:, k - 1 : k]
     cells = np.flatnonzero(values <= bounds)  # np.nonzero of a matrix takes 12 times as long
     rows, columns = np.divmod(cells, values.shape[1])
     order = np.lexsort((columns, values.ravel()[cells], rows))
