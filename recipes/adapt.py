@@ -145,9 +145,7 @@ def start_of(settings):
                 f"warning: the weights are for images of {network.input_shape[1]} x {network.input_shape[2]}, and "
                 f"`height` is {size[0]}: another size costs accuracy"
             )
-        resized = OSNet(**network.settings | {"input_shape": (*size, 3)})
-        resized.set_weights(network.get_weights())
-        return resized
+        return load_network(settings.weights, input_shape=(*size, 3))[0]
 
     return make
 

@@ -172,7 +172,8 @@ def fault_of(state, settings, images):
     """Why a network must not train on the clusters of a number of images: a sentence, or None."""
     inside = round(state.clustered * images)
     if state.clusters < settings.clusters_per_batch:
-        return f"{state.clusters} clusters are found, fewer than the {settings.clusters_per_batch} of a batch"
+        found = "1 cluster is" if state.clusters == 1 else f"{state.clusters} clusters are"
+        return f"{found} found, fewer than the {settings.clusters_per_batch} of a batch"
     if inside < settings.batch_size:
         return f"{inside} images are in clusters, fewer than the {settings.batch_size} of a batch"
     if state.largest > 0.5:

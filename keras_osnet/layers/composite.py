@@ -152,3 +152,13 @@ def restore_parts(layer, changed):
             part.quantize(config=keras.saving.deserialize_keras_object(state["quantization_config"]))
         elif "dtype" in state:
             part.dtype_policy = keras.dtype_policies.get(state["dtype"])
+
+
+def freeze_alike(layer, other, left_out=()):
+    """Freezes the layers inside a built one as those of the same names in another one, except some at the top."""
+    for part in other.layers:
+        if part.name not in left_out:
+            layer.get_layer(part.name).trainable = part.trainable
+    flags = {path: {"trainable": state["trainable"]} for path, state in changed_parts(other).items()
+             if "trainable" in state and path.split("/")[0] not in left_out}  # fmt: skip
+    restore_parts(layer, flags)

@@ -7,7 +7,7 @@ from typing import TypeVar
 import keras
 
 from keras_osnet.layers.checks import count, known, number
-from keras_osnet.layers.composite import changed_parts, restore_parts
+from keras_osnet.layers.composite import changed_parts, freeze_alike, restore_parts
 from keras_osnet.layers.initial import undrawn
 from keras_osnet.models.heads import NECKS
 from keras_osnet.models.network import Network
@@ -256,9 +256,10 @@ class OSNet(Network):
         return other
 
     def with_pooling(self, pooling):
-        """A new OSNet with the same settings and copied weights, but another pooling, as a start for a training.
+        """A new OSNet with another pooling, but the same settings, copied weights and layers frozen alike.
 
-        The power of "gem" has its initial value. A feature of parts starts as `start_parts` says.
+        It is a start for a training. The power of "gem" has its initial value. A feature of parts starts as
+        `start_parts` says.
 
         Args:
             pooling: as the argument of the constructor.
@@ -272,12 +273,15 @@ class OSNet(Network):
             return other
         if self.pooling in PARTS:
             raise ValueError(f"`pooling` must be {self.pooling!r}, as in this network. Received: {pooling!r}")
-        other = OSNet(**self.settings | {"pooling": pooling})
+        other, own = OSNet(**self.settings | {"pooling": pooling}), POOLINGS[self.pooling][0]
         if pooling in PARTS:
+            freeze_alike(other, self, (own, "embedding"))
+            other.get_layer("embedding").trainable = self.get_layer("embedding").trainable
             start_parts(other, self)
             return other
+        freeze_alike(other, self, (own,))
         for layer in self.layers:
-            if layer.weights and layer.name != POOLINGS[self.pooling][0]:
+            if layer.weights and layer.name != own:
                 other.get_layer(layer.name).set_weights(layer.get_weights())
         return other
 

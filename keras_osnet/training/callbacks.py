@@ -69,7 +69,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Saves the network of the epoch with the highest score. A resumed run reads the highest score so far.
+    """Saves the network of the epoch with the highest finite score. A resumed run reads the highest score so far.
 
     Args:
         path: .keras file. A .json file beside it holds epoch and score.
@@ -110,7 +110,7 @@ class KeepBest(keras.callbacks.Callback):
                 raise ValueError(f"`name` must be a score of {sorted(scores)}. Received: name={self.name!r}")
             return
         value = float(gathered(self.strategy, np.array([scores[self.name]], "float64"))[0])  # the chief's
-        if value > self.best:
+        if math.isfinite(value) and value > self.best:
             self.best = value
             save_model(self.network, self.path, self.strategy)
             if is_chief(self.strategy):

@@ -1,6 +1,7 @@
 """Carries out a run of any recipe: from its settings to its scores and files."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -56,7 +57,8 @@ class Training:
             Default: none.
         score_before: True calls `score` before the training too, whatever `evaluate_every` is.
         select: function of (network, strategy) that returns a dict of scores, called after every epoch. model.keras is
-            then the network of the epoch with the highest score `best`. Default: model.keras is that of the last epoch.
+            then the network of the epoch with the highest finite score `best`, or of the last epoch if there is none.
+            Default: model.keras is that of the last epoch.
         best: name of the score that decides which epoch is saved in best.keras. With `select` it must be given, as a
             key of the dict that `select` returns, and best.keras holds `Plan.model`. Else it is a key of the dict that
             `score` returns, and best.keras holds `Plan.network`; there is no best.keras if `evaluate_every` is 0.
@@ -162,8 +164,11 @@ def _fit(training, settings, execution, work_dir, strategy):
         evaluate=score,
         callbacks=callbacks,
     )
-    if select and history:
-        plan.model.set_weights(keras.models.load_model(work_dir / "best.keras", compile=False).get_weights())
+    best = work_dir / "best.keras"
+    if select and best.exists():
+        plan.model.set_weights(keras.models.load_model(best, compile=False).get_weights())
+    elif select and history:
+        warnings.warn(f"`{training.best}` was finite after no epoch. The last network is saved.", stacklevel=3)
     save_model(plan.network, work_dir / "model.keras", strategy)
     write_run_report(work_dir, history, strategy)
     return plan.network, before, history

@@ -157,6 +157,8 @@ def _of_slurm(environment):
     if not re.fullmatch(r"1(\(x\d+\))?", environment["SLURM_STEP_TASKS_PER_NODE"]):
         tasks = environment["SLURM_STEP_TASKS_PER_NODE"]
         raise ValueError(f"SLURM must start one task per machine (--ntasks-per-node=1). Received: {tasks}")
+    if not environment["SLURM_PROCID"].isdecimal():
+        raise ValueError(f"SLURM_PROCID must be the number of the task. Received: {environment['SLURM_PROCID']!r}")
     # TensorFlow's own SlurmClusterResolver sorts n10 before n9 and confuses the addresses of the tasks.
     command = ["scontrol", "show", "hostnames", environment["SLURM_STEP_NODELIST"]]
     try:

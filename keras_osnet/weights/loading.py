@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 from keras_osnet.files import read_json, reading
 from keras_osnet.layers.checks import number
-from keras_osnet.layers.composite import changed_parts, restore_parts
+from keras_osnet.layers.composite import freeze_alike
 from keras_osnet.layers.initial import undrawn
 from keras_osnet.models.parts import PARTS, start_parts
 from keras_osnet.weights.card import MATCH_FIELDS, UNKNOWN
@@ -192,20 +192,12 @@ def _with_changes(network, changes, source):
     if all(network.settings[name] == value for name, value in changes.items()):
         return network, _kept(network, LoadReport(len(network.weights)), source)
     with undrawn():
-        made = network.with_head(None) if changes == {"classes": None} else _with_flags(network, changes)
+        if changes == {"classes": None}:
+            made = network.with_head(None)
+        else:
+            made = type(network)(**network.settings | changes)
+            freeze_alike(made, network, ("classifier",))
     return made, _kept(made, _copy(made, network, source), source, network.input_shape[1:])
-
-
-def _with_flags(network, changes):
-    """A network with other settings and no weights yet, whose layers are frozen alike."""
-    made = type(network)(**network.settings | changes)
-    for layer in network.layers:
-        if layer.name != "classifier":
-            made.get_layer(layer.name).trainable = layer.trainable
-    flags = {path: {"trainable": state["trainable"]} for path, state in changed_parts(network).items()
-             if "trainable" in state and path != "classifier"}  # fmt: skip
-    restore_parts(made, flags)
-    return made
 
 
 def _copy(model, other, source):

@@ -318,7 +318,7 @@ def test_neighbours_are_not_sought_by_a_single_camera(target, tmp_path, cameras)
 def test_images_that_are_all_alike_end_the_rounds_and_leave_the_start(target, tmp_path):
     alike = Target(target.paths[:1] * 20, [None] * 20)
     states, best, fault, weights = adapted(alike, tmp_path)
-    assert fault == "1 clusters are found, fewer than the 3 of a batch"
+    assert fault == "1 cluster is found, fewer than the 3 of a batch"
     assert (len(states), best.round) == (1, 0)
     for mine, theirs in zip(weights, start((32, 16)).get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)

@@ -225,3 +225,16 @@ def test_another_pooling_has_the_weights_of_all_other_layers():
     np.testing.assert_allclose(of_parts(IMAGES)[:, share], model(IMAGES)[:, share], rtol=1e-5, atol=1e-6)
     with pytest.raises(ValueError, match=r"`pooling` must be 'stripes', as in this network\. Received: 'avg'"):
         of_parts.with_pooling("avg")
+
+
+@pytest.mark.parametrize("pooling", ["avg", "max", "gem", "stripes"])
+def test_frozen_layers_stay_frozen_under_another_pooling(pooling):
+    model = OSNet(**SMALL, classes=5)
+    model.get_layer("conv1").trainable = model.get_layer("embedding").trainable = False
+    conv2 = next(layer for layer in model.layers if layer.name.startswith("conv2"))
+    conv2.layers[0].trainable = False
+    other = model.with_pooling(pooling)
+    assert [layer.name for layer in other.layers if not layer.trainable] == ["conv1", "embedding"]
+    inside = other.get_layer(conv2.name).layers
+    assert [layer.trainable for layer in inside] == [layer is not conv2.layers[0] for layer in conv2.layers]
+    assert not other.get_layer("embedding").trainable_variables

@@ -102,6 +102,17 @@ def test_another_size_than_that_of_the_weights_is_warned_of_once(weights, script
     assert capsys.readouterr().err == ""
 
 
+def test_frozen_layers_stay_frozen_at_another_size(weights, tmp_path, script):
+    network = keras.models.load_model(weights, compile=False)
+    network.get_layer("conv1").trainable = False
+    network.save(tmp_path / "frozen.keras")
+    recipe = script("recipes/adapt.py")
+    start = recipe.start_of(recipe.Settings(weights=str(tmp_path / "frozen.keras"), height=64))((64, 32))
+    assert [layer.name for layer in start.layers if not layer.trainable] == ["conv1"]
+    for mine, given in zip(start.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, given)
+
+
 def test_the_cameras_of_a_list_keep_their_names(weights, folder, tmp_path, run_script):
     lines = [f"{path},{path.name[0]},{path.parent.name}" for path in sorted(folder.glob("*/*.png"))]
     (tmp_path / "people.csv").write_text("\n".join(["path,identity,camera", *lines]))

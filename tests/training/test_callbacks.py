@@ -85,6 +85,13 @@ def test_without_the_score_nothing_is_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_score_that_is_not_finite_is_no_best(tmp_path):
+    follow(tmp_path, "mA", [(1, {"mA": float("nan")}), (2, {"mA": float("inf")})])
+    assert not list(tmp_path.iterdir())
+    follow(tmp_path, "mA", [(3, {"mA": 0.5}), (4, {"mA": float("inf")})])
+    assert kept(tmp_path) == (3, {"epoch": 3, "mA": 0.5})
+
+
 def test_a_score_of_its_own_must_have_the_name(tmp_path):
     """Else there would be no network to save after the last epoch."""
     keep = KeepBest(tmp_path / "best.keras", small(), "mA", strategy=ONE, score=lambda: {"rank1": 0.5, "mAP": 0.4})

@@ -296,6 +296,20 @@ def test_metrics_may_be_numbers_of_numpy(tmp_path):
     assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == expected
 
 
+def test_without_a_finite_score_the_last_network_is_saved(tmp_path):
+    network = linear()
+    given = network.get_weights()
+    training = Training(
+        lambda: Plan(network, network, LabelSmoothedCrossEntropy(0.1), SGD(RATE)), batches, 1, ((), [1]),
+        lambda *_: {"mA": 0.5}, select=lambda *_: {"mA": np.nan}, best="mA",
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match=r"`mA` was finite after no epoch\. The last network is saved\."):
+        fit(Settings(epochs=2, batch_size=BATCH), Execution(), tmp_path / "run", [training])
+    saved = keras.models.load_model(tmp_path / "run" / "model.keras", compile=False).get_weights()
+    assert all(np.array_equal(x, y) for x, y in zip(saved, network.get_weights(), strict=True))
+    assert not np.allclose(saved[0], given[0])
+
+
 def test_a_batch_larger_than_the_dataset_is_refused_before_anything_is_made(tmp_path):
     training = Training(build=None, batches=None, steps_per_epoch=0, data=(), finish=None)
     with pytest.raises(ValueError, match="`batch_size` must not exceed the number of training images"):

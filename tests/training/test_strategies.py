@@ -81,6 +81,13 @@ def test_several_tasks_on_a_machine_are_refused(scontrol, tasks):
     assert str(error.value).endswith(f"Received: {tasks}")
 
 
+@pytest.mark.parametrize("number", ["", "-1", "one", "1.0"])
+def test_the_number_of_the_task_must_be_one(scontrol, number):
+    with pytest.raises(ValueError, match=r"SLURM_PROCID must be the number of the task\. Received: '") as error:
+        cluster(step("1(x3)", number))
+    assert str(error.value).endswith(repr(number))
+
+
 def test_a_missing_or_failing_scontrol_is_an_error_that_names_tf_config(scontrol, tmp_path, monkeypatch):
     (tmp_path / "scontrol").write_text("#!/bin/sh\necho 'scontrol: error: no slurm.conf' >&2; exit 1\n")
     with pytest.raises(ValueError, match=r"set TF_CONFIG\. Received: scontrol: error: no slurm\.conf$"):
