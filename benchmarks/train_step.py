@@ -1,11 +1,12 @@
 """Training steps per second: our fused norm, Keras' own norm, and torchreid's network in PyTorch, in one run.
 
-    python benchmarks/train_step.py [--width 0.25] [--batch-size 16] [--height 256] [--steps 12]
+    python benchmarks/train_step.py [--width 0.25] [--batch-size 16] [--height 256] [--steps 12] [--bfloat16]
 
 A step is forward, backward and optimizer (SGD with momentum and L2) on random images. The candidates take turns
 step by step, so that a busy machine slows all alike; medians are shown, and the limit: three times the mult-adds of the
 forward pass at the speed of a large product of matrices. PyTorch's side needs torch and torchreid (read by its file's
-path) and is left out, with a line saying so, where they are not installed.
+path) and is left out, with a line saying so, where they are not installed. With --bfloat16, both sides compute in
+bfloat16 too, with weights and norms in float32, which pays on processors with instructions for it only.
 """
 
 import importlib.util
@@ -41,15 +42,18 @@ class Options:
     """Of the images, twice their width."""
     steps: int = 12
     """Measured steps of each candidate, after two for warming up."""
+    bfloat16: bool = False
+    """Measure steps in bfloat16 too."""
 
 
-def keras_stepper(options, fused):
+def keras_stepper(options, fused=True, policy="float32"):
     """Returns a function that takes one step. Without `fused` it trains through keras.layers.BatchNormalization."""
     call = BatchNorm.call
     if not fused:
         BatchNorm.call = keras.layers.BatchNormalization.call
     try:
-        model = OSNet(options.width, input_shape=(options.height, options.height // 2, 3), classes=CLASSES)
+        shape = options.height, options.height // 2, 3
+        model = OSNet(options.width, input_shape=shape, classes=CLASSES, dtype=policy)
         optimizer = SGD()
         optimizer.build(model.trainable_variables)
         step = train_step_function(model, LabelSmoothedCrossEntropy(), optimizer, tf.distribute.get_strategy())
@@ -67,7 +71,7 @@ def keras_stepper(options, fused):
     return take
 
 
-def torch_stepper(options, channels_last):
+def torch_stepper(options, channels_last, bfloat16=False):
     """Returns the same for torchreid's network, or None where it or PyTorch is not installed."""
     found = importlib.util.find_spec("torchreid")
     if found is None or importlib.util.find_spec("torch") is None:
@@ -91,7 +95,9 @@ def torch_stepper(options, channels_last):
 
     def step():
         optimizer.zero_grad()
-        loss(network(images), labels).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            value = loss(network(images), labels)
+        value.backward()
         optimizer.step()
 
     return step
@@ -109,11 +115,17 @@ def matrix_speed(side=2048, turns=10):
 
 def main(options):
     candidates = {
-        "keras_osnet, fused norm": keras_stepper(options, fused=True),
+        "keras_osnet, fused norm": keras_stepper(options),
         "keras_osnet, keras.layers.BatchNormalization": keras_stepper(options, fused=False),
         "torchreid, PyTorch NCHW": torch_stepper(options, channels_last=False),
         "torchreid, PyTorch channels_last": torch_stepper(options, channels_last=True),
     }
+    if options.bfloat16:
+        candidates |= {
+            "keras_osnet, mixed_bfloat16": keras_stepper(options, policy="mixed_bfloat16"),
+            "torchreid, NCHW, autocast to bfloat16": torch_stepper(options, channels_last=False, bfloat16=True),
+            "torchreid, channels_last, autocast to bfloat16": torch_stepper(options, channels_last=True, bfloat16=True),
+        }
     seconds = {name: [] for name, step in candidates.items() if step is not None}
     for turn in range(options.steps + 2):
         for name, times in seconds.items():

@@ -9,7 +9,7 @@ from keras import ops
 from keras_osnet.layers.checks import count, flag, known
 from keras_osnet.layers.composite import Composite
 from keras_osnet.layers.initial import Scaled
-from keras_osnet.layers.norms import NORMS, BatchNorm, array_of
+from keras_osnet.layers.norms import NORMS, BatchNorm, array_of, on_cpus
 
 # PyTorch's kaiming_normal_(mode="fan_out"). Of a depthwise kernel (k, k, C, 1) Keras takes C k k for the fan-in and
 # k k for the fan-out, PyTorch the other way round: the same number has the other name.
@@ -74,19 +74,6 @@ def _shifted_sum():
         return sum(padded[:, y : y + height, x : x + width] * kernel[y, x, :, 0] for y, x in places)
 
     return jax.jit(shifted_sum)
-
-
-def on_cpus(backend):
-    """Whether Keras has this backend, "tensorflow" or "jax", and the backend no other device."""
-    if keras.backend.backend() != backend:
-        return False
-    if backend == "jax":
-        import jax
-
-        return jax.default_backend() == "cpu"
-    import tensorflow as tf
-
-    return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
 
 
 def without_bias(kernel, axis=3):

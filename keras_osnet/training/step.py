@@ -6,7 +6,7 @@ from functools import partial
 import keras
 import tensorflow as tf
 
-from keras_osnet.layers.convolution import on_cpus
+from keras_osnet.layers.norms import on_cpus
 from keras_osnet.losses.base import class_indices
 from keras_osnet.training.settings import Execution, Numerics
 
