@@ -128,7 +128,7 @@ class LiteRTFile(_File):
         for image, row in zip(batch, features, strict=True):
             interpreter.set_tensor(self._input["index"], image[None])
             interpreter.invoke()
-            row[:] = interpreter.get_tensor(self._output["index"])[0]
+            row[:] = interpreter.get_tensor(self._output["index"]).reshape(-1)  # (1, D), or (D,)
 
 
 class OnnxFile(_File):

@@ -149,6 +149,20 @@ def test_features_are_found_among_several_outputs_of_a_file(network, expected, t
     np.testing.assert_allclose(FeatureExtractor(tmp_path / name)(images()), expected, atol=1e-5 * expected.max())
 
 
+def test_a_file_may_return_the_feature_of_its_image_without_an_axis_of_images(network, expected, tmp_path):
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((1, *SIZE, 3))])
+    def flat(image):
+        return tf.reshape(network(image, training=False), (DIM,))
+
+    path = tmp_path / "flat.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([flat.get_concrete_function()]).convert())
+    extractor = FeatureExtractor(path)
+    np.testing.assert_allclose(extractor(images()), expected, atol=1e-5 * expected.max())  # by threads
+    np.testing.assert_allclose(extractor(images()[:1]), expected[:1], atol=1e-5 * expected.max())
+
+
 def test_an_int8_file_is_fed_and_read_in_its_scales(network, expected, tmp_path):
     path = tmp_path / "int8.tflite"
     calibration = np.random.default_rng(1).normal(size=(20, *SIZE, 3)).astype("float32")
