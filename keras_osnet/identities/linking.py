@@ -36,7 +36,7 @@ def link(tracks, match, *, base_rate, probability=0.5, travel=None, same=(), dif
         ValueError: if an argument is not as described, or `same` and `different` contradict each other.
     """
     tracks = list(tracks)
-    _check_match(match)
+    check_match(match)
     needed = match.evidence(match.distance_at(probability, base_rate=base_rate))
     people = People(tracks, match, travel, _pairs("different", different, len(tracks)))
     for i, j in _pairs("same", same, len(tracks)):
@@ -101,7 +101,8 @@ class People:
         self.allowed[j] = self.allowed[:, j] = False
 
 
-def _check_match(match):
+def check_match(match):
+    """Checks that a `MatchProbability` is for the distances of tracks. A ValueError says what it is."""
     if getattr(match, "metric", None) != "cosine":
         raise ValueError(f"`match` must be a MatchProbability of cosine distances. Received: match={match!r}")
 
@@ -140,7 +141,10 @@ def _in_time(first, second, travel):
 
 
 def _pairs(name, pairs, count):
-    pairs = [tuple(pair) for pair in pairs]
+    try:
+        pairs = [tuple(pair) for pair in pairs]
+    except TypeError as error:  # a single pair
+        raise ValueError(f"`{name}` must be pairs of indices of the {count} tracks. Received: {pairs!r}") from error
     for pair in pairs:
         if len(pair) != 2 or not all(isinstance(i, (int, np.integer)) and 0 <= i < count for i in pair):
             raise ValueError(f"`{name}` must be pairs of indices of the {count} tracks. Received: {pair}")
@@ -165,7 +169,7 @@ class Identities:
 
     def __init__(self, match, *, base_rate, probability=0.5, travel=None, memory=20):
         check_count("memory", memory)
-        _check_match(match)
+        check_match(match)
         check_travel(travel)
         self.match, self.travel, self.memory = match, travel, memory
         self.needed = match.evidence(match.distance_at(probability, base_rate=base_rate))

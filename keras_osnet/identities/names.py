@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from keras_osnet.identities.linking import check_match
 from keras_osnet.identities.tracks import features_of
 
 SAME = 1e-3  # cosine distance of a track to its own row, which another machine may have computed
@@ -33,6 +34,7 @@ def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5
     Raises:
         ValueError: if identities and tracks differ in number, and as `link` and `Gallery.add`. Nothing is added.
     """
+    check_match(match)
     tracks, identities, groups = list(tracks), list(identities), {}
     if len(identities) != len(tracks):
         raise ValueError(f"`identities` must be one for each of {len(tracks)} tracks. Received: {len(identities)}")
@@ -41,7 +43,10 @@ def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5
     for number, identity in enumerate(identities):
         groups.setdefault(identity, []).append(number)
     features, limit = features_of(tracks), match.distance_at(probability, base_rate=base_rate)
-    apart = {frozenset(pair) for pair in different}
+    try:
+        apart = {frozenset((one, other)) for one, other in different}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`different` must be pairs of identities. Received: {different!r}") from error
     with gallery.transaction():  # no other process may give the names meanwhile
         own, candidates, names = [_row_of(gallery, track) for track in tracks], [], {}
         means = np.stack([features[some].mean(axis=0) for some in groups.values()])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_osnet.identities.linking import People, allowed_pairs
+from keras_osnet.identities.linking import People, allowed_pairs, check_match
 from keras_osnet.identities.tracks import features_of
 from keras_osnet.metrics.arguments import check_number
 
@@ -28,8 +28,12 @@ def base_rate_of(tracks, match, *, travel=None):
     Returns:
         float between 1 / pairs and 1 - 1 / pairs; .5 for less than 2 pairs.
 
+    Raises:
+        ValueError: if an argument is not as described.
+
     Reference for the start: Saerens et al., Adjusting the Outputs of a Classifier to New a Priori Probabilities (2002).
     """
+    check_match(match)
     tracks = list(tracks)
     distances = _distances(tracks, travel)[0]
     if len(distances) < 2:
@@ -73,8 +77,9 @@ def probability_for(tracks, match, *, base_rate, false_matches, travel=None):
         float between 0 and 1: `probability` of `link`.
 
     Raises:
-        ValueError: if `false_matches` is not between 0 and 1.
+        ValueError: if `false_matches` is not between 0 and 1, or another argument is not as described.
     """
+    check_match(match)
     check_number("false_matches", false_matches, "between 0 and 1", lambda value: 0 < value < 1)
     distances, across = _distances(tracks, travel)
     found = np.sort(match(distances[across], base_rate=base_rate))[::-1]

@@ -199,3 +199,11 @@ def test_what_is_no_probability_of_cosine_distances_is_refused(match):
         link([], match, base_rate=0.1)
     with pytest.raises(ValueError, match=message):
         Identities(match, base_rate=0.1)
+
+
+@pytest.mark.parametrize("name", ["same", "different"])
+@pytest.mark.parametrize("pairs", [(0, 1), [(0, 1), 1], 0])
+def test_a_single_pair_is_no_list_of_pairs(name, pairs):
+    tracks = [track("a", 0, 1, [1, 0]), track("b", 5, 6, [1, 0])]
+    with pytest.raises(ValueError, match=f"`{name}` must be pairs of indices of the 2 tracks"):
+        link(tracks, MATCH, **RULES, **{name: pairs})

@@ -54,6 +54,21 @@ def test_no_tracks_have_no_names(gallery):
     assert gallery.identities() == {}
 
 
+@pytest.mark.parametrize("different", [(1, 2), [(1, 2, 3)], [(1,)], 5])
+def test_people_who_are_told_apart_are_pairs(gallery, different):
+    tracks = [track("yard", 1, 1, 0, 0), track("yard", 9, 0, 1, 0)]
+    with pytest.raises(ValueError, match=r"`different` must be pairs of identities\. Received: "):
+        names_from(gallery, tracks, [1, 2], MATCH, different=different, **RULES)
+    assert gallery.identities() == {}
+
+
+def test_no_name_is_given_by_distances_of_another_metric(gallery):
+    euclidean = MatchProbability(offset=10.0, slope=20.0, metric="euclidean")
+    with pytest.raises(ValueError, match="`match` must be a MatchProbability of cosine distances"):
+        names_from(gallery, [track("yard", 1, 1, 0, 0)], [1], euclidean, **RULES)
+    assert gallery.identities() == {}
+
+
 def test_identities_are_one_for_each_track(gallery):
     tracks = [track("yard", 1, 1, 0, 0), track("yard", 9, 0, 1, 0)]
     for identities in ([1], [1, 2, 3]):

@@ -81,3 +81,12 @@ def test_the_base_rate_may_be_above_one_half():
     joined = np.mean([labels[i] == labels[j] for i in range(20) for j in range(i)])
     assert rate > 0.9
     assert rate == pytest.approx(joined - 1 / 190)  # the rate stays below 1
+
+
+def test_no_rate_follows_from_distances_of_another_metric():
+    euclidean = MatchProbability(offset=10.0, slope=20.0, metric="euclidean")
+    tracks = [track("a", 0), track("b", 0.1), track("b", 1.5, start=9)]
+    with pytest.raises(ValueError, match="`match` must be a MatchProbability of cosine distances"):
+        base_rate_of(tracks, euclidean)
+    with pytest.raises(ValueError, match="`match` must be a MatchProbability of cosine distances"):
+        probability_for(tracks, euclidean, base_rate=0.5, false_matches=0.1)
