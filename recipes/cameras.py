@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
+from unicodedata import normalize
 
 import app  # first: it sets what TensorFlow reads when it is imported
 import numpy as np
@@ -139,8 +140,10 @@ def detector_of(options):
 
 def seconds_of(texts, name, keys):
     """{key: seconds} of NAME=SECONDS, where the name is one of `keys`."""
+    keys = {normalize("NFC", key): value for key, value in keys.items()}  # names of files may be of form NFD
     found = {}
-    for text, value in named(texts, name, str.rpartition).items():  # a camera's name may have a =
+    for text, value in named([normalize("NFC", text) for text in texts], name, str.rpartition).items():
+        # A camera's name may have a =.
         if text not in keys:
             raise ValueError(f"`{name}` must name one of {', '.join(keys)}. Received: {text}")
         try:

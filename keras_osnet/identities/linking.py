@@ -4,7 +4,7 @@ from numbers import Real
 
 import numpy as np
 
-from keras_osnet.identities.tracks import features_of
+from keras_osnet.identities.tracks import features_of, plain_camera
 from keras_osnet.metrics.arguments import check_count
 
 
@@ -108,24 +108,30 @@ def check_match(match):
 
 
 def check_travel(travel):
-    """Checks that each pair of cameras has a number, the same in either order. A ValueError names what is not so."""
+    """Returns `travel` with the names of cameras as `Track` keeps them, {} for None.
+
+    A ValueError names a pair of cameras without a number, or with two of them.
+    """
     if not isinstance(travel, dict | None):
         raise ValueError(f"`travel` must be a dict of (camera, camera) to seconds. Received: {travel!r}")
+    found = {}
     for pair, least in (travel or {}).items():
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(least, Real) and least == least):
             raise ValueError(f"`travel` must be seconds by (camera, camera). Received: {pair!r}: {least!r}")
-        first, second = pair
-        other = travel.get((second, first), least)
+        first, second = map(plain_camera, pair)
+        other = found.get((second, first), found.get((first, second), least))
         if other != least:
             raise ValueError(
                 "`travel` must be one number for two cameras, in either order. "
-                f"Received: {first},{second}={least:g} and {second},{first}={other:g}"
+                f"Received: {second},{first}={other:g} and {first},{second}={least:g}"
             )
+        found[first, second] = least
+    return found
 
 
 def allowed_pairs(tracks, travel):
     """(tracks, tracks) bool: whether two tracks may be one person."""
-    check_travel(travel)
+    travel = check_travel(travel)
     allowed = np.ones((len(tracks), len(tracks)), bool)
     for i, first in enumerate(tracks):
         for j, second in enumerate(tracks[:i]):
@@ -136,7 +142,7 @@ def allowed_pairs(tracks, travel):
 def _in_time(first, second, travel):
     """Whether one person can have made both tracks in time."""
     keys = (first.camera, second.camera), (second.camera, first.camera)
-    least = next((travel[key] for key in keys if key in (travel or ())), -np.inf)
+    least = next((travel[key] for key in keys if key in travel), -np.inf)
     return max(first.start, second.start) - min(first.end, second.end) >= least
 
 
@@ -170,8 +176,7 @@ class Identities:
     def __init__(self, match, *, base_rate, probability=0.5, travel=None, memory=20):
         check_count("memory", memory)
         check_match(match)
-        check_travel(travel)
-        self.match, self.travel, self.memory = match, travel, memory
+        self.match, self.travel, self.memory = match, check_travel(travel), memory
         self.needed = match.evidence(match.distance_at(probability, base_rate=base_rate))
         self.tracks, self.next = {}, 0
 

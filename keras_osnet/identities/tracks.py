@@ -1,6 +1,7 @@
 """A track: the images of one person in the frames of one camera, and one feature for all of them."""
 
 from dataclasses import dataclass, field
+from unicodedata import normalize
 
 import numpy as np
 
@@ -13,7 +14,7 @@ class Track:
     """What a tracker found of one person in one camera.
 
     Args:
-        camera: its name or number.
+        camera: its name, which is kept in Unicode's form NFC, or number.
         times: (images,) seconds of each image, on one clock for all cameras.
         features: (images, D) features, as `FeatureExtractor` returns them.
         weights: (images,) how much each image counts, such as its sharpness, its height in pixels or the fraction of
@@ -52,7 +53,7 @@ class Track:
             )
         unit = features / lengths((features**2).sum(axis=1, keepdims=True))
         mean = weights @ unit
-        values = {"start": float(times.min()), "end": float(times.max())}
+        values = {"camera": plain_camera(self.camera), "start": float(times.min()), "end": float(times.max())}
         values["feature"] = mean / lengths((mean**2).sum())
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -60,6 +61,11 @@ class Track:
     def overlaps(self, other):
         """Whether both were in the same camera at the same time: they are two people."""
         return self.camera == other.camera and self.start <= other.end and other.start <= self.end
+
+
+def plain_camera(camera):
+    """Returns the name of a camera in Unicode's form NFC; a number as it is."""
+    return normalize("NFC", camera) if isinstance(camera, str) else camera
 
 
 def features_of(tracks):

@@ -207,3 +207,16 @@ def test_a_single_pair_is_no_list_of_pairs(name, pairs):
     tracks = [track("a", 0, 1, [1, 0]), track("b", 5, 6, [1, 0])]
     with pytest.raises(ValueError, match=f"`{name}` must be pairs of indices of the 2 tracks"):
         link(tracks, MATCH, **RULES, **{name: pairs})
+
+
+def test_a_camera_is_the_same_by_its_name_in_either_unicode_form():
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    together = [track(composed, 0, 9, [1, 0]), track(decomposed, 5, 14, [1, 0])]  # two people: seen at one time
+    assert list(link(together, MATCH, **RULES)) == [0, 1]
+    apart = [track("yard", 0, 1, [1, 0]), track(decomposed, 5, 6, [1, 0])]
+    for name in (composed, decomposed):
+        assert list(link(apart, MATCH, travel={(name, "yard"): 60}, **RULES)) == [0, 1]
+        people = Identities(MATCH, travel={(name, "yard"): 60}, **RULES)
+        assert [people.add(each) for each in apart] == [0, 1]
+    with pytest.raises(ValueError, match="`travel` must be one number for two cameras"):
+        link(apart, MATCH, travel={(composed, "yard"): 60, (decomposed, "yard"): 5}, **RULES)

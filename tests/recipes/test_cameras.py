@@ -868,6 +868,8 @@ def test_a_file_may_have_an_equals_sign_in_its_name(tmp_path):
 
 def test_a_camera_with_an_equals_sign_in_its_name_may_have_a_time():
     assert RECIPE.seconds_of(("a=b=-2.5", "c=1"), "start", {"a=b": "a=b", "c": "c"}) == {"a=b": -2.5, "c": 1.0}
+    file = "cafe\u0301"  # as some systems write the name of a file that is typed caf\u00e9
+    assert RECIPE.seconds_of(("caf\u00e9=2",), "start", {file: file}) == {file: 2.0}
     for text, message in (("c", "must be NAME=VALUE"), ("c=", "must be NAME=VALUE"), ("c=x", "must be NAME=SECONDS")):
         with pytest.raises(ValueError, match=f"`start` {message}.* Received: {text}"):
             RECIPE.seconds_of((text,), "start", {"c": "c"})
