@@ -35,6 +35,7 @@ from keras_osnet.identities.rates import base_rate_of, probability_for
 from keras_osnet.identities.scores import identity_scores, motmetrics_package
 from keras_osnet.metrics import MatchProbability
 from keras_osnet.metrics.arguments import check_number
+from keras_osnet.metrics.distances import lengths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,7 +355,7 @@ def search(paths, sought, tracks, match, base_rate, keys, identity):
     """For each image, with its feature in `sought`, the tracks, the most probable first. Prints the first."""
     found, features = [], np.stack([track.feature for track in tracks])
     for path, feature in zip(paths, sought, strict=True):
-        distances = 1 - features @ (feature / np.linalg.norm(feature))
+        distances = 1 - features @ (feature / lengths(feature @ feature))
         probabilities = match(distances, base_rate=base_rate)
         order = np.argsort(distances, kind="stable").tolist()
         best = keys[order[0]]

@@ -10,6 +10,7 @@ import sqlite3
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -880,3 +881,11 @@ def test_the_name_of_a_folder_may_have_dots(tmp_path):
     for folder in folders.values():
         folder.mkdir()
     assert FOOTAGE.sources(list(map(str, folders.values()))) == folders
+
+
+def test_an_image_whose_feature_is_zero_resembles_nobody(capsys):
+    track, match = SimpleNamespace(feature=np.array([0.6, 0.8])), MatchProbability(**MATCH)
+    arguments = [track], match, 0.5, [("door", "1")], {("door", "1"): 4}
+    (found,) = RECIPE.search([Path("black.jpg")], [np.zeros(2, "float32")], *arguments)
+    assert found == {"name": "black.jpg", "order": [0], "percent": [0]}  # cosine 0: sigmoid(9 - 30) = 8e-10
+    assert "black.jpg: person 4, probability 0.000, camera door" in capsys.readouterr().out
