@@ -174,7 +174,9 @@ def inside(networks, tests, groups, *, name, layer, block):
         if first:
             kept = [place for place, row in enumerate(rows) if row in gated]
             vectors = {each: values[kept] for each, values in vectors.items()}
-            gates = _gates(vectors, np.array(rows)[kept], blocks, block or list(blocks)[-1])
+            gates = "None of the query images whose gates are clustered can be read."
+            if kept:
+                gates = _gates(vectors, np.array(rows)[kept], blocks, block or list(blocks)[-1])
     shown = [(group, row, maps[0][row][0], [each[row][1] for each in maps]) for group, row in entries if row in maps[0]]
     return shown, gates
 

@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from keras_osnet import OSNet
 from keras_osnet.data import Record
 from keras_osnet.report import panels
 
@@ -61,3 +63,15 @@ def test_all_true_attributes_and_all_predicted_ones_are_shown():
 )
 def test_streams_are_named_by_what_tells_them_apart(exponents, names):
     assert panels.exponent_names(exponents) == names
+
+
+def test_an_image_has_its_map_where_no_image_for_the_gates_can_be_read(tmp_path):
+    network = OSNet(0.0625, input_shape=(32, 16, 3), depths=(1, 1, 1), feature_dim=6)
+    tests = set_of(np.arange(301), 300)
+    Image.new("RGB", (16, 32), "red").save(tmp_path / "1.jpg")  # the gates are those of 0, 3, 5, ...
+    records = tuple(Record(str(tmp_path / record.path), record.identity, None) for record in tests.records)
+    tests = panels.TestSet(records, tests.features, tests.identities, tests.cameras, 300, "cosine")
+    groups = {"hardest": np.array([0]), "middle": np.array([1])}
+    shown, gates = panels.inside([network], tests, groups, name="osnet", layer="conv5", block=None)
+    assert [(group, row) for group, row, *_ in shown] == [("middle", 1)]
+    assert gates == "None of the query images whose gates are clustered can be read."
