@@ -123,6 +123,9 @@ def attribute_table(probabilities, labels, names, threshold=0.5):
         ValueError: as `attribute_scores`, or if the names are not one for each attribute, or one repeats.
     """
     probabilities, predicted, actual = _checked(probabilities, labels, threshold)
+    if isinstance(names, str):  # its letters are no names
+        raise ValueError(f"`names` must be a list. Received: names={names!r}")
+    names = list(names)
     if len(names) != actual.shape[1]:
         raise ValueError(f"`names` must be one for each of {actual.shape[1]} attributes. Received: {len(names)}")
     if len(set(names)) < len(names):
@@ -232,7 +235,7 @@ def _matrix(name, values):
 
 
 def _threshold(threshold, probabilities):
-    values = np.asarray(threshold)
+    values = as_array("threshold", threshold)
     if values.dtype.kind not in "fiu" or values.shape not in ((), probabilities.shape[1:]):
         raise ValueError(
             f"`threshold` must be a number, or one per attribute ({probabilities.shape[1]}). "

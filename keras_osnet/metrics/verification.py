@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_osnet.metrics import blocks
-from keras_osnet.metrics.arguments import encode_labels, feature_matrices, row_of, squared_norms
+from keras_osnet.metrics.arguments import as_array, encode_labels, feature_matrices, row_of, squared_norms
 from keras_osnet.metrics.distances import METRICS
 
 POINTS = 200  # of the curve
@@ -169,7 +169,7 @@ def scores_of_counts(far, steps, counts, nearer, through, impostors):
 
 
 def _rates(far):
-    rates = np.asarray(far)
+    rates = as_array("far", far)
     if rates.ndim != 1 or not rates.size or rates.dtype.kind not in "fiu" or not np.all((rates >= 0) & (rates <= 1)):
         raise ValueError(f"`far` must be one or more numbers in 0 .. 1. Received: far={far!r}")
     return rates.astype(np.float64)

@@ -104,3 +104,14 @@ def test_of_equally_good_thresholds_the_nearest_to_a_half_is_taken():
 def test_a_name_that_repeats_is_refused():
     with pytest.raises(ValueError, match=r"`names` must be different\. Received: names=.*'hat', 'bag', 'hat'"):
         attribute_table(*some(3), ["hat", "bag", "hat", "logo"])
+
+
+def test_names_are_a_list_and_thresholds_are_one_for_each():
+    arguments = [[0.9, 0.2], [0.4, 0.7]], [[1, 0], [0, 1]]
+    assert [row.name for row in attribute_table(*arguments, (name for name in ("hat", "bag")))] == ["hat", "bag"]
+    with pytest.raises(ValueError, match=r"`names` must be a list\. Received: names='ab'"):
+        attribute_table(*arguments, "ab")
+    with pytest.raises(ValueError, match="`threshold` must be an array, with rows of one length"):
+        attribute_table(*arguments, ("hat", "bag"), [0.5, [0.5, 0.5]])
+    with pytest.raises(ValueError, match="`threshold` must have no masked values"):
+        attribute_table(*arguments, ("hat", "bag"), np.ma.masked_less([0.3, 0.5], 0.4))

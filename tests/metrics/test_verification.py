@@ -205,6 +205,8 @@ def test_memory_stays_below_the_limit_and_far_below_the_distance_matrix():
 
 ERRORS = {
     "unknown metric": ({"metric": "l2"}, r"`metric` must be one of 'euclidean', 'cosine'\. Received: metric='l2'"),
+    "ragged rates": ({"far": (0.1, (0.2, 0.3))}, r"`far` must be an array, with rows of one length"),
+    "masked rates": ({"far": np.ma.masked_less([0.1, 0.2], 0.15)}, "`far` must have no masked values"),
     "rate above one": ({"far": (0.1, 1.5)}, r"`far` must be one or more numbers in 0 \.\. 1\. Received: far=\(0\.1, 1"),
     "rate NaN": ({"far": [math.nan]}, r"`far` must be one or more numbers"),
     "no rate": ({"far": ()}, r"`far` must be one or more numbers .* Received: far=\(\)"),
