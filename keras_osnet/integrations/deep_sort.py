@@ -27,8 +27,14 @@ class DeepSortEncoder(BoxEncoder):
             1: the arguments `raw_detections` and `embeds`.
 
         Raises:
-            ValueError: as `FeatureExtractor.crops`.
+            ValueError: as `FeatureExtractor.crops`, or if a detection is not as described.
         """
-        boxes = [[left, top, left + width, top + height] for (left, top, width, height), *_ in detections]
+        try:
+            boxes = [[left, top, left + width, top + height] for (left, top, width, height), *_ in detections]
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "`detections` must be a list of ([left, top, width, height], confidence, class). "
+                f"Received: {detections!r:.200}"
+            ) from error
         features, kept = self.features(boxes, frame)
         return [detections[index] for index in np.flatnonzero(kept)], features

@@ -27,6 +27,15 @@ def test_no_detections_have_no_features(extractor, frame_of):
     assert embeds.shape == (0, 512)
 
 
+@pytest.mark.parametrize(
+    "wrong", [[([1, 2, 9], 0.9, "person")], [(None, 0.9, "person")], [5], [()], np.zeros((1, 6)), 5]
+)
+def test_what_is_no_list_of_detections_is_refused_by_name(extractor, frame_of, wrong):
+    message = r"`detections` must be a list of \(\[left, top, width, height\], confidence, class\)\. Received: "
+    with pytest.raises(ValueError, match=message):
+        DeepSortEncoder(extractor)(wrong, frame_of({}))
+
+
 def test_a_tracker_keeps_the_features_of_its_tracks(extractor, frame_of, expected):
     tracker_of = pytest.importorskip("deep_sort_realtime.deepsort_tracker", reason=REASON).DeepSort
     tracker, encoder = tracker_of(embedder=None, n_init=2), DeepSortEncoder(extractor)
