@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_osnet.layers import Stage
 from keras_osnet.layers.fusion import GatedSum
+from keras_osnet.metrics.arguments import as_array
 
 BATCH = 128
 
@@ -161,7 +162,7 @@ class _StageGates(keras.layers.Layer):
 def _checked(model, images):
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a keras.Model. Received: {type(model).__name__}")
-    images, size = np.asarray(images), model.input_shape[1:]
+    images, size = as_array("images", images), model.input_shape[1:]
     fits = images.ndim == 4 and all(want in (None, got) for want, got in zip(size, images.shape[1:], strict=True))
     if not fits or not len(images) or images.dtype.kind != "f":
         raise ValueError(

@@ -196,7 +196,7 @@ class FeatureExtractor:
         """Returns the cameras of the images. All errors of the normalizer come before the features are computed."""
         if self.normalizer is None and cameras is not None:
             raise ValueError("`cameras` must be None without a `normalizer`. Received: cameras of images")
-        if isinstance(cameras, str):
+        if isinstance(cameras, str) or not (cameras is None or np.iterable(cameras)):
             raise ValueError(f"`cameras` must be a list, one per image. Received: cameras={cameras!r}")
         cameras = [None] * count if cameras is None else list(cameras)
         if len(cameras) != count:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from keras_osnet.data import images
-from keras_osnet.metrics.arguments import row_of
+from keras_osnet.metrics.arguments import as_array, row_of
 
 COLORS = {"rgb": slice(None), "bgr": slice(None, None, -1)}
 OUTSIDE = {"error": False, "skip": True}  # whether boxes that do not overlap their frame are left out
@@ -92,7 +92,7 @@ def check_array(array, name, number, color):
         ValueError: if it is none of these, nor an image of Pillow.
     """
     pillow = isinstance(array, Image.Image)
-    array = images.from_pillow(array)[..., COLORS[color]] if pillow else np.asarray(array)
+    array = images.from_pillow(array)[..., COLORS[color]] if pillow else as_array(name, array)
     if array.dtype != np.uint8 or array.shape[2:] not in ((), (1,), (3,), (4,)) or array.ndim < 2 or 0 in array.shape:
         raise ValueError(
             f"`{name}` must be {'paths, or ' * (name == 'images')}arrays (h, w, 3), (h, w, 4) or (h, w) of uint8, "
@@ -114,6 +114,9 @@ class Crops:
     """
 
     def __init__(self, frames, boxes, outside, color):
+        for name, values in (("frames", frames), ("boxes", boxes)):
+            if not np.iterable(values):
+                raise ValueError(f"`{name}` must be one for each frame of a video. Received: {name}={values!r}")
         self._frames, self._skip, self._color = frames, row_of("outside", outside, OUTSIDE), color
         self._boxes = [_check_boxes(number, some) for number, some in enumerate(boxes)]
         self.total = sum(map(len, self._boxes))
@@ -150,7 +153,7 @@ class Crops:
 
 
 def _check_boxes(frame, boxes):
-    boxes = np.asarray(boxes)
+    boxes = as_array("boxes", boxes)
     boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
     if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype.kind not in "fiu":
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_osnet.metrics.arguments import check_number, is_number
+from keras_osnet.metrics.arguments import as_array, check_number, is_number
 from keras_osnet.visual.marks import QUERY, RIGHT, WRONG
 from keras_osnet.visual.style import (
     FAINT,
@@ -75,7 +75,7 @@ def exponents_figure(fractions, exponents=None):
     """
     rows = []
     for name, values in checked_dict("fractions", fractions).items():
-        values = np.asarray(values)
+        values = as_array(f"fractions[{name!r}]", values)
         several = values.ndim == 2
         for k, row in enumerate(checked_array(f"fractions[{name!r}]", np.atleast_2d(values), (None, None))):
             rows.append((f"{name}, cluster {k + 1}" if several else name, row))

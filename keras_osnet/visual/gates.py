@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from keras_osnet.metrics.arguments import as_array, check_count, check_seed
+from keras_osnet.metrics.arguments import as_array, check_count, check_seed, real_array
 from keras_osnet.visual.feature_map import MOST_SEED
 
 
@@ -115,7 +115,7 @@ def overlay(image, activation):
     """
     from matplotlib import colormaps
 
-    image, activation = np.asarray(image), np.asarray(activation, np.float64)
+    image, activation = as_array("image", image), real_array("activation", activation)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(
             f"`image` must be (H, W, 3) uint8. Received: image of shape {image.shape} and type {image.dtype}"

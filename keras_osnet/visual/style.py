@@ -108,7 +108,7 @@ def checked_images(name, images, count=None):
     Raises:
         ValueError: if an image is not (H, W, 3) uint8, or there are not `count` of them, or none.
     """
-    images = [np.asarray(image) for image in images]
+    images = [as_array(name, image) for image in images]
     for number, image in enumerate(images):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(

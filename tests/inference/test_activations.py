@@ -164,6 +164,7 @@ def test_a_network_without_blocks_has_no_gates():
         (IMAGES[:, :32], r"shape \(3, 32, 48, 3\)"),
         (IMAGES.astype(np.uint8), r"type uint8"),
         (np.where(IMAGES > 2, np.nan, IMAGES), r"`images` must be finite"),
+        (np.ma.masked_greater(IMAGES, 2), "`images` must have no masked values"),
     ],
 )
 def test_images_that_do_not_fit_are_refused(network, function, images, message):

@@ -223,6 +223,17 @@ def test_a_single_picture_is_not_taken_for_a_list(extractor, single):
         extractor(single)
 
 
+def test_masked_pictures_are_refused(extractor):
+    with pytest.raises(ValueError, match="`images` must have no masked values"):
+        extractor([pictures()[0], np.ma.masked_less(pictures()[1], 9)])
+
+
+def test_a_number_is_no_list_of_cameras(network):
+    normalizer = CameraNormalizer().fit(np.random.default_rng(0).uniform(size=(2, network.output_shape[1])), [1, 2])
+    with pytest.raises(ValueError, match=r"`cameras` must be a list, one per image\. Received: cameras=1"):
+        FeatureExtractor(network, normalizer=normalizer)(pictures()[:1], cameras=1)
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((9, 5, 3)), np.zeros((9, 5, 2), "uint8"), np.zeros((0, 5, 3), "uint8")])
 def test_an_array_that_is_no_picture_is_refused_by_number(extractor, wrong):
     message = rf"`images` must be paths, or arrays .* number 4 \(from 0\) of shape {re.escape(str(wrong.shape))}"
@@ -424,8 +435,25 @@ def test_a_box_with_nothing_in_it_is_named(extractor, change, message):
         (frames(), [(1, 2, 30, 40), [], []], r"`boxes` must be \(n, 4\) .* shape \(4,\) .* frame 0"),
         ([frames()[0], frames()[1] / 255, frames()[2]], BOXES, r"`frames` must be .* number 1 .* type float64"),
         ([frames()[0][..., :2]], [[]], r"`frames` must be .* number 0 \(from 0\) of shape \(40, 50, 2\)"),
+        (frames(), [[(1, 2, 3), (4,)], [], []], r"`boxes` must be an array, with rows of one length"),
+        (frames(), [np.ma.masked_greater([[3, 5, 20, 38]], 30), [], []], r"`boxes` must have no masked values"),
+        ([np.ma.masked_less(frames()[0], 9)], [[]], r"`frames` must have no masked values"),
+        (None, BOXES, r"`frames` must be one for each frame of a video\. Received: frames=None"),
+        (frames(), None, r"`boxes` must be one for each frame of a video\. Received: boxes=None"),
     ],
-    ids=["few frames", "many frames", "three numbers", "bare box", "float frame", "two channels"],
+    ids=[
+        "few frames",
+        "many frames",
+        "three numbers",
+        "bare box",
+        "float frame",
+        "two channels",
+        "ragged boxes",
+        "masked box",
+        "masked frame",
+        "no frames",
+        "no boxes",
+    ],
 )
 def test_frames_and_boxes_that_do_not_fit_are_refused(extractor, some, boxes, message):
     with pytest.raises(ValueError, match=message):

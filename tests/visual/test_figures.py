@@ -426,6 +426,8 @@ def test_a_first_cluster_without_images_leaves_the_others():
         (lambda: figures.training_figure([]), r"`lines` must be one or more dicts .* Received: 0"),
         (lambda: figures.training_figure([{"epoch": 1, "seconds": 2.0}]), r"Received: epoch, seconds"),
         (lambda: figures.training_figure([{"epoch": 1, "loss": 2.0}], "loss"), r"`panel` must be one of 'Loss'\. "),
+        (lambda: figures.exponents_figure({"a": np.ma.masked_less([0.2, 0.8], 0.5)}), r"\['a'\]` must have no masked"),
+        (lambda: figures.triplets_figure(*[np.ma.masked_less(ONE, 300)] * 3), "`query` must have no masked values"),
         (lambda: figures.gates_figure([[], []], clusters()), r"`images` must hold an image\. Received: 2 empty lists"),
     ],
 )

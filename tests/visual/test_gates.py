@@ -95,6 +95,9 @@ def test_the_scale_of_a_map_does_not_matter_and_a_flat_one_is_no_heat():
         (np.zeros((4, 3, 3)), np.ones((2, 2)), r"type float64"),
         (np.zeros((4, 3, 3), np.uint8), np.ones(2), r"`activation` must be an \(h, w\) array"),
         (np.zeros((4, 3, 3), np.uint8), np.full((2, 2), np.nan), r"`activation` must be .* finite"),
+        (np.zeros((4, 3, 3), np.uint8), [[1, 2], [3]], "`activation` must be real numbers"),
+        (np.zeros((4, 3, 3), np.uint8), np.ma.masked_less([[1, 2]], 2), "`activation` must be real numbers"),
+        (np.ma.masked_equal(np.zeros((4, 3, 3), np.uint8), 0), np.ones((2, 2)), "`image` must have no masked values"),
     ],
 )
 def test_an_overlay_of_something_else_is_refused(image, activation, message):
