@@ -213,6 +213,9 @@ class Identities:
                 of its tracks.
         """
         self._require(identity)
+        if not np.iterable(tracks):
+            raise ValueError(f"`tracks` must be a list of tracks. Received: {type(tracks).__name__}")
+        tracks = list(tracks)
         moved = [track for track in self.tracks[identity] if any(track is other for other in tracks)]
         left = [track for track in self.tracks[identity] if not any(track is other for other in tracks)]
         if len(moved) != len(tracks) or not moved or not left:

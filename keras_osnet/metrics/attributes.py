@@ -123,7 +123,7 @@ def attribute_table(probabilities, labels, names, threshold=0.5):
         ValueError: as `attribute_scores`, or if the names are not one for each attribute, or one repeats.
     """
     probabilities, predicted, actual = _checked(probabilities, labels, threshold)
-    if isinstance(names, str):  # its letters are no names
+    if isinstance(names, str) or not np.iterable(names):  # letters are no names
         raise ValueError(f"`names` must be a list. Received: names={names!r}")
     names = list(names)
     if len(names) != actual.shape[1]:

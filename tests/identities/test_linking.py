@@ -220,3 +220,12 @@ def test_a_camera_is_the_same_by_its_name_in_either_unicode_form():
         assert [people.add(each) for each in apart] == [0, 1]
     with pytest.raises(ValueError, match="`travel` must be one number for two cameras"):
         link(apart, MATCH, travel={(composed, "yard"): 60, (decomposed, "yard"): 5}, **RULES)
+
+
+def test_the_tracks_of_a_split_are_any_iterable_and_no_single_track():
+    people, tracks = Identities(MATCH, **RULES), [track("a", 5 * i, 5 * i + 1, [1, 0]) for i in range(3)]
+    assert [people.add(each) for each in tracks] == [0, 0, 0]
+    with pytest.raises(ValueError, match=r"`tracks` must be a list of tracks\. Received: Track"):
+        people.split(0, tracks[2])
+    assert people.split(0, (each for each in tracks[1:])) == 1
+    assert people.tracks == {0: tracks[:1], 1: tracks[1:]}

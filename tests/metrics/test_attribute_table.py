@@ -111,6 +111,8 @@ def test_names_are_a_list_and_thresholds_are_one_for_each():
     assert [row.name for row in attribute_table(*arguments, (name for name in ("hat", "bag")))] == ["hat", "bag"]
     with pytest.raises(ValueError, match=r"`names` must be a list\. Received: names='ab'"):
         attribute_table(*arguments, "ab")
+    with pytest.raises(ValueError, match=r"`names` must be a list\. Received: names=None"):
+        attribute_table(*arguments, None)
     with pytest.raises(ValueError, match="`threshold` must be an array, with rows of one length"):
         attribute_table(*arguments, ("hat", "bag"), [0.5, [0.5, 0.5]])
     with pytest.raises(ValueError, match="`threshold` must have no masked values"):
