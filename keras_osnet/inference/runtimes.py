@@ -150,7 +150,7 @@ class OnnxFile(_File):
         self.match_probabilities = {kind: _reading(path, json.loads, value) for kind, value in values.items()}
         inputs, outputs = self._session.get_inputs(), {out.name: out for out in self._session.get_outputs()}
         names = [n for n in outputs if n == "features" or (len(outputs) == 1 and n not in OTHERS)]
-        shape = inputs[0].shape
+        shape = inputs[0].shape if inputs else []
         self._channels_first = len(shape) == 4 and shape[1] == 3
         sides = shape[2:] if self._channels_first else shape[1:3]
         lengths = [outputs[name].shape[1:] for name in names[:1]]

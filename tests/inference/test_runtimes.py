@@ -305,6 +305,18 @@ def test_a_tflite_file_of_several_images_is_refused_by_its_name(network, tmp_pat
         FeatureExtractor(tmp_path / "four.tflite")
 
 
+def test_an_onnx_file_without_an_input_is_refused_by_its_name(tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs onnx")
+    value = onnx.numpy_helper.from_array(np.ones((1, DIM), "float32"))
+    node = onnx.helper.make_node("Constant", [], ["features"], value=value)
+    output = onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, [1, DIM])
+    graph = onnx.helper.make_graph([node], "constant", [], [output])
+    opset = onnx.helper.make_opsetid("", 17)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "constant.onnx")
+    with pytest.raises(ValueError, match=r"constant\.onnx must take float32 images .* Received: inputs \[\]"):
+        FeatureExtractor(tmp_path / "constant.onnx")
+
+
 def test_an_onnx_file_of_other_types_or_maps_is_refused_by_its_name(network, tmp_path):
     onnx = pytest.importorskip("onnx", reason="needs onnx")
     to_onnx(network, tmp_path / "good.onnx")
