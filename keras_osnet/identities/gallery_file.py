@@ -5,6 +5,7 @@
 
 import hashlib
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -34,6 +35,7 @@ def write(path, blocks, *, network, fingerprint, size):
         ValueError: if there are no features or too many, or `path` is a file of another kind, such as the gallery.
         OSError: if the file cannot be written.
     """
+    _check_path(path)
     refuse_foreign(path, b"format.npy")
     people = {}  # name -> int8 features, each once
     for names, features in blocks:
@@ -63,6 +65,7 @@ def read(path, *, network, fingerprint, size):
         ValueError: if it is no such file, was changed, or is of another network or size.
         OSError: if it cannot be read.
     """
+    _check_path(path)
     content = read_bounded(path, LARGEST)
     with reading(path, "a gallery of tflite/run.py"):
         if hashlib.sha256(memoryview(content)[:-HEX]).hexdigest().encode() != content[-HEX:]:
@@ -82,3 +85,8 @@ def read(path, *, network, fingerprint, size):
         theirs, ours = described(*made_by, size=theirs), described(network, fingerprint, size=size)
         raise ValueError(f"{path} holds features of {theirs}. They cannot be compared with those of {ours}.")
     return [str(name) for name in names], features.astype(np.float32) * scales[:, None]
+
+
+def _check_path(path):
+    if not isinstance(path, (str, os.PathLike)):
+        raise ValueError(f"`path` must be that of a file. Received: path={path!r}")

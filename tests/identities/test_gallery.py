@@ -603,6 +603,16 @@ def test_an_export_replaces_an_earlier_one_and_no_other_file(tmp_path):
         assert arrays["names"].tolist() == ["Anna", "Ben"]
 
 
+@pytest.mark.parametrize("path", [None, 3, b"people.npz"])
+def test_a_file_to_export_or_import_is_named_by_a_path(tmp_path, path):
+    with Gallery.open(tmp_path / "people.db", **NETWORK) as gallery:
+        gallery.add(np.eye(1, D), ["Anna"], ["door"], [1])
+        for call in (lambda: gallery.export_file(path), lambda: gallery.import_file(path, camera="door", time=1)):
+            with pytest.raises(ValueError, match=r"`path` must be that of a file\. Received: path="):
+                call()
+        assert gallery.identities() == {"Anna": 1}
+
+
 def test_an_empty_gallery_is_not_exported(tmp_path):
     with Gallery.open(tmp_path / "g.db", **NETWORK) as gallery, pytest.raises(ValueError, match="It is empty"):
         gallery.export_file(tmp_path / "people.npz")
