@@ -51,7 +51,7 @@ def feature_map_figure(points, labels, names=None):
     """
     points = checked_array("points", points, (None, 2))
     labels = checked_array("labels", labels, (len(points),))
-    present, names = np.unique(labels), names or {}
+    present, names = np.unique(labels), checked_dict("names", {} if names is None else names)
     named = len(present) <= NAMED
     sheet = Sheet(6.4 if named else 5.2, 5.3)
     axes = sheet.area(0.15, 0.15, 4.9, 4.75)
@@ -242,6 +242,7 @@ def rounds_figure(states):
     Raises:
         ValueError: if there is no state.
     """
+    states = list(states)
     if not states:
         raise ValueError("`states` must not be empty.")
     sheet = Sheet(*SHEET)

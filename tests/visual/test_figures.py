@@ -319,6 +319,8 @@ def test_rounds_are_drawn_with_what_is_known_after_each():
     assert silhouette == [[0, 0], [1, 0.25]]
     assert agreement == [[1, 0.75]]
     assert axes.get_legend() is not None
+    (again,) = figures.rounds_figure(state for state in states(None, 0.75)).axes  # any iterable
+    assert [line.get_xydata().tolist() for line in again.lines] == [clustered, silhouette, agreement]
     assert len(figures.rounds_figure(states(None)).axes[0].lines[2].get_xydata()) == 0
 
 
@@ -415,6 +417,8 @@ def test_a_first_cluster_without_images_leaves_the_others():
         (lambda: figures.cmc_figure({}), r"`curves` must not be empty"),
         (lambda: figures.comparison_figure({}), r"`rows` must not be empty"),
         (lambda: figures.rounds_figure([]), r"`states` must not be empty"),
+        (lambda: figures.rounds_figure(iter([])), r"`states` must not be empty"),
+        (lambda: figures.feature_map_figure([[0, 1]], [0], ["Anna"]), r"`names` must be a dict .* Received: list"),
         (lambda: figures.cmc_figure({"a": []}), r"`curves\['a'\]` must be"),
         (lambda: figures.roc_figure(two_people(), far=None), r"`far` must be positive\. Received: far=None"),
         (lambda: figures.attributes_figure(ONE, ["hat"], [[1]], [[1]], [0.5]), r"`threshold` .*=\[0\.5\]"),
