@@ -1,12 +1,14 @@
 """Running statistics of batch norms, estimated again on images of new cameras."""
 
 import numpy as np
+from keras import ops
 
 from keras_osnet.data.listing import names_of
 from keras_osnet.inference.inputs import load_batches, read_resized
 from keras_osnet.layers import batch_norms
 from keras_osnet.layers.checks import count
 from keras_osnet.layers.norms import momenta
+from keras_osnet.metrics.arguments import check_seed
 from keras_osnet.preprocessing import normalise_into, preprocessing_of
 
 
@@ -21,17 +23,19 @@ def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0)
         paths: image files, at least `batch_size`. Batches are drawn from all of them, so that each mixes the cameras.
         batches: T, at most; fewer where the images do not suffice. Default 50.
         batch_size: images of a batch. Default 64.
-        seed: of the order.
+        seed: of the order, an integer of at least 0.
 
     Returns:
         number of images that were used.
 
     Raises:
-        ValueError: if there are fewer images than `batch_size`, or the network has no batch norm.
+        ValueError: if there are fewer images than `batch_size`, one cannot be read, or the network has no batch norm,
+            or an argument is not as described. The network then stays as it was.
 
     Reference: Li et al., Revisiting Batch Normalization for Practical Domain Adaptation (2016), Algorithm 1.
     """
     paths, batches, batch_size = names_of(paths), count("batches", batches), count("batch_size", batch_size, 2)
+    check_seed(seed)
     if len(paths) < batch_size:
         raise ValueError(f"`paths` must be at least {batch_size}, a batch. Received: {len(paths)}")
     norms = batch_norms(network)
@@ -44,6 +48,7 @@ def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0)
     def load(path, out):
         normalise_into(out, read_resized(path, size), preprocessing)
 
+    before = [(variable, np.array(ops.convert_to_numpy(variable))) for variable in network.non_trainable_variables]
     frozen, files = [norm for norm in norms if not norm.trainable], [paths[i] for i in chosen]
     try:
         for norm in frozen:  # a frozen norm would keep its statistics
@@ -52,6 +57,10 @@ def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0)
             for number, batch in enumerate(load_batches(files, load, batch_size, (1, *size, 3))):
                 set_momentum(number / (number + 1))  # of the first batch 0: nothing of the old statistics is left
                 network(batch.copy(), training=True)  # JAX may still read it when the next batch is loaded
+    except BaseException:
+        for variable, value in before:
+            variable.assign(value)
+        raise
     finally:
         for norm in frozen:
             norm.trainable = False

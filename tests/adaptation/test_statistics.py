@@ -53,3 +53,20 @@ def test_images_and_networks_that_do_not_suffice_are_refused(network, paths):
     bare = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs), name="bare")
     with pytest.raises(ValueError, match=r"`network` must have batch norms\. Received: bare, which has none"):
         re_estimate_statistics(bare, paths, batch_size=2)
+
+
+def test_an_image_that_cannot_be_read_leaves_the_network_as_it_was(network, paths, tmp_path):
+    (tmp_path / "no.png").write_bytes(b"no image")
+    last = np.random.default_rng(4).permutation(11)[9]  # of the second batch
+    files = [tmp_path / "no.png" if i == last else path for i, path in enumerate(paths)]
+    before = network.get_weights()
+    with pytest.raises(ValueError, match=r"no\.png"):
+        re_estimate_statistics(network, files, batch_size=5, seed=4)
+    for now, value in zip(network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, value)
+
+
+@pytest.mark.parametrize("seed", [-1, "a", 0.5, None])
+def test_a_seed_that_is_none_is_named(network, paths, seed):
+    with pytest.raises(ValueError, match=r"`seed` must be an integer of at least 0\. Received: seed="):
+        re_estimate_statistics(network, paths, batch_size=5, seed=seed)
