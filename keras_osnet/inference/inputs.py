@@ -116,7 +116,9 @@ class Crops:
     def __init__(self, frames, boxes, outside, color):
         for name, values in (("frames", frames), ("boxes", boxes)):
             if not np.iterable(values):
-                raise ValueError(f"`{name}` must be one for each frame of a video. Received: {name}={values!r}")
+                raise ValueError(
+                    f"`{name}` must be a list, one value for each frame of a video. Received: {name}={values!r}"
+                )
         self._frames, self._skip, self._color = frames, row_of("outside", outside, OUTSIDE), color
         self._boxes = [_check_boxes(number, some) for number, some in enumerate(boxes)]
         self.total = sum(map(len, self._boxes))

@@ -438,8 +438,8 @@ def test_a_box_with_nothing_in_it_is_named(extractor, change, message):
         (frames(), [[(1, 2, 3), (4,)], [], []], r"`boxes` must be an array, with rows of one length"),
         (frames(), [np.ma.masked_greater([[3, 5, 20, 38]], 30), [], []], r"`boxes` must have no masked values"),
         ([np.ma.masked_less(frames()[0], 9)], [[]], r"`frames` must have no masked values"),
-        (None, BOXES, r"`frames` must be one for each frame of a video\. Received: frames=None"),
-        (frames(), None, r"`boxes` must be one for each frame of a video\. Received: boxes=None"),
+        (None, BOXES, r"`frames` must be a list, one value for each frame of a video\. Received: frames=None"),
+        (frames(), None, r"`boxes` must be a list, one value for each frame of a video\. Received: boxes=None"),
     ],
     ids=[
         "few frames",
