@@ -64,7 +64,7 @@ def list_images(folder):
     Raises:
         ValueError: if it is not a folder, or holds no image.
     """
-    if not os.path.isdir(folder):
+    if not (isinstance(folder, (str, os.PathLike)) and os.path.isdir(folder)):
         raise ValueError(f"{str(folder)!r} must be a folder.")
     images, passed_over = scan(folder)
     lines = [f"{path} ({reason})" for path, reason in sorted(passed_over.items())]

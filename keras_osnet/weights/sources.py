@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 
 from keras_osnet.files import cache_folder, read_json, reading
@@ -48,7 +49,7 @@ def locate(weights, *, width=None, variant=None):
         `Source`.
 
     Raises:
-        ValueError: if `weights` has none of these forms. The error suggests similar names.
+        ValueError: if `weights` has none of these forms; the error suggests similar names. If `width` is no number.
         FileNotFoundError: if a path does not exist.
         OSError: if a download fails.
         ImportError: for hf:// if huggingface_hub is not installed.
@@ -57,6 +58,8 @@ def locate(weights, *, width=None, variant=None):
         raise ValueError(
             f"`weights` must be a preset, a training set, a file, a folder or an address. Received: weights={weights!r}"
         )
+    if not (width is None or isinstance(width, Real)):
+        raise ValueError(f"`width` must be a number. Received: width={width!r}")
     text = address_of(weights)
     if not text:
         raise ValueError("`weights` must not be empty.")
@@ -65,7 +68,7 @@ def locate(weights, *, width=None, variant=None):
         _check_network(PRESETS[text], width, variant)
         return preset_source(PRESETS[text])
     if known and text in TRAINING_SETS:
-        return preset_source(preset_trained_on(text, width or 1.0, variant or "osnet"))
+        return preset_source(preset_trained_on(text, 1.0 if width is None else width, variant or "osnet"))
     if text.startswith(("hf://", "https://", "http://")):
         return _local(download(text))
     return _local(Path(text).expanduser())

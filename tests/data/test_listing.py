@@ -72,6 +72,9 @@ def test_a_folder_without_images_is_refused(tmp_path):
         list_images(tmp_path)
     with pytest.raises(ValueError, match=r"^'.*notes\.txt' must be a folder\.$"):
         list_images(tmp_path / "notes.txt")
+    for folder in (None, 0, [tmp_path]):  # 0 would be an open file
+        with pytest.raises(ValueError, match=r" must be a folder\.$"):
+            list_images(folder)
 
 
 def test_files_are_required_without_being_opened(tmp_path):

@@ -89,6 +89,14 @@ def test_another_width_than_the_presets_is_an_error_that_names_from_preset(make,
     assert str(error.value).endswith(f"Received: {received}")
 
 
+@pytest.mark.parametrize("width", ["a", [0.25], b"1"])
+def test_what_is_no_width_is_refused(width):
+    with pytest.raises(ValueError, match=r"`width` must be a number\. Received: width="):
+        locate("msmt17", width=width)
+    with pytest.raises(ValueError, match=r"`weights` must be a training set of osnet x0: "):
+        locate("msmt17", width=0)
+
+
 def test_a_file_of_another_network_at_a_presets_address_is_not_taken(mirror, cache):
     write_checkpoint(mirror / ROW.file, small_state(0.5))
     with pytest.raises(OSError, match=r"not the file: its width is 0\.5, not 0\.25"):

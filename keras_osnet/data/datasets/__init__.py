@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 
 import numpy as np
 
@@ -148,7 +149,7 @@ def load(name, root, split=0):
     Raises:
         ValueError: for an unknown name or split, or a folder that is missing or differently laid out.
     """
-    row = _row(name, "retrieval")
+    row = _row(name, root, "retrieval")
     if isinstance(split, bool) or not isinstance(split, (int, np.integer)) or not 0 <= split < row.splits:
         raise ValueError(f"`split` must be 0 .. {row.splits - 1} for {name}. Received: split={split!r}")
     return row.load(root, split) if row.splits > 1 else row.load(root)
@@ -174,16 +175,16 @@ def load_attributes(name, root, val_identities=0):
     Raises:
         ValueError: for an unknown name, a missing or differently laid out folder, or too few identities.
     """
-    found = _row(name, "attributes").load(root)
+    found = _row(name, root, "attributes").load(root)
     if isinstance(found, AttributeSplits):
         if val_identities:
-            raise ValueError(f"`val_identities` must be 0: {name} has a val part. Received: {val_identities}")
+            raise ValueError(f"`val_identities` must be 0: {name} has a val part. Received: {val_identities!r}")
         return found
     identities = sorted({record.identity for record in found.train})
-    if not 0 <= val_identities < len(identities):
+    if not (isinstance(val_identities, (int, np.integer)) and 0 <= val_identities < len(identities)):
         raise ValueError(
-            f"`val_identities` must be below {len(identities)}, and not negative. "
-            f"Received: val_identities={val_identities}"
+            f"`val_identities` must be below {len(identities)}, not negative, and an integer. "
+            f"Received: val_identities={val_identities!r}"
         )
     held = set(identities[len(identities) - val_identities :])
     train, val = (tuple(r for r in found.train if (r.identity in held) == kept) for kept in (False, True))
@@ -204,11 +205,13 @@ def load_classes(name, root):
     Raises:
         ValueError: for an unknown name, or a folder that is missing or differently laid out.
     """
-    return _row(name, "classes").load(root)
+    return _row(name, root, "classes").load(root)
 
 
-def _row(name, task):
+def _row(name, root, task):
     names = sorted(row for row in DATASETS if task in DATASETS[row].tasks)
     if name not in names:
         raise ValueError(f"`name` must be one of {names}. Received: name={name!r}")
+    if not isinstance(root, (str, PathLike)):
+        raise ValueError(f"`root` must be the path of a folder. Received: root={root!r}")
     return DATASETS[name]

@@ -80,8 +80,11 @@ def test_the_last_training_identities_can_be_kept_for_validation(tmp_path):
     assert [r.identity for r in splits.val] == [7, 7]
     with pytest.raises(ValueError, match="`val_identities` must be below 2"):
         load_attributes("market1501_attributes", tmp_path, val_identities=2)
-    with pytest.raises(ValueError, match=r"below 2, and not negative\. Received: val_identities=-1"):
+    with pytest.raises(ValueError, match=r"below 2, not negative, and an integer\. Received: val_identities=-1"):
         load_attributes("market1501_attributes", tmp_path, val_identities=-1)
+    for wrong in ("1", 0.5, None):
+        with pytest.raises(ValueError, match=r"an integer\. Received: val_identities="):
+            load_attributes("market1501_attributes", tmp_path, val_identities=wrong)
 
 
 @pytest.mark.parametrize(

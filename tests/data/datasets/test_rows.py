@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_osnet.data import DATASETS, load
+from keras_osnet.data import DATASETS, load, load_attributes, load_classes, load_splits
 
 TESTS = Path(__file__).parents[2]
 DRAWN = ("synthetic", "people", "shapes")  # made where they are not there
@@ -35,3 +35,11 @@ def test_every_row_serves_a_known_task(name):
 def test_what_is_no_split_is_refused(split, tmp_path):
     with pytest.raises(ValueError, match=r"`split` must be 0 \.\. 19 for viper\. Received: split="):
         load("viper", tmp_path, split)
+
+
+@pytest.mark.parametrize("root", [None, 3, ["folder"]])
+def test_what_is_no_path_of_a_folder_is_refused(root):
+    calls = (load, "viper"), (load_splits, "viper"), (load_attributes, "peta"), (load_classes, "cifar10")
+    for function, name in calls:
+        with pytest.raises(ValueError, match=r"`root` must be the path of a folder\. Received: root="):
+            function(name, root)
