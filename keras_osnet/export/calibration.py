@@ -8,6 +8,7 @@ import numpy as np
 from keras_osnet.data import images as image_files
 from keras_osnet.data.drawn.synthetic import SyntheticSettings, render
 from keras_osnet.data.listing import list_images
+from keras_osnet.metrics.arguments import as_array
 from keras_osnet.preprocessing import IMAGENET, Preprocessing, preprocess_input
 
 # Ranges of a single image do not hold for others. 200 images are as good as 1000.
@@ -28,8 +29,8 @@ def calibration_images(calibration, shape, preprocessing=IMAGENET):
     """Returns calibration images, preprocessed as in evaluation.
 
     Args:
-        calibration: (N, *shape) array of normalised images; a list of image files; or a folder, of which at most 250
-            images are used, evenly spread in the order of their paths.
+        calibration: (N, *shape) array of normalised images; an iterable of image files; or a folder, of which at most
+            250 images are used, evenly spread in the order of their paths.
         shape: (height, width, 3) of the network's input.
         preprocessing: `Preprocessing` of the network. Default: ImageNet's.
 
@@ -44,11 +45,16 @@ def calibration_images(calibration, shape, preprocessing=IMAGENET):
     """
     if isinstance(calibration, (str, os.PathLike)):
         calibration = evenly_spread(list_images(calibration), MOST)
+    if not np.iterable(calibration):
+        raise ValueError(
+            f"`calibration` must be images, a list of image files, or a folder. Received: calibration={calibration!r}"
+        )
+    calibration = calibration if hasattr(calibration, "shape") else list(calibration)
     of_files = len(calibration) >= LEAST and all(isinstance(item, (str, os.PathLike)) for item in calibration)
     images = normalised(map(image_files.read, calibration), shape[:2], preprocessing) if of_files else calibration
     if len(images) < LEAST:
         raise ValueError(f"`calibration` must hold {LEAST} images or more, better 200. Received: {len(images)}")
-    images = np.asarray(images)
+    images = as_array("calibration", images)
     if images.dtype.kind != "f":
         raise ValueError(
             "`calibration` must be normalised as by `preprocess_input`, or files. "

@@ -451,8 +451,22 @@ def test_a_folder_or_its_files_calibrate_as_their_pixels_do(folder):
     arrays = [np.asarray(Image.open(file).resize((48, 32), Image.Resampling.BILINEAR)) for file in files]
     mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
     expected = (np.stack(arrays) / np.float32(255) - mean) / std
-    for given in (folder / "three", str(folder / "three"), files, [str(file) for file in files]):
+    for given in (folder / "three", str(folder / "three"), files, (str(file) for file in files)):
         np.testing.assert_allclose(calibration_images(given, SMALL), expected, atol=1.5 / 255 / 0.22)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (5, r"must be images, a list of image files, or a folder\. Received: calibration=5"),
+        ([np.zeros((2, 2, 3)), np.zeros((3, 2, 3))], "must be an array, with rows of one length"),
+        (np.ma.masked_less(CALIBRATION, 0), "must have no masked values"),
+    ],
+    ids=["number", "ragged", "masked"],
+)
+def test_what_is_no_array_of_images_is_refused_by_name(given, message):
+    with pytest.raises(ValueError, match=f"`calibration` {message}"):
+        calibration_images(given, SMALL)
 
 
 def test_an_image_on_its_side_calibrates_as_it_is_shown(folder):
