@@ -127,7 +127,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
         gamma, beta = self._scale_and_shift("float32")
         images, dtype = inputs.shape[0], inputs.dtype
-        # oneDNN's norm of bfloat16 takes 2.5 times as long with other numbers of channels (AVX-512).
+        # oneDNN's norm of bfloat16 is slow for other numbers of channels than multiples of 16.
         if dtype == tf.bfloat16 and inputs.shape[-1] % 16 and on_cpus("tensorflow"):
             inputs = tf.cast(inputs, "float32")
         several = images is None and tf.distribute.get_strategy().num_replicas_in_sync > 1

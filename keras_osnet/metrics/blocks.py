@@ -76,8 +76,8 @@ def in_chunks(pool, function, cut, block, size=CHUNK):
 
 def smallest(values, k):
     """Returns the columns of the k smallest values of every row, ascending, equal values by column."""
-    # The k-th smallest minimum of some groups of columns is an upper bound that few values reach. Its computation reads
-    # a row once, which `np.partition` of the whole row takes ten times as long for.
+    # The k-th smallest minimum of some groups of columns is an upper bound that few values reach. It takes one reading
+    # of a row; `np.partition` of the whole row takes several.
     groups = max(4 * k, values.shape[1] // 64)
     size = max(values.shape[1] // groups, 1)
     minima = values[:, : groups * size].reshape(len(values), size, -1).min(axis=1)

@@ -6,9 +6,9 @@ from keras_osnet.metrics import blocks
 from keras_osnet.metrics.arguments import check_count, feature_matrices, row_of, squared_norms
 from keras_osnet.metrics.distances import METRICS, lengths
 
-# Numbers in the gallery, half a gigabyte of float32, from which "auto" looks for FAISS. Measured on one thread with 512
-# features: 256 queries in 16,000 images take 0.05 s with both; in 400,000 images FAISS takes 0.6 of NumPy's time for
-# 256 queries or more and 0.65 for one, but 1.6 to 2.7 times as long for 16 to 64.
+# Numbers in the gallery, half a gigabyte of float32, from which "auto" looks for FAISS. Timed by hand on one thread,
+# with 512 features: 256 queries in 16,000 images take 0.05 s with both; in 400,000 images FAISS takes 0.6 of NumPy's
+# time for 256 queries or more and 0.65 for one, but 1.6 to 2.7 times as long for 16 to 64.
 FAISS_FROM = 2**27
 
 

@@ -247,12 +247,11 @@ class OSNet(Network):
             classes: logits of the new network, or None for one that returns features.
         """
         other = OSNet(**self.settings | {"classes": classes})
-        kept = [layer for layer in self.layers if layer.name != "classifier"]
-        for layer in kept:
-            other.get_layer(layer.name).trainable = layer.trainable
+        freeze_alike(other, self, ("classifier",))
         restore_parts(other, {path: state for path, state in changed_parts(self).items() if path != "classifier"})
-        for layer in kept:
-            other.get_layer(layer.name).set_weights(layer.get_weights())
+        for layer in self.layers:
+            if layer.name != "classifier":
+                other.get_layer(layer.name).set_weights(layer.get_weights())
         return other
 
     def with_pooling(self, pooling):
