@@ -70,12 +70,12 @@ class Settings(app.PersonSettings, Objective):
     """Evaluate two baselines too: the network before the training, and colour histograms."""
 
 
-# Section 4.1: 150 epochs of AMSGrad, of which the first 10 train only the classifier. `Settings`: from random weights.
+# Section 4.1: 150 epochs of AMSGrad, the first 10 for the classifier alone. `Settings` has the training from scratch.
 FINE_TUNED = dict(
     weights=tyro.MISSING, frozen_epochs=10, epochs=150, optimizer="amsgrad", learning_rate=0.0015,
     schedule="single_step",
 )  # fmt: skip
-# In 8 epochs on held-out training identities far better than SGD, in 36 by 3 points of mAP (recipes/README.md).
+# Adam has 3 points of mAP more than SGD after 36 epochs (recipes/README.md).
 STRONG = dict(epochs=120, optimizer="adam", learning_rate=0.0035, schedule="cosine", warmup_epochs=1, crop=0.5,
               metric="cosine")  # fmt: skip
 LARGE_DATASETS = ("market1501", "cuhk03", "dukemtmcreid", "msmt17")
@@ -145,7 +145,7 @@ def order_of(settings, labels, steps):
 
 
 def training_sets(splits):
-    """Groups neighbouring splits that have the same training images, which need only one training: pairs in VIPeR."""
+    """Groups neighbouring splits with the same training images, for one training: two splits of VIPeR each."""
     return [list(group) for _, group in groupby(splits, attrgetter("train"))]
 
 
@@ -181,7 +181,7 @@ def training_of(run, records, test_sets):
     first = next(iter(test_sets))
     # Initial weights may have been trained on the test identities. Random weights have not seen them.
     unseen = None if settings.weights else settings.dataset
-    texts = [  # now, so that errors of test sets come before the training
+    texts = [  # raises errors of the test sets before the training
         scores.describe(splits, DATASETS[name].protocol, unseen=name == unseen)
         for name, test_set in test_sets.items() for splits in test_set
     ]  # fmt: skip
@@ -253,7 +253,7 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
     network, report = load_network(
         options.weights, width=options.width, variant=options.variant, resolution=options.resolution
     )
-    # Now, so that errors of test sets come before the features.
+    # Raises errors of the test sets before features are computed.
     texts = {name: scores.describe(test_sets[name][0], DATASETS[name].protocol) for name in names}
     settings = asdict(options) | {"network": getattr(network, "settings", network.name)}
     with app.evaluation(settings, settings.pop("work_dir")) as work_dir:

@@ -18,8 +18,8 @@ CONVOLUTIONS = {
     "depthwise_first": partial(LiteConv3x3, depthwise_first=True),
     "full": partial(ConvNorm, kernel_size=3),
 }
-# Where a block has instance norm. None: nowhere. "residual": after the convolution of conv3, in place of batch norm
-# (osnet_ain). "output": after the addition of the shortcut (osnet_ibn).
+# Where a block has instance norm. None: nowhere. "residual": after the block's last 1x1 convolution, in place of batch
+# norm (osnet_ain). "output": after the addition of the shortcut (osnet_ibn).
 INSTANCE_NORMS = (None, "residual", "output")
 
 

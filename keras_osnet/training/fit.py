@@ -59,9 +59,9 @@ class Training:
         select: function of (network, strategy) that returns a dict of scores, called after every epoch. model.keras is
             then the network of the epoch with the highest finite score `best`, or of the last epoch if there is none.
             Default: model.keras is that of the last epoch.
-        best: name of the score that decides which epoch is saved in best.keras. With `select` it must be given, as a
-            key of the dict that `select` returns, and best.keras holds `Plan.model`. Else it is a key of the dict that
-            `score` returns, and best.keras holds `Plan.network`; there is no best.keras if `evaluate_every` is 0.
+        best: name of the score that decides which epoch is saved in best.keras. Without `select`: a key of the dict
+            that `score` returns; best.keras holds `Plan.network`, and is written only if `evaluate_every` is not 0.
+            With `select`: required, a key of the dict that `select` returns; best.keras holds `Plan.model`.
         reading: context manager of the training and of `finish`. It turns errors of TensorFlow's readers into errors
             that name the file.
     """
@@ -101,7 +101,7 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
             if the folder holds a run with other settings or data; if settings contradict each other; or if the workers
             differ in settings or data.
         OSError: if the folder cannot be written.
-        ImportError: if matplotlib is not installed, or TensorBoard is asked for and is not.
+        ImportError: if matplotlib is not installed, or TensorBoard is not installed and `tensorboard` is true.
 
     `keras_osnet.training.loop.train` raises further errors.
     """
@@ -168,7 +168,8 @@ def _fit(training, settings, execution, work_dir, strategy):
     if select and best.exists():
         plan.model.set_weights(keras.models.load_model(best, compile=False).get_weights())
     elif select and history:
-        warnings.warn(f"`{training.best}` was finite after no epoch. The last network is saved.", stacklevel=3)
+        text = f"`{training.best}` was NaN or infinite after every epoch. The last network is saved."
+        warnings.warn(text, stacklevel=3)
     save_model(plan.network, work_dir / "model.keras", strategy)
     write_run_report(work_dir, history, strategy)
     return plan.network, before, history

@@ -303,7 +303,7 @@ def test_without_a_finite_score_the_last_network_is_saved(tmp_path):
         lambda: Plan(network, network, LabelSmoothedCrossEntropy(0.1), SGD(RATE)), batches, 1, ((), [1]),
         lambda *_: {"mA": 0.5}, select=lambda *_: {"mA": np.nan}, best="mA",
     )  # fmt: skip
-    with pytest.warns(UserWarning, match=r"`mA` was finite after no epoch\. The last network is saved\."):
+    with pytest.warns(UserWarning, match=r"`mA` was NaN or infinite after every epoch\. The last network is saved\."):
         fit(Settings(epochs=2, batch_size=BATCH), Execution(), tmp_path / "run", [training])
     saved = keras.models.load_model(tmp_path / "run" / "model.keras", compile=False).get_weights()
     assert all(np.array_equal(x, y) for x, y in zip(saved, network.get_weights(), strict=True))
