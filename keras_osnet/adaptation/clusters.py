@@ -168,10 +168,17 @@ def silhouettes(distances, labels):
     Returns:
         (N,) float64.
 
+    Raises:
+        ValueError: if there is not one label for each image.
+
     Reference: Rousseeuw, Silhouettes (1987), Section 2.
     """
     csr_array, vstack = _installed("scipy.sparse").csr_array, _installed("scipy.sparse").vstack
     labels = np.asarray(labels)
+    if labels.shape != distances.shape[:1]:
+        raise ValueError(
+            f"`labels` must be one number for each of {distances.shape[0]} images. Received: shape {labels.shape}"
+        )
     inside, result = np.flatnonzero(labels != OUTLIER), np.zeros(len(labels))
     if not len(inside):
         return result

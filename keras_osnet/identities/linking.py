@@ -4,7 +4,7 @@ from numbers import Real
 
 import numpy as np
 
-from keras_osnet.identities.tracks import features_of, plain_camera
+from keras_osnet.identities.tracks import features_of, plain_camera, track_list
 from keras_osnet.metrics.arguments import check_count
 
 
@@ -35,7 +35,7 @@ def link(tracks, match, *, base_rate, probability=0.5, travel=None, same=(), dif
     Raises:
         ValueError: if an argument is not as described, or `same` and `different` contradict each other.
     """
-    tracks = list(tracks)
+    tracks = track_list(tracks)
     check_match(match)
     needed = match.evidence(match.distance_at(probability, base_rate=base_rate))
     people = People(tracks, match, travel, _pairs("different", different, len(tracks)))
@@ -182,6 +182,7 @@ class Identities:
 
     def add(self, track):
         """Returns the identity of a new track. Raises a ValueError if its feature has another length than others."""
+        (track,) = track_list([track])
         best, most = None, self.needed
         for identity, known in self.tracks.items():
             if any(track.overlaps(other) or not _in_time(track, other, self.travel) for other in known):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_osnet.identities.linking import People, allowed_pairs, check_match
-from keras_osnet.identities.tracks import features_of
+from keras_osnet.identities.tracks import features_of, track_list
 from keras_osnet.metrics.arguments import check_number
 
 ROUNDS = 200
@@ -34,7 +34,7 @@ def base_rate_of(tracks, match, *, travel=None):
     Reference for the start: Saerens et al., Adjusting the Outputs of a Classifier to New a Priori Probabilities (2002).
     """
     check_match(match)
-    tracks = list(tracks)
+    tracks = track_list(tracks)
     distances = _distances(tracks, travel)[0]
     if len(distances) < 2:
         return 0.5
@@ -94,7 +94,7 @@ def probability_for(tracks, match, *, base_rate, false_matches, travel=None):
 
 def _distances(tracks, travel):
     """Cosine distances of the pairs that may be one person, and whether they are of two cameras."""
-    tracks = list(tracks)
+    tracks = track_list(tracks)
     if len(tracks) < 2:
         return np.empty(0), np.empty(0, bool)
     features, cameras = features_of(tracks), np.array([str(track.camera) for track in tracks])

@@ -35,7 +35,8 @@ def identity_scores(ground_truth, found):
 
     Args:
         ground_truth: dict of camera to a dict of frame to a list of (identity, (left, top, right, bottom)).
-        found: the same of found boxes, with rows (identity, box, track).
+        found: the same of found boxes, with rows (identity, box, track). A camera that one of both lacks has no boxes
+            there.
 
     Returns:
         `IdentityScores`.
@@ -51,8 +52,8 @@ def identity_scores(ground_truth, found):
     whole = motmetrics.MOTAccumulator(auto_id=True)  # a frame of each camera is a frame of its own
     single, votes = {}, {}
     people, names = defaultdict(count().__next__), defaultdict(count().__next__)  # motmetrics takes numbers only
-    for camera, frames in ground_truth.items():
-        mine = found.get(camera, {})
+    for camera in {**ground_truth, **found}:
+        frames, mine = ground_truth.get(camera, {}), found.get(camera, {})
         if not any(frames.values()) and not any(mine.values()):
             continue
         single[camera] = motmetrics.MOTAccumulator(auto_id=True)

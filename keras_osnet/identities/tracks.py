@@ -68,6 +68,15 @@ def plain_camera(camera):
     return normalize("NFC", camera) if isinstance(camera, str) else camera
 
 
+def track_list(tracks):
+    """Returns tracks as a list. A ValueError names something else."""
+    tracks = list(tracks) if np.iterable(tracks) else [tracks]
+    for track in tracks:
+        if not isinstance(track, Track):
+            raise ValueError(f"`tracks` must be Tracks. Received: {type(track).__name__}")
+    return tracks
+
+
 def features_of(tracks):
     """Returns the features of tracks, (tracks, D). Raises a ValueError if they differ in length."""
     found = sorted({len(track.feature) for track in tracks})

@@ -171,6 +171,12 @@ def test_silhouettes_match_slow_loops():
     )
 
 
+def test_there_is_one_label_for_each_image():
+    distances = jaccard_distances(features_of(30, 2), k1=5, k2=2)
+    with pytest.raises(ValueError, match=r"`labels` must be one number for each of 30 images\. Received.*\(29,\)"):
+        silhouettes(distances, np.zeros(29, int))
+
+
 def test_a_single_cluster_is_compared_with_images_that_share_no_neighbour():
     distances = jaccard_distances(features_of(30, 2), k1=5, k2=2)
     labels = np.where(np.arange(30) < 9, 0, -1)

@@ -176,6 +176,8 @@ OTHERS = track("a", 0, 1, [1, 0]), track("b", 2, 3, [1])  # of two networks
     (lambda: link([ONE, ONE], MATCH, travel={"a,b": 8}, **RULES), "seconds by .camera, camera.. Received: 'a,b': 8"),
     (lambda: link([ONE, ONE], MATCH, travel={("a", "b"): "8"}, **RULES), "Received: .'a', 'b'.: '8'"),
     (lambda: link([ONE], MATCH, travel=[("a", "b", 8)], **RULES), "`travel` must be a dict of .camera, camera."),
+    (lambda: link([1], MATCH, **RULES), "`tracks` must be Tracks. Received: int"),
+    (lambda: Identities(MATCH, **RULES).add(5), "`tracks` must be Tracks. Received: int"),
     (lambda: link(OTHERS, MATCH, **RULES), "`tracks` must have features of one length. Received: 1, 2"),
     (lambda: base_rate_of(OTHERS, MATCH), "`tracks` must have features of one length. Received: 1, 2"),
     (lambda: [*map(Identities(MATCH, **RULES).add, OTHERS)], "`tracks` must have features of one length"),

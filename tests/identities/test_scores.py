@@ -65,6 +65,17 @@ def test_matches_across_cameras_are_counted_by_tracks():
     assert np.isnan([alone.false_matches, alone.false_match_rate, alone.found]).all()
 
 
+def test_boxes_of_a_camera_that_the_truth_or_the_result_lacks_count_as_wrong():
+    box = (0, 0, 10, 20)
+    here, there = {"a": {1: [("Anna", box)]}}, {"b": {1: [("Ben", box)]}}
+    found = {"a": {1: [(1, box, "x")]}, "b": {1: [(2, box, "y")]}}
+    more = identity_scores(here, found)
+    assert (more.idf1, more.idp, more.idr) == pytest.approx((2 / 3, 0.5, 1))
+    assert more.camera_idf1 == {"a": 1, "b": 0}
+    fewer = identity_scores({**here, **there}, {"a": found["a"]})
+    assert (fewer.idf1, fewer.idp, fewer.idr) == pytest.approx((2 / 3, 1, 0.5))
+
+
 def test_an_identity_that_is_twice_in_a_frame_of_the_ground_truth_is_refused():
     """IDF1 could be above 1."""
     box = (0, 0, 10, 20)
