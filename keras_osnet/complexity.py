@@ -47,8 +47,8 @@ def complexity(model):
     if not isinstance(model, keras.Model) or not isinstance(getattr(model, "input_shape", None), tuple):
         raise ValueError(f"`model` must be a functional or sequential model with one input. Received: {model!r}")
     default = (256, 128, 3)
-    image = keras.Input([side or default[i] for i, side in enumerate(model.input_shape[1:])], 1)
-    return Complexity(parameters(model), _mult_adds(model, image))
+    shape = (1, *(side or default[i] for i, side in enumerate(model.input_shape[1:])))
+    return Complexity(parameters(model), _mult_adds(model, [shape]))
 
 
 def depth(model):
@@ -75,13 +75,16 @@ class _Counter(keras.layers.Layer):
         return self.count(*inputs, **options)
 
 
-def _mult_adds(model, image):
-    counts = []
+def _mult_adds(model, shapes):
+    """Mult-adds of a model for inputs of these shapes, in the order of its own."""
+    counts, inputs = [], [keras.Input(shape[1:], shape[0]) for shape in shapes]
 
     def stand_in(operation):
         return _Counter(operation, counts) if isinstance(operation, keras.layers.Layer) else operation
 
-    keras.models.clone_model(model, image, clone_function=stand_in)
+    alone = isinstance(model, keras.Sequential)  # a functional model may have its inputs in a list or dict
+    inputs = inputs[0] if alone else keras.tree.pack_sequence_as(model.input, inputs)
+    keras.models.clone_model(model, inputs, clone_function=stand_in)
     return sum(counts)
 
 
@@ -91,7 +94,7 @@ def _count(layer, counts, *inputs, **options):
         return layer.flow(*inputs, lambda part, x: _count(part, counts, x))
     outputs = layer.compute_output_spec(*inputs, **options)
     if isinstance(layer, keras.Model):
-        counts.append(_mult_adds(layer, keras.Input(inputs[0].shape[1:], inputs[0].shape[0])))
+        counts.append(_mult_adds(layer, [each.shape for each in keras.tree.flatten(inputs)]))
     elif isinstance(layer, COUNTED):
         kernel, size = layer.kernel.shape, prod(outputs.shape)
         # A depthwise kernel (k, k, C, 1) makes C outputs per position, any other one its last side.

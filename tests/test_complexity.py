@@ -170,6 +170,19 @@ def test_models_inside_a_model_are_counted_with_their_own_input():
     assert complexity(inner).mult_adds == 256 * 128 * 3 * 3 * 3 * 4
 
 
+def test_inputs_in_a_list_or_dict_are_counted_also_of_models_inside_a_model():
+    x = keras.Input((9, 6, 3), name="image")
+    features = keras.layers.Conv2D(4, 3, padding="same", use_bias=False)(x)
+    expected = 9 * 6 * 3 * 3 * 3 * 4
+    assert complexity(keras.Model([x], features)).mult_adds == expected
+    assert complexity(keras.Model({"image": x}, features)).mult_adds == expected
+    image, left, right = (keras.Input((5,)) for _ in range(3))
+    both = keras.Model([left, right], keras.layers.Dense(2, use_bias=False)(keras.layers.Add()([left, right])))
+    assert complexity(keras.Model(image, both([image, image]))).mult_adds == 5 * 2
+    single = keras.Model([left], keras.layers.Dense(3, use_bias=False)(left))
+    assert complexity(keras.Model(image, single([image]))).mult_adds == 5 * 3
+
+
 def test_a_classifier_is_counted_when_there_is_one():
     found = complexity(OSNet(0.25, classes=10))
     assert found.params == 201_864 + 512 * 10 + 10
