@@ -23,6 +23,7 @@ import warnings
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -201,13 +202,15 @@ def measure(name, size):
     return row | {"delete, s": deleting, "deleted is gone": not left}
 
 
-def main(stores: tuple[str, ...] = ("sqlite",), sizes: tuple[int, ...] = (10_000, 100_000)) -> None:
+def main(stores: tuple[Literal[tuple(STORES)], ...] = ("sqlite",), sizes: tuple[int, ...] = (10_000, 100_000)) -> None:
     """Print one table. Each row is measured by a process of its own.
 
     Args:
-        stores: of sqlite, postgresql, postgresql-hnsw, lancedb, milvus.
+        stores: which to measure.
         sizes: numbers of features, multiples of 1000.
     """
+    if wrong := [size for size in sizes if size < BATCH or size % BATCH]:
+        sys.exit(f"error: `sizes` must be multiples of {BATCH}. Received: {wrong[0]}")
     print(f"features of {D}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before the start")
     print(
         "memory: by which the peak of the client process grew; PostgreSQL's own is not in it, nor its log on the disk"

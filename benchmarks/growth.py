@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -89,7 +90,9 @@ def rendering(count):
     from keras_osnet.data.rendered.dataset import PeopleSettings
     from keras_osnet.data.rendered.making import make
 
-    settings = PeopleSettings(identities=count // 16, images=16, validation_identities=1, distractors=0)
+    # The one person of the validation set has 16 images too.
+    people = max(count // 16 - 1, 1)
+    settings = PeopleSettings(identities=people, images=16, validation_identities=1, distractors=0)
     folder = tempfile.TemporaryDirectory()
     return lambda: (make(settings, folder.name), folder.cleanup())
 
@@ -136,7 +139,7 @@ def plot(found, path):
     figure.savefig(path, dpi=110)
 
 
-def main(rows: tuple[str, ...] = tuple(ROWS), figure: Path | None = None):
+def main(rows: tuple[Literal[tuple(ROWS)], ...] = tuple(ROWS), figure: Path | None = None):
     """Prints a table, and draws it.
 
     Args:
