@@ -118,6 +118,21 @@ def write_list(path, train, validation):
             table.writerows((Path(r.path).resolve(), r.identity, r.camera, side) for r in records)
 
 
+def epochs_of(options, images):
+    """Epochs of a row with so many training images."""
+    return round(options.epochs * SET.identities * SET.images / images)
+
+
+def results_of(options):
+    """{name of a row: its result} of the output folder. A row with other epochs is refused."""
+    path = options.output / "results.json"
+    results = read_json(path) if path.exists() else {}
+    other = [name for name, found in results.items() if found["epochs"] != epochs_of(options, found["images"])]
+    if other:
+        sys.exit(f"people_ablation.py: `epochs` must be those of the rows in {path}. Received: {options.epochs}")
+    return results
+
+
 def result(options, name):
     """Trains and scores the network of one row. Returns a dict."""
     row = ROWS[name]
@@ -128,7 +143,7 @@ def result(options, name):
     train = kept(train, row)
     listed = options.output / f"{name}.csv"
     write_list(listed, train, validation)
-    epochs = round(options.epochs * SET.identities * SET.images / len(train))
+    epochs = epochs_of(options, len(train))
     settings = replace(reid.RUNS["people"].settings, epochs=epochs, **TRAINING, **row.training)
     run = replace(reid.RUNS["csv"], settings=settings, data_dir=listed, work_dir=options.output / f"run-{name}")
     reid.train(run)
@@ -160,17 +175,15 @@ def main():
     if unknown:
         sys.exit(f"people_ablation.py: `rows` must be of {tuple(ROWS)}. Received: {unknown}")
     options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / "results.json"
-    results = read_json(path) if path.exists() else {}
     for name in options.rows:
-        if name in results:
+        if name in results_of(options):
             continue
         if len(options.rows) == 1:
-            results[name] = result(options, name)
-            write_json(path, results)
+            found = result(options, name)
+            write_json(options.output / "results.json", {**results_of(options), name: found})  # others may have ended
         elif subprocess.run([*map(str, command_of(options, name))]).returncode:
             sys.exit(f"people_ablation.py: row {name} failed, as said above")
-        results = read_json(path)
+    results = results_of(options)
     show({name: results[name] for name in options.rows})
 
 
