@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import os
 import runpy
 import shutil
 import sys
@@ -48,7 +49,7 @@ def parts_of(script):
         path = waiting.pop()
         found.append(path)
         names = set()
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Import):
                 names |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -61,18 +62,23 @@ def parts_of(script):
 
 
 def copy(script):
-    """Copies a script, and what it imports of its folder, to the current folder.
+    """Copies a script, and what it imports of its folder, to the current folder. Files of an earlier copy are kept.
 
     Raises:
-        FileExistsError: if one of the files is there already. Nothing is copied.
+        FileExistsError: if another file of such a name is there. Nothing is copied.
     """
-    parts = parts_of(script)
-    present = [part.name for part in parts if Path(part.name).exists()]
-    if present:
-        raise FileExistsError(f"Files of the current folder are not overwritten: {', '.join(present)}")
-    for part in parts:
+    new, others = [], []
+    for part in parts_of(script):
+        path = Path(part.name)
+        if not os.path.lexists(path):
+            new.append(part)
+        elif not (part.is_file() and path.is_file() and path.read_bytes() == part.read_bytes()):
+            others.append(part.name)
+    if others:
+        raise FileExistsError(f"Files of the current folder are not overwritten: {', '.join(others)}")
+    for part in new:
         (shutil.copytree if part.is_dir() else shutil.copyfile)(part, part.name)
-    print(f"Copied {', '.join(part.name for part in parts)}. Run: python {script.name}")
+    print(f"Copied {', '.join(part.name for part in new) or 'nothing new'}. Run: python {script.name}")
 
 
 def main():

@@ -101,6 +101,29 @@ def test_a_file_that_is_there_is_not_overwritten(monkeypatch, tmp_path, capsys):
     assert Path("app.py").read_text() == "mine"
 
 
+def test_a_second_script_is_copied_beside_the_first_one_until_a_file_that_both_import_is_edited(
+    monkeypatch, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    call(monkeypatch, "copy", "cifar")
+    Path("cifar.py").write_text("mine")
+    call(monkeypatch, "copy", "pa100k")
+    assert capsys.readouterr().out.splitlines()[-1] == "Copied pa100k.py. Run: python pa100k.py"
+    assert Path("cifar.py").read_text() == "mine"
+    Path("app.py").write_text("mine")
+    with pytest.raises(SystemExit, match=r"not overwritten: app\.py$"):
+        call(monkeypatch, "copy", "imagenet")
+    assert not Path("imagenet.py").exists()
+
+
+def test_a_link_to_nowhere_is_not_written_through(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("app.py").symlink_to("elsewhere")
+    with pytest.raises(SystemExit, match=r"not overwritten: app\.py"):
+        call(monkeypatch, "copy", "cifar")
+    assert [path.name for path in tmp_path.iterdir()] == ["app.py"]
+
+
 SCRIPTS_OF_TESTS = ("recipes/local_page.py", "benchmarks/thresholds.py", "tflite/thresholds.py", "tflite/run.py")
 
 
