@@ -14,8 +14,7 @@ import tyro
 
 from keras_osnet import FeatureExtractor
 from keras_osnet.data import load_splits
-from keras_osnet.inference.evaluation import features_of_splits
-from keras_osnet.inference.scores import labels_of
+from keras_osnet.inference.scores import features_of_splits, labels_of
 from keras_osnet.metrics import MatchProbability, known_pairs, reliability
 
 
