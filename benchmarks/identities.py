@@ -204,7 +204,9 @@ def main(options: Options):
     matches = recipe.matches_of(options, extractor)
     print(f"{options.weights}; {next(iter(matches.values())).fitted_on or options.match}")
     columns = ("identities", "IDF1", "within a camera", "wrong asked, %", "wrong, %", "false match rate, %", "found, %")
-    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    columns = ("scene", "tracks", "weights", "R1", "mAP") if options.pooling else columns
+    if options.scenes or options.market:
+        print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for folder in options.scenes:
         measure_pooling(folder, extractor) if options.pooling else measure_scene(folder, extractor, matches)
     if options.speed:

@@ -71,9 +71,9 @@ def boxes_of(folder, extractor):
     features, tracks = [], []
     for camera, seen in people_of(folder, extractor, tracked=True)[0].items():
         order = np.argsort(seen.frames, kind="stable")
-        features.append(np.stack(seen.features)[order])
+        features += [seen.features[i] for i in order]  # none of a camera that nobody passes
         tracks += [(camera, str(seen.tracks[i])) for i in order]
-    features = np.concatenate(features)
+    features = np.stack(features)
     return features / lengths((features**2).sum(axis=1, keepdims=True)), np.array(tracks)
 
 

@@ -2,13 +2,14 @@
 
 import csv
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.scripts import load
+from tests.scripts import in_a_process_of_its_own, load
 
 SCENES = load("benchmarks/scenes.py")
 BOXES = {("1", 0, "7"): (2, 1, 12, 31), ("1", 1, "7"): (4, 1, 14, 31), ("2", 1, "8"): (20, 3, 30, 33)}
@@ -43,3 +44,24 @@ def test_a_scene_has_the_boxes_of_its_people_with_their_tracks_or_those_of_bytet
     tracks = [track for seen in sightings.values() for track in seen.tracks]
     assert (tracks == ["7", "7", "8"]) == tracked
     assert tracks[0] == tracks[1]
+
+
+def test_thresholds_are_measured_also_where_a_camera_sees_nobody(scene, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scenes", SCENES)  # as Python finds it beside the script
+    (scene / "c3").mkdir()
+    Image.new("RGB", (48, 40)).save(scene / "c3" / "000000.jpg")
+    features, tracks = load("benchmarks/thresholds.py").boxes_of(scene, EXTRACTOR)
+    np.testing.assert_allclose(features, np.full((3, 3), 3**-0.5))
+    assert tracks.tolist() == [["c1", "7"], ["c1", "7"], ["c2", "8"]]
+
+
+def test_the_table_of_weights_of_images_has_its_own_columns(scene):
+    for package in ("tensorflow", "trackers", "cv2", "motmetrics"):
+        pytest.importorskip(package)
+    with open(scene / "ground_truth.csv", "a", newline="") as file:
+        csv.writer(file).writerow(("2", 1, "7", 2, 1, 12, 31, 1.0))
+    done = in_a_process_of_its_own("benchmarks/identities.py", "--scenes", scene, "--pooling")
+    head, line, *rows = [text.strip("|").split("|") for text in done.stdout.splitlines()[1:]]
+    assert [cell.strip() for cell in head] == ["scene", "tracks", "weights", "R1", "mAP"], done.stderr
+    assert len(line) == 5
+    assert [(row[1].strip(), row[2].strip()) for row in rows] == [("3", "none"), ("3", "height"), ("3", "sharpness")]
