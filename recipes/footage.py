@@ -50,7 +50,8 @@ def named(texts, what, split=str.partition):
 
 def sources(texts):
     """Dict of the camera's name to the path of its video or folder: of NAME=PATH, or of paths alone."""
-    own = [path.name if path.is_dir() else path.stem for path in map(Path, texts)]  # a folder 10.0.0.7 has no suffix
+    paths = [Path(os.path.abspath(text)) for text in texts]  # the current folder has a name too
+    own = [path.name if path.is_dir() else path.stem for path in paths]  # a folder 10.0.0.7 has no suffix
     whole = [t if "=" in t and not Path(t).exists() else (name, t) for t, name in zip(texts, own, strict=True)]
     found = {name: Path(path) for name, path in named(whole, "videos").items()}
     if not found:

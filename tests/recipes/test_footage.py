@@ -152,6 +152,12 @@ def test_what_shows_no_frames_is_refused_in_one_line_before_the_work(bad, capfd,
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_current_folder_of_frames_has_its_name(tmp_path, monkeypatch):
+    (tmp_path / "door.1" / "night").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "door.1" / "night")
+    assert {name: str(path) for name, path in FOOTAGE.sources([".", ".."]).items()} == {"night": ".", "door.1": ".."}
+
+
 def test_a_video_in_a_folder_whose_name_would_crash_opencv_is_refused(tmp_path, monkeypatch):
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     folder.mkdir()
