@@ -32,7 +32,7 @@ class Preprocessing:
             for name in ("mean", "std"):
                 object.__setattr__(self, name, tuple(float(value) for value in getattr(self, name)))
             object.__setattr__(self, "scale", float(self.scale))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"`mean`, `std` and `scale` must be numbers. Received: {received}") from error
         for name in ("mean", "std"):
             if len(getattr(self, name)) != 3 or not all(map(math.isfinite, getattr(self, name))):
@@ -97,7 +97,7 @@ def preprocess_input(images, preprocessing=IMAGENET):
         float32 of the same shape: an array for an array, a tensor for a tensor.
 
     Raises:
-        ValueError: if the last axis is not RGB, or `preprocessing` is none.
+        ValueError: if the last axis is not RGB, values are masked, or `preprocessing` is none.
     """
     if isinstance(images, (list, tuple)):
         try:
@@ -110,8 +110,11 @@ def preprocess_input(images, preprocessing=IMAGENET):
         raise ValueError(f"`images` must be RGB, channels last: (..., 3). Received: {received}")
     preprocessing = checked(preprocessing)
     if isinstance(images, np.ndarray):
-        if images.dtype.kind in "cmMOSU":
+        if images.dtype.kind in "cmMOSUV":
             raise ValueError(f"`images` must be real numbers. Received: images.dtype={images.dtype}")
+        if np.ma.is_masked(images):
+            raise ValueError(f"`images` must have no masked values. Received: {np.ma.count_masked(images)} of them")
+        images = np.asarray(images)  # of a class of its own, such as a matrix
         return normalise_into(np.empty(images.shape, "float32"), images, preprocessing)
     means, factors = _means_and_factors(preprocessing)
     if str(getattr(images.dtype, "name", images.dtype)).rpartition(".")[2] != "float32":

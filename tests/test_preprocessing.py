@@ -91,11 +91,22 @@ def test_what_is_no_image_is_refused(images):
         ([[1, 2, 3], [4, 5]], "must be an array, with rows of one length"),
         ([["a", "b", "c"]], "must be real numbers. Received: images.dtype=<U1"),
         (np.zeros((4, 5, 3), complex), "must be real numbers. Received: images.dtype=complex128"),
+        (np.zeros((4, 5, 3), "V4"), r"must be real numbers. Received: images.dtype=\|V4"),
+        (np.ma.array(np.zeros((1, 3)), mask=[[1, 0, 1]]), "must have no masked values. Received: 2 of them"),
     ],
 )
 def test_what_is_no_array_of_real_numbers_is_refused(images, message):
     with pytest.raises(ValueError, match=f"`images` {message}"):
         preprocess_input(images)
+
+
+def test_a_matrix_is_taken_as_an_array():
+    np.testing.assert_array_equal(preprocess_input(np.matrix([[1, 2, 3]])), preprocess_input(np.array([[1, 2, 3]])))
+
+
+def test_a_number_that_no_float_holds_is_refused_as_others_are():
+    with pytest.raises(ValueError, match="`mean`, `std` and `scale` must be numbers"):
+        Preprocessing(scale=10**400)
 
 
 @pytest.mark.parametrize("preprocessing", [None, "imagenet", {"scales": 255}, {1: 2}])
