@@ -136,6 +136,12 @@ def measured(name, source, number, browser, calibration):
     return least
 
 
+def named(weights):
+    """{name: source} of weights: the file's name, or all of the source where two files have one name."""
+    stems = [Path(source).stem for source in weights]
+    return {stem if stems.count(stem) == 1 else source: source for stem, source in zip(stems, weights, strict=True)}
+
+
 def main(
     variants: tuple[str, ...] = (),
     widths: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25),
@@ -158,7 +164,9 @@ def main(
     """
     from keras_osnet import VARIANTS
 
-    networks = {Path(source).stem: source for source in weights}
+    if images < 2:
+        sys.exit(f"error: `images` must be at least 2. Received: images={images}")
+    networks = named(weights)
     if not weights:
         networks = {
             f"{variant} x{width:g}": {"width": width, "variant": variant, "input_shape": (height, height // 2, 3)}

@@ -212,6 +212,8 @@ def main(
         repeats: processes for each row.
         ways: rows to run, by parts of their names. Default: all.
     """
+    if unknown := [part for part in ways if not any(part in name for name in WAYS)]:
+        sys.exit(f"error: `ways` must be parts of the names of {', '.join(WAYS)}. Received: {unknown[0]}")
     chosen = {name: way for name, way in WAYS.items() if not ways or any(part in name for part in ways)}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
