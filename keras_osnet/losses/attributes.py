@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_osnet.layers.checks import known
-from keras_osnet.losses.base import ImageLoss, at_least_float32
+from keras_osnet.losses.base import ImageLoss, at_least_float32, require_one_each
 
 # Weights of positives and negatives from the positive rates p.
 FORMS = {
@@ -53,6 +53,7 @@ class WeightedBinaryCrossentropy(ImageLoss):
                 f"`labels` and `logits` must be (batch, {attributes}), as `positive_rates` is. "
                 f"Received: labels.shape={y_true.shape}, logits.shape={y_pred.shape}"
             )
+        require_one_each(y_true, y_pred)
         logits = at_least_float32(y_pred)
         labels = ops.reshape(ops.cast(y_true, logits.dtype), ops.shape(logits))
         positive, negative = (

@@ -51,6 +51,13 @@ def class_indices(labels):
     return ops.reshape(labels, (-1,))
 
 
+def require_one_each(labels, outputs):
+    """Raises a ValueError if labels and outputs are of other numbers of images. A single label would be that of all."""
+    counts = labels.shape[0], outputs.shape[0]
+    if None not in counts and counts[0] != counts[1]:  # a graph may not know them
+        raise ValueError(f"`labels` must be one for each image. Received: {counts[0]} labels, {counts[1]} images")
+
+
 def own_class(labels, classes):
     """Returns (B, classes) booleans, True at the label of each image. Labels may be of any type."""
     labels = ops.cast(class_indices(labels), "int32")
@@ -59,12 +66,14 @@ def own_class(labels, classes):
 
 def of_own_class(values, own):
     """Returns the value at the label of each image, (B,). NaN for a label that is no class: 0 would hide the error."""
+    require_one_each(own, values)
     return ops.where(ops.any(own, axis=-1), ops.sum(ops.where(own, values, 0.0), axis=-1), math.nan)
 
 
-def pairs(labels):
+def pairs(labels, embeddings):
     """Returns two (B, B) masks: other images of the anchor's identity, and images of other identities."""
     labels = class_indices(labels)
+    require_one_each(labels, embeddings)
     alike = ops.equal(labels[:, None], labels[None])
     return alike & ~ops.eye(ops.shape(labels)[0], dtype="bool"), ~alike
 

@@ -64,8 +64,8 @@ class CircleLoss(ImageLoss):
         self.gamma = number("gamma", gamma, "a positive number", lambda g: g > 0)
 
     def call(self, y_true, y_pred):
-        same, others = pairs(y_true)
         unit = unit_vectors(matrix(y_pred))
+        same, others = pairs(y_true, unit)
         similarities = ops.matmul(unit, ops.transpose(unit))
         fixed = ops.stop_gradient(similarities)
         away = self.gamma * ops.relu(fixed + self.margin) * (similarities - self.margin)
@@ -110,8 +110,8 @@ class MultiSimilarityLoss(ImageLoss):
         self.margin = number("margin", margin, "a number in 0 .. 2", lambda m: 0 <= m <= 2)
 
     def call(self, y_true, y_pred):
-        same, others = pairs(y_true)
         unit = unit_vectors(matrix(y_pred))
+        same, others = pairs(y_true, unit)
         similarities = ops.matmul(unit, ops.transpose(unit))
         farthest = ops.min(ops.where(same, similarities, 9.0), axis=1, keepdims=True)
         nearest = ops.max(ops.where(others, similarities, -9.0), axis=1, keepdims=True)

@@ -73,7 +73,7 @@ class BatchHardTriplet(ImageLoss):
         squares = ops.sum(ops.square(embeddings[:, None] - embeddings[None]), axis=2)
         apart = squares > 0  # the square root has no derivative at 0
         distances = ops.where(apart, ops.sqrt(ops.where(apart, squares, 1.0)), 0.0)
-        return MININGS[self.mining](distances, *pairs(y_true), self._cost)
+        return MININGS[self.mining](distances, *pairs(y_true, embeddings), self._cost)
 
     def _cost(self, gap):
         return ops.softplus(gap) if self.margin == "soft" else ops.relu(gap + self.margin)

@@ -424,6 +424,15 @@ def test_a_replica_without_images_costs_nothing(name):
     assert float(cost(LABELS[:0], given[:0].astype("float32"))) == 0
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("name", ROWS)
+def test_a_single_label_is_not_taken_for_that_of_all_images(name, count):
+    loss, given, _ = ROWS[name]
+    received = f"Received: {count} labels, {len(LABELS)} images"
+    with pytest.raises(ValueError, match=rf"`labels` must be one for each image\. {received}"):
+        loss(labels_of(name)[:count], given)
+
+
 @pytest.mark.parametrize("name", ["cross entropy", "center", "arcface", "cosface"])
 def test_a_label_that_is_no_class_is_not_taken_for_a_cost_of_zero(name):
     labels = LABELS.copy()
