@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_osnet.data.augmix import COLUMNS as AUGMIX_COLUMNS
+from keras_osnet.data.checks import is_fraction
 from keras_osnet.preprocessing import MEAN
 
 ATTEMPTS = 10  # rectangles drawn until one fits; about one in four does not fit a 2:1 image
@@ -66,12 +67,12 @@ class Augmentation:
     def __post_init__(self):
         for name in ("flip", "crop", "erase", "patch", "jitter", "grey", "augmix"):
             value = getattr(self, name)
-            if not 0 <= value <= 1:
+            if not is_fraction(value):
                 raise ValueError(f"`{name}` must be a probability, 0 to 1. Received: {name}={value}")
         strengths = self.jitter_strengths
-        if len(strengths) != 3 or not all(0 <= strength <= 1 for strength in strengths):
+        if np.shape(strengths) != (3,) or not all(map(is_fraction, strengths)):
             raise ValueError(f"`jitter_strengths` must be three numbers 0 to 1. Received: jitter_strengths={strengths}")
-        if self.erase_fill not in ERASING_FILLS:
+        if self.erase_fill not in [*ERASING_FILLS]:
             raise ValueError(
                 f"`erase_fill` must be one of {sorted(ERASING_FILLS)}. Received: erase_fill={self.erase_fill!r}"
             )

@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from keras_osnet.data.checks import whole
+
 
 @dataclass(frozen=True)
 class Record:
@@ -78,20 +80,20 @@ def hold_out(splits, held_out, seed=0):
         `Splits` whose `train` has the images of all other people.
 
     Raises:
-        ValueError: unless there are at least 2 training people and 1 <= held_out < their number, and if there is no
-            query among their images.
+        ValueError: unless there are at least 2 training people and 1 <= held_out < their number, if `seed` is no whole
+            number of at least 0, and if there is no query among their images.
     """
     people = sorted({record.identity for record in splits.train})
     if len(people) < 2:
         raise ValueError(
             f"`splits` must have at least 2 training people, so that some can be held out. Received: {len(people)}"
         )
-    if not (isinstance(held_out, int | np.integer) and 1 <= held_out < len(people)):
+    if not isinstance(held_out, int | np.integer) or held_out is True or not 1 <= held_out < len(people):
         raise ValueError(
             f"`held_out` must be 1 .. {len(people) - 1}, as the dataset has {len(people)} training people. "
-            f"Received: held_out={held_out}"
+            f"Received: held_out={held_out!r}"
         )
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(whole("seed", seed, 0))
     held = {people[i] for i in random.choice(len(people), held_out, replace=False)}
     places = {}
     for place, record in enumerate(splits.train):

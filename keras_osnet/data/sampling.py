@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_osnet.data.checks import whole
+
 
 def identity_batches(labels, *, batch_size, images_per_identity, steps, seed, epoch):
     """Draws the samples of an epoch: each batch holds P identities with K images each.
@@ -21,7 +23,8 @@ def identity_batches(labels, *, batch_size, images_per_identity, steps, seed, ep
         (steps * batch_size,) int32 indices of images.
 
     Raises:
-        ValueError: if K does not divide the batch size, or there are fewer than P identities.
+        ValueError: if K does not divide the batch size, there are fewer than P identities, or `seed` is no whole number
+            of at least 0.
 
     Reference: Hermans et al., In Defense of the Triplet Loss (2017), Section 2 (P classes, K images).
     """
@@ -30,12 +33,12 @@ def identity_batches(labels, *, batch_size, images_per_identity, steps, seed, ep
     labels, k = np.asarray(labels), images_per_identity
     people, indices = np.unique(labels, return_inverse=True)
     identities = _identities_per_batch(batch_size, k, len(people))
-    generator = np.random.default_rng((seed, epoch))
+    generator = np.random.default_rng((whole("seed", seed, 0), epoch))
     own = np.split(np.argsort(indices, kind="stable"), np.cumsum(np.bincount(indices))[:-1])
     waiting = [np.empty(0, np.int64)] * len(people)
-    whole = len(people) // identities * identities
-    rounds = -(-steps * identities // whole)
-    turns = np.concatenate([generator.permutation(len(people))[:whole] for _ in range(rounds)])[: steps * identities]
+    full = len(people) // identities * identities
+    rounds = -(-steps * identities // full)
+    turns = np.concatenate([generator.permutation(len(people))[:full] for _ in range(rounds)])[: steps * identities]
     order = []
     for person in turns:
         if len(waiting[person]) < k:

@@ -396,6 +396,8 @@ def test_new_augmentations_do_not_move_the_numbers_of_the_first_ones():
         ("jitter", float("nan")),
         ("grey", 2),
         ("augmix", -1),
+        ("flip", "0.5"),
+        ("crop", None),
     ],
 )
 def test_a_probability_outside_0_to_1_is_refused(name, value):
@@ -403,14 +405,15 @@ def test_a_probability_outside_0_to_1_is_refused(name, value):
         Augmentation(**{name: value})
 
 
-@pytest.mark.parametrize("value", [(0.2, 0.15), (0.2, 1.15, 0.0), (-0.2, 0.1, 0.1)])
+@pytest.mark.parametrize("value", [(0.2, 0.15), (0.2, 1.15, 0.0), (-0.2, 0.1, 0.1), ("a", 0, 0), 0.2, None])
 def test_strengths_other_than_three_of_0_to_1_are_refused(value):
     with pytest.raises(
-        ValueError, match=r"`jitter_strengths` must be three numbers 0 to 1\. Received: jitter_strengths=\("
+        ValueError, match=r"`jitter_strengths` must be three numbers 0 to 1\. Received: jitter_strengths="
     ):
         Augmentation(jitter_strengths=value)
 
 
-def test_an_unknown_erasing_colour_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"`erase_fill` must be one of \['mean', 'torchreid'\]. .*erase_fill='pink'"):
-        Augmentation(erase_fill="pink")
+@pytest.mark.parametrize("value", ["pink", ["mean"]])
+def test_an_unknown_erasing_colour_is_refused_with_the_known_ones(value):
+    with pytest.raises(ValueError, match=r"`erase_fill` must be one of \['mean', 'torchreid'\]. .*erase_fill="):
+        Augmentation(erase_fill=value)

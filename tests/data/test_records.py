@@ -54,10 +54,16 @@ def test_people_and_queries_are_drawn_by_the_seed():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("count", [-1, 0, 7, 8, 3.0])
+@pytest.mark.parametrize("count", [-1, 0, 7, 8, 3.0, True])
 def test_more_people_than_the_training_set_can_lose_are_refused(count):
     with pytest.raises(ValueError, match=f"`held_out` must be 1 .. 6, as the dataset has 7 .*held_out={count}$"):
         hold_out(SPLITS, count)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "a", None])
+def test_a_seed_that_is_none_is_named(seed):
+    with pytest.raises(ValueError, match=f"`seed` must be a whole number of at least 0. Received: seed={seed!r}$"):
+        hold_out(SPLITS, 3, seed=seed)
 
 
 def test_people_with_one_image_under_each_camera_are_refused():

@@ -79,6 +79,11 @@ def test_a_batch_that_cannot_be_filled_is_refused(images, batch_size, message):
         batches(images=images, batch_size=batch_size)
 
 
+def test_a_seed_that_is_none_is_named():
+    with pytest.raises(ValueError, match=r"`seed` must be a whole number of at least 0\. Received: seed=-1"):
+        identity_batches(np.repeat(range(10), 4), batch_size=8, images_per_identity=4, steps=1, seed=-1, epoch=0)
+
+
 def test_fewer_images_than_a_batch_are_refused_in_words():
     with pytest.raises(ValueError, match="`batch_size` must not exceed the number of training images"):
         identity_batches(np.repeat(range(10), 2), batch_size=32, images_per_identity=4, steps=0, seed=0, epoch=0)

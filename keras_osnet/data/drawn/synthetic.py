@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from keras_osnet.data.checks import whole
 from keras_osnet.data.drawn.clothing import ATTRIBUTES, describe
 from keras_osnet.data.drawn.pedestrians import draw
 from keras_osnet.data.drawn.scenes import CAMERAS, CANVAS, PLACES, expose, occlude, view_of
@@ -50,10 +51,7 @@ class SyntheticSettings:
     def __post_init__(self):
         for name, least in (("train_identities", 1), ("test_identities", 1), ("width", 16), ("height", 16),
                             ("seed", 0), ("distractors", 0)):  # fmt: skip
-            value = getattr(self, name)
-            if not value >= least or value % 1:
-                raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value}")
-            object.__setattr__(self, name, int(value))  # NumPy's numbers are no JSON
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
         if self.train_identities + self.test_identities > 9999:
             raise ValueError(
                 "`train_identities` + `test_identities` must be at most 9999 (four digits in a file name). "

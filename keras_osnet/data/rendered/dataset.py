@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from keras_osnet.data.checks import is_fraction, whole
+
 FOLDER = "rendered-people"
 RECORDS = ".records"  # the folder of the records of complete people; a copy may lack it
 SPLITS = ("bounding_box_train", "query", "bounding_box_test")
@@ -53,10 +55,7 @@ class PeopleSettings:
     def __post_init__(self):
         least = {"seed": 0, "distractors": 0, "identities": 1, "images": 2, "cameras": 2, "validation_identities": 1}
         for name, low in {**least, "validation_cameras": 3, "height": 32}.items():
-            value = getattr(self, name)
-            if not value >= low or value % 1:
-                raise ValueError(f"`{name}` must be a whole number of at least {low}. Received: {name}={value}")
-            object.__setattr__(self, name, int(value))  # NumPy's numbers are no JSON
+            object.__setattr__(self, name, whole(name, getattr(self, name), low))
         counts = ("images", "cameras", "validation_identities", "validation_cameras", "distractors")
         for name, most in {"identities": FIRST_VALIDATION, **dict.fromkeys(counts, MOST), "height": TALLEST}.items():
             if getattr(self, name) > most:
@@ -67,7 +66,7 @@ class PeopleSettings:
         if unknown:
             raise ValueError(f"`without` must be of {PARTS}. Received: {unknown}")
         for name in ("twins", "changes"):
-            if not 0 <= getattr(self, name) <= 1:
+            if not is_fraction(getattr(self, name)):
                 raise ValueError(f"`{name}` must be from 0 to 1. Received: {name}={getattr(self, name)}")
             object.__setattr__(self, name, float(getattr(self, name)))
 

@@ -5,9 +5,11 @@ looks at a place of its own, where people come after they have left the one befo
 """
 
 from dataclasses import asdict, dataclass
+from numbers import Real
 
 import numpy as np
 
+from keras_osnet.data.checks import whole
 from keras_osnet.data.rendered.dataset import TALLEST
 
 FOLDER = "rendered-sequence"
@@ -33,14 +35,11 @@ class SequenceSettings:
 
     def __post_init__(self):
         for name, least in {"seed": 0, "people": 1, "cameras": 2, "rate": 1, "height": 90}.items():
-            value = getattr(self, name)
-            if not value >= least or value % 1:
-                raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value}")
-            object.__setattr__(self, name, int(value))  # NumPy's numbers are no JSON
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
         for name, most in {"people": MOST_PEOPLE, "cameras": 1000, "rate": 1000, "height": TALLEST}.items():
             if getattr(self, name) > most:
                 raise ValueError(f"`{name}` must be at most {most}. Received: {name}={getattr(self, name)}")
-        if not 0 < self.seconds <= 3600:
+        if not (isinstance(self.seconds, Real) and 0 < self.seconds <= 3600):
             raise ValueError(f"`seconds` must be above 0 and at most 3600. Received: seconds={self.seconds}")
         object.__setattr__(self, "seconds", float(self.seconds))
 

@@ -258,7 +258,7 @@ def test_a_camera_that_is_not_there_is_refused(camera):
 
 
 @pytest.mark.parametrize(
-    "change", [{"train_identities": 0}, {"distractors": -1}, {"width": 0}, {"test_identities": 9999}]
+    "change", [{"train_identities": 0}, {"distractors": -1}, {"width": 0}, {"test_identities": 9999}, {"seed": "a"}]
 )
 def test_settings_out_of_range_are_refused(change):
     with pytest.raises(ValueError, match=f"{next(iter(change))}.*Received"):

@@ -115,7 +115,7 @@ def test_settings_may_be_numbers_of_numpy_and_are_written_as_json(settings):
     [{"identities": 0}, {"images": 1}, {"seed": -1}, {"twins": 1.5}, {"changes": -0.1}, {"height": 31}, {"height": 65},
      {"validation_identities": 0}, {"validation_cameras": 2}, {"distractors": -1}, {"cameras": 1}, {"images": 2.5},
      {"images": float("nan")}, {"images": float("inf")}, {"identities": 900_001}, {"images": 10**12},
-     {"distractors": 10**12}, {"height": 20_000}],
+     {"distractors": 10**12}, {"height": 20_000}, {"seed": "1"}, {"twins": "1"}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(change):
     with pytest.raises(ValueError, match=rf"`{next(iter(change))}` must be .* Received: {next(iter(change))}="):

@@ -21,7 +21,7 @@ SETTINGS = SequenceSettings(seed=4, people=5, cameras=4, seconds=1.5, rate=2, he
 @pytest.mark.parametrize(
     "change",
     [{"people": 0}, {"people": 256}, {"cameras": 1}, {"seconds": 0}, {"rate": 0}, {"height": 10}, {"cameras": 10**12},
-     {"rate": 10**12}, {"height": 20_000}],
+     {"rate": 10**12}, {"height": 20_000}, {"people": "5"}, {"seconds": "1"}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(change):
     with pytest.raises(ValueError, match=rf"`{next(iter(change))}` must be .* Received: {next(iter(change))}="):
