@@ -57,7 +57,7 @@ def check_objective(settings, jit):
             f"`part_classifiers` must be 0 unless `pooling` is one of {', '.join(PARTS)}. Received: {settings.pooling}"
         )
     weighted = [name for name in DISTILLATIONS if getattr(settings, name)]
-    if bool(weighted) != bool(settings.teachers):
+    if bool(weighted) != bool(settings.teachers.strip(" ,")):
         raise ValueError(
             f"`teachers` must be given with a weight of {', '.join(DISTILLATIONS)}, and only then. "
             f"Received: teachers={settings.teachers!r}, weights of {', '.join(weighted) or 'none'}"

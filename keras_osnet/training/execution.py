@@ -3,7 +3,7 @@
 import keras
 
 from keras_osnet.layers import batch_norms
-from keras_osnet.layers.checks import known
+from keras_osnet.layers.checks import known, number
 from keras_osnet.optimizers import LOOKAHEADS, OPTIMIZERS, CosineSchedule, StepSchedule
 from keras_osnet.training.strategies import make_strategy
 
@@ -94,6 +94,7 @@ def make_optimizer(settings, steps_per_epoch):
     """
     known("schedule", settings.schedule, SCHEDULES)
     known("optimizer", settings.optimizer, OPTIMIZERS)
+    number("decay", settings.decay, "a positive number", lambda decay: decay > 0)  # which `StepSchedule` calls `factor`
     rate = SCHEDULES[settings.schedule](settings, steps_per_epoch)
     averages = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
     table, slow = (LOOKAHEADS, {"lookahead": settings.lookahead}) if settings.lookahead else (OPTIMIZERS, {})
