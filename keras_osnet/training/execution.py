@@ -39,10 +39,7 @@ def set_up(numerics, execution, batch_size, *, wait=600.0):
     if (backend := keras.backend.backend()) != "tensorflow":
         raise ImportError(f"Training needs Keras on TensorFlow: set KERAS_BACKEND=tensorflow. Received: {backend}")
     known("precision", numerics.precision, PRECISIONS)
-    for name, (low, high) in RANGES.items():
-        value = getattr(numerics if hasattr(numerics, name) else execution, name)
-        if not low <= value < high:
-            raise ValueError(f"`{name}` must be at least {low} and less than {high}. Received: {name}={value}")
+    check_ranges(numerics, execution)
     _check_batch(batch_size, max(execution.replicas, 1), numerics.accumulate)  # before other workers are waited for
     strategy = make_strategy(execution.strategy, execution.replicas, wait=wait)
     replicas = strategy.num_replicas_in_sync
@@ -54,6 +51,14 @@ def set_up(numerics, execution, batch_size, *, wait=600.0):
         )
     keras.config.set_dtype_policy(numerics.precision)
     return strategy
+
+
+def check_ranges(numerics, execution):
+    """Raises a ValueError if a number of `Numerics` or `Execution` is out of its range."""
+    for name, (low, high) in RANGES.items():
+        value = getattr(numerics if hasattr(numerics, name) else execution, name)
+        if not low <= value < high:
+            raise ValueError(f"`{name}` must be at least {low} and less than {high}. Received: {name}={value}")
 
 
 def _check_batch(batch_size, replicas, pieces):

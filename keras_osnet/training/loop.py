@@ -12,8 +12,10 @@ import tensorflow as tf
 
 from keras_osnet.files import read_history, write_atomically
 from keras_osnet.layers import BatchNorm, batch_norms
+from keras_osnet.layers.checks import count
 from keras_osnet.layers.norms import momenta
 from keras_osnet.training.checkpoints import SUMS, Checkpoint, Position
+from keras_osnet.training.execution import check_ranges
 from keras_osnet.training.replicas import gathered, is_chief, worker_of
 from keras_osnet.training.settings import Execution, Numerics
 from keras_osnet.training.signals import Stopped, stop_requests
@@ -81,8 +83,9 @@ def train(
     Raises:
         ValueError: if the checkpoint in `work_dir` is of another network, optimizer or number of steps per epoch, or of
             more epochs; if not every worker sees it; if the dataset ends before the last step; if the model has a
-            Keras norm that is not synchronized, and there are several replicas; or if the optimizer does not keep the
-            averages that `numerics` asks for.
+            Keras norm that is not synchronized, and there are several replicas; if the optimizer does not keep the
+            averages that `numerics` asks for; if a number is out of its range; or if `evaluate` returns no dict of
+            numbers, or one under a name that the logs have already.
         FloatingPointError: if the loss or a weight is not finite. The previous checkpoint is kept.
         OSError: if the checkpoint cannot be written, for example on a full disk. The previous one is kept.
         ConnectionError: if another worker has ended. The checkpoint is kept.
@@ -92,6 +95,9 @@ def train(
     Reference: paper, Section 4.1; torchreid's "two-stepped transfer learning" for `frozen_epochs`.
     """
     strategy = strategy or tf.distribute.get_strategy()
+    for name, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch), ("frozen_epochs", frozen_epochs)):
+        count(name, value, int(name == "steps_per_epoch"))
+    check_ranges(numerics, execution)
     _check_norms(model, strategy)
     inner = _innermost(optimizer)
     if numerics.ema and not (inner.use_ema and inner.ema_momentum == numerics.ema):
@@ -134,7 +140,7 @@ def train(
             logs["learning_rate"] = _last_rate(optimizer)
             with averages():
                 if every and ((epoch + 1) % every == 0 or epoch + 1 == epochs):
-                    logs |= {name: float(score) for name, score in evaluate().items() if np.isfinite(score)}
+                    logs |= _scores(evaluate(), {"epoch", *logs})
                 callbacks.on_epoch_end(epoch, logs)
             history.append({"epoch": epoch + 1, **logs})
             position = Position(epoch + 1)
@@ -245,6 +251,17 @@ def _epoch(step, iterator, position, steps, callbacks, requests, checkpoint):
 def _innermost(optimizer):
     """Returns the optimizer that updates the weights, without its loss scaling."""
     return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _scores(found, taken):
+    """Returns the finite scores of `evaluate` as a dict of floats. `taken`: names that scores must not have."""
+    try:
+        scores = {name: float(score) for name, score in found.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"`evaluate` must return a dict of name to number. Received: {found!r:.200}") from error
+    if both := sorted(taken & scores.keys()):
+        raise ValueError(f"`evaluate` must name scores other than {', '.join(sorted(taken))}. Received: {both}")
+    return {name: score for name, score in scores.items() if np.isfinite(score)}
 
 
 def _last_rate(optimizer):

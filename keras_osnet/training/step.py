@@ -56,8 +56,10 @@ def train_step_function(
         checkpoint or a stop.
 
     Raises:
-        ValueError: as `check_loss`.
+        ValueError: as `check_loss`; if `head` is a single name, or `accumulate` does not divide a replica's images.
     """
+    if isinstance(head, str):  # its letters are no layers
+        raise ValueError(f"`head` must be a list of names of layers. Received: head={head!r}")
     layers = [model] if head is None else [model.get_layer(name) for name in head]
     variables = [variable for layer in layers for variable in layer.trainable_variables]
     replicas, pieces = strategy.num_replicas_in_sync, numerics.accumulate
@@ -88,6 +90,8 @@ def train_step_function(
 
     def in_pieces(images, labels, batch):
         """Computes one piece after the other, so that the pieces share their memory."""
+        if (images.shape[0] or 0) % pieces:
+            raise ValueError(f"`accumulate` must divide the {images.shape[0]} images. Received: accumulate={pieces}")
         images, labels = (tf.reshape(x, (pieces, -1, *x.shape[1:])) for x in (images, labels))
         nothing = [tf.zeros((), variables[0].dtype)] * 2 + [tf.zeros_like(variable.value) for variable in variables]
         _, *sums = tf.while_loop(

@@ -146,6 +146,20 @@ def test_a_score_that_is_not_finite_does_not_enter_the_lines(tmp_path):
     assert line["rank1"] == 0.5
 
 
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({"epoch": 7, "rank1": 0.5}, r"`evaluate` must name scores other than .*epoch.*Received: \['epoch'\]"),
+        ({"loss": 3.0}, r"`evaluate` must name scores other than .*Received: \['loss'\]"),
+        (0.5, r"`evaluate` must return a dict of name to number\. Received: 0\.5"),
+        ({"rank1": None}, r"`evaluate` must return a dict of name to number\. Received: {'rank1': None}"),
+    ],
+)
+def test_scores_that_are_none_or_would_replace_what_a_line_holds_are_refused(tmp_path, scores, message):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, epochs=1, evaluate=lambda: scores, execution=Execution(evaluate_every=1))
+
+
 class Recorder(keras.callbacks.Callback):
     def __init__(self):
         super().__init__()
@@ -220,6 +234,21 @@ def test_an_optimizer_without_the_averages_of_the_settings_is_refused(tmp_path, 
     with pytest.raises(ValueError, match=r"`optimizer` must have use_ema=True and ema_momentum=0\.9"):
         run(tmp_path / "run", optimizer=SGD(0.01, **averages), numerics=Numerics(ema=0.9))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"numerics": Numerics(clip_norm=-1)}, "`clip_norm` must be at least 0"),  # would climb
+        ({"numerics": Numerics(accumulate=3)}, f"`accumulate` must divide the {BATCH} images"),
+        ({"steps_per_epoch": 0}, "`steps_per_epoch` must be a positive integer"),
+        ({"epochs": 1.5}, "`epochs` must be an integer of at least 0"),
+        ({"frozen_epochs": 1, "head": "classifier"}, "`head` must be a list of names of layers"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_its_name(tmp_path, changed, message):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, **changed)
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
