@@ -2,9 +2,11 @@
 
 from functools import cache
 
+import numpy as np
 import tensorflow as tf
 
 from keras_osnet.data.augment import draw, flip
+from keras_osnet.data.checks import counted, whole
 from keras_osnet.data.pipeline import int32_labels, own_part
 from keras_osnet.preprocessing import preprocess_input
 
@@ -27,17 +29,21 @@ def training_batches(images, labels, *, batch_size, pad=4, seed, epochs, first_s
 
     Raises:
         ValueError: if there are fewer images than the batch size, labels and images differ in number, a label is no
-            integer or too large, or the shards do not divide the batch.
+            integer or too large, the shards do not divide the batch, or a number is not whole or out of its range.
 
     Reference: Zagoruyko and Komodakis, Wide Residual Networks, Section 3 (the setting of the paper's Section 4.3).
     """
-    count = len(images)
+    images, count = np.asarray(images), len(images)
+    if images.ndim != 4:
+        raise ValueError(f"`images` must be (N, H, W, 3). Received: images of shape {images.shape}")
+    pad = whole("pad", pad, 0)
+    batch_size, seed, epochs, first_step = counted(batch_size, seed, epochs, first_step)
     if len(labels) != count:
         raise ValueError(f"`labels` must be one per image. Received: {len(labels)} labels, {count} images")
     if not 1 <= batch_size <= count:
         raise ValueError(f"`batch_size` must be 1 .. {count}, the images. Received: batch_size={batch_size}")
     height, width = images.shape[1:3]
-    if not 0 <= pad < min(height, width):
+    if pad >= min(height, width):
         raise ValueError(f"`pad` must be 0 .. {min(height, width) - 1} pixels. Received: pad={pad}")
     own = own_part(batch_size, shard)
     steps, labels = count // batch_size, int32_labels(labels)

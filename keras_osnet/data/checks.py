@@ -2,6 +2,8 @@
 
 from numbers import Real
 
+import numpy as np
+
 
 def whole(name, value, least):
     """Returns a whole number of at least `least` as an int: NumPy's numbers are no JSON. Others raise a ValueError."""
@@ -13,3 +15,16 @@ def whole(name, value, least):
 def is_fraction(value):
     """Returns whether a value is a number from 0 to 1."""
     return isinstance(value, Real) and 0 <= value <= 1
+
+
+def counted(batch_size, seed=0, epochs=0, first_step=0):
+    """Returns these arguments of batches as ints. Others than whole numbers in their ranges raise a ValueError."""
+    least = {"batch_size": 1, "seed": 0, "epochs": 0, "first_step": 0}
+    return [whole(*row) for row in zip(least, (batch_size, seed, epochs, first_step), least.values(), strict=True)]
+
+
+def sides(size):
+    """Returns (height, width) in pixels as ints. Others than two positive whole numbers raise a ValueError."""
+    if np.shape(size) != (2,):
+        raise ValueError(f"`size` must be (height, width). Received: size={size!r}")
+    return tuple(whole("size", side, 1) for side in size)

@@ -89,10 +89,12 @@ def warn_of(lines):
 
 
 def names_of(paths):
-    """Returns image files as text. A ValueError refuses a single path, whose letters would count as files."""
-    if isinstance(paths, str | os.PathLike):
-        raise ValueError(f"`paths` must be a list of image files, see `list_images`. Received: paths={str(paths)!r}")
-    return [os.fspath(path) for path in paths]
+    """Returns image files as text. A ValueError refuses a single path, whose letters would count, and what is none."""
+    several = hasattr(paths, "__iter__") and not isinstance(paths, str | os.PathLike)
+    names = list(paths) if several else [None]
+    if not all(isinstance(name, str | bytes | os.PathLike) for name in names):
+        raise ValueError(f"`paths` must be a list of image files, see `list_images`. Received: paths={paths!r:.200}")
+    return [os.fspath(name) for name in names]
 
 
 def require_utf8(paths, where=""):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_osnet.data.augment import ERASING_FILLS, Augmentation, crop_window, draw, erase, flip, patch
 from keras_osnet.data.augmix import augmix
+from keras_osnet.data.checks import counted, sides
 from keras_osnet.data.colour import jitter, without_colour
 from keras_osnet.data.images import decode_tensor
 from keras_osnet.data.listing import names_of, require_utf8
@@ -65,16 +66,15 @@ def image_batches(paths, *, size, batch_size=64):
         tf.data.Dataset of normalised float32 (B, height, width, 3).
 
     Raises:
-        ValueError: if `batch_size` is below 1, the name of a file is not UTF-8, or `paths` is a single path.
+        ValueError: if `size` or `batch_size` is no positive whole number, the name of a file is not UTF-8, or `paths`
+            is no list of paths.
     """
 
     @tf.autograph.experimental.do_not_convert
     def load(path):
         return tf.ensure_shape(resize(_from_file(path), size), (*size, 3))
 
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
-    paths, size = names_of(paths), tuple(size)
+    paths, size, (batch_size, *_) = names_of(paths), sides(size), counted(batch_size)
     require_utf8(paths)
     dataset = tf.data.Dataset.from_tensor_slices(tf.constant(paths, tf.string))
     dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True)
@@ -120,8 +120,8 @@ def training_batches(
 
     Raises:
         ValueError: if there are fewer images than the batch size, labels and images differ in number, a label is no
-            integer or too large, the shards do not divide the batch, the name of a file is not UTF-8, `paths` is a
-            single path, or `augmentation` is none.
+            integer or too large, the shards do not divide the batch, the name of a file is not UTF-8, `paths` is no
+            list of paths, `augmentation` is none, or a number is not whole or out of its range.
     """
     paths, labels = names_of(paths), int32_labels(labels)
     count = len(paths)
@@ -129,12 +129,12 @@ def training_batches(
         raise ValueError(f"`augmentation` must be an `Augmentation`. Received: augmentation={augmentation!r}")
     if len(labels) != count:
         raise ValueError(f"`labels` must be one per path. Received: {len(labels)} labels, {count} paths")
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+    size = sides(size)
+    batch_size, seed, epochs, first_step = counted(batch_size, seed, epochs, first_step)
     if count < batch_size:
         raise ValueError(f"`batch_size` must not exceed the {count} images. Received: batch_size={batch_size}")
     require_utf8(paths)
-    steps, own, size = count // batch_size, own_part(batch_size, shard), tuple(size)
+    steps, own = count // batch_size, own_part(batch_size, shard)
     # A patch comes from any image of the batch, so that each shard must load all of them.
     loaded = slice(0, batch_size) if augmentation.patch else own
     sources, decoded = _cached(paths) if cache else (tf.constant(paths), _from_file)
@@ -184,10 +184,14 @@ def training_batches(
 
 def int32_labels(labels):
     """Returns labels as an array of int32. Raises ValueError for one that is no integer, or too large."""
-    given = np.asarray(labels)
-    if given.dtype == object:  # which may hold integers
-        given = np.asarray(given.tolist())
-    if given.dtype.kind not in "biuf":  # None, text, or a number of more than 64 bits
+    try:
+        given = np.asarray(labels)
+        if given.dtype == object:  # which may hold integers
+            given = np.asarray(given.tolist())
+    except ValueError:  # rows of other lengths
+        given = np.empty(0, object)
+    # Not None, text, or a number of more than 64 bits. NumPy would unmask masked ones.
+    if given.dtype.kind not in "biuf" or not given.ndim or np.ma.is_masked(labels):
         raise ValueError(f"`labels` must be integers that int32 holds. Received: {labels!r:.200}")
     with np.errstate(invalid="ignore"):  # NaN
         labels = given.astype("int32")

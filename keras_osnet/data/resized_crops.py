@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_osnet.data import images
+from keras_osnet.data.checks import counted, sides
 from keras_osnet.data.listing import names_of, require_utf8
 from keras_osnet.data.pipeline import int32_labels, own_part
 from keras_osnet.preprocessing import IMAGENET, preprocess_input
@@ -101,11 +102,14 @@ def training_batches(part, *, size, batch_size, seed, epochs, first_step=0, shar
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
 
     Raises:
-        ValueError: if there are fewer images than the batch size, or the shards do not divide the batch.
+        ValueError: if there are fewer images than the batch size, the shards do not divide the batch, or a number is
+            not whole or out of its range.
 
     Reference: Szegedy et al., Going Deeper with Convolutions (CVPR 2015), Section 6.
     """
-    if not 1 <= batch_size <= part.count:
+    size = sides(size)
+    batch_size, seed, epochs, first_step = counted(batch_size, seed, epochs, first_step)
+    if batch_size > part.count:
         raise ValueError(f"`batch_size` must be 1 .. {part.count}, the images. Received: batch_size={batch_size}")
     steps = part.count // batch_size
     first_epoch, done = divmod(first_step, steps)
@@ -173,11 +177,13 @@ def central_batches(part, *, size, batch_size=64, shard=(0, 1), preprocessing=IM
         tf.data.Dataset of (normalised float32 (B, height, width, 3), int32 (B,)).
     """
 
+    size, (batch_size, *_) = sides(size), counted(batch_size)
+
     def load(sample):
         content, label, name = part.read(sample)
         image = images.decode_tensor(content, name)
-        sides = tf.cast(tf.shape(image)[:2], "float32")
-        scale = CENTRE * tf.reduce_min(sides / tf.constant(size, "float32"))
+        own = tf.cast(tf.shape(image)[:2], "float32")
+        scale = CENTRE * tf.reduce_min(own / tf.constant(size, "float32"))
         cut = tf.maximum(tf.cast(tf.round(scale * tf.constant(size, "float32")), "int32"), 1)
         top, left = tf.unstack((tf.shape(image)[:2] - cut) // 2)
         return _resized(image[top : top + cut[0], left : left + cut[1]], size), label

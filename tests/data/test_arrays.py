@@ -83,6 +83,11 @@ def test_labels_that_int32_does_not_hold_are_refused(label):
         training_batches(IMAGES, [*LABELS[:-1], label], batch_size=4, seed=0, epochs=1)
 
 
+def test_images_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"`images` must be \(N, H, W, 3\)\. Received: images of shape \(11, "):
+        training_batches(np.asarray(IMAGES)[..., 0], LABELS, batch_size=4, seed=0, epochs=1)
+
+
 def test_labels_of_another_number_are_refused():
     with pytest.raises(ValueError, match="10 labels, 11 images"):
         training_batches(IMAGES, LABELS[:-1], batch_size=4, seed=0, epochs=1)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance
 
+from keras_osnet.data import arrays, resized_crops
 from keras_osnet.data.augment import Augmentation, draw, patch
 from keras_osnet.data.images import decode_tensor, naming_unreadable
 from keras_osnet.data.pipeline import image_batches, int32_labels, resize, training_batches
@@ -276,7 +277,7 @@ def test_a_batch_larger_than_the_images_is_refused(files):
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_a_batch_without_images_is_refused(files, batch_size):
-    message = rf"`batch_size` must be at least 1\. Received: batch_size={batch_size}"
+    message = rf"`batch_size` must be a whole number of at least 1\. Received: batch_size={batch_size}"
     with pytest.raises(ValueError, match=message):
         batches(files, batch_size=batch_size)
     with pytest.raises(ValueError, match=message):
@@ -302,6 +303,49 @@ def test_a_folder_is_no_list_of_files(tmp_path, kind):
     ):
         with pytest.raises(ValueError, match=r"`paths` must be a list of image files, see `list_images`\. Received: "):
             make(kind(tmp_path))
+
+
+@pytest.mark.parametrize("paths", [None, 3, ["a.jpg", None]])
+def test_what_is_no_list_of_files_is_named(paths):
+    with pytest.raises(ValueError, match=r"`paths` must be a list of image files, see `list_images`\. Received: "):
+        image_batches(paths, size=SIZE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("size", 16, r"\(height, width\)"),
+        ("size", (16.5, 8), "a whole number of at least 1"),
+        ("size", (0, 8), "a whole number of at least 1"),
+        ("batch_size", "4", "a whole number of at least 1"),
+        ("batch_size", 2.5, "a whole number of at least 1"),
+        ("seed", -1, "a whole number of at least 0"),
+        ("seed", None, "a whole number of at least 0"),
+        ("epochs", 1.5, "a whole number of at least 0"),
+        ("first_step", -1, "a whole number of at least 0"),
+    ],
+)
+def test_numbers_that_are_not_whole_or_out_of_range_are_named(files, name, value, rule):
+    options, part = {"size": SIZE, "batch_size": 2, "seed": 0, "epochs": 1, name: value}, Files(files, range(11), 11)
+    of_arrays = {key: option for key, option in options.items() if key != "size"}
+    of_scores = {key: options[key] for key in ("size", "batch_size")}
+    makers = [
+        lambda: training_batches(files, range(11), augmentation=PLAIN, **options),
+        lambda: resized_crops.training_batches(part, **options),
+    ]
+    if name != "size":
+        makers.append(lambda: arrays.training_batches(np.zeros((11, 12, 8, 3), "uint8"), range(11), **of_arrays))
+    if name in of_scores:
+        makers += [lambda: image_batches(files, **of_scores), lambda: resized_crops.central_batches(part, **of_scores)]
+    for make in makers:
+        with pytest.raises(ValueError, match=f"`{name}` must be {rule}"):
+            make()
+
+
+@pytest.mark.parametrize("labels", [3, [[0]] * 10 + [[1, 2]], np.ma.array([0] * 11, mask=[True] + [False] * 10)])
+def test_labels_that_are_no_array_or_masked_are_refused(files, labels):
+    with pytest.raises(ValueError, match="`labels` must be integers that int32 holds"):
+        training_batches(files, labels, size=SIZE, batch_size=4, augmentation=PLAIN, seed=0, epochs=1)
 
 
 @pytest.mark.parametrize("augmentation", [None, {"flip": 0.5}])
