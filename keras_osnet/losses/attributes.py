@@ -35,8 +35,11 @@ class WeightedBinaryCrossentropy(ImageLoss):
 
     def __init__(self, positive_rates, form="exp_rate", name="weighted_binary_crossentropy", **kwargs):
         super().__init__(name=name, **kwargs)
-        rates = np.asarray(positive_rates)
-        numbers = rates.ndim == 1 and rates.size and rates.dtype.kind in "fiu"
+        try:
+            rates = np.asarray(positive_rates)
+        except ValueError:  # rows of other lengths
+            rates = np.empty(0)
+        numbers = rates.ndim == 1 and rates.size and rates.dtype.kind in "fiu" and not np.ma.is_masked(positive_rates)
         if not (numbers and np.all((rates >= 0) & (rates <= 1))):
             raise ValueError(
                 "`positive_rates` must be a number in 0 .. 1 for each attribute. "

@@ -66,6 +66,8 @@ def own_class(labels, classes):
 
 def of_own_class(values, own):
     """Returns the value at the label of each image, (B,). NaN for a label that is no class: 0 would hide the error."""
+    if len(values.shape) != 2:
+        raise ValueError(f"`outputs` must be (batch, classes). Received: outputs.shape={tuple(values.shape)}")
     require_one_each(own, values)
     return ops.where(ops.any(own, axis=-1), ops.sum(ops.where(own, values, 0.0), axis=-1), math.nan)
 

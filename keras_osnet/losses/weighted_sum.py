@@ -25,7 +25,7 @@ class WeightedSum(ImageLoss):
 
     def __init__(self, terms, name="weighted_sum", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.terms = [_checked(term) for term in terms]
+        self.terms = [_checked(term) for term in terms] if hasattr(terms, "__iter__") else []
         if not self.terms:
             raise ValueError(f"`terms` must be one or more of (weight, loss, output name). Received: terms={terms!r}")
 
@@ -70,7 +70,7 @@ class LabelColumns(ImageLoss):
 
     def __init__(self, loss, first, count=None, name="label_columns", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.loss, self.first = loss, checks.count("first", first, 0)
+        self.loss, self.first = _loss(loss), checks.count("first", first, 0)
         self.count = None if count is None else checks.count("count", count)
 
     @property
@@ -105,13 +105,15 @@ class EachPart(ImageLoss):
 
     def __init__(self, loss, name="each_part", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.loss = loss
+        self.loss = _loss(loss)
 
     @property
     def whole_batch(self):
         return getattr(self.loss, "whole_batch", False)
 
     def call(self, y_true, y_pred):
+        if len(y_pred.shape) < 3 or not y_pred.shape[1]:
+            raise ValueError(f"`outputs` must be (batch, parts, ...). Received: outputs.shape={tuple(y_pred.shape)}")
         parts = y_pred.shape[1]
         return sum(self.loss.call(y_true, y_pred[:, part]) for part in range(parts)) / parts
 
@@ -121,6 +123,12 @@ class EachPart(ImageLoss):
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
+
+
+def _loss(loss):
+    if not isinstance(loss, keras.losses.Loss):
+        raise ValueError(f"`loss` must be a keras.losses.Loss. Received: loss={loss!r}")
+    return loss
 
 
 def _checked(term):

@@ -98,8 +98,10 @@ def test_calling_the_loss_as_keras_does_gives_the_mean(form):
 
 
 @pytest.mark.parametrize(
-    "rates", [[], 0.5, [[0.1, 0.2]], [0.1, -0.01], [0.1, 1.01], [0.1, math.nan], ["a", "b"], None, [True, False]]
-)
+    "rates",
+    [[], 0.5, [[0.1, 0.2]], [0.1, -0.01], [0.1, 1.01], [0.1, math.nan], ["a", "b"], None, [True, False],
+     [[0.1], [0.2, 0.3]], np.ma.array([0.1, 0.2], mask=[True, False])],
+)  # fmt: skip
 def test_rates_that_are_no_rates_are_refused(rates):
     with pytest.raises(ValueError, match=r"`positive_rates` must be a number in 0 \.\. 1 for each attribute"):
         WeightedBinaryCrossentropy(rates)

@@ -314,6 +314,7 @@ def test_the_weighted_sum_adds_its_terms():
     ("terms", "text"),
     [
         ([], r"`terms` must be one or more of \(weight, loss, output name\)"),
+        (None, r"`terms` must be one or more of \(weight, loss, output name\). Received: terms=None"),
         ([(-0.1, Times(), "logits")], r"`weight` must be a number of at least 0 \(output 'logits'\).*weight=-0\.1"),
         ([(math.nan, Times(), "logits")], r"`weight` must be a number of at least 0.*weight=nan"),
         ([(math.inf, Times(), "logits")], r"`weight` must be a number of at least 0.*weight=inf"),
@@ -433,6 +434,14 @@ def test_a_single_label_is_not_taken_for_that_of_all_images(name, count):
         loss(labels_of(name)[:count], given)
 
 
+@pytest.mark.parametrize("shape", [(5,), (5, 5, 5), (5, 4, 5)])
+@pytest.mark.parametrize("name", ["cross entropy", "center", "arcface", "parts"])
+def test_outputs_that_are_no_row_of_classes_for_each_image_are_refused(name, shape):
+    shape = (*shape[:1], 2, *shape[1:]) if name == "parts" and len(shape) > 1 else shape
+    with pytest.raises(ValueError, match=r"`outputs` must be \(batch, (classes|parts, \.\.\.)\)\. Received: "):
+        ROWS[name][0](np.zeros(5, "int32"), np.zeros(shape, "float32"))
+
+
 @pytest.mark.parametrize("name", ["cross entropy", "center", "arcface", "cosface"])
 def test_a_label_that_is_no_class_is_not_taken_for_a_cost_of_zero(name):
     labels = LABELS.copy()
@@ -474,6 +483,8 @@ def test_a_loss_read_back_from_its_config_gives_the_same_values(name):
         (lambda: MarginSoftmax(scale=0), r"`scale` must be a positive number\. Received: scale=0"),
         (lambda: MarginSoftmax(scale="64"), r"`scale` must be a positive number"),
         (lambda: MarginSoftmax(epsilon=1), r"`epsilon` must be in 0 \.\. 1, 1 excluded"),
+        (lambda: EachPart("mse"), r"`loss` must be a keras\.losses\.Loss\. Received: loss='mse'"),
+        (lambda: LabelColumns(None, 0), r"`loss` must be a keras\.losses\.Loss\. Received: loss=None"),
     ],
 )
 def test_arguments_outside_their_bounds_are_refused(make, text):
