@@ -1,6 +1,6 @@
 """Training objectives: heads on the features of a network, and the weighted sum of their losses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,7 +52,7 @@ def _cosines(classes, weight, network, directions=1, **options):
 
 
 def _of_parts(classes, weight, network, **options):
-    lengths = getattr(network.layers[-1], "lengths", network.output.shape[1:])
+    lengths = getattr(network.layers[-1], "lengths", network.outputs[0].shape[1:])
     return PartClassifiers(classes, lengths, use_bias=_needs_bias(network), **options)
 
 
@@ -136,10 +136,10 @@ def with_objective(network, classes, losses=None, arguments=None, teachers=None,
         (model, loss): the model returns a dict of "features", "logits" and the other outputs that the losses use.
 
     Raises:
-        ValueError: for no positive number of classes, a network with a classifier, an unknown row, a negative weight,
-            no or several losses of logits, an argument of a loss out of its range, teachers that a row of distillation
-            lacks, or whose outputs have another length, or a `drop_block` that leaves nothing of the map, or of a
-            network that is no OSNet.
+        ValueError: for no positive number of classes, a network with a classifier or no features (B, D), an unknown
+            row, a negative weight, no or several losses of logits, an argument of a loss out of its range, what is no
+            mapping, teachers that a row of distillation lacks, or whose outputs have another length, or a `drop_block`
+            that leaves nothing of the map, or of a network that is no OSNet.
 
     Reference: paper, Section 4.1 (cross entropy with label smoothing).
     """
@@ -149,6 +149,9 @@ def with_objective(network, classes, losses=None, arguments=None, teachers=None,
         known("losses", name, LOSSES)
     if not isinstance(losses, dict):
         raise ValueError(f"`losses` must be a dict of rows of LOSSES to weights. Received: losses={losses!r}")
+    for name, value in (("arguments", arguments), ("teachers", teachers or {})):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"`{name}` must be a mapping. Received: {name}={value!r}")
     if getattr(network, "classes", None) is not None:
         raise ValueError(
             f"`network` must return features: `with_head()` of an OSNet does. Received: {network.name}, with a "
@@ -162,8 +165,9 @@ def with_objective(network, classes, losses=None, arguments=None, teachers=None,
     if [row.output for row in rows.values()].count("logits") != 1:
         choices = [name for name, row in LOSSES.items() if row.output == "logits"]
         raise ValueError(f"`losses` must have one of {choices}. Received: losses={losses}")
-    neck = getattr(network, "neck", None)
-    pooled, features = _dropped(network, drop_block) if drop_block else (None, network.output)
+    neck, (images, features), pooled = getattr(network, "neck", None), _ends(network), None
+    if drop_block:
+        pooled, features = _dropped(network, drop_block)
     outputs, terms = {"features": features}, []
     if neck == "bnneck":
         embedding = network.get_layer("embedding")
@@ -179,10 +183,21 @@ def with_objective(network, classes, losses=None, arguments=None, teachers=None,
         if row.taught:
             taught = _taught(name, row, own, teachers or {})  # of each row: each has rules of its own
             if row.output not in outputs:
-                outputs[row.output] = _beside(own[row.taught], taught(network.input))
-    model = TrainingNetwork(network.input, outputs)
+                outputs[row.output] = _beside(own[row.taught], taught(images))
+    model = TrainingNetwork(images, outputs)
     model.dtype_policy = network.dtype_policy
     return model, WeightedSum(terms)
+
+
+def _ends(network):
+    """Returns the input and the features of a network. A `Sequential` has no `input` and `output` of its own."""
+    inputs, outputs = (getattr(network, name, None) or () for name in ("inputs", "outputs"))
+    if len(inputs) != 1 or [len(output.shape) for output in outputs] != [2]:
+        raise ValueError(
+            "`network` must be a built keras.Model with one input that returns features (B, D). "
+            f"Received: network={network!r:.200}"
+        )
+    return inputs[0], outputs[0]
 
 
 def _dropped(network, height):
@@ -203,6 +218,8 @@ def _taught(name, row, own, teachers):
     if row.taught not in teachers:
         raise ValueError(f"`teachers` must have {row.taught!r} for the loss {name!r}. Received: {list(teachers)}")
     found, length = teachers[row.taught], own[row.taught].shape[1]
+    if not hasattr(found, "lengths"):
+        raise ValueError(f"`teachers` must map {row.taught!r} to `Teachers`. Received: {found!r:.200}")
     if row.loss is not RelationDistillation and set(found.lengths) != {length}:
         raise ValueError(
             f"`teachers` must return {row.taught} of length {length}, as the network, for the loss {name!r}. "

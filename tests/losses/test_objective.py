@@ -292,6 +292,43 @@ def test_a_classifier_takes_the_features_after_the_norm_of_a_bnneck_and_a_triple
     assert model.get_layer("classifier").bias is None
 
 
+def test_a_sequential_network_gets_heads_too():
+    layers = [keras.Input((4, 3, 3)), keras.layers.Flatten(), keras.layers.Dense(6, name="features")]
+    sequential, teachers = keras.Sequential(layers), {"features": Teachers([teacher()])}
+    losses = {"cross_entropy": 1.0, "part_cross_entropy": 1.0, "feature_distillation": 1.0}
+    model, _ = with_objective(sequential, CLASSES, losses, teachers=teachers)
+    found = outputs_of(model)
+    np.testing.assert_allclose(found["features"], keras.ops.convert_to_numpy(sequential(IMAGES)), rtol=1e-5)
+    assert found["logits"].shape == (len(IMAGES), CLASSES)
+    assert model.get_layer("features") is sequential.get_layer("features")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: None,
+        lambda: keras.Sequential([keras.layers.Flatten()]),
+        lambda: keras.Sequential([keras.Input((4, 3, 3)), keras.layers.Conv2D(2, 3)]),
+        teacher,
+    ],
+)
+def test_what_returns_no_features_is_refused(make):
+    with pytest.raises(ValueError, match=r"`network` must be a built keras\.Model with one input"):
+        with_objective(make(), CLASSES)
+
+
+@pytest.mark.parametrize("name", ["arguments", "teachers"])
+def test_arguments_and_teachers_that_are_no_mapping_are_refused(name):
+    with pytest.raises(ValueError, match=rf"`{name}` must be a mapping\. Received: {name}=\['cross_entropy'\]"):
+        with_objective(network(), CLASSES, **{name: ["cross_entropy"]})
+
+
+def test_names_of_teachers_are_no_teachers():
+    losses = {"cross_entropy": 1.0, "feature_distillation": 1.0}
+    with pytest.raises(ValueError, match=r"`teachers` must map 'features' to `Teachers`\. Received: 'osnet"):
+        with_objective(network(), CLASSES, losses, teachers={"features": "osnet_x0_25_people"})
+
+
 @pytest.mark.parametrize(
     ("name", "teachers", "message"),
     [
