@@ -97,15 +97,19 @@ def fit(settings, execution, work_dir, trainings, *, summarize=lambda metrics: m
         dict of metrics, as in metrics.json.
 
     Raises:
-        ValueError: if a batch is larger than a training set, or `epochs` is negative; if another run uses the folder;
-            if the folder holds a run with other settings or data; if settings contradict each other; or if the workers
-            differ in settings or data.
+        ValueError: if a batch is larger than a training set, or `epochs` is negative; if there is no training, or one
+            with `select` without `best`; if another run uses the folder; if the folder holds a run with other settings
+            or data; if settings contradict each other; or if the workers differ in settings or data.
         OSError: if the folder cannot be written.
         ImportError: if matplotlib is not installed, or TensorBoard is not installed and `tensorboard` is true.
 
     `keras_osnet.training.loop.train` raises further errors.
     """
+    if isinstance(trainings, Training) or not trainings:
+        raise ValueError(f"`trainings` must be a list of one or more `Training`. Received: trainings={trainings!r}")
     work_dir, as_dict, several = Path(work_dir), asdict(settings), len(trainings) > 1
+    if any(training.select and not training.best for training in trainings):
+        raise ValueError("`best` must be the name of a score with `select`. Received: best=None")
     if any(training.steps_per_epoch < 1 for training in trainings):
         raise ValueError(
             f"`batch_size` must not exceed the number of training images. Received: batch_size={settings.batch_size}"

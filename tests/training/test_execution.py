@@ -317,6 +317,21 @@ def test_a_batch_larger_than_the_dataset_is_refused_before_anything_is_made(tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda one: [], r"`trainings` must be a list of one or more `Training`\. Received: trainings=\[\]"),
+        (lambda one: one, r"`trainings` must be a list of one or more `Training`\. Received: trainings=Training\("),
+        (lambda one: [one], r"`best` must be the name of a score with `select`\. Received: best=None"),
+    ],
+)
+def test_what_is_no_list_of_trainings_or_lacks_the_best_score_is_refused(tmp_path, make, message):
+    one = Training(build=None, batches=None, steps_per_epoch=1, data=(), finish=None, select=lambda *_: {})
+    with pytest.raises(ValueError, match=message):
+        fit(Settings(), Execution(), tmp_path / "run", make(one))
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_backend_than_tensorflow_is_refused_with_the_way_to_choose_it(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ImportError, match=r"set KERAS_BACKEND=tensorflow\. Received: jax"):
