@@ -78,7 +78,7 @@ def exponents_figure(fractions, exponents=None):
         values = as_array(f"fractions[{name!r}]", values)
         several = values.ndim == 2
         for k, row in enumerate(checked_array(f"fractions[{name!r}]", np.atleast_2d(values), (None, None))):
-            rows.append((f"{name}, cluster {k + 1}" if several else name, row))
+            rows.append((f"{name}, cluster {k + 1}" if several else str(name), row))
     streams = {len(row) for _, row in rows}
     if len(streams) != 1 or max(streams) > len(SHADES):
         raise ValueError(
@@ -123,7 +123,7 @@ def attributes_figure(images, names, probabilities, labels, threshold=0.5):
         ValueError: if an argument is not as described.
     """
     check_number("threshold", threshold, "a number", is_number)
-    images, names = checked_images("images", images), list(names)
+    images, names = checked_images("images", images), [str(name) for name in checked_list("names", names)]
     probabilities = checked_array("probabilities", probabilities, (len(images), len(names)), fractions=True)
     labels = checked_array("labels", labels, probabilities.shape, fractions=True).astype(bool)
     predicted = probabilities >= threshold

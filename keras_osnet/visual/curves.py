@@ -1,5 +1,7 @@
 """Figures of curves and points: maps of features, CMC, ROC, distances of pairs, training."""
 
+from numbers import Real
+
 import numpy as np
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
@@ -15,6 +17,7 @@ from keras_osnet.visual.style import (
     Sheet,
     checked_array,
     checked_dict,
+    checked_list,
     legend_of,
     line_style,
     plain,
@@ -202,9 +205,10 @@ def training_figure(lines, panel=None):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is no line, a line is no dict or has no epoch, there is nothing to draw, or no such panel.
+        ValueError: if there is no line, a line is no dict or has no epoch, there is nothing to draw, no such panel, or
+            a value to draw or its epoch is no number.
     """
-    lines = list(lines)
+    lines = checked_list("lines", lines)
     if not lines or any(not isinstance(line, dict) or "epoch" not in line for line in lines):
         kinds = "".join(f" of type {kind}" for kind in sorted({type(line).__name__ for line in lines}))
         raise ValueError(f"`lines` must be one or more dicts with an epoch. Received: {len(lines)} lines{kinds}")
@@ -221,7 +225,10 @@ def training_figure(lines, panel=None):
         _, factor, scale = TRAINING[title]
         axes = sheet.plot(left + number * width, *place, title=title, x="epoch", y="")
         for line_number, name in enumerate(names):
-            x, y = zip(*[(line["epoch"], factor * line[name]) for line in lines if name in line], strict=True)
+            points = [(line["epoch"], line[name]) for line in lines if name in line]
+            if wrong := [point for point in points if not all(isinstance(value, Real) for value in point)]:
+                raise ValueError(f"`lines` must hold numbers. Received: epoch={wrong[0][0]!r}, {name}={wrong[0][1]!r}")
+            x, y = zip(*[(epoch, factor * value) for epoch, value in points], strict=True)
             axes.plot(x, y, markersize=3 if len(x) < 60 else 0, label=plain(name), **line_style(line_number))
         axes.set_yscale(scale)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -242,7 +249,7 @@ def rounds_figure(states):
     Raises:
         ValueError: if there is no state.
     """
-    states = list(states)
+    states = checked_list("states", states)
     if not states:
         raise ValueError("`states` must not be empty.")
     sheet = Sheet(*SHEET)
@@ -260,7 +267,7 @@ def rounds_figure(states):
 
 def training_panels(lines):
     """Returns the panels of `training_figure` for these lines: a dict of title to names of the values in it."""
-    numbers = [name for line in lines for name, value in line.items() if isinstance(value, (int, float))]
+    numbers = [name for line in lines for name, value in line.items() if isinstance(value, Real)]
     names = list(dict.fromkeys(numbers))
     panels = {title: [name for name in names if chosen(name)] for title, (chosen, *_) in TRAINING.items()}
     return {title: chosen for title, chosen in panels.items() if chosen}

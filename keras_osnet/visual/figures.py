@@ -169,4 +169,4 @@ def activations_figure(images, maps, other=None, names=("this network", "other")
 
 def _folded(name):
     """Breaks a name into lines that fit above an image, also after underscores."""
-    return fill(name.replace("_", "_ "), 14, break_long_words=False).replace("_ ", "_")
+    return fill(str(name).replace("_", "_ "), 14, break_long_words=False).replace("_ ", "_")

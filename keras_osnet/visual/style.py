@@ -108,7 +108,7 @@ def checked_images(name, images, count=None):
     Raises:
         ValueError: if an image is not (H, W, 3) uint8, or there are not `count` of them, or none.
     """
-    images = [as_array(name, image) for image in images]
+    images = [as_array(name, image) for image in checked_list(name, images)]
     for number, image in enumerate(images):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise ValueError(
@@ -153,14 +153,16 @@ def checked_dict(name, values):
     return values
 
 
-def checked_list(name, values, count):
+def checked_list(name, values, count=None):
     """Returns the values as a list.
 
     Raises:
-        ValueError: if there are not `count` values.
+        ValueError: if they are no list, as a text, which would be its letters, or not `count` values.
     """
+    if isinstance(values, str) or not np.iterable(values):
+        raise ValueError(f"`{name}` must be a list. Received: {name}={values!r}")
     values = list(values)
-    if len(values) != count:
+    if count is not None and len(values) != count:
         raise ValueError(f"`{name}` must have {count} entries. Received: {len(values)}")
     return values
 

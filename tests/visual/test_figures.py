@@ -295,6 +295,8 @@ def test_training_shows_loss_learning_rate_and_scores_where_there_are_some():
     assert drawn == [[[[1, 2], [2, 1]]], [[[1, 0.1], [2, 0.1]]], [[[1, 25], [2, 50]], [[2, 50]]]]
     assert [text.get_text() for text in figure.axes[2].get_legend().get_texts()] == ["accuracy", "mAP"]
     assert len(figures.training_figure([{"epoch": 1, "loss": 1.0}]).axes) == 1
+    (axes,) = figures.training_figure([{"epoch": np.int64(3), "loss": np.float32(0.5)}]).axes  # numbers of NumPy
+    assert axes.lines[0].get_xydata().tolist() == [[3, 0.5]]
 
 
 def test_one_panel_of_training_is_drawn_alone():
@@ -427,6 +429,17 @@ def test_a_first_cluster_without_images_leaves_the_others():
         (lambda: figures.exponents_figure([[0.5, 0.5]]), r"`fractions` must be a dict .* Received: list"),
         (lambda: figures.comparison_figure([(3.0, FOUND)]), r"`rows` must be a dict .* Received: list"),
         (lambda: figures.training_figure(['{"epoch": 1, "loss": 1.0}']), r"`lines` must be .* 1 lines of type str"),
+        (lambda: figures.triplets_figure(None, ONE, ONE), r"`query` must be a list\. Received: query=None"),
+        (lambda: figures.ranking_figure(ONE, None, [[0, 1]]), r"`gallery` must be a list\. Received: gallery=None"),
+        (lambda: figures.ranking_figure(ONE, [TWO], [[0, 1]], titles="a"), r"`titles` must be a list.*'a'"),
+        (lambda: figures.exponents_figure({"a": [1.0]}, 1), r"`exponents` must be a list\. Received: exponents=1"),
+        (lambda: figures.attributes_figure(ONE, "a", [[0.5]], [[1]]), r"`names` must be a list\. Received: names='a'"),
+        (lambda: figures.training_figure(None), r"`lines` must be a list\. Received: lines=None"),
+        (
+            lambda: figures.training_figure([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": "1"}]),
+            r"`lines` must hold numbers\. Received: epoch=2, loss='1'",
+        ),
+        (lambda: figures.training_figure([{"epoch": "1", "loss": 2.0}]), r"`lines` must hold numbers.*epoch='1'"),
         (lambda: figures.training_figure([]), r"`lines` must be one or more dicts .* Received: 0"),
         (lambda: figures.training_figure([{"epoch": 1, "seconds": 2.0}]), r"Received: epoch, seconds"),
         (lambda: figures.training_figure([{"epoch": 1, "loss": 2.0}], "loss"), r"`panel` must be one of 'Loss'\. "),
