@@ -1,6 +1,8 @@
-"""Checks of numbers that the arguments and settings of datasets share."""
+"""Checks that the arguments and settings of datasets share."""
 
+import os
 from numbers import Real
+from pathlib import Path
 
 import numpy as np
 
@@ -28,3 +30,10 @@ def sides(size):
     if np.shape(size) != (2,):
         raise ValueError(f"`size` must be (height, width). Received: size={size!r}")
     return tuple(whole("size", side, 1) for side in size)
+
+
+def path_of(name, value):
+    """Returns a path as a `Path`. Others raise a ValueError."""
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError(f"`{name}` must be a path. Received: {name}={value!r}")
+    return Path(value)

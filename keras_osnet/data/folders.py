@@ -8,9 +8,9 @@ not names.
 
 from collections import Counter
 from hashlib import sha256
-from pathlib import Path
 from unicodedata import normalize
 
+from keras_osnet.data.checks import path_of
 from keras_osnet.data.csv_list import PARTS, Entry, csv_entries
 from keras_osnet.data.images import first_three
 from keras_osnet.data.listing import require_utf8, scan_flat
@@ -41,7 +41,7 @@ def load_folder(root):
     Raises:
         ValueError: if a folder holds no image, or the images are too few for training or for a match.
     """
-    return _splits(*_folder_entries(Path(root)), root)
+    return _splits(*_folder_entries(path_of("root", root)), root)
 
 
 def load_csv(root):
@@ -60,7 +60,7 @@ def load_csv(root):
         ValueError: if columns, cells or files are missing, a path occurs twice, an identity is both in train and in
             query or gallery, or the images are too few for training or for a match.
     """
-    return _splits(*csv_entries(Path(root)), root)
+    return _splits(*csv_entries(path_of("root", root)), root)
 
 
 def identity_names(row, root):
@@ -70,9 +70,10 @@ def identity_names(row, root):
         row: "folder" or "csv".
         root: as for `load_folder` or `load_csv`.
     """
-    if row not in READERS:
+    root = path_of("root", root)
+    if row not in [*READERS]:
         raise ValueError(f"`row` must be one of {sorted(READERS)}. Received: row={row!r}")
-    return {number: name for name, number in _numbers(e.identity for e in READERS[row](Path(root))[0]).items()}
+    return {number: name for name, number in _numbers(e.identity for e in READERS[row](root)[0]).items()}
 
 
 def divide(records, names):

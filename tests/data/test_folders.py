@@ -403,3 +403,15 @@ def test_file_names_that_are_not_utf8_are_refused(tmp_path):
 def test_names_are_given_for_the_two_known_layouts_only(tmp_path):
     with pytest.raises(ValueError, match=r"`row` must be one of \['csv', 'folder'\]\. Received: row='market1501'"):
         identity_names("market1501", tmp_path)
+
+
+@pytest.mark.parametrize("root", [None, 3, b"people"])
+@pytest.mark.parametrize("read", [load_folder, load_csv, lambda root: identity_names("csv", root)])
+def test_a_root_that_is_no_path_is_named(read, root):
+    with pytest.raises(ValueError, match=rf"`root` must be a path\. Received: root={root!r}$"):
+        read(root)
+
+
+def test_a_list_is_no_row(tmp_path):
+    with pytest.raises(ValueError, match=r"`row` must be one of \['csv', 'folder'\]\. Received: row=\['csv'\]"):
+        identity_names(["csv"], tmp_path)

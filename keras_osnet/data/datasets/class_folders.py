@@ -1,8 +1,8 @@
 """ImageNet, and other datasets with a folder of images per class."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from keras_osnet.data.checks import path_of
 from keras_osnet.data.images import SUFFIXES, first_three
 from keras_osnet.data.listing import scan_flat, warn_of
 
@@ -40,7 +40,7 @@ def load(folder):
 
     Reference: Russakovsky et al., ImageNet (2015); paper, Section 4.1 (pre-training).
     """
-    folder = Path(folder)
+    folder = path_of("folder", folder)
     parts = [folder / "train", next((folder / name for name in ("val", "test") if (folder / name).is_dir()), folder)]
     if not parts[0].is_dir() or parts[1] == folder:
         raise ValueError(f"`folder` must hold\n{EXPECTED_TREE}Received: folder={folder}")

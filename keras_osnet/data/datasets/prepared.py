@@ -8,6 +8,7 @@ import tensorflow as tf
 from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError
 
+from keras_osnet.data.checks import path_of
 from keras_osnet.data.images import first_three, naming_unreadable
 
 INFO = "dataset_info.json"
@@ -81,7 +82,7 @@ def load(folder):
 
     Reference: https://www.tensorflow.org/datasets/external_tfrecord
     """
-    folder = Path(folder)
+    folder = path_of("folder", folder)
     if not (folder / INFO).is_file():
         raise ValueError(f"`folder` must hold {INFO}. Received: folder={folder}")
     try:

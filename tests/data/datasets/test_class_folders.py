@@ -52,3 +52,8 @@ def test_a_warning_names_images_that_are_passed_over(tmp_path):
 def test_what_is_missing_is_named(tmp_path, files, message):
     with pytest.raises(ValueError, match=message):
         load(tree(tmp_path, files))
+
+
+def test_a_folder_that_is_no_path_is_named():
+    with pytest.raises(ValueError, match=r"`folder` must be a path\. Received: folder=None"):
+        load(None)
