@@ -220,7 +220,10 @@ def run_adaptation(run):
             print(f"The silhouette is highest after {best.when}, {best.silhouette:.4f}: {model}")
         else:
             print("No round has a higher silhouette than the start: model.keras is the network as it was given.")
-        if not fault and (collapse := fault_of(states[-1], settings, len(target.paths))):
+        if run.distillation_epochs and not any(state.distilled for state in states):
+            reason = "the adaptation ended early" if fault else "no round is better than the start"
+            print(f"There is no last training, as {reason}.")
+        if not fault and states[-1].round and (collapse := fault_of(states[-1], settings, len(target.paths))):
             print(f"The network after {states[-1].when} is not kept: {collapse}.")
         if is_chief(strategy):
             write_atomically(model, (run.work_dir / BEST).read_bytes())

@@ -157,6 +157,16 @@ def test_a_refused_command_leaves_the_work_dir_to_the_corrected_one(weights, fol
     assert read(tmp_path / "run" / "metrics.json")["rounds"] == 0
 
 
+def test_without_a_round_the_start_is_kept_and_teaches_nobody(weights, tmp_path, run_script, capsys):
+    market(tmp_path)  # fewer clusters than a batch needs
+    paths = ("--dataset", "market1501", "--data-dir", tmp_path, "--work-dir", tmp_path / "run", "--height", "32")
+    run_script("recipes/adapt.py", "--weights", weights, *paths, "--rounds", "0", "--distillation-epochs", "1")
+    printed = capsys.readouterr().out
+    assert "model.keras is the network as it was given.\n" in printed
+    assert "There is no last training, as no round is better than the start.\n" in printed
+    assert "is not kept" not in printed
+
+
 def test_names_that_are_not_utf8_are_refused_before_anything_is_read_or_written(
     weights, folder, tmp_path, run_script, monkeypatch
 ):
