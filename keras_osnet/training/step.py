@@ -93,14 +93,23 @@ def train_step_function(
         if (images.shape[0] or 0) % pieces:
             raise ValueError(f"`accumulate` must divide the {images.shape[0]} images. Received: accumulate={pieces}")
         images, labels = (tf.reshape(x, (pieces, -1, *x.shape[1:])) for x in (images, labels))
-        nothing = [tf.zeros((), variables[0].dtype)] * 2 + [tf.zeros_like(variable.value) for variable in variables]
+        exact = keras.backend.result_type(variables[0].dtype, "float32")  # a loss may be in half precision
+        nothing = [tf.zeros((), exact)] * 2 + [tf.zeros_like(variable.value) for variable in variables]
+        unused = set()  # places of the weights that the loss does not use: they have no gradient
+
+        def added(piece, *sums):
+            parts = compute(images[piece], labels[piece], batch)
+            unused.update(place for place, part in enumerate(parts) if part is None)
+            pairs = zip(sums, parts, strict=True)
+            return piece + 1, *(total if part is None else total + tf.cast(part, total.dtype) for total, part in pairs)
+
         _, *sums = tf.while_loop(
             lambda piece, *_: piece < pieces,
-            lambda piece, *sums: (piece + 1, *map(tf.add, sums, compute(images[piece], labels[piece], batch))),
+            added,
             (0, *nothing),
             parallel_iterations=1,
         )
-        return sums
+        return [None if place in unused else total for place, total in enumerate(sums)]
 
     def replica_step(images, labels, requests):
         context = tf.distribute.get_replica_context()

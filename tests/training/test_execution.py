@@ -97,6 +97,38 @@ def test_the_loss_and_accuracy_of_a_batch_in_pieces_are_those_of_the_whole(tmp_p
     assert pieces["accuracy"] == whole["accuracy"]
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "loss", [LabelSmoothedCrossEntropy(0.0), keras.losses.SparseCategoricalCrossentropy(from_logits=True)]
+)
+def test_a_batch_in_pieces_may_have_a_loss_and_weights_of_half_precision(tmp_path, dtype, loss):
+    histories = []
+    for kind, pieces in (("float32", 1), (dtype, 2)):
+        model = linear(kind)
+        model.set_weights(linear().get_weights())
+        histories += train(
+            model, batches, loss=loss, optimizer=SGD(RATE, momentum=0.0), epochs=1, steps_per_epoch=STEPS,
+            work_dir=tmp_path / kind, numerics=Numerics(accumulate=pieces),
+        )  # fmt: skip
+    assert histories[1]["loss"] == pytest.approx(histories[0]["loss"], rel=0.02)
+
+
+@pytest.mark.filterwarnings("ignore:.*Gradients do not exist")
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_weights_that_the_loss_does_not_use_stay_as_they_are(tmp_path, accumulate):
+    used = linear()
+    other = keras.layers.Dense(2, name="other")
+    model = keras.Model(used.inputs, {"logits": used.outputs[0], "other": other(used.layers[0].output)})
+    before = [np.asarray(weight) for weight in other.get_weights()]
+    train(
+        model, batches, loss=WeightedSum([(1.0, LabelSmoothedCrossEntropy(0.1), "logits")]), epochs=1,
+        optimizer=SGD(RATE, momentum=0.0, l2=0.1), steps_per_epoch=STEPS, work_dir=tmp_path,
+        numerics=Numerics(accumulate=accumulate),
+    )  # fmt: skip
+    for weight, expected in zip(other.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
 @pytest.mark.parametrize("clip", [0.5, 2.0, 1e6])
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_a_gradient_beyond_the_norm_is_scaled_down_to_it(tmp_path, clip, precision):
