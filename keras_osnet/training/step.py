@@ -117,15 +117,18 @@ def train_step_function(
         # Summed: the parts are unequal if the replicas do not divide the batch.
         batch = context.all_reduce("SUM", own) if replicas > 1 else own
         value, correct, *gradients = (in_pieces if pieces > 1 else compute)(images, labels, batch)
+        updated = variables
         if sums_first:
-            gradients = context.all_reduce("SUM", list(gradients))
+            # A weight that the loss does not use has no gradient.
+            updated = [v for v, gradient in zip(variables, gradients, strict=True) if gradient is not None]
+            gradients = context.all_reduce("SUM", [gradient for gradient in gradients if gradient is not None])
         if numerics.clip_norm:
             limit = numerics.clip_norm * (optimizer.dynamic_scale.value if scales else 1.0)
             gradients, _ = tf.clip_by_global_norm(gradients, limit)
         if sums_first:
             gradients = [gradient / replicas for gradient in gradients]
         if tf.distribute.has_strategy():
-            optimizer.apply(gradients, variables)  # sums them over replicas
+            optimizer.apply(gradients, updated)  # sums them over replicas
         else:
             apply(gradients)
         return tf.concat([tf.cast(tf.stack([value, correct]), "float64"), [tf.cast(own, "float64")], requests], 0)
@@ -173,5 +176,9 @@ def quick_start():
 
 
 def _gather(context, output):
-    """Gathers an output from all replicas, and restores the static shape that `all_gather` loses."""
-    return tf.ensure_shape(context.all_gather(output, 0), (None, *output.shape[1:]))
+    """Gathers an output from all replicas, and restores the static shape that `all_gather` loses.
+
+    TensorFlow gathers no bfloat16.
+    """
+    rows = tf.cast(output, "float32") if output.dtype == "bfloat16" else output
+    return tf.cast(tf.ensure_shape(context.all_gather(rows, 0), (None, *output.shape[1:])), output.dtype)

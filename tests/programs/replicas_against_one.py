@@ -153,6 +153,16 @@ def plain():
     return keras.Sequential([keras.Input((32, 16, 3)), *layers], name="plain")
 
 
+def in_bfloat16():
+    """Logits and features in half precision, and a head that no loss uses."""
+    image, half = keras.Input((32, 16, 3)), {"dtype": "mixed_bfloat16"}
+    features = keras.layers.Flatten(**half)(keras.layers.AveragePooling2D(8, **half)(image))
+    sizes = {"logits": 3, "unused": 2}
+    heads = {name: keras.layers.Dense(size, name=name, **half)(features) for name, size in sizes.items()}
+    return keras.Model(image, {"features": features, **heads})
+
+
+PAIRS = WeightedSum([(1.0, LabelSmoothedCrossEntropy(0.1), "logits"), (1.0, BatchHardTriplet(), "features")])
 # Two epochs in each way, on one device and on two replicas: how far their ends are apart, and from the start.
 sgd = partial(SGD, 0.02, momentum=0.9, l2=5e-4)
 averaged = partial(sgd, use_ema=True, ema_momentum=0.9)
@@ -167,17 +177,16 @@ WAYS = {
 SCALED = Numerics(), Execution(), lambda: keras.optimizers.LossScaleOptimizer(sgd())
 
 
-def both(name, way, data=data):
+def both(name, way, data=data, model_of=plain, loss=LabelSmoothedCrossEntropy(0.1)):  # noqa: B008
     """[difference of one device and two replicas, of start and end], and the loss scale."""
     ends, (numerics, execution, make) = [], way
     for chosen in (None, strategy):
         keras.utils.set_random_seed(1)
         with (chosen or tf.distribute.get_strategy()).scope():
-            model, optimizer = plain(), make()
+            model, optimizer = model_of(), make()
         before = state_of(model)
         train(
-            model, lambda first_step: data.repeat().skip(first_step), loss=LabelSmoothedCrossEntropy(0.1),
-            optimizer=optimizer, epochs=2,
+            model, lambda first_step: data.repeat().skip(first_step), loss=loss, optimizer=optimizer, epochs=2,
             steps_per_epoch=3, work_dir=f"{folder}/{name} {len(ends)}", strategy=chosen, numerics=numerics,
             execution=execution,
         )  # fmt: skip
@@ -208,6 +217,7 @@ def with_an_empty_replica():
 
 result["regularised"], result["finite"] = [regularised(None), regularised(strategy)], with_an_empty_replica()
 result["ways"] = {name: both(name, way)[0] for name, way in WAYS.items()}
+result["clipped pairs"] = both("clipped pairs", WAYS["clipped"], model_of=in_bfloat16, loss=PAIRS)[0]
 # In 16 bits the gradient of an image with large values overflows, on one of the replicas: both must leave the step out.
 keras.config.set_dtype_policy("mixed_float16")
 large = images.astype("float32")

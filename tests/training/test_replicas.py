@@ -64,6 +64,11 @@ def test_two_replicas_take_the_steps_of_one_device_in_every_way(ran):
         assert apart < 1e-9 < 1e-4 < moved, name
 
 
+def test_two_replicas_clip_and_mine_in_half_precision_beside_a_head_that_no_loss_uses(ran):
+    apart, moved = ran["clipped pairs"]
+    assert apart < 1e-3 < 5e-3 < moved
+
+
 def test_regularisation_counts_once_on_two_replicas(ran):
     assert ran["regularised"] == pytest.approx([0.8, 0.8])
 
