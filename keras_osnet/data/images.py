@@ -18,6 +18,8 @@ from io import BytesIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from keras_osnet.data.checks import sides, whole
+
 # Pillow's formats and their suffixes, without those for which Pillow starts another program (EPS), those whose decoders
 # need many times the memory of the image (JPEG 2000, AVIF), and those that no camera writes.
 FORMATS = {
@@ -52,7 +54,7 @@ def read(path, *, size=None, longest=None):
         (h, w, 3) uint8 RGB, upright.
 
     Raises:
-        ValueError: naming the file and the reason, if it cannot be read.
+        ValueError: naming the file and the reason, if it cannot be read; if `size` or `longest` is no size in pixels.
     """
     return decode(read_bytes(path), path, size=size, longest=longest)
 
@@ -69,6 +71,8 @@ def read_bytes(path):
 
 def decode(content, name="the image", *, size=None, longest=None, pixels=PIXELS):
     """Decodes the bytes of an image file, as `read` does. `name` is for the error message, `pixels` the most pixels."""
+    size = None if size is None else sides(size)  # now: no fault of the file
+    longest = None if longest is None else whole("longest", longest, 1)
     with _naming(name), _opened(content, pixels) as image:
         if longest is not None:
             image.draft(None, (longest, longest))
@@ -126,7 +130,7 @@ def decode_tensor(content, name=""):
 
 def resize(image, size):
     """(h, w, 3) uint8 -> (*size, 3) uint8: bilinear, antialiased."""
-    return np.asarray(_resized(Image.fromarray(image), size))
+    return np.asarray(_resized(Image.fromarray(image), sides(size)))
 
 
 def _resized(image, size):

@@ -295,3 +295,17 @@ def test_a_file_is_turned_upright_and_then_resized(tmp_path, size):
     upright = Image.fromarray(np.rot90(RGB, -1).copy())
     expected = np.asarray(upright.resize((size[1], size[0]), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(images.read(tmp_path / "a.png", size=size), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("size", (4,), r"\(height, width\)"),
+        ("size", (0, 4), "a whole number of at least 1"),
+        ("longest", 0, "a whole number of at least 1"),
+    ],
+)
+def test_a_size_that_is_none_is_no_fault_of_the_file(tmp_path, name, value, rule):
+    Image.new("RGB", (5, 9)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=f"^`{name}` must be {rule}"):
+        images.read(tmp_path / "a.png", **{name: value})
