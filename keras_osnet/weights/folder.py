@@ -42,9 +42,7 @@ def save_to_preset(model, folder, *, card=None):
     refuse_foreign_files(folder)
     config = folder / CONFIG
     card = card_of(model) if card is None else card
-    if not isinstance(card, Card):
-        raise TypeError(f"`card` must be a keras_osnet.weights.Card. Received: card={card!r:.200}")
-    json.dumps(asdict(card), allow_nan=False)  # what JSON cannot hold is an error before anything is replaced
+    page = _page(model, card)  # what cannot be written, or read again, is an error before anything is replaced
     folder.mkdir(parents=True, exist_ok=True)
     network = {key: value for key, value in model.settings.items() if key != "preprocessing"}
     if not config.exists():  # from now on the folder is a preset's, although not a whole one
@@ -64,7 +62,7 @@ def save_to_preset(model, folder, *, card=None):
         "preprocessing": {"height": height, "width": width, **asdict(model.preprocessing)},
         "card": asdict(card),
     }
-    write_atomically(folder / CARD_FILE, _markdown(model, card).encode())
+    write_atomically(folder / CARD_FILE, page)
     write_json(config, facts)
 
 
@@ -110,6 +108,18 @@ def _version():
         return version("keras-osnet")
     except PackageNotFoundError:  # run from a checkout that is not installed
         return "unknown"
+
+
+def _page(model, card):
+    """Returns the bytes of the model card. Raises for a card as `save_to_preset`."""
+    if not isinstance(card, Card):
+        raise TypeError(f"`card` must be a keras_osnet.weights.Card. Received: card={card!r:.200}")
+    try:
+        return _markdown(model, card_of_values(json.loads(json.dumps(asdict(card), allow_nan=False)))).encode()
+    except (TypeError, KeyError, ValueError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        received = f"{type(error).__name__}: {error}"
+        raise kind(f"`card` must be a keras_osnet.weights.Card of plain values. Received: {received}") from error
 
 
 def _markdown(model, card):

@@ -193,7 +193,7 @@ def test_a_save_that_was_killed_is_refused_and_may_be_repeated(model, folder, tm
     other.set_weights([weight + 0.1 for weight in other.get_weights()])
     for place, message in ((tmp_path / "new", "written by `save_to_preset`"), (folder, "of another call")):
         with monkeypatch.context() as patch:
-            patch.setattr("keras_osnet.weights.folder._markdown", kill)
+            patch.setattr("keras_osnet.weights.folder._version", kill)
             with pytest.raises(Killed):
                 other.save_to_preset(place)
         with pytest.raises(ValueError, match=message):
@@ -214,6 +214,17 @@ def test_a_card_that_cannot_be_written_leaves_the_folder_as_it_was(model, folder
         other.save_to_preset(folder, card=card)
     assert {path: path.read_bytes() for path in folder.iterdir()} == files
     assert OSNet.from_preset(folder).settings == model.settings | {"classes": None}
+
+
+@pytest.mark.parametrize("wrong", [
+    {"scores": None}, {"scores": (0.5,)}, {"training_set": ["mine"]}, {"scores": (Score("mine", "61%", 0.5),)},
+    {"match_probability": {"slope": 1.0}},
+])  # fmt: skip
+def test_a_card_of_which_no_page_can_be_made_leaves_the_folder_as_it_was(model, folder, wrong):
+    files = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises((TypeError, ValueError), match=r"`card` must be a keras_osnet\.weights\.Card of plain values"):
+        model.save_to_preset(folder, card=Card(**wrong))
+    assert {path: path.read_bytes() for path in folder.iterdir()} == files
 
 
 def test_flags_and_policies_of_layers_come_along(tmp_path):
