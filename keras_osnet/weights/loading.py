@@ -1,6 +1,7 @@
 """Loads weights from any source into networks."""
 
 from dataclasses import asdict, replace
+from inspect import signature
 
 from keras_osnet.files import read_json, reading
 from keras_osnet.layers.checks import number
@@ -33,9 +34,13 @@ def load_weights(model, weights):
         `LoadReport`, which `model.load_report` keeps.
 
     Raises:
-        ValueError: if the weights are of another network, or of no known format.
+        ValueError: if the weights are of another network, or of no known format, or the model is no OSNet.
         OSError: if they cannot be read or downloaded.
     """
+    from keras_osnet.models import OSNet
+
+    if not isinstance(model, OSNet):
+        raise ValueError(f"`model` must be an OSNet. Received: model={model!r:.200}")
     source, size = weights, None
     if not isinstance(weights, Source):
         source = locate(weights, width=model.width, variant=model.variant)
@@ -96,10 +101,14 @@ def load_network(weights, *, width=None, variant=None, resolution=1.0, classifie
 
     Raises:
         ValueError: if the weights are of another width or variant, or of no known format.
+        TypeError: if a change is no argument of `OSNet`.
         OSError: if they cannot be read or downloaded.
     """
     from keras_osnet.models import OSNet
 
+    unknown = changes.keys() - signature(OSNet).parameters.keys()
+    if unknown:
+        raise TypeError(f"`changes` must be arguments of `OSNet`. Received: {', '.join(sorted(unknown))}")
     number("resolution", resolution, "above 0 and at most 16", lambda r: 0 < r <= 16)
     asked = {name: value for name, value in (("width", width), ("variant", variant)) if value is not None}
     source, head = locate(weights, **asked), {} if classifier else {"classes": None}

@@ -448,6 +448,18 @@ def test_a_width_or_variant_of_a_network_that_is_no_osnet_is_an_error(asked, for
         load_network(foreign, **asked)
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".pth"])
+def test_a_change_that_is_no_argument_of_the_network_is_refused_by_its_name(suffix, files):
+    with pytest.raises(TypeError, match=r"`changes` must be arguments of `OSNet`\. Received: colour, input"):
+        load_network(files[suffix][0], classes=None, input=(32, 16, 3), colour="red")
+
+
+@pytest.mark.parametrize("model", [keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), None, "osnet"])
+def test_weights_are_loaded_into_nothing_but_an_osnet(model, files):
+    with pytest.raises(ValueError, match="`model` must be an OSNet"):
+        load_weights(model, files[".keras"][0])
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".pth", ".pth.tar"])
 def test_the_network_of_weights_returns_features(suffix, files):
     path, network = files[suffix]
