@@ -99,15 +99,19 @@ def load_torchreid_weights(model, source):
         `LoadReport`.
 
     Raises:
-        ValueError: if names are missing, extra or of other shapes, or values are NaN or infinite. The error lists the
-            names, and the variant and width of the checkpoint. Also if `model` is quantized. It is not changed.
+        ValueError: if names are missing, extra or of other shapes, or values are NaN, infinite or no real numbers. The
+            error lists the names, and the variant and width of the checkpoint. Also if `model` is quantized. It is not
+            changed.
         UnsafeCheckpointError: if the file holds anything but tensors and plain containers.
     """
     if not isinstance(source, Mapping):
         return assign(model, *read_state(Path(source).expanduser()))
     inner, keys = unwrap(source)
+    others = [name for name in inner if not isinstance(name, str)]
+    if others:
+        raise ValueError(f"`source` must have names that are text. Received: {others[0]!r:.80}")
     state, prefixes = strip(inner)
-    return assign(model, state, keys + prefixes)
+    return assign(model, {name: _without_torch(value) for name, value in state.items()}, keys + prefixes)
 
 
 def assign(model, state, stripped=()):
@@ -130,11 +134,21 @@ def assign(model, state, stripped=()):
     missing, extra = [n for n in wanted if n not in state], [n for n in state if n not in wanted]
     if missing or extra or misshaped:
         raise ValueError(_differences(model, state, arrays, wanted, missing, extra, misshaped))
+    if strange := [name for name, array in arrays.items() if array.dtype.kind in "cmMOSU"]:
+        raise ValueError(f"`source` must hold real numbers. Received: {strange[0]} of {arrays[strange[0]].dtype}")
     arrays = {name: array.astype("float32") for name, array in arrays.items()}
     check_values(arrays.items())
     for name, array in arrays.items():
         wanted[name].assign(array)
     return LoadReport(len(arrays), tuple(sorted(dropped)), tuple(stripped))
+
+
+def _without_torch(value):
+    """A tensor of PyTorch as one that NumPy takes: on the CPU, without a gradient, not of bfloat16."""
+    if not hasattr(value, "detach"):
+        return value
+    value = value.detach().cpu()
+    return value.float() if str(value.dtype) == "torch.bfloat16" else value
 
 
 def digest_of(model):

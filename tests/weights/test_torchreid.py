@@ -169,6 +169,46 @@ def test_a_mapping_as_torch_load_returns_it_is_unwrapped(state, network, blank):
     assert same_weights(blank, network)
 
 
+class Tensor:
+    """Refuses to be an array where PyTorch's tensors do."""
+
+    def __init__(self, array, place="cuda", dtype="torch.bfloat16", gradient=True):
+        self.array, self.place, self.dtype, self.gradient = array, place, dtype, gradient
+
+    def detach(self):
+        return Tensor(self.array, self.place, self.dtype, False)
+
+    def cpu(self):
+        return Tensor(self.array, "cpu", self.dtype, self.gradient)
+
+    def float(self):
+        return Tensor(self.array, self.place, "torch.float32", self.gradient)
+
+    def __array__(self, dtype=None, copy=None):
+        if self.gradient:
+            raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+        if (self.place, self.dtype) != ("cpu", "torch.float32"):
+            raise TypeError("Got unsupported ScalarType BFloat16, or a tensor of a GPU")
+        return self.array
+
+
+def test_tensors_of_a_gpu_with_gradients_and_of_bfloat16_are_taken(state, network, blank):
+    report = load_torchreid_weights(wiped(blank), {name: Tensor(array) for name, array in state.items()})
+    assert report.assigned == len(state)
+    assert same_weights(blank, network)
+
+
+@pytest.mark.parametrize(("name", "array", "message"), [
+    ("conv1.bn.weight", np.array(["1"] * 16), "must hold real numbers. Received: conv1.bn.weight of <U1"),
+    ("fc.0.bias", np.ones(512, "complex64"), "must hold real numbers. Received: fc.0.bias of complex64"),
+    (7, np.ones(1), "must have names that are text. Received: 7"),
+])  # fmt: skip
+def test_values_that_are_no_real_numbers_and_names_that_are_no_text_are_refused(name, array, message, state, bare):
+    with pytest.raises(ValueError, match=f"`source` {message}"):
+        load_torchreid_weights(wiped(bare), {**state, name: array})
+    assert_untouched(bare)
+
+
 def without_classifier(state):
     return {name: array for name, array in state.items() if not name.startswith("classifier.")}
 
