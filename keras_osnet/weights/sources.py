@@ -71,12 +71,12 @@ def locate(weights, *, width=None, variant=None):
         return preset_source(preset_trained_on(text, 1.0 if width is None else width, variant or "osnet"))
     if text.startswith(("hf://", "https://", "http://")):
         return _local(download(text))
-    return _local(Path(text).expanduser())
+    return _local(Path(os.path.expanduser(text)))  # which leaves the name of an unknown user as it is
 
 
 def address_of(weights):
     """Returns weights as text, an address with both of its slashes: a `Path` drops one."""
-    return re.sub("^(https?|hf):/(?!/)", r"\1://", os.fspath(weights))
+    return re.sub("^(https?|hf):/(?!/)", r"\1://", os.fsdecode(weights))
 
 
 def download(address, check=format_of):

@@ -1,6 +1,7 @@
 """Loads checkpoints of torchreid's OSNets, name by name."""
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -105,7 +106,7 @@ def load_torchreid_weights(model, source):
         UnsafeCheckpointError: if the file holds anything but tensors and plain containers.
     """
     if not isinstance(source, Mapping):
-        return assign(model, *read_state(Path(source).expanduser()))
+        return assign(model, *read_state(Path(os.path.expanduser(source))))
     inner, keys = unwrap(source)
     others = [name for name in inner if not isinstance(name, str)]
     if others:

@@ -132,6 +132,7 @@ def test_a_row_may_lie_in_the_package(content, tmp_path):
     ("osnet_x1_0_msmt71", ValueError, "Did you mean the preset osnet_x1_0_msmt17"),
     ("osnet_x0_25_msmt17.pth", FileNotFoundError, "no weights file .*Did you mean the preset osnet_x0_25_msmt17"),
     ("folder/none", FileNotFoundError, "There is no weights file"),
+    ("~no-such-user/a.pth", FileNotFoundError, "There is no weights file ~no-such-user/a.pth"),
     ("elephant", ValueError, "Received: 'elephant'. Training sets: .*'msmt17'"),
     ("", ValueError, "must not be empty"),
     (os.devnull, ValueError, "must be a file or a folder"),
