@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from numbers import Integral
 from pathlib import Path
 
 import keras
@@ -17,7 +18,7 @@ from keras_osnet.export.folded import fold, is_foldable
 from keras_osnet.export.graph import OUTPUT, Node
 from keras_osnet.export.metadata import ExportReport, check_input, described, output_shapes, refuse_non_finite
 from keras_osnet.files import require_writable, write_atomically
-from keras_osnet.metrics.arguments import check_count
+from keras_osnet.layers.checks import count, known
 
 
 def _window(node):
@@ -113,13 +114,11 @@ def run_onnx(path, images):
 def as_onnx(model, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
     """Returns the `onnx.ModelProto` that `to_onnx` writes, checked by ONNX's checker."""
     onnx, written = needed("onnx", "onnx"), is_foldable(model)
-    if layout not in LAYOUTS:
-        raise ValueError(f"`layout` must be one of {list(LAYOUTS)}. Received: layout={layout!r}")
+    known("layout", layout, LAYOUTS)
     last = onnx.defs.onnx_opset_version() if written else LAST_OPSET_OF_KERAS
-    if not isinstance(opset, int) or opset not in range(LEAST_OPSET, last + 1):
+    if not isinstance(opset, Integral) or opset not in range(LEAST_OPSET, last + 1):
         raise ValueError(f"`opset` must be {LEAST_OPSET} .. {last} for this network. Received: opset={opset}")
-    if batch_size is not None:
-        check_count("batch_size", batch_size)
+    opset, batch_size = int(opset), None if batch_size is None else count("batch_size", batch_size)
     check_input(model, known_size=False)
     output_shapes(model)  # refuses a list of outputs before tf2onnx is needed
     refuse_non_finite(model)

@@ -141,6 +141,7 @@ def test_metadata_tell_a_program_how_to_feed_the_file():
         ({}, ["batch", 64, 48, 3], ["batch", 512]),
         ({"layout": "NCHW"}, ["batch", 3, 64, 48], ["batch", 512]),
         ({"batch_size": 3, "opset": 21}, [3, 64, 48, 3], [3, 512]),
+        ({"batch_size": np.int64(3), "opset": np.int64(21)}, [3, 64, 48, 3], [3, 512]),
     ],
 )
 def test_shapes_and_opset_are_as_asked_for(settings, taken, given):
@@ -226,7 +227,8 @@ def two_inputs():
     ("model", "settings", "message"),
     [
         (small, {"layout": "NHCW"}, r"`layout` must be one of \['NHWC', 'NCHW'\]. Received: layout='NHCW'"),
-        (small, {"batch_size": 0}, "`batch_size` must be an integer of at least 1. Received: batch_size=0"),
+        (small, {"batch_size": 0}, "`batch_size` must be a positive integer. Received: batch_size=0"),
+        (small, {"layout": ["NCHW"]}, r"`layout` must be one of \['NHWC', 'NCHW'\]. Received: layout=\['NCHW'\]"),
         (small, {"opset": 16}, "`opset` must be 17 .. .* Received: opset=16"),
         (small, {"opset": 17.0}, "`opset` must be 17 .. .* Received: opset=17.0"),
         (other_network, {"opset": 19}, "`opset` must be 17 .. 18 for this network. Received: opset=19"),
