@@ -1,5 +1,7 @@
 """Dropping of a block of the feature maps, in training."""
 
+from numbers import Integral
+
 import keras
 from keras import ops
 
@@ -36,9 +38,9 @@ class BatchDropBlock(keras.layers.Layer):
             number(name, side, "above 0 and at most 1", lambda s: 0 < s <= 1)
             for name, side in (("height", height), ("width", width))
         )
-        self.rescale, self.seed = flag("rescale", rescale), seed
+        self.rescale, self.seed = flag("rescale", rescale), int(seed) if isinstance(seed, Integral) else seed
         # A name of its own: a checkpoint finds the state by it.
-        self.generator = keras.random.SeedGenerator(seed, name=f"{self.name}_seed")
+        self.generator = keras.random.SeedGenerator(self.seed, name=f"{self.name}_seed")
 
     def build(self, input_shape):
         self._rectangle(input_shape)
