@@ -7,7 +7,7 @@ from typing import TypeVar
 import keras
 
 from keras_osnet.layers.checks import count, known, number
-from keras_osnet.layers.composite import changed_parts, freeze_alike, restore_parts
+from keras_osnet.layers.composite import changed_parts, freeze_alike, restore_parts, sublayers
 from keras_osnet.layers.initial import undrawn
 from keras_osnet.models.heads import NECKS
 from keras_osnet.models.network import Network
@@ -264,13 +264,14 @@ class OSNet(Network):
             pooling: as the argument of the constructor.
 
         Raises:
-            ValueError: for an unknown row, or if this network has a feature of parts, which no other pooling can take.
+            ValueError: for an unknown row, or if this network has a feature of parts or is quantized: no other pooling
+                can take it.
         """
         if known("pooling", pooling, POOLINGS) == self.pooling:
             other = OSNet.from_config(self.get_config())
             other.set_weights(self.get_weights())
             return other
-        if self.pooling in PARTS:
+        if self.pooling in PARTS or any(layer.quantization_mode for layer in sublayers(self)):
             raise ValueError(f"`pooling` must be {self.pooling!r}, as in this network. Received: {pooling!r}")
         other, own = OSNet(**self.settings | {"pooling": pooling}), POOLINGS[self.pooling][0]
         if pooling in PARTS:

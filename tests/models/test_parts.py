@@ -227,6 +227,16 @@ def test_another_pooling_has_the_weights_of_all_other_layers():
         of_parts.with_pooling("avg")
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
+def test_a_quantized_network_keeps_its_pooling():
+    model = OSNet(**SMALL)
+    model.quantize("int8")
+    np.testing.assert_array_equal(array(model.with_pooling("avg")(IMAGES)), array(model(IMAGES)))
+    for pooling in ("max", "stripes"):
+        with pytest.raises(ValueError, match=f"`pooling` must be 'avg', as in this network. Received: '{pooling}'"):
+            model.with_pooling(pooling)
+
+
 @pytest.mark.parametrize("pooling", ["avg", "max", "gem", "stripes"])
 def test_frozen_layers_stay_frozen_under_another_pooling(pooling):
     model = OSNet(**SMALL, classes=5)
