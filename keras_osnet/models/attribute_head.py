@@ -1,5 +1,7 @@
 """The layer from features to attributes."""
 
+from collections.abc import Iterable
+
 import keras
 
 from keras_osnet.models.heads import dense_settings
@@ -22,7 +24,8 @@ class AttributeHead(keras.layers.Dense):
     """
 
     def __init__(self, names, dtype=None, **kwargs):
-        self.names = [] if isinstance(names, str) else [str(name) for name in names]  # no letters of one name
+        several = isinstance(names, Iterable) and not isinstance(names, str | bytes)  # no letters of one name
+        self.names = [str(name) for name in names] if several else []
         if not self.names or len(set(self.names)) < len(self.names):
             raise ValueError(f"`names` must be one or more, each once. Received: names={names!r}")
         super().__init__(len(self.names), **dense_settings(dtype), **kwargs)

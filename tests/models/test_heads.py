@@ -9,6 +9,7 @@ import pytest
 from keras import ops
 
 from keras_osnet.losses import CenterLoss
+from keras_osnet.models import AttributeHead
 from keras_osnet.models.heads import Centers, CosineClassifier, GeneralizedMeanPooling
 
 IMAGES, FEATURES, CLASSES = 9, 6, 4
@@ -250,3 +251,9 @@ def test_the_power_of_the_generalised_mean_is_learnt_and_saved(tmp_path):
     model.save(tmp_path / "model.keras")
     np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(maps), model(maps))
     assert keras.backend.standardize_dtype(layer(maps).dtype) == "float32"
+
+
+@pytest.mark.parametrize("names", [None, 5, b"hat"])
+def test_what_is_no_list_of_attributes_is_refused(names):
+    with pytest.raises(ValueError, match=r"`names` must be one or more, each once\. Received: names="):
+        AttributeHead(names)
