@@ -143,10 +143,11 @@ def to_tflite(
     Raises:
         ValueError: for an unknown quantization, an input of unknown size, weights that are not finite, or outputs in a
             list; for calibration images that are missing, not allowed, fewer than 2, or certainly not normalised; for
-            an op that is not built in; for a pipeline with other outputs than features and attributes; for unknown
-            parts, or a single layer of an int8 network; for `integer_io` without int8, with a pipeline, with float
-            parts, or with instance norms; for an unknown `input_type`, or "uint8" with `integer_io` or a pipeline. Only
-            faults of the calibration images and of ops are found after the conversion has begun.
+            an op that is not built in; for a pipeline with other outputs than features and attributes; for a pipeline
+            or "uint8" where the model takes other images than of 3 channels; for unknown parts, or a single layer of an
+            int8 network; for `integer_io` without int8, with a pipeline, with float parts, or with instance norms; for
+            an unknown `input_type`, or "uint8" with `integer_io` or a pipeline. Only faults of the calibration images
+            and of ops are found after the conversion has begun.
         OSError: if the file cannot be written. A folder or file that cannot be written is found before the conversion.
         ImportError: if Keras has another backend than TensorFlow, and the model is not an `OSNet`, or has the pooling
             "gem".
@@ -205,6 +206,11 @@ def check_arguments(
     check_input(model, known_size=True)
     if batch_size is not None:
         check_count("batch_size", batch_size)
+    if (pipeline or input_type == "uint8") and model.input_shape[-1] != 3:
+        raise ValueError(
+            "`model` must take images of 3 channels where `pipeline` is set or `input_type` is 'uint8'. "
+            f"Received: input_shape={model.input_shape}"
+        )
     names = list(output_shapes(model))
     if pipeline and not set(names) <= {"features", "attributes"}:
         raise ValueError(f"`pipeline` needs a model of features, attributes, or both. Received: one of {names}")

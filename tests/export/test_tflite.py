@@ -594,6 +594,8 @@ def test_noise_and_zeros_in_place_of_images_calibrate_without_a_word():
         (SMALL, {"calibration": CALIBRATION}, "`calibration` must be None"),
         (SMALL, {"calibration": CALIBRATION, "quantization": "float16"}, "`calibration` must be None"),
         ((None, None, 3), {}, "known size"),
+        ((32, 24, 1), {"pipeline": True}, r"of 3 channels where `pipeline` .* input_shape=\(None, 32, 24, 1\)"),
+        ((32, 24, 4), {"input_type": "uint8"}, r"of 3 channels .* input_shape=\(None, 32, 24, 4\)"),
         (SMALL, {"calibration": CALIBRATION, "quantization": "int8"}, "`model` must be an OSNet"),
         (SMALL, {"quantization": "float16", "float_parts": ("conv1",)}, "empty where `quantization` is 'float16'"),
         (SMALL, {"quantization": "dynamic", "float_parts": ("conv1",)}, "`model` must be an OSNet"),
