@@ -63,6 +63,7 @@ ONNX_OPS = {
 }
 # Axes of the input among (B, H, W, C).
 LAYOUTS = {"NHWC": (0, 1, 2, 3), "NCHW": (0, 3, 1, 2)}
+INPUT = "picture"  # name of the input
 # The second is the last of tf2onnx, by which Keras exports.
 LEAST_OPSET, LAST_OPSET_OF_KERAS = 17, 18
 
@@ -120,7 +121,8 @@ def as_onnx(model, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
         raise ValueError(f"`opset` must be {LEAST_OPSET} .. {last} for this network. Received: opset={opset}")
     opset, batch_size = int(opset), None if batch_size is None else count("batch_size", batch_size)
     check_input(model, known_size=False)
-    output_shapes(model)  # refuses a list of outputs before tf2onnx is needed
+    if INPUT in output_shapes(model):  # which refuses a list of outputs before tf2onnx is needed
+        raise ValueError(f"`model` must have another name for its output {INPUT!r}: it is that of the input")
     refuse_non_finite(model)
     proto = (_assembled if written else _by_keras)(model, layout, batch_size, opset)
     proto.graph.name, proto.producer_name, proto.producer_version = model.name, "keras_osnet", keras_osnet.__version__
@@ -148,7 +150,7 @@ def _assembled(model, layout, batch_size, opset):
     """Returns the ONNX graph of the model's folded graph, node by node."""
     from onnx import TensorProto, helper
 
-    graph, picture, sizes = fold(model), "picture", output_shapes(model)
+    graph, picture, sizes = fold(model), INPUT, output_shapes(model)
     outputs = {name.removeprefix(OUTPUT): node.inputs[0] for name, node in graph.items() if node.op == "output"}
     outputs = outputs or dict.fromkeys(sizes, next(reversed(graph)))
     # An output may have the name of a layer.
@@ -196,7 +198,7 @@ def _by_keras(model, layout, batch_size, opset):
     """Returns the model as Keras exports it, with named inputs and outputs."""
     onnx, _ = needed("onnx", "onnx"), needed("tf2onnx", "onnx")
     shape = [model.inputs[0].shape[axis] for axis in LAYOUTS[layout]][1:]
-    picture = keras.Input(shape, batch_size, model.inputs[0].dtype, name="picture")
+    picture = keras.Input(shape, batch_size, model.inputs[0].dtype, name=INPUT)
     given = model(picture if layout == "NHWC" else keras.layers.Permute((2, 3, 1))(picture))
     named = keras.Model(picture, given if isinstance(given, dict) else dict.fromkeys(output_shapes(model), given))
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

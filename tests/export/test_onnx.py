@@ -259,6 +259,13 @@ def test_what_is_no_built_model_is_refused(model, suffix, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_output_with_the_name_of_the_input_is_refused(tmp_path):
+    model = small()
+    with pytest.raises(ValueError, match="`model` must have another name for its output 'picture'"):
+        to_onnx(keras.Model(model.input, {"picture": model.output}), tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_outputs_in_a_dict_of_lists_are_refused(tmp_path):
     source = keras.Input((8, 8, 3))
     model = keras.Model(source, {"features": [keras.layers.GlobalAveragePooling2D()(source)]})
