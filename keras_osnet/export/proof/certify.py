@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from keras_osnet.export.proof.layer_noise import layers_of
 from keras_osnet.export.proof.test_sets import batches, file_outputs, keras_outputs, prepared, refuse_test_images
 from keras_osnet.export.tflite import QUANTIZATIONS
 from keras_osnet.layers.norms import parameters
-from keras_osnet.metrics.arguments import row_of
+from keras_osnet.metrics.arguments import check_number, row_of
 from keras_osnet.training.work_dir import about
 
 THREADS, WARM_UP, RUNS = (1, 2), 5, 50
@@ -116,8 +115,7 @@ def certify(
 
 def check_budget(budget):
     """Raises a ValueError unless a budget is a finite number of points, 0 or more."""
-    if not (isfinite(budget) and budget >= 0):
-        raise ValueError(f"`budget` must be 0 or more points, and finite. Received: budget={budget}")
+    check_number("budget", budget, "0 or more points, and finite", lambda points: points >= 0)
 
 
 def comparison(expected, found, test_set):

@@ -578,7 +578,7 @@ def test_a_certificate_is_withdrawn_beside_what_is_none(tmp_path):
     assert written.is_dir()
 
 
-@pytest.mark.parametrize("budget", [float("nan"), float("inf"), -0.1])
+@pytest.mark.parametrize("budget", [float("nan"), float("inf"), -0.1, "0.3", None])
 def test_a_budget_that_is_no_number_of_points_is_refused(budget, root, tmp_path):
     with pytest.raises(ValueError, match="`budget` must be 0 or more points, and finite"):
         certify(None, tmp_path / "m.tflite", load_test_set("market1501", root), budget=budget)
