@@ -14,7 +14,7 @@ from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.bounds import check_size, room
 from keras_osnet.weights.card import Card, card_of_values
 from keras_osnet.weights.download import file_sha256
-from keras_osnet.weights.keras_file import fill_from_h5
+from keras_osnet.weights.keras_file import fill_from_h5, uncompiled
 from keras_osnet.weights.presets import TRAINING_SETS
 from keras_osnet.weights.sources import CONFIG, FOLDER_WEIGHTS, is_network
 from keras_osnet.weights.torchreid import card_of
@@ -49,7 +49,7 @@ def save_to_preset(model, folder, *, card=None):
         write_json(config, {"network": network})
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / FOLDER_WEIGHTS
-        model.save_weights(path)
+        uncompiled(model).save_weights(path)
         content = path.read_bytes()
     write_atomically(folder / FOLDER_WEIGHTS, content)
     height, width = model.input_shape[1:3]

@@ -47,24 +47,42 @@ def config_of(path):
         return _config_in(open_zip(file))
 
 
+def uncompiled(model):
+    """Returns an `OSNet` as it is, or a copy of a compiled one: Keras writes and reads an optimizer with the weights.
+
+    With its state, a file would have twice or three times the size, and would replace the learning rate of a reader.
+    """
+    if getattr(model, "optimizer", None) is None:
+        return model
+    with undrawn():
+        copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def fill_from_h5(model, path):
     """Fills a network from a .weights.h5 file, and checks its arrays: Keras ignores missing and additional arrays.
+
+    The state of an optimizer in the file is ignored.
 
     Raises:
         ValueError: if the file is of another network, or damaged. The model is not changed.
         OSError: if the file cannot be read.
     """
-    before = model.get_weights()
+    filled = uncompiled(model)
+    before = filled.get_weights()
     try:
         with reading(path, f"weights of {model.name}"):
             with h5py.File(path) as arrays:
-                _check_arrays(model, shapes_of(arrays, room(Path(path).stat().st_size)))
+                _check_arrays(filled, shapes_of(arrays, room(Path(path).stat().st_size)))
             with _with_suffix(path, ".weights.h5") as named:
-                model.load_weights(named)
-            check_values(_named_weights(model))
+                filled.load_weights(named)
+            check_values(_named_weights(filled))
     except BaseException:
-        model.set_weights(before)
+        filled.set_weights(before)
         raise
+    if filled is not model:
+        model.set_weights(filled.get_weights())
 
 
 def settings_of_h5(path):
@@ -183,6 +201,7 @@ def _named_weights(model):
 
 def _check_arrays(model, shapes):
     """Raises ValueError if the arrays of a network and of a file differ in names or shapes."""
+    shapes = {name: shape for name, shape in shapes.items() if not name.startswith("optimizer/")}
     wanted, found = Counter(tuple(weight.shape) for weight in model.weights), Counter(shapes.values())
     if wanted == found:
         return

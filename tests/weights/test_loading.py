@@ -388,6 +388,35 @@ def test_values_that_are_no_weights_are_refused_and_their_arrays_named(form, nam
     assert_untouched(bare)
 
 
+def trained(steps):
+    """A compiled network after some steps of Adam, which has state."""
+    model = OSNet(**LIGHT, classes=2)
+    model.compile(keras.optimizers.Adam(0.01), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images = np.random.default_rng(0).normal(size=(2, 32, 16, 3)).astype("float32")
+    for _ in range(steps):
+        model.train_on_batch(images, np.array([0, 1]))
+    return model
+
+
+@pytest.mark.filterwarnings("error:Skipping variable loading")
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize("kind", ["folder", ".weights.h5"])
+def test_a_compiled_network_comes_back_from_its_files_without_its_optimizer(kind, steps, tmp_path):
+    model, path = trained(steps), tmp_path / f"network{kind}"
+    model.save_to_preset(path) if kind == "folder" else model.save_weights(path)
+    again, _ = load_network(path, variant="osnet_t1", classifier=True, input_shape=(32, 16, 3))
+    assert same_weights(again, model)
+    other = trained(1)  # its optimizer stays as it is
+    before = [variable.numpy() for variable in other.optimizer.variables]
+    load_weights(other, path)
+    assert same_weights(other, model)
+    assert all(map(np.array_equal, before, (variable.numpy() for variable in other.optimizer.variables)))
+    for name, network in (("compiled", other), ("plain", again)):
+        network.save_to_preset(tmp_path / name)
+    sizes = {(tmp_path / name / "model.weights.h5").stat().st_size for name in ("compiled", "plain")}
+    assert len(sizes) == 1
+
+
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 @pytest.mark.parametrize(("layer", "part", "value"), [
     ("conv5", "conv.kernel", np.nan), ("embedding", "norm.moving_variance", -1.0), ("embedding", "dense.bias", np.inf)
