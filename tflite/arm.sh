@@ -10,7 +10,7 @@
 # program cannot start other programs, as tflite/benchmark.py does.
 set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cache=${KERAS_OSNET_CACHE:-$HOME/.cache/keras_osnet}
+cache=$(realpath -m "${KERAS_OSNET_CACHE:-$HOME/.cache/keras_osnet}")   # apt is called from another folder
 # The QEMU 7.2 of Debian 12 computes int8 wrongly. Each release has a folder of its own.
 release=trixie python=3.13 folder=$cache/arm-trixie
 

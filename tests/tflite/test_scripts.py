@@ -838,3 +838,16 @@ def test_compiled_model_is_not_used_on_arm_processors_that_lack_its_instructions
     monkeypatch.setattr(accelerators.platform, "machine", lambda: machine)
     monkeypatch.setattr(accelerators.Path, "read_text", lambda path: f"processor: 0\nFeatures: {features}\n")
     assert ("ARMv8.1" not in accelerators.why_not()) == works
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="arm.sh is for Debian")
+def test_the_emulated_system_may_lie_below_the_current_folder(tmp_path):
+    system = tmp_path / "my cache" / "arm-trixie"
+    system.mkdir(parents=True)
+    (system / "qemu-aarch64").write_text('#!/bin/sh\necho "$PYTHONHOME" "$@"\n')
+    (system / "qemu-aarch64").chmod(0o755)
+    environment = os.environ | {"KERAS_OSNET_CACHE": "my cache"}
+    command = ["bash", SCRIPTS / "arm.sh", "program.py", "an argument"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{system}/system/usr -cpu neoverse-n1 -L {system}/system ")
+    assert done.stdout.endswith("program.py an argument\n")
