@@ -191,11 +191,12 @@ class Stage(Composite):
             "convolution": convolution,
             "fusion": fusion,
         }
-        self.instance_norms = tuple(instance_norms)
-        if not self.instance_norms:
+        if not isinstance(instance_norms, list | tuple) or not instance_norms:
             raise ValueError(
-                "`instance_norms` must have an entry for each block, at least one. Received: instance_norms=()"
+                "`instance_norms` must have an entry for each block, at least one. "
+                f"Received: instance_norms={instance_norms!r}"
             )
+        self.instance_norms = tuple(instance_norms)
         self.blocks = [
             OmniScaleBlock(
                 **self.settings,

@@ -1,6 +1,7 @@
 """The omni-scale block of every variant against a slow one in NumPy, and what each of its streams sees."""
 
 import math
+import re
 
 import keras
 import numpy as np
@@ -197,9 +198,11 @@ def test_the_block_has_the_parameters_of_figure_4():
     assert sum(math.prod(v.shape) for v in block.trainable_variables) == expected
 
 
-def test_a_stage_without_a_block_is_refused():
-    with pytest.raises(ValueError, match=r"`instance_norms` must have an entry for each block, at least one"):
-        Stage(12, ())
+@pytest.mark.parametrize("norms", [(), None, 2, "residual"])
+def test_a_stage_without_a_list_of_blocks_is_refused(norms):
+    message = "`instance_norms` must have an entry for each block, at least one. Received: instance_norms="
+    with pytest.raises(ValueError, match=re.escape(f"{message}{norms!r}")):
+        Stage(12, norms)
 
 
 def test_no_two_kernels_of_a_stage_start_equal():
