@@ -73,7 +73,8 @@ def fetch(name, addresses, *, sha256=None, size=None, check=None, timeout=TIMEOU
         problem = f"cannot be kept in the cache folder, which $KERAS_OSNET_CACHE moves: {error}"
     listed = "".join(f"\n  {address}{failures.get(address, '')}" for address in addresses)
     bytes_ = "" if size is None else f" ({size:,} bytes)"
-    raise OSError(f"{name}{bytes_} {problem}\nIt can be put there by hand, as {path}. Its addresses:{listed}")
+    wrong = " What is there is damaged, or another file." * os.path.isfile(path)
+    raise OSError(f"{name}{bytes_} {problem}\nIt can be put there by hand, as {path}.{wrong} Its addresses:{listed}")
 
 
 def fetch_url(url, *, check=None, timeout=TIMEOUT):

@@ -158,6 +158,16 @@ def test_without_a_network_the_error_says_what_to_do(cache):
     assert all(part in str(error.value) for part in (*addresses, "2,462,783 bytes", str(cache / "f.pth")))
 
 
+@pytest.mark.parametrize("content", [b"damaged", None])
+def test_without_a_network_the_error_says_if_the_file_that_is_there_is_not_the_right_one(content, cache):
+    cache.mkdir()
+    if content:
+        (cache / "f.pth").write_bytes(content)
+    with pytest.raises(OSError, match="It can be put there by hand") as error:
+        fetch("f.pth", ["http://127.0.0.1:9/a"], sha256=SHA256)
+    assert ("What is there is damaged, or another file." in str(error.value)) == bool(content)
+
+
 def test_files_of_one_name_at_two_addresses_do_not_meet(server, cache):
     first, second = fetch_url(server.url + "good?a"), fetch_url(server.url + "good?b")
     assert first != second
