@@ -8,6 +8,7 @@ from keras_osnet.layers.checks import number
 from keras_osnet.layers.composite import freeze_alike
 from keras_osnet.layers.initial import undrawn
 from keras_osnet.models.parts import PARTS, start_parts
+from keras_osnet.preprocessing import IMAGENET
 from keras_osnet.weights.card import MATCH_FIELDS, UNKNOWN
 from keras_osnet.weights.folder import load_folder
 from keras_osnet.weights.formats import STATES
@@ -23,6 +24,8 @@ ARCHITECTURE = ("width", "variant", "depths", "stem", "feature_dim", "pooling", 
 
 def load_weights(model, weights):
     """Copies weights into an `OSNet`. After an error, the model has its previous weights.
+
+    The model gets the preprocessing of the weights, where they say it: presets have ImageNet's.
 
     Args:
         model: the OSNet.
@@ -53,7 +56,7 @@ def load_weights(model, weights):
         _require_osnet(other, source)
         source, size, pooling = replace(source, card=card), other.input_shape[1:], other.pooling
     whole = _whole(model, pooling) if model.pooling in PARTS and pooling not in PARTS else model
-    preprocessing = None
+    preprocessing = IMAGENET if source.preset else None
     if source.format == "onnx":
         size, preprocessing = read_onnx_input(source.path)
     report = _copy(whole, other, source) if other else _assign(whole, source, *STATES[source.format](source.path))

@@ -14,7 +14,16 @@ from safetensors.numpy import save_file
 
 from keras_osnet import OSNet, load_torchreid_weights
 from keras_osnet.metrics import MatchProbability
-from keras_osnet.weights import Card, Score, load_network, load_weights, network_of, save_torchreid_weights
+from keras_osnet.preprocessing import IMAGENET, Preprocessing
+from keras_osnet.weights import (
+    Card,
+    Score,
+    load_network,
+    load_weights,
+    network_of,
+    save_torchreid_weights,
+    to_torchreid,
+)
 from tests.weights.checkpoints import small_state, write_checkpoint
 from tests.weights.networks import LIGHT, SMALL, assert_untouched, same_weights, wiped
 
@@ -533,6 +542,22 @@ def test_the_authors_checkpoints_load(dataset, identities):
     assert report.dropped == (() if fits else ("classifier.bias", "classifier.weight"))
     assert all((ops.convert_to_numpy(v.value) >= 0).all() for v in model.weights if v.name == "moving_variance")
     assert all(np.isfinite(w).all() and not (w == 0.75).all() for w in model.get_weights()[: -2 if not fits else None])
+
+
+def test_the_preprocessing_is_that_of_the_weights_and_of_a_preset_imagenets(tmp_path):
+    own = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "scale": 1.0}
+    model = OSNet(0.25, input_shape=(32, 16, 3), preprocessing=own)
+    model.save(tmp_path / "own.keras")
+    write_checkpoint(tmp_path / "unknown.pth", to_torchreid(model))
+    load_weights(model, tmp_path / "unknown.pth")
+    assert model.preprocessing == Preprocessing(**own)
+    load_weights(model, "osnet_x0_25_people")
+    assert model.preprocessing == IMAGENET
+    load_weights(model, tmp_path / "own.keras")
+    assert model.preprocessing == Preprocessing(**own)
+    assert OSNet(**SMALL | {"depths": (2, 2, 2)}, weights="osnet_x0_25_people", preprocessing=own).preprocessing == (
+        Preprocessing(**own)
+    )
 
 
 def test_a_network_takes_the_input_size_of_its_weights_unless_it_is_given_one(light, network, tmp_path):
