@@ -1,7 +1,6 @@
 """Folders with settings, weights and model card of one network, as in keras-hub."""
 
 import json
-import tempfile
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +13,7 @@ from keras_osnet.preprocessing import Preprocessing
 from keras_osnet.weights.bounds import check_size, room
 from keras_osnet.weights.card import Card, card_of_values
 from keras_osnet.weights.download import file_sha256
-from keras_osnet.weights.keras_file import fill_from_h5, uncompiled
+from keras_osnet.weights.keras_file import fill_from_h5, h5_of
 from keras_osnet.weights.presets import TRAINING_SETS
 from keras_osnet.weights.sources import CONFIG, FOLDER_WEIGHTS, is_network
 from keras_osnet.weights.torchreid import card_of
@@ -47,10 +46,7 @@ def save_to_preset(model, folder, *, card=None):
     network = {key: value for key, value in model.settings.items() if key != "preprocessing"}
     if not config.exists():  # from now on the folder is a preset's, although not a whole one
         write_json(config, {"network": network})
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / FOLDER_WEIGHTS
-        uncompiled(model).save_weights(path)
-        content = path.read_bytes()
+    content = h5_of(model)
     write_atomically(folder / FOLDER_WEIGHTS, content)
     height, width = model.input_shape[1:3]
     facts = {

@@ -20,6 +20,7 @@ from keras_osnet.weights.bounds import MOST_PIXELS, SIZES, check_size, check_val
 LARGEST_CONFIG = 2**22  # bytes
 MOST_OBJECTS = 10_000  # of a config: layers, initializers, ...; MobileNetV2 has 900
 LONGEST_NAME = 1000  # characters; with a million of them Keras takes minutes
+OPTIMIZER = "optimizer"  # group of its state in .weights.h5 files of compiled models
 WEIGHTS_NAMES = ("model.weights.h5", "model.weights.npz")
 
 
@@ -47,11 +48,22 @@ def config_of(path):
         return _config_in(open_zip(file))
 
 
-def uncompiled(model):
-    """Returns an `OSNet` as it is, or a copy of a compiled one: Keras writes and reads an optimizer with the weights.
+def h5_of(model):
+    """Returns the content of a .weights.h5 file of a model, without the state of an optimizer, which Keras adds."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, bare = Path(folder, WEIGHTS_NAMES[0]), Path(folder, "bare.h5")
+        model.save_weights(path)
+        with h5py.File(path) as arrays:
+            if OPTIMIZER not in arrays:
+                return path.read_bytes()
+            with h5py.File(bare, "w") as file:
+                for name in arrays.keys() - {OPTIMIZER}:
+                    arrays.copy(name, file)
+        return bare.read_bytes()
 
-    With its state, a file would have twice or three times the size, and would replace the learning rate of a reader.
-    """
+
+def _uncompiled(model):
+    """Returns an `OSNet` as it is, or a copy of a compiled one, whose learning rate Keras would read with weights."""
     if getattr(model, "optimizer", None) is None:
         return model
     with undrawn():
@@ -69,7 +81,7 @@ def fill_from_h5(model, path):
         ValueError: if the file is of another network, or damaged. The model is not changed.
         OSError: if the file cannot be read.
     """
-    filled = uncompiled(model)
+    filled = _uncompiled(model)
     before = filled.get_weights()
     try:
         with reading(path, f"weights of {model.name}"):
@@ -201,7 +213,7 @@ def _named_weights(model):
 
 def _check_arrays(model, shapes):
     """Raises ValueError if the arrays of a network and of a file differ in names or shapes."""
-    shapes = {name: shape for name, shape in shapes.items() if not name.startswith("optimizer/")}
+    shapes = {name: shape for name, shape in shapes.items() if not name.startswith(f"{OPTIMIZER}/")}
     wanted, found = Counter(tuple(weight.shape) for weight in model.weights), Counter(shapes.values())
     if wanted == found:
         return

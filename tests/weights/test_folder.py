@@ -256,6 +256,17 @@ def test_a_quantized_network_comes_back_from_its_folder_and_is_not_changed(tmp_p
     assert all(map(np.array_equal, plain.get_weights(), before))
 
 
+def test_a_network_that_is_trained_by_lora_comes_back_without_its_added_kernels(tmp_path):
+    network, images = OSNet(**LIGHT), np.random.default_rng(4).normal(size=(3, 32, 16, 3)).astype("float32")
+    dense = network.get_layer("embedding").dense
+    dense.enable_lora(2)
+    dense.lora_kernel_b.assign(np.ones(dense.lora_kernel_b.shape))
+    network.compile("adam", "mse")
+    network.save_to_preset(tmp_path)
+    again = OSNet.from_preset(tmp_path)
+    np.testing.assert_allclose(again.predict_on_batch(images), network.predict_on_batch(images), rtol=1e-5, atol=1e-6)
+
+
 def test_the_home_of_the_user_is_found(model, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     model.save_to_preset("~/net")

@@ -422,8 +422,8 @@ def test_a_compiled_network_comes_back_from_its_files_without_its_optimizer(kind
     assert all(map(np.array_equal, before, (variable.numpy() for variable in other.optimizer.variables)))
     for name, network in (("compiled", other), ("plain", again)):
         network.save_to_preset(tmp_path / name)
-    sizes = {(tmp_path / name / "model.weights.h5").stat().st_size for name in ("compiled", "plain")}
-    assert len(sizes) == 1
+    compiled, plain = ((tmp_path / name / "model.weights.h5").stat().st_size for name in ("compiled", "plain"))
+    assert compiled < 1.1 * plain
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
