@@ -12,6 +12,13 @@ import numpy as np
 ACCELERATORS = ("cpu", "gpu", "npu")
 
 
+for _stream in range(3):  # of a daemon they are closed, and the next file that is opened would get what is printed
+    try:
+        os.fstat(_stream)
+    except OSError:
+        os.open(os.devnull, os.O_RDWR)
+
+
 def _report(kind, error, trace):
     """Prints one line for Ctrl-C during the imports of a script, which may take seconds."""
     if issubclass(kind, KeyboardInterrupt):
@@ -87,7 +94,8 @@ class Compiled:
 @contextmanager
 def quiet():
     """Keeps LiteRT's log, dozens of lines for each file, from standard output and error. It has no setting for that."""
-    sys.stdout.flush()
+    if sys.stdout:
+        sys.stdout.flush()
     saved = {stream: os.dup(stream) for stream in (1, 2)}
     silence(*saved)
     try:

@@ -152,7 +152,8 @@ def execute(main):
     """Calls the `main` of a script. Prints an error as one line, and exits with a status other than 0 then."""
     try:
         main()
-        sys.stdout.flush()
+        if sys.stdout:  # a daemon has none
+            sys.stdout.flush()
     except BrokenPipeError:  # what read the output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)

@@ -840,6 +840,19 @@ def test_compiled_model_is_not_used_on_arm_processors_that_lack_its_instructions
     assert ("ARMv8.1" not in accelerators.why_not()) == works
 
 
+@pytest.mark.skipif(os.name != "posix", reason="closes streams by a shell of POSIX")
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_a_daemon_without_standard_streams_runs_the_scripts_too(closed, folder, tmp_path):
+    for name, *arguments in (
+        ("run.py", folder / "model.tflite", folder / "query.png", folder / "gallery"),
+        ("benchmark.py", folder / "model.tflite", "--runs", "1", "--json", tmp_path / "times.json"),
+    ):
+        command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, SCRIPTS / name, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert json.loads((tmp_path / "times.json").read_text())[0]["runs"] == 1
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="arm.sh is for Debian")
 def test_the_emulated_system_may_lie_below_the_current_folder(tmp_path):
     system = tmp_path / "my cache" / "arm-trixie"
