@@ -57,8 +57,10 @@ def _foreign(start, size):
         return "it is empty"
     if start[4:8] == b"TFL3":
         return "it is a TFLite file, whose weights cannot be taken back"
-    if start.lstrip().startswith((b"<", b"{")):
+    if start.lstrip().startswith(b"<"):
         return f"it is a page of text that begins with {start!r}: not the file, but an answer of a server"
+    if start.lstrip().startswith(b"{"):
+        return f"it is JSON that begins with {start!r}: settings, or the answer of a server in place of the file"
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer: `git lfs pull` fetches the file"
     return f"it begins with {start[:16]!r}"

@@ -147,6 +147,12 @@ def test_what_is_no_weights_is_an_error_that_helps(weights, kind, words):
         locate(weights)
 
 
+def test_settings_in_place_of_weights_are_not_said_to_come_from_a_server_alone(tmp_path):
+    (tmp_path / "config.json").write_text('{"settings": {"width": 0.25}}')
+    with pytest.raises(ValueError, match=r"config\.json, but it is JSON that begins with .*: settings, or the answer"):
+        locate(tmp_path / "config.json")
+
+
 def test_a_name_comes_before_a_file_of_that_name_and_a_path_object_after(mirror, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_checkpoint(tmp_path / ROW.name, small_state(0.5))
