@@ -209,6 +209,9 @@ def execute(parse):
     Args:
         parse: function without arguments that reads the command line and returns a function to call.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # of a daemon, which has closed them
+            setattr(sys, name, open(os.devnull, "w"))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names of files need not be UTF-8
     try:

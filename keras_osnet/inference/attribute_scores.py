@@ -50,7 +50,7 @@ COLUMNS = ("precision", "recall", "mA", "average_precision")
 
 def details(rows):
     """Returns a table of every attribute in per cent as text, from the rows of `attribute_table`."""
-    lines = [f"  {'%':28s}{'positives':>10s}" + "".join(f"{name:>9s}" for name in (*COLUMNS[:3], "AP"))]
+    lines = [f"  {'%':28s}{'positives':>10s}" + "".join(f"{name:>10s}" for name in (*COLUMNS[:3], "AP"))]
     for row in rows:
         cells = "".join(_percent(getattr(row, column)) for column in COLUMNS)
         lines.append(f"  {row.name:28s}{row.positives:10d}{cells}")
@@ -58,7 +58,7 @@ def details(rows):
 
 
 def _percent(value):
-    return f"{'-':>9s}" if np.isnan(value) else f"{100 * value:9.2f}"
+    return f"{'-':>10s}" if np.isnan(value) else f"{100 * value:10.2f}"
 
 
 def as_values(rows):

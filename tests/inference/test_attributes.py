@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from keras_osnet import AttributeRecogniser, FeatureExtractor, OSNet
+from keras_osnet.inference.attribute_scores import details
+from keras_osnet.metrics import attribute_table
 from keras_osnet.models.attribute_head import AttributeHead
 
 NAMES = ("hat", "backpack", "long hair")
@@ -66,3 +68,10 @@ def test_a_network_without_attributes_is_refused(network):
 def test_names_must_differ(names):
     with pytest.raises(ValueError, match="`names` must be one or more, each once"):
         AttributeHead(names)
+
+
+def test_the_columns_of_the_table_of_attributes_are_apart():
+    labels = np.array([[1, 0], [0, 1], [1, 1]])
+    head, *rows = details(attribute_table(labels * 0.8, labels, ["hat", "bag"])).splitlines()
+    assert head.split() == ["%", "positives", "precision", "recall", "mA", "AP"]
+    assert [row.split() for row in rows] == [[name, "2", *["100.00"] * 4] for name in ("hat", "bag")]

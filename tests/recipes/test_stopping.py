@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from keras_osnet.training.callbacks import Progress
 from tests.recipes.tiny import cifar10, command, read
 
 ROOT = Path(__file__).parents[2]
@@ -141,3 +142,17 @@ def test_an_error_without_words_as_that_of_too_little_memory_is_named(script):
     script("recipes/cifar.py")
     with pytest.raises(SystemExit, match=r"^error: MemoryError$"):
         sys.modules["app"].execute(lambda: fails)
+
+
+def test_a_daemon_without_standard_streams_trains_too(script, monkeypatch):
+    """Python has None in place of streams that are closed."""
+    seen = []
+
+    def trains():
+        seen.append(Progress().stream.isatty())
+
+    script("recipes/cifar.py")
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    sys.modules["app"].execute(lambda: trains)
+    assert seen == [False]
