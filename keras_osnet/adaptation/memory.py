@@ -198,11 +198,12 @@ def with_memory(network, centroids, proxies=None, *, temperature=0.05, momentum=
     Returns:
         (model, loss): the labels are (B,) clusters or, with proxies, (B, 2) clusters and proxies.
     """
-    outputs = {"features": network.output}
+    (images,), (features,) = network.inputs, network.outputs  # a Sequential has no `input` and `output`
+    outputs = {"features": features}
 
     def remember(name, rows, temperature):
         memory = Memory(len(rows), temperature, momentum, name=name)
-        outputs["logits" if name == "clusters" else name] = memory(network.output)
+        outputs["logits" if name == "clusters" else name] = memory(features)
         memory.centroids.assign(unit_vectors(ops.convert_to_tensor(rows, "float32")))
         return memory
 
@@ -210,6 +211,6 @@ def with_memory(network, centroids, proxies=None, *, temperature=0.05, momentum=
     if proxies is not None:
         rows, clusters = proxies
         loss = Contrast(loss, CameraContrast(remember("proxies", rows, 0.07), clusters), weight)
-    model = TrainingNetwork(network.input, outputs)
+    model = TrainingNetwork(images, outputs)
     model.dtype_policy = network.dtype_policy
     return model, loss

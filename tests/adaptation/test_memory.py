@@ -91,8 +91,17 @@ def test_an_image_whose_cluster_has_one_camera_costs_nothing():
     assert float(found[0]) == 0
 
 
-def test_a_network_with_memories_shares_its_layers_and_adds_no_trainable_weights():
-    network = OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1), feature_dim=5)
+def osnet():
+    return OSNet(0.0625, "osnet_t1", input_shape=(32, 16, 3), depths=(1, 1, 1), feature_dim=5)
+
+
+def sequential():
+    return keras.Sequential([keras.Input((32, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(5)])
+
+
+@pytest.mark.parametrize("make", [osnet, sequential])
+def test_a_network_with_memories_shares_its_layers_and_adds_no_trainable_weights(make):
+    network = make()
     model, loss = with_memory(network, 4 * CENTROIDS, (CENTROIDS, CLUSTERS))
     assert [v.path for v in model.trainable_variables] == [v.path for v in network.trainable_variables]
     assert {name: tuple(t.shape) for name, t in model.output.items()} == {

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from os import PathLike
 
 import numpy as np
 
 from keras_osnet.data import csv_list, folders
+from keras_osnet.data.checks import path_of
 from keras_osnet.data.datasets import (
     cifar,
     cuhk03,
@@ -212,6 +212,5 @@ def _row(name, root, task):
     names = sorted(row for row in DATASETS if task in DATASETS[row].tasks)
     if name not in names:
         raise ValueError(f"`name` must be one of {names}. Received: name={name!r}")
-    if not isinstance(root, (str, PathLike)):
-        raise ValueError(f"`root` must be the path of a folder. Received: root={root!r}")
+    path_of("root", root)
     return DATASETS[name]

@@ -41,5 +41,5 @@ def test_what_is_no_split_is_refused(split, tmp_path):
 def test_what_is_no_path_of_a_folder_is_refused(root):
     calls = (load, "viper"), (load_splits, "viper"), (load_attributes, "peta"), (load_classes, "cifar10")
     for function, name in calls:
-        with pytest.raises(ValueError, match=r"`root` must be the path of a folder\. Received: root="):
+        with pytest.raises(ValueError, match=r"`root` must be a path\. Received: root="):
             function(name, root)
