@@ -26,6 +26,7 @@ from keras_osnet.data.listing import list_images, require_files
 from keras_osnet.files import require_writable, writing_atomically
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.metrics.search import search as nearest
+from keras_osnet.training.checkpoints import save_model
 from keras_osnet.training.settings import Execution, Numerics, Optimization
 from keras_osnet.training.signals import Stopped
 from keras_osnet.training.strategies import missing_workers_named
@@ -237,11 +238,12 @@ def execute(parse):
 
 
 @contextmanager
-def evaluation(settings, work_dir=None):
-    """Context manager that locks the folder of an evaluation, writes config.json into it, and yields it.
+def evaluation(settings, network, work_dir=None):
+    """Context manager that locks the folder of an evaluation, and yields it. It writes config.json and model.keras.
 
     Args:
         settings: dict of everything that affects the scores, with `dataset`, `data_dir` and `weights`.
+        network: the network that is evaluated. It is saved at the end.
         work_dir: the folder. Default: runs/evaluate-DATASET-WEIGHTS-HASH, where HASH is that of the settings.
 
     Raises:
@@ -258,6 +260,7 @@ def evaluation(settings, work_dir=None):
     work_dir = work_dir or Path("runs") / f"evaluate-{settings['dataset']}-{weights.name.split('.')[0]}-{digest}"
     with claimed(work_dir, settings, tf.distribute.get_strategy()):
         yield work_dir
+        save_model(network, work_dir / "model.keras")
 
 
 def extract(weights: str, images: Path, output: Path, resolution: float = 1.0, flip: bool = False):

@@ -146,7 +146,7 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, work_dir: Path | None 
         weights: work dir or model.keras of this recipe.
         dataset: cifar10, cifar100 or shapes.
         data_dir: folder that holds the dataset's official folder.
-        work_dir: folder for metrics.json. Default: a folder below runs/ for these settings.
+        work_dir: folder for metrics.json and model.keras. Default: a folder below runs/ for these settings.
     """
     data, model = load_classes(dataset, data_dir), load_network(weights, classifier=True)[0]
     expected = ((None, *data.test.shape[1:]), (None, len(data.classes)))
@@ -155,7 +155,7 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, work_dir: Path | None 
             f"`weights` must have input shape {expected[0]} and output shape {expected[1]}. "
             f"Received: {model.input_shape} and {model.output_shape}"
         )
-    with app.evaluation({"weights": weights, "dataset": dataset, "data_dir": data_dir}, work_dir) as folder:
+    with app.evaluation({"weights": weights, "dataset": dataset, "data_dir": data_dir}, model, work_dir) as folder:
         found = error(model, data, tf.distribute.get_strategy())
         print(describe(found, data))
         write_json(folder / "metrics.json", {"error": found})

@@ -138,12 +138,12 @@ def evaluate(weights: Path, data_dir: Path, work_dir: Path | None = None):
     Args:
         weights: work dir or model.keras of this recipe.
         data_dir: folder that holds train and val, or a folder that tensorflow-datasets has prepared.
-        work_dir: folder for metrics.json. Default: a folder below runs/ for these settings.
+        work_dir: folder for metrics.json and model.keras. Default: a folder below runs/ for these settings.
     """
     (_, val), model = parts(data_dir), load_network(weights, classifier=True)[0]
     if model.output_shape != (None, val.classes):
         raise ValueError(f"`weights` must have {val.classes} classes. Received: outputs of shape {model.output_shape}")
-    with app.evaluation({"weights": weights, "dataset": "imagenet", "data_dir": data_dir}, work_dir) as folder:
+    with app.evaluation({"weights": weights, "dataset": "imagenet", "data_dir": data_dir}, model, work_dir) as folder:
         found = errors(model, val, tf.distribute.get_strategy())
         print(describe(found, val))
         write_json(folder / "metrics.json", found)

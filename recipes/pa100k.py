@@ -36,6 +36,7 @@ from keras_osnet.models.heads import dense_head
 from keras_osnet.preprocessing import require_training_preprocessing
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
+from keras_osnet.weights import load_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,14 +164,15 @@ def evaluate(weights: Path, dataset: str, data_dir: Path, threshold: float | Pat
         data_dir: folder that holds the dataset's official folder.
         threshold: smallest probability of a predicted attribute, or the metrics.json of a training with
             --own-thresholds, which names one for each attribute.
-        work_dir: folder for metrics.json. Default: a folder below runs/ for these settings.
+        work_dir: folder for metrics.json and model.keras. Default: a folder below runs/ for these settings.
     """
-    splits, recogniser = load_attributes(dataset, data_dir), AttributeRecogniser(weights)
+    splits, network = load_attributes(dataset, data_dir), load_network(weights)[0]
+    recogniser = AttributeRecogniser(network)
     check_names(recogniser, splits.names, dataset)
     threshold = thresholds_of(threshold, splits.names)
     settings = {"weights": weights, "dataset": dataset, "data_dir": data_dir, "threshold": threshold}
     each = list(threshold.values()) if isinstance(threshold, dict) else threshold
-    with app.evaluation(settings, work_dir) as folder:
+    with app.evaluation(settings, network, work_dir) as folder:
         found, text = report(recogniser.probabilities([record.path for record in splits.test]), splits, each)
         print(text)
         write_json(folder / "metrics.json", found)

@@ -36,7 +36,6 @@ from keras_osnet.files import write_json
 from keras_osnet.inference import scores
 from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_test_set, score_test_set
 from keras_osnet.models.baselines import BASELINES
-from keras_osnet.training.checkpoints import save_model
 from keras_osnet.training.execution import make_optimizer
 from keras_osnet.training.fit import Plan, Training, fit
 from keras_osnet.weights import load_network
@@ -256,7 +255,7 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
     # Raises errors of the test sets before features are computed.
     texts = {name: scores.describe(test_sets[name][0], DATASETS[name].protocol) for name in names}
     settings = asdict(options) | {"network": getattr(network, "settings", network.name)}
-    with app.evaluation(settings, settings.pop("work_dir")) as work_dir:
+    with app.evaluation(settings, network, settings.pop("work_dir")) as work_dir:
         extractor, rows, pairs = FeatureExtractor(network, flip=options.flip), {}, {}
         normalize = partial(normalize_side, extractor)
         print(f"{network.name}: {report.assigned} arrays from {options.weights}")
@@ -272,7 +271,6 @@ def evaluate(options: tyro.conf.OmitArgPrefixes[Evaluation]):
             print(f"{name}: {texts[name]}\n{scores.table(rows[name])}\n{found.text()}".rstrip())
             for kind, values in found.values().items():
                 pairs.setdefault(kind, {})[name] = values
-        save_model(network, work_dir / "model.keras")
         more = pairs | ({"rows": rows} if len(rows) > 1 or len(options.rows()) > 1 else {})
         write_json(work_dir / "metrics.json", rows[options.dataset][options.name] | more)
 

@@ -1,9 +1,12 @@
 """What all recipes do alike: work dirs, evaluations, errors, resuming."""
 
 import hashlib
+import io
 import json
 import re
+import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -82,6 +85,13 @@ def other_network(path):
     model.save(path)
 
 
+def weights_in(path):
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        arrays = {}
+        file.visititems(lambda name, item: arrays.update({name: item[:].tobytes()} if hasattr(item, "shape") else {}))
+    return arrays
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_evaluate_writes_what_it_scored_into_a_folder_for_these_weights(
     trained, run_script, name, tmp_path, monkeypatch
@@ -96,6 +106,7 @@ def test_evaluate_writes_what_it_scored_into_a_folder_for_these_weights(
     assert {score: found[score] for score in RECIPES[name].scores} == pytest.approx(
         {score: expected[score] for score in RECIPES[name].scores}
     )
+    assert weights_in(first / "model.keras") == weights_in(weights)
     settings = read(first / "config.json")["settings"]
     assert (settings["weights"], settings["data_dir"]) == (str(weights), str(folder))
     assert settings["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
