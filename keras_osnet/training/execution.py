@@ -3,19 +3,11 @@
 import keras
 
 from keras_osnet.layers import batch_norms
-from keras_osnet.layers.checks import known, number
+from keras_osnet.layers.checks import count, known, number
 from keras_osnet.optimizers import LOOKAHEADS, OPTIMIZERS, CosineSchedule, StepSchedule
 from keras_osnet.training.strategies import make_strategy
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-# name -> smallest value, and upper bound, which is excluded
-RANGES = {
-    "accumulate": (1, float("inf")),
-    "clip_norm": (0, float("inf")),
-    "ema": (0, 1),
-    "checkpoint_minutes": (0, float("inf")),
-    "evaluate_every": (0, float("inf")),
-}
 
 
 def set_up(numerics, execution, batch_size, *, wait=600.0):
@@ -55,10 +47,11 @@ def set_up(numerics, execution, batch_size, *, wait=600.0):
 
 def check_ranges(numerics, execution):
     """Raises a ValueError if a number of `Numerics` or `Execution` is out of its range."""
-    for name, (low, high) in RANGES.items():
-        value = getattr(numerics if hasattr(numerics, name) else execution, name)
-        if not low <= value < high:
-            raise ValueError(f"`{name}` must be at least {low} and less than {high}. Received: {name}={value}")
+    count("accumulate", numerics.accumulate)
+    count("evaluate_every", execution.evaluate_every, 0)
+    number("ema", numerics.ema, "a number of at least 0 and less than 1", lambda ema: 0 <= ema < 1)
+    for settings, name in ((numerics, "clip_norm"), (execution, "checkpoint_minutes")):
+        number(name, getattr(settings, name), "a number of at least 0", lambda value: value >= 0)
 
 
 def _check_batch(batch_size, replicas, pieces):

@@ -81,11 +81,11 @@ def train(
         list of dicts, one per epoch of all calls: the lines of metrics.jsonl.
 
     Raises:
-        ValueError: if the checkpoint in `work_dir` is of another network, optimizer or number of steps per epoch, or of
-            more epochs; if not every worker sees it; if the dataset ends before the last step; if the model has a
-            Keras norm that is not synchronized, and there are several replicas; if the optimizer does not keep the
-            averages that `numerics` asks for; if a number is out of its range; or if `evaluate` returns no dict of
-            numbers, or one under a name that the logs have already.
+        ValueError: if `loss` or `optimizer` is not Keras' class; if the checkpoint in `work_dir` is of another network,
+            optimizer or number of steps per epoch, or of more epochs; if not every worker sees it; if the dataset ends
+            before the last step; if the model has a Keras norm that is not synchronized, and there are several
+            replicas; if the optimizer does not keep the averages that `numerics` asks for; if a number is out of its
+            range; or if `evaluate` returns no dict of numbers, or one under a name that the logs have already.
         FloatingPointError: if the loss or a weight is not finite. The previous checkpoint is kept.
         OSError: if the checkpoint cannot be written, for example on a full disk. The previous one is kept.
         ConnectionError: if another worker has ended. The checkpoint is kept.
@@ -97,6 +97,9 @@ def train(
     strategy = strategy or tf.distribute.get_strategy()
     for name, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch), ("frozen_epochs", frozen_epochs)):
         count(name, value, int(name == "steps_per_epoch"))
+    for name, value, kind in (("loss", loss, keras.losses.Loss), ("optimizer", optimizer, keras.optimizers.Optimizer)):
+        if not isinstance(value, kind):  # a string as in Keras' `compile`, for example
+            raise ValueError(f"`{name}` must be a keras.{name}s.{kind.__name__}. Received: {name}={value!r:.200}")
     check_ranges(numerics, execution)
     _check_norms(model, strategy)
     inner = _innermost(optimizer)
