@@ -99,7 +99,7 @@ def train(
         count(name, value, int(name == "steps_per_epoch"))
     for name, value, kind in (("loss", loss, keras.losses.Loss), ("optimizer", optimizer, keras.optimizers.Optimizer)):
         if not isinstance(value, kind):  # a string as in Keras' `compile`, for example
-            raise ValueError(f"`{name}` must be a keras.{name}s.{kind.__name__}. Received: {name}={value!r:.200}")
+            raise ValueError(f"`{name}` must be a Keras {kind.__name__}. Received: {name}={value!r:.200}")
     check_ranges(numerics, execution)
     _check_norms(model, strategy)
     inner = _innermost(optimizer)

@@ -52,11 +52,13 @@ def convolutional(size, outputs):
     return keras.Model(image, keras.layers.Dense(outputs, name="embedding")(pooled), name="convolutional")
 
 
-def run(work_dir, model=None, *, epochs=2, batches=batches, optimizer=None, steps_per_epoch=STEPS, **options):
+def run(
+    work_dir, model=None, *, epochs=2, batches=batches, loss=None, optimizer=None, steps_per_epoch=STEPS, **options
+):
     return train(
         model or small(),
         batches,
-        loss=LabelSmoothedCrossEntropy(0.1),
+        loss=loss or LabelSmoothedCrossEntropy(0.1),
         optimizer=optimizer or SGD(0.01),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
