@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_osnet.data import images
 from keras_osnet.data.listing import require_utf8, scan_flat
-from keras_osnet.identities.scores import check_ground_truth
+from keras_osnet.identities.scores import check_boxes
 from keras_osnet.metrics.arguments import check_number
 
 # Before OpenCV is imported: our errors name the file, its log does not.
@@ -233,5 +233,5 @@ def read_ground_truth(path, cameras):
         ) from error
     if not any(ground_truth.values()):
         raise ValueError(f"`ground_truth` must hold people of the cameras {', '.join(cameras)}. Received: {path}")
-    check_ground_truth(ground_truth)
+    check_boxes("ground_truth", ground_truth, ("identity", "box"))
     return ground_truth

@@ -175,7 +175,8 @@ class Gallery:
         columns["images"] = [None] * count if images is None else images
         for name, values in columns.items():
             if not is_list(values, count):
-                raise ValueError(f"`{name}` must have one entry per row of `features` ({count}). Received: {values!r}")
+                rule = f"`{name}` must have one entry per row of `features` ({count})"
+                raise ValueError(f"{rule}. Received: {values!r:.200}")
         names = [checked_identity(name) for name in identities]
         cameras = [checked_camera(camera) for camera in cameras]
         times = [checked_time("times", time) for time in times]

@@ -1,5 +1,6 @@
 """Links tracks of several cameras that show one person, by features, times and travel times."""
 
+from collections.abc import Hashable
 from numbers import Real
 
 import numpy as np
@@ -239,7 +240,7 @@ class Identities:
 
     def _require(self, *identities):
         for identity in identities:
-            if identity not in self.tracks:
+            if not isinstance(identity, Hashable) or identity not in self.tracks:
                 raise ValueError(f"`identity` must be a known one. Received: {identity!r}")
         if len(set(identities)) < len(identities):
             raise ValueError(f"`kept` and `other` must be two identities. Received: {identities}")

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 
 from keras_osnet.identities.linking import check_match
-from keras_osnet.identities.tracks import features_of
+from keras_osnet.identities.tracks import features_of, track_list
 
 SAME = 1e-3  # cosine distance of a track to its own row, which another machine may have computed
 NEAREST = 100  # rows of the gallery to look at first for the names that a person may get
@@ -24,7 +24,7 @@ def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5
     Args:
         gallery: `Gallery`.
         tracks: list of `Track`, with times in seconds in UTC since 1970.
-        identities: identity of each track.
+        identities: identity of each track: all numbers, or all strings.
         match, base_rate, probability: as for `link`.
         different: pairs of identities that somebody has told apart.
 
@@ -32,16 +32,22 @@ def names_from(gallery, tracks, identities, match, *, base_rate, probability=0.5
         dict of identity to name; {} without tracks.
 
     Raises:
-        ValueError: if identities and tracks differ in number, and as `link` and `Gallery.add`. Nothing is added.
+        ValueError: if identities and tracks differ in number, or identities cannot be sorted, and as `link` and
+            `Gallery.add`. Nothing is added.
     """
     check_match(match)
-    tracks, identities, groups = list(tracks), list(identities), {}
+    tracks, groups = track_list(tracks), {}
+    try:
+        identities = list(identities)
+        for number, identity in enumerate(identities):
+            groups.setdefault(identity, []).append(number)
+        sorted(groups)  # candidates that are equally near come in this order
+    except TypeError as error:
+        raise ValueError(f"`identities` must be all numbers or all strings. Received: {error}") from error
     if len(identities) != len(tracks):
         raise ValueError(f"`identities` must be one for each of {len(tracks)} tracks. Received: {len(identities)}")
     if not tracks:
         return {}
-    for number, identity in enumerate(identities):
-        groups.setdefault(identity, []).append(number)
     features, limit = features_of(tracks), match.distance_at(probability, base_rate=base_rate)
     try:
         apart = {frozenset((one, other)) for one, other in different}

@@ -42,13 +42,14 @@ def identity_scores(ground_truth, found):
         `IdentityScores`.
 
     Raises:
-        ValueError: if one frame of the ground truth has an identity twice: IDF1 would not be defined.
+        ValueError: if an argument is not as described, or a frame has an identity twice: IDF1 would not be defined.
         ImportError: without motmetrics.
 
     Reference: Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking (2016).
     """
     motmetrics = motmetrics_package()
-    check_ground_truth(ground_truth)
+    check_boxes("ground_truth", ground_truth, ("identity", "box"))
+    check_boxes("found", found, ("identity", "box", "track"))
     whole = motmetrics.MOTAccumulator(auto_id=True)  # a frame of each camera is a frame of its own
     single, votes = {}, {}
     people, names = defaultdict(count().__next__), defaultdict(count().__next__)  # motmetrics takes numbers only
@@ -83,16 +84,28 @@ def motmetrics_package():
     return motmetrics
 
 
-def check_ground_truth(ground_truth):
-    """Raises a ValueError if a frame of the ground truth of `identity_scores` has an identity twice."""
-    for camera, frames in ground_truth.items():
-        for frame, rows in frames.items():
-            for identity, times in Counter(identity for identity, _ in rows).items():
-                if times > 1:
-                    raise ValueError(
-                        "`ground_truth` must have each identity once in a frame. "
-                        f"Received: {times} boxes of {identity} in frame {frame} of camera {camera}"
-                    )
+def check_boxes(name, cameras, columns):
+    """Raises a ValueError if boxes are not as `identity_scores` takes them, or a frame has an identity twice."""
+    times = Counter()
+    try:
+        for camera, frames in cameras.items():
+            for frame, rows in frames.items():
+                for row in rows:
+                    if len(row) != len(columns) or np.shape(row[1]) != (4,) or not np.isfinite(row[1]).all():
+                        raise ValueError(f"{row!r:.200}")
+                    times[camera, frame, row[0]] += 1
+                    hash(tuple(row[2:]))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` must be a dict of camera to a dict of frame to a list of ({', '.join(columns)}), a box of four "
+            f"finite numbers. Received: {error}"
+        ) from error
+    for (camera, frame, identity), number in times.items():
+        if number > 1:
+            raise ValueError(
+                f"`{name}` must have each identity once in a frame. "
+                f"Received: {number} boxes of {identity} in frame {frame} of camera {camera}"
+            )
 
 
 def overlaps(boxes, others):

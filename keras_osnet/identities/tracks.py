@@ -1,5 +1,6 @@
 """A track: the images of one person in the frames of one camera, and one feature for all of them."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from unicodedata import normalize
 
@@ -51,6 +52,8 @@ class Track:
             raise ValueError(
                 f"`weights` must be at least 0, and one of them positive. Received: a sum of {weights.sum()}"
             )
+        if not isinstance(self.camera, Hashable):
+            raise ValueError(f"`camera` must be a name or a number. Received: camera={self.camera!r:.200}")
         unit = features / lengths((features**2).sum(axis=1, keepdims=True))
         mean = weights @ unit
         values = {"camera": plain_camera(self.camera), "start": float(times.min()), "end": float(times.max())}

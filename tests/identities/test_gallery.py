@@ -311,6 +311,7 @@ def test_a_gallery_of_another_network_is_refused_and_both_are_named(address):
         (3, [1, 10**400], "`times` must be finite seconds in UTC"),
         (4, [None, "a.jpg"], "`images` must be bytes of encoded images, or None"),
         (4, [b"1"], r"`images` must have one entry per row of `features` \(2\)"),
+        (4, [b"1" * 10**6], r"^`images` must have one entry .{,300}$"),
     ],
 )
 def test_wrong_rows_are_refused_and_nothing_is_added(tmp_path, place, value, message):

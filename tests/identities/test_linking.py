@@ -184,6 +184,8 @@ OTHERS = track("a", 0, 1, [1, 0]), track("b", 2, 3, [1])  # of two networks
     (lambda: Identities(MATCH, travel={("a", "b"): np.nan}, **RULES), "Received: .'a', 'b'.: nan"),
     (lambda: Identities(MATCH, memory=0, **RULES), "memory"),
     (lambda: Identities(MATCH, **RULES).merge(0, 1), "known one"),
+    (lambda: Identities(MATCH, **RULES).forget([0]), r"known one. Received: \[0\]"),
+    (lambda: Track(["a"], [1], [[1.0]]), r"`camera` must be a name or a number. Received: camera=\['a'\]"),
 ])  # fmt: skip
 def test_bad_arguments_are_named(call, words):
     with pytest.raises(ValueError, match=words):

@@ -78,6 +78,16 @@ def test_identities_are_one_for_each_track(gallery):
     assert names_from(gallery, iter(tracks), np.array([1, 2]), MATCH, **RULES) == {1: "person 1", 2: "person 2"}
 
 
+@pytest.mark.parametrize("identities", [[[1], [2]], [1, "a"], None])
+def test_identities_that_cannot_be_sorted_are_refused(gallery, identities):
+    tracks = [track("yard", 1, 1, 0, 0), track("yard", 9, 0, 1, 0)]
+    with pytest.raises(ValueError, match=r"`identities` must be all numbers or all strings\. Received: "):
+        names_from(gallery, tracks, identities, MATCH, **RULES)
+    with pytest.raises(ValueError, match=r"`tracks` must be Tracks\. Received: str"):
+        names_from(gallery, ["yard"], [1], MATCH, **RULES)
+    assert gallery.identities() == {}
+
+
 def test_an_empty_gallery_learns_everybody(gallery):
     assert names_from(gallery, [track("yard", 1, 1, 0, 0)], [3], MATCH, **RULES) == {3: "person 1"}
 

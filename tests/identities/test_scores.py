@@ -55,8 +55,8 @@ def test_idf1_over_all_cameras_is_that_of_the_best_assignment(seed):
 
 def test_matches_across_cameras_are_counted_by_tracks():
     box, other = (0, 0, 10, 20), (50, 0, 60, 20)
-    ground_truth = {"a": {1: [("Anna", box), ("Ben", other)]}, "b": {1: [("Anna", box), ("Ben", other)]}}
-    found = {"a": {1: [(1, box, "x"), (2, other, "y")]}, "b": {1: [(1, box, "x"), (1, other, "y")]}}
+    ground_truth = {"a": {1: [("Anna", box), ("Ben", other)]}, "b": {1: [("Anna", box)], 2: [("Ben", other)]}}
+    found = {"a": {1: [(1, box, "x"), (2, other, "y")]}, "b": {1: [(1, box, "x")], 2: [(1, other, "y")]}}
     scores = identity_scores(ground_truth, found)
     assert (scores.matches, scores.false_matches, scores.found) == (2, 0.5, 0.5)  # Anna = Anna, Anna = Ben
     assert scores.false_match_rate == 0.5  # of Anna, Ben and Ben, Anna
@@ -76,8 +76,25 @@ def test_boxes_of_a_camera_that_the_truth_or_the_result_lacks_count_as_wrong():
     assert (fewer.idf1, fewer.idp, fewer.idr) == pytest.approx((2 / 3, 1, 0.5))
 
 
-def test_an_identity_that_is_twice_in_a_frame_of_the_ground_truth_is_refused():
+def test_an_identity_that_is_twice_in_a_frame_is_refused():
     """IDF1 could be above 1."""
     box = (0, 0, 10, 20)
-    with pytest.raises(ValueError, match=r"each identity once.* 2 boxes of Anna in frame 7 of camera a"):
+    with pytest.raises(ValueError, match=r"`ground_truth` must have each identity once.* 2 boxes of Anna in frame 7 "):
         identity_scores({"a": {7: [("Anna", box), ("Anna", box)]}}, {"a": {7: [(1, box, 1)]}})
+    with pytest.raises(ValueError, match=r"`found` must have each identity once.* 2 boxes of 1 in frame 7 of camera a"):
+        identity_scores({"a": {7: [("Anna", box)]}}, {"a": {7: [(1, box, 1), (1, (0, 0, 10, 21), 2)]}})
+
+
+BOX = (0, 0, 10, 20)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        None, [], {"a": []}, {"a": {1: None}}, {"a": {1: [(1, BOX)]}}, {"a": {1: [(1, BOX[:3], 1)]}}, {"a": {1: [7]}},
+        {"a": {1: [(1, (0, 0, float("nan"), 20), 1)]}}, {"a": {1: [([1], BOX, 1)]}}, {"a": {1: [(1, BOX, [1])]}},
+    ],
+)  # fmt: skip
+def test_what_is_no_dict_of_rows_of_boxes_is_refused(found):
+    with pytest.raises(ValueError, match=r"`found` must be a dict .* list of \(identity, box, track\), .* Received: "):
+        identity_scores({"a": {1: [("Anna", BOX)]}}, found)
