@@ -71,13 +71,15 @@ def exponents_figure(fractions, exponents=None):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if it is empty or no dict, or the number of streams differs, also from that of `exponents`.
+        ValueError: if it is empty or no dict, a value is no fraction, or the number of streams differs, also from that
+            of `exponents`.
     """
     rows = []
     for name, values in checked_dict("fractions", fractions).items():
         values = as_array(f"fractions[{name!r}]", values)
         several = values.ndim == 2
-        for k, row in enumerate(checked_array(f"fractions[{name!r}]", np.atleast_2d(values), (None, None))):
+        values = checked_array(f"fractions[{name!r}]", np.atleast_2d(values), (None, None), fractions=True)
+        for k, row in enumerate(values):
             rows.append((f"{name}, cluster {k + 1}" if several else str(name), row))
     streams = {len(row) for _, row in rows}
     if len(streams) != 1 or max(streams) > len(SHADES):
@@ -125,7 +127,10 @@ def attributes_figure(images, names, probabilities, labels, threshold=0.5):
     check_number("threshold", threshold, "a number", is_number)
     images, names = checked_images("images", images), [str(name) for name in checked_list("names", names)]
     probabilities = checked_array("probabilities", probabilities, (len(images), len(names)), fractions=True)
-    labels = checked_array("labels", labels, probabilities.shape, fractions=True).astype(bool)
+    labels = checked_array("labels", labels, probabilities.shape, fractions=True)
+    if not np.isin(labels, (0, 1)).all():  # such as probabilities
+        raise ValueError(f"`labels` must be 0 or 1. Received: {labels[~np.isin(labels, (0, 1))][0]}")
+    labels = labels.astype(bool)
     predicted = probabilities >= threshold
     shown = [np.flatnonzero(row) for row in labels | predicted]
     width, height = cell_of(images[0], 1.6)

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from keras_osnet.metrics.arguments import check_number
+from keras_osnet.metrics.significance import Estimate
 from keras_osnet.visual.marks import RIGHT, WRONG
 from keras_osnet.visual.style import (
     COLOURS,
@@ -42,7 +43,7 @@ def feature_map_figure(points, labels, names=None):
     """Draws a map of features. Lines join the points of one label with their mean.
 
     Args:
-        points: (N, 2), as `feature_map` returns them.
+        points: (N, 2), 0..1, as `feature_map` returns them.
         labels: (N,) integers. Up to 12 labels have a legend. More labels repeat colours and markers.
         names: dict of label to text. Default: the labels themselves.
 
@@ -52,7 +53,7 @@ def feature_map_figure(points, labels, names=None):
     Raises:
         ValueError: if an argument is not as described.
     """
-    points = checked_array("points", points, (None, 2))
+    points = checked_array("points", points, (None, 2), fractions=True)
     labels = checked_array("labels", labels, (len(points),))
     present, names = np.unique(labels), checked_dict("names", {} if names is None else names)
     named = len(present) <= NAMED
@@ -150,12 +151,14 @@ def comparison_figure(rows, *, x="milliseconds an image", score="mAP"):
         `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if there is no row, an x is below 0, or `rows` is no dict.
+        ValueError: if there is no row, an x is below 0, or `rows` is not as described.
     """
     if not checked_dict("rows", rows):
         raise ValueError("`rows` must not be empty.")
-    for name, (place, _) in rows.items():
-        check_number(f"rows[{name!r}][0]", place, "at least 0", lambda value: value >= 0)
+    for name, row in rows.items():
+        if not (isinstance(row, tuple) and len(row) == 2 and isinstance(row[1], Estimate)):
+            raise ValueError(f"`rows` must be a dict of name to (x, Estimate). Received: {name!r}: {row!r:.200}")
+        check_number(f"rows[{name!r}][0]", row[0], "at least 0", lambda value: value >= 0)
     sheet = Sheet(*SHEET)
     axes = sheet.plot(*PLOT, title=f"{score} and what it costs", x=x, y=f"{score}, %")
     for number, (name, (place, found)) in enumerate(rows.items()):
