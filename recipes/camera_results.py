@@ -7,7 +7,6 @@ import json
 import os
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from footage import EDGES, opencv
@@ -91,12 +90,12 @@ def write_video(path, frames, seen, identity):
     cv2, of_frame, video, count = opencv(), {}, None, 0
     for number, track, box in zip(seen.frames, seen.tracks, seen.boxes, strict=True):
         of_frame.setdefault(number, []).append((identity[seen.camera, str(track)], box))
-    with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        unfinished = str(Path(folder) / path.name)
+    unfinished = path.with_name(".unfinished.mp4")  # one name: the next run replaces that of a killed one
+    try:
         for number, _, image in frames:
             if video is None:
                 size, code = image.shape[1::-1], cv2.VideoWriter_fourcc(*"mp4v")
-                video = cv2.VideoWriter(unfinished, code, frames.rate, size)
+                video = cv2.VideoWriter(str(unfinished), code, frames.rate, size)
                 if not video.isOpened():
                     width, height = size
                     raise OSError(
@@ -105,10 +104,13 @@ def write_video(path, frames, seen, identity):
             video.write(cv2.resize(drawn(image, of_frame.get(number, ())), size))
             count += 1
         video.release()
-        written = cv2.VideoCapture(unfinished).get(cv2.CAP_PROP_FRAME_COUNT)  # OpenCV drops frames without an error
+        # OpenCV drops frames without an error.
+        written = cv2.VideoCapture(str(unfinished)).get(cv2.CAP_PROP_FRAME_COUNT)
         if written != count:
             raise OSError(f"{path} cannot be written: OpenCV wrote {written:.0f} of {count} frames. Is the disk full?")
         os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def drawn(image, people):

@@ -637,9 +637,11 @@ def test_a_video_is_read_with_its_times_and_written_with_names(scene, tmp_path):
     assert abs(images[0].astype(int) - original)[top:bottom, left:right].mean() < 12
     boxes = FOOTAGE.read_boxes(scene / "c1.txt")[0]
     seen = SIGHTINGS.sightings_of("door", frames, boxes, Colours(), rate=5.0)
+    (tmp_path / ".unfinished.mp4").write_bytes(b"of a run that was killed")
     RECIPE.write_video(tmp_path / "out.mp4", frames, seen, {("door", "1"): 1, ("door", "2"): 2})
     drawn = [image for _, _, image in FOOTAGE.Frames(tmp_path / "out.mp4")]
     assert len(drawn) == FRAMES
+    assert {path.name for path in tmp_path.iterdir()} == {"door.mp4", "out.mp4"}
     assert abs(drawn[0].astype(int) - images[0])[top - 1 : top + 1, left:right].mean() > 40  # the upper edge
 
 
@@ -826,10 +828,21 @@ def test_results_of_earlier_runs_are_replaced(scene, run_script, tmp_path):
     results = {"identities.csv", "c1.mp4", "c2.mp4"}
     for options in ([], ["--video-out"], [], ["--video-out"]):
         run(run_script, scene, tmp_path, *options)
-        known = RESULTS.results_of(tmp_path / "cameras.html")
-        assert known == (results if (tmp_path / "c1.mp4").exists() else {"identities.csv"})
+        expected = results if options else {"identities.csv"}  # the videos of another run show other identities
+        assert RESULTS.results_of(tmp_path / "cameras.html") == expected
+        assert {path.name for path in tmp_path.iterdir()} == {"cameras.html", *expected}
     (tmp_path / "c1.mp4").unlink()
     assert RESULTS.results_of(tmp_path / "cameras.html") == results - {"c1.mp4"}
+
+
+def test_an_earlier_video_that_is_read_as_footage_is_kept(scene, run_script, tmp_path):
+    pytest.importorskip("cv2", reason="needs OpenCV")
+    run(run_script, scene, tmp_path, "--video-out")
+    video = (tmp_path / "c1.mp4").read_bytes()
+    run_script("recipes/cameras.py", tmp_path / "c1.mp4", "--boxes", scene / "c1.txt", "--output", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"cameras.html", "identities.csv", "c1.mp4"}
+    assert (tmp_path / "c1.mp4").read_bytes() == video
+    assert RESULTS.results_of(tmp_path / "cameras.html") == {"identities.csv"}
 
 
 def test_an_image_to_find_is_read_before_the_gallery_is_changed(scene, run_script, tmp_path):
