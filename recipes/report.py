@@ -7,14 +7,12 @@ The page shows hard triplets, rankings, activation maps, gates, a map of the fea
 1, 5, 6 and 7). It is a single file that loads nothing else. Times: recipes/README.md.
 """
 
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import frameworks  # noqa: F401 (first: it imports Keras and TensorFlow without their notices)
-import tyro
+import app  # first: it sets what TensorFlow reads when it is imported
 
 from keras_osnet import AttributeRecogniser
 from keras_osnet.data import DATASETS, load
@@ -81,7 +79,8 @@ def names_of(networks, paths):
     return [f"{name} ({'/'.join(each[-length:])})" for name, each in zip(names, parts, strict=True)]
 
 
-def main(settings: Report):
+def run(settings):
+    """Writes the report."""
     work_dir = settings.work_dir or Path("runs") / f"report-{settings.dataset}"
     require_writable(work_dir / "report.html")
     splits = load(settings.dataset, settings.data_dir, settings.split)
@@ -105,11 +104,9 @@ def main(settings: Report):
     print(page)
 
 
+def main():
+    app.execute(lambda: partial(run, app.read_options(Report, __doc__)))
+
+
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Report, description=__doc__))
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        sys.exit(f"error: {str(error) or type(error).__name__}")
+    main()

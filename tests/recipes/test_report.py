@@ -53,8 +53,8 @@ def command(folder, *more):
 def test_every_option_reaches_the_page_which_goes_below_runs_by_the_datasets_name(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     (folder / "other.keras").write_bytes((folder / "run" / "model.keras").read_bytes())
-    RECIPE.main(command(folder, "--compare", "other.keras", "--metric", "cosine", "--layer", "conv4",
-                        "--block", "conv3_2"))  # fmt: skip
+    RECIPE.run(command(folder, "--compare", "other.keras", "--metric", "cosine", "--layer", "conv4",
+                       "--block", "conv3_2"))  # fmt: skip
     text = Path("runs/report-folder/report.html").read_text()
     assert "<h1>osnet_x0_0625 (model.keras) on folder</h1>" in text
     assert "Beside each map is the one of osnet_x0_0625 (other.keras)." in text
@@ -81,14 +81,29 @@ def test_every_option_reaches_the_page_which_goes_below_runs_by_the_datasets_nam
 def test_what_is_not_there_is_named_before_anything_is_computed(folder, tmp_path, monkeypatch, more, error, words):
     monkeypatch.setattr(RECIPE, "attributes_of", lambda *_: pytest.fail("attributes are computed"))
     with pytest.raises(error, match=words):
-        RECIPE.main(command(folder, "--work-dir", str(tmp_path / "out"), *more))
+        RECIPE.run(command(folder, "--work-dir", str(tmp_path / "out"), *more))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--resolution", "nan"), "`resolution` must be a finite number. Received: resolution=nan"),
+        (("--resolution", "0"), r"`resolution` must be 0.0625 .. 16. Received: resolution=0"),
+        (("--layer", "conv9"), "`layer` must be .* Received: layer='conv9'"),
+    ],
+)
+def test_its_options_are_checked_and_its_errors_are_those_of_all_recipes(folder, run_script, tmp_path, more, message):
+    options = ("--weights", folder / "run/model.keras", "--dataset", "folder", "--data-dir", folder / "data")
+    with pytest.raises(SystemExit, match=f"^error: {message}"):
+        run_script("recipes/report.py", *options, "--work-dir", tmp_path / "out", *more)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_before_the_data_is_read(folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"report\.html cannot be written"):
-        RECIPE.main(command(folder, "--work-dir", str(tmp_path / "file"), "--dataset", "markt"))
+        RECIPE.run(command(folder, "--work-dir", str(tmp_path / "file"), "--dataset", "markt"))
 
 
 @pytest.mark.parametrize(
