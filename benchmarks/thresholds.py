@@ -46,6 +46,12 @@ def arguments():
     return parser.parse_args()
 
 
+def require_people(name, people, enrolled):
+    """Ends the program unless there are strangers beside the largest number of people to enroll."""
+    if (found := len(np.unique(people))) <= max(enrolled):
+        sys.exit(f"error: `{name}` must show more than {max(enrolled)} people. Received: {found}")
+
+
 def draw(features, identities, count, seed):
     """Returns the threshold, and for it and the default: fractions of strangers named, enrolled named right."""
     rng, gallery, later = np.random.default_rng(seed), Gallery("none.npz", "0" * 64), []
@@ -118,6 +124,7 @@ def measure_scenes(folders, extractor, camera_means):
     every = []
     for folder in folders:
         (features, tracks), alike = boxes_of(folder, extractor), look_alikes(folder)
+        require_people("scenes", tracks[:, 1], IN_SCENES)
         if camera_means:
             features = CameraNormalizer().fit(features, tracks[:, 0]).transform(features, tracks[:, 0])
         for one_camera, count in product((True, False), IN_SCENES):
@@ -133,6 +140,7 @@ def measure_images(folders, extractor):
     paths = [path for folder in folders for path in list_images(folder)]
     people = np.array([path.name.split("_")[0] for path in paths])
     known = ~np.isin(people, ("-1", "0000"))  # distractors of Market-1501
+    require_people("images", people[known], ENROLLED)
     features = extractor([path for path, kept in zip(paths, known, strict=True) if kept])
     print("| people enrolled | threshold | strangers named | enrolled named right | the same at .65 |")
     for count in ENROLLED:

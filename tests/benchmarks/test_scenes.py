@@ -55,6 +55,19 @@ def test_thresholds_are_measured_also_where_a_camera_sees_nobody(scene, monkeypa
     assert tracks.tolist() == [["c1", "7"], ["c1", "7"], ["c2", "8"]]
 
 
+def test_thresholds_need_more_people_than_are_enrolled(scene, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scenes", SCENES)
+    benchmark, few = load("benchmarks/thresholds.py"), tmp_path / "few"
+    (scene / "identities.csv").write_text("identity," + ",".join(benchmark.BODY) + "\n")
+    with pytest.raises(SystemExit, match=r"error: `scenes` must show more than 10 people\. Received: 2"):
+        benchmark.measure_scenes([scene], EXTRACTOR, camera_means=False)
+    few.mkdir()
+    for name in ("0001_c1.jpg", "0002_c1.jpg", "0002_c2.jpg", "-1_c1.jpg"):
+        Image.new("RGB", (8, 16)).save(few / name)
+    with pytest.raises(SystemExit, match=r"error: `images` must show more than 50 people\. Received: 2"):
+        benchmark.measure_images([few], EXTRACTOR)
+
+
 def test_the_table_of_weights_of_images_has_its_own_columns(scene):
     for package in ("tensorflow", "trackers", "cv2", "motmetrics"):
         pytest.importorskip(package)
