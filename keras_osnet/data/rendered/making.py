@@ -41,14 +41,16 @@ def make(settings, root, *, parts=None, cache=None, processes=1, report=silent):
     with locked(folder, seconds=0):
         done = refuse_other(folder, settings)
         missing = [job for record, job in plan.jobs.items() if not jobs.complete(folder, record)]
-        if done and not (missing and (folder / dataset.RECORDS).is_dir()):  # a copy may lack hidden files, or images
+        lost = missing or not all((folder / name).exists() for name in plan.tables)
+        if done and not (lost and (folder / dataset.RECORDS).is_dir()):  # a copy may lack hidden files, or others
             return folder
-        baked = wheel.baked(parts, cache)
-        write_json(folder / "settings.json", {**settings.stamp, "complete": False})
-        for name in (*plan.folders, dataset.RECORDS):
-            (folder / name).mkdir(exist_ok=True)
-        start = {"workshop": plan.workshop, "baked": str(baked), "settings": asdict(settings), "folder": str(folder)}
-        workers.run(start, missing, processes=processes, report=report)
+        if missing:
+            baked = wheel.baked(parts, cache)
+            write_json(folder / "settings.json", {**settings.stamp, "complete": False})
+            for name in (*plan.folders, dataset.RECORDS):
+                (folder / name).mkdir(exist_ok=True)
+            start = {"workshop": plan.workshop, "baked": str(baked), "settings": asdict(settings)}
+            workers.run({**start, "folder": str(folder)}, missing, processes=processes, report=report)
         plan.finish(folder, [jobs.read_record(folder, record) for record in plan.jobs])
         write_atomically(folder / "LICENSE", card.LICENSE.encode())
         write_json(folder / "settings.json", {**settings.stamp, "complete": True})
@@ -83,6 +85,7 @@ class PeoplePlan:
     """The jobs of a set of people, by the name of their record, and what is written after them."""
 
     workshop, folder, folders = "people", dataset.FOLDER, dataset.SPLITS
+    tables = ("labels.csv", "identities.csv")
 
     def __init__(self, settings):
         self.settings = settings
@@ -104,6 +107,7 @@ class SequencePlan:
     """The same of a sequence."""
 
     workshop, folder = "frames", sequence.FOLDER
+    tables = ("ground_truth.csv", "identities.csv", "cameras.json")
 
     def __init__(self, settings):
         self.settings = settings

@@ -126,6 +126,14 @@ def test_a_complete_set_that_has_lost_an_image_is_completed(made, cache, tmp_pat
     make(SETTINGS, tmp_path, cache=cache, report=lambda *_: pytest.fail("it is complete"))
 
 
+@pytest.mark.parametrize("table", ["labels.csv", "identities.csv"])
+def test_a_complete_set_that_has_lost_a_table_gets_it_again_without_rendering(made, cache, tmp_path, table):
+    shutil.copytree(made / FOLDER, tmp_path / FOLDER)
+    (tmp_path / FOLDER / table).unlink()
+    make(SETTINGS, tmp_path, parts="none.whl", report=lambda *_: pytest.fail("no image is missing"))
+    assert files_of(tmp_path) == files_of(made)
+
+
 def test_a_process_that_dies_at_once_is_named_and_the_others_are_closed(tmp_path, monkeypatch):
     (tmp_path / "dies.py").write_text("raise SystemExit(3)")
     monkeypatch.setattr(workers, "SCRIPT", tmp_path / "dies.py")
