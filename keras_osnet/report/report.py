@@ -14,7 +14,8 @@ from keras_osnet.files import read_history, refuse_foreign, require_writable, wr
 from keras_osnet.inference.activations import gated_blocks, map_output
 from keras_osnet.inference.features import FeatureExtractor
 from keras_osnet.inference.scores import features_of_splits, labels_of, milliseconds
-from keras_osnet.metrics.arguments import encode_labels, feature_matrices, row_of
+from keras_osnet.metrics.arguments import as_array, encode_labels, feature_matrices, row_of
+from keras_osnet.metrics.attributes import attribute_table
 from keras_osnet.metrics.distances import METRICS
 from keras_osnet.metrics.ranking import PROTOCOLS
 from keras_osnet.report import panels as show
@@ -157,26 +158,31 @@ def _check(splits, features, names, models, metric, protocol):
         raise ValueError(f"`names` must be of {len(models)} networks. Received: {', '.join(names)}")
     if features is not None:
         if tuple(map(len, features)) != counts:
+            given = " and ".join(str(len(some)) for some in features)
             raise ValueError(
                 "`features` must be of query and gallery, a row for each image. "
-                f"Received: {' and '.join(str(len(some)) for some in features)} for {counts[0]} and {counts[1]} images"
+                f"Received: {given:.100} for {counts[0]} and {counts[1]} images"
             )
         feature_matrices(*features)
 
 
 def _check_attributes(attributes, queries):
     if attributes is not None:
-        shapes = [np.shape(array) for array in attributes[1:]]
-        if shapes != [(queries, len(attributes[0]))] * 2:
+        if not (isinstance(attributes, (tuple, list)) and len(attributes) == 3):
+            raise ValueError(f"`attributes` must be names, probabilities and labels. Received: {attributes!r:.200}")
+        names, *arrays = attributes
+        shapes = [as_array("attributes", array).shape for array in arrays]
+        if shapes != [(queries, len(names))] * 2:
             raise ValueError(
                 "`attributes` must be names, probabilities and labels, the last two of shape (queries, names) = "
-                f"{(queries, len(attributes[0]))}. Received: {' and '.join(map(str, shapes))}"
+                f"{(queries, len(names))}. Received: {' and '.join(map(str, shapes))}"
             )
+        attribute_table(*arrays, names)  # it refuses names and values that are not as described
 
 
 def _check_parts(networks, layer, block):
     for network in networks:
-        map_output(network, layer)
+        map_output(network, str(layer))  # None would be any layer
     blocks = gated_blocks(networks[0])
     if block is not None and block not in blocks:
         known = f"one of {', '.join(blocks)}" if blocks else "None, as the network has no gates"
