@@ -129,7 +129,7 @@ def opener(settings, extractor):
 
 def most_similar(gallery, feature):
     """The `Match`es of the most similar people in the gallery that remembers, one for each."""
-    if gallery.people is None:
+    if gallery.people is None or not feature.any():  # a feature of zeros resembles nobody
         return ()
     with gallery.people() as people:  # it belongs to the thread that opens it
         most = sorted(people.identities().values())[1 - PEOPLE :]

@@ -163,6 +163,7 @@ def test_a_person_with_many_rows_hides_nobody(tmp_path):
     gallery = SimpleNamespace(people=lambda: Remembered.open(tmp_path / "people.db", **facts))
     found = RECIPE.most_similar(gallery, np.array([[1.0, 0, 0]]))
     assert [(row.identity, row.time) for row in found] == [("Anna", 0), ("Ben", 300), ("Cleo", 301)]
+    assert RECIPE.most_similar(gallery, np.zeros((1, 3))) == ()  # resembles nobody, and ends no ranking
     with Remembered.open(tmp_path / "people.db", **facts) as people:
         for name in ("Anna", "Ben", "Cleo"):
             people.delete(name)
