@@ -319,7 +319,7 @@ def run_cameras(options):
     stale = [name for name in sorted(earlier - {*written}) if (options.output / name).resolve() not in read]
     for name in stale:
         (options.output / name).unlink()
-        print(f"{name} is removed: it shows the identities of an earlier run")
+        print(f"{name} is removed: it is of an earlier run")
     # The page comes first: it lists the other files, which a later run replaces if this one is killed.
     write_page(page, written, sightings, keys, tracks, identity, probabilities, found, decided)
     table = options.output / "identities.csv"

@@ -151,6 +151,9 @@ def test_identities_are_scored_against_the_ground_truth_of_a_scene(scene, run_sc
     scores = json.loads((tmp_path / "out/scores.json").read_text())
     assert scores["camera_idf1"] == {"c1": 1, "c2": 1}
     assert "IDF1" in capsys.readouterr().out
+    run(run_script, scene, tmp_path / "out")
+    assert not (tmp_path / "out/scores.json").exists()  # they would be of other identities
+    assert "scores.json is removed: it is of an earlier run" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
