@@ -316,12 +316,10 @@ def run_cameras(options):
     features = np.stack([track.feature for track in compared])
     probabilities = match(1 - features @ features.T, base_rate=base_rate)
     found = search(options.find, sought, tracks, own, base_rate, keys, identity)
-    stale = [name for name in sorted(earlier - {*written}) if (options.output / name).resolve() not in read]
-    for name in stale:
-        (options.output / name).unlink()
-        print(f"{name} is removed: it is of an earlier run")
+    for name in sorted(earlier - {*written}):
+        print(f"{options.output / name} is kept. It shows the identities of an earlier run.")
     # The page comes first: it lists the other files, which a later run replaces if this one is killed.
-    write_page(page, written, sightings, keys, tracks, identity, probabilities, found, decided)
+    write_page(page, {*earlier, *written}, sightings, keys, tracks, identity, probabilities, found, decided)
     table = options.output / "identities.csv"
     write_identities(table, sightings, identity, {})  # again with the names, if the gallery gives them
     different = [(identity[one], identity[other]) for one, other in decided["different"]]
