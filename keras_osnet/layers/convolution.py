@@ -81,8 +81,57 @@ def without_bias(kernel, axis=3):
     return {"kernel": kernel, "bias": np.zeros(kernel.shape[axis], "float32")}
 
 
+class Convolution(Composite):
+    """Base of the layers whose last two parts are a convolution without bias and its norm, then a ReLU.
+
+    In evaluation a compiled function of TensorFlow computes the two on CPUs as one convolution, w' = s w and b' = t,
+    with s and t of `BatchNorm.scale_and_shift`: the map is written once, with the ReLU.
+    """
+
+    activation = True
+
+    def flow(self, inputs, run):
+        for layer in self.layers:
+            inputs = run(layer, inputs)
+        return ops.relu(inputs) if self.activation else inputs
+
+    def call(self, inputs, training=None):
+        convolution, norm = self.layers[-2:]
+        full = {self.compute_dtype, convolution.compute_dtype, norm.compute_dtype} == {"float32"}
+        if training or not (full and isinstance(norm, BatchNorm) and _is_compiled()):
+            return super().call(inputs, training=training)
+
+        def run(layer, x):
+            if layer is norm:
+                return x
+            return _with_norm(convolution, norm, x) if layer is convolution else layer(x)
+
+        return self.flow(inputs, run)
+
+
+def _is_compiled():
+    """Whether TensorFlow traces the current code for CPUs. One by one, the further ops take longer than they save."""
+    if not on_cpus("tensorflow"):
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
+
+
+def _with_norm(convolution, norm, inputs):
+    """Returns the outputs of a convolution and its norm in evaluation."""
+    import tensorflow as tf
+
+    scale, shift = norm.scale_and_shift()
+    depthwise = isinstance(convolution, Depthwise)
+    convolve = tf.nn.depthwise_conv2d if depthwise else tf.nn.conv2d
+    kernel = tf.convert_to_tensor(convolution.kernel) * (scale[:, None] if depthwise else scale)
+    strides = (1, *convolution.strides, 1)
+    return tf.nn.bias_add(convolve(inputs, kernel, strides, convolution.padding.upper()), shift)
+
+
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class ConvNorm(Composite):
+class ConvNorm(Convolution):
     """Convolution (no bias) -> norm -> ReLU. Channels are last, whatever Keras' global `image_data_format` is.
 
     Args:
@@ -135,11 +184,6 @@ class ConvNorm(Composite):
         """Layers with weights on the longest way through, as the paper counts them."""
         return 1
 
-    def flow(self, inputs, run):
-        x = inputs if self.pad is None else run(self.pad, inputs)
-        x = run(self.norm, run(self.conv, x))
-        return ops.relu(x) if self.activation else x
-
     def operations(self, put, name, source):
         kernel = array_of(self.conv.kernel)
         settings = {"strides": self.strides, "padding": (self.kernel_size // 2,) * 4}
@@ -165,7 +209,7 @@ class ConvNorm(Composite):
 
 
 @keras.saving.register_keras_serializable(package="keras_osnet")
-class LiteConv3x3(Composite):
+class LiteConv3x3(Convolution):
     """Lite 3x3: a factorised 3x3 convolution, pointwise first.
 
     y = ReLU(BN((u o v) * x)): 1x1 convolution v to `filters` channels (no bias, no norm, no activation), then
@@ -196,11 +240,6 @@ class LiteConv3x3(Composite):
     def depth(self):
         """Layers with weights on the longest way through, as the paper counts them."""
         return 2
-
-    def flow(self, inputs, run):
-        for layer in self.layers:
-            inputs = run(layer, inputs)
-        return ops.relu(inputs)
 
     def operations(self, put, name, source):
         point, deep = array_of(self.pointwise.kernel), array_of(self.depthwise.kernel)

@@ -100,6 +100,13 @@ class BatchNorm(keras.layers.BatchNormalization):
         beta = ops.zeros(channels, dtype) if self.beta is None else ops.cast(self.beta, dtype)
         return gamma, beta
 
+    def scale_and_shift(self):
+        """Returns s and t of the norm in evaluation, s x + t: (C,) float32 tensors."""
+        gamma, beta = self._scale_and_shift("float32")
+        mean, variance = (ops.cast(running, "float32") for running in (self.moving_mean, self.moving_variance))
+        scale = gamma * ops.rsqrt(variance + self.epsilon)
+        return scale, beta - mean * scale
+
     def folded(self, kernel, bias=0.0):
         """Kernel and bias, in float32, of a convolution or dense layer that this norm follows, together with the norm.
 

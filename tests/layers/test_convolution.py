@@ -128,6 +128,39 @@ def test_lite_3x3_may_be_depthwise_then_pointwise_with_the_parameters_of_that_or
     np.testing.assert_allclose(layer(x, training=False), np.maximum(normalise(inner, layer.norm, False), 0), atol=1e-4)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow computes both as one")
+@pytest.mark.parametrize(
+    ("layer", "dtype", "norms"),
+    [
+        (lambda dtype: ConvNorm(5, 3, 2, activation=False, dtype=dtype), "float32", 0),
+        (lambda dtype: LiteConv3x3(5, dtype=dtype), "float32", 0),
+        (lambda dtype: LiteConv3x3(5, depthwise_first=True, dtype=dtype), "float32", 0),
+        (lambda dtype: LiteConv3x3(5, dtype=dtype), "mixed_bfloat16", 1),  # a kernel times s would be rounded again
+    ],
+)
+def test_a_compiled_function_computes_convolution_and_norm_as_one_with_the_weights_of_each_call(layer, dtype, norms):
+    import tensorflow as tf
+
+    x, layer = image((2, 7, 6, 3)), layer(dtype)
+    layer.build(x.shape)
+    function = tf.function(lambda images: layer(images, training=False), autograph=False)
+    found = [op.type for op in function.get_concrete_function(x).graph.get_operations()]
+    assert found.count("FusedBatchNormV3") == norms
+    for seed in (0, 1):
+        randomise(layer, seed)
+        expected = x
+        for part in layer.layers:
+            if isinstance(part, Depthwise):
+                expected = convolve_depthwise(expected, array(part.kernel))
+            elif isinstance(part, keras.layers.Conv2D):
+                expected = convolve(expected, array(part.kernel), layer.strides if isinstance(layer, ConvNorm) else 1)
+            elif isinstance(part, BatchNorm):
+                expected = normalise(expected, part, training=False)
+        expected = np.maximum(expected, 0) if layer.activation else expected
+        loss = 1e-4 if dtype == "float32" else 0.05 * np.abs(expected).max()
+        np.testing.assert_allclose(tf.cast(function(x), "float32"), expected, atol=loss)
+
+
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="only JAX computes it in another way")
 def test_jax_computes_a_depthwise_convolution_on_cpus_without_one_of_xla():
     import jax
