@@ -36,6 +36,17 @@ def cache_folder():
         raise OSError(f"$KERAS_OSNET_CACHE must name a folder, as there is no home folder for {folder}.") from error
 
 
+def path_of(name, value):
+    """Returns a path as a `Path`. ~ is the home folder; ~ with an unknown user stays as it is, as in a shell.
+
+    Raises:
+        ValueError: if the value of the argument `name` is no path.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise ValueError(f"`{name}` must be a path. Received: {name}={value!r}")
+    return Path(os.path.expanduser(value))
+
+
 @contextmanager
 def writing_atomically(path):
     """Opens a binary file that replaces `path` once it is complete.

@@ -35,7 +35,7 @@ import tensorflow as tf
 import tyro
 
 from keras_osnet import VARIANTS, OSNet, complexity
-from keras_osnet.files import read_json, reading
+from keras_osnet.files import path_of, read_json, reading
 from keras_osnet.inference.scores import milliseconds
 from keras_osnet.training.signals import SIGNALS, Stopped
 from keras_osnet.training.work_dir import claimed
@@ -141,7 +141,7 @@ def networks(settings):
             if options["weights"] in TRAINING_SETS:
                 preset_trained_on(options["weights"], options["width"], "osnet")  # an error if there is none
         files = sorted({options["weights"] for options, _ in found.values()})
-        missing = [file for file in files if not (is_name(file) or "://" in file or Path(file).expanduser().exists())]
+        missing = [file for file in files if not (is_name(file) or "://" in file or path_of("weights", file).exists())]
         if missing:
             raise ValueError(
                 f"`weights` must be known by name, or exist, for every width. Missing: {', '.join(missing)}"

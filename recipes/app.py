@@ -23,7 +23,7 @@ import tyro
 from keras_osnet.data import images, pipeline
 from keras_osnet.data.augment import Augmentation
 from keras_osnet.data.listing import list_images, require_files
-from keras_osnet.files import require_writable, writing_atomically
+from keras_osnet.files import path_of, require_writable, writing_atomically
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.metrics.search import search as nearest
 from keras_osnet.training.checkpoints import save_model
@@ -250,7 +250,7 @@ def evaluation(settings, network, work_dir=None):
         ValueError: if another run uses the folder, or if it belongs to a run with other settings.
     """
     settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
-    weights = Path(settings["weights"]).expanduser()
+    weights = path_of("weights", settings["weights"])
     # A name is not the folder of that name. Two files of a name may have different contents.
     if not is_name(settings["weights"]) and weights.exists():
         path = locate(weights).path

@@ -1,9 +1,9 @@
 """The losses of the ReID recipe: their settings, and the network with the heads that they need."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from keras_osnet.files import path_of
 from keras_osnet.inference.predictor import local_file, runtime_of
 from keras_osnet.inference.runtimes import RUNTIMES
 from keras_osnet.inference.teachers import Teachers
@@ -70,7 +70,7 @@ def check_teacher_files(teachers, jit):
     for model in teacher_names(teachers):
         if runtime_of(model) is None:
             locate(model)
-        elif not Path(model).expanduser().is_file():
+        elif not path_of("teachers", model).is_file():
             raise FileNotFoundError(f"There is no file {model}")
         elif jit:
             raise ValueError(f"`jit` must be False with {' and '.join(RUNTIMES)} files as teachers. Received: {model}")

@@ -92,13 +92,13 @@ def score(
 
     from keras_osnet import DATASETS, FeatureExtractor, OSNet, __version__
     from keras_osnet.data import load_splits
-    from keras_osnet.files import require_writable
+    from keras_osnet.files import path_of, require_writable
     from keras_osnet.inference.evaluation import Scoring, check_scoring, evaluate_test_set
     from keras_osnet.inference.scores import describe, table, verification_rows
     from keras_osnet.weights.folder import refuse_foreign_files
     from keras_osnet.weights.sources import CONFIG
 
-    folder = (output or Path("runs") / Path(name).name.split(".")[0]).expanduser()
+    folder = path_of("output", output or Path("runs") / Path(name).name.split(".")[0])
     refuse_foreign_files(folder)
     require_writable(folder / CONFIG)
     test_set = load_splits(dataset, data_dir)

@@ -19,6 +19,7 @@ from keras_osnet.files import (
     cache_folder,
     locked,
     open_zip,
+    path_of,
     read_bounded,
     read_history,
     read_json,
@@ -199,6 +200,15 @@ def test_a_file_of_more_bytes_than_allowed_is_refused_by_its_name(tmp_path):
     assert read_bounded(tmp_path / "a.csv", 5) == b"12345"
     with pytest.raises(ValueError, match=r"a\.csv must not exceed 4 bytes"):
         read_bounded(tmp_path / "a.csv", 4)
+
+
+def test_a_path_may_begin_with_a_home_folder_and_what_is_none_is_refused_by_its_name(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/of")
+    paths = {"~/a": "/home/of/a", Path("~/a"): "/home/of/a", "~nobody-of-this-name/a": "~nobody-of-this-name/a"}
+    assert {given: str(path_of("folder", given)) for given in paths} == paths
+    for value in (None, 3, b"a", ["a"]):
+        with pytest.raises(ValueError, match=r"^`folder` must be a path\. Received: folder="):
+            path_of("folder", value)
 
 
 def test_what_is_no_file_to_read_is_refused_at_once(tmp_path):

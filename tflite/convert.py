@@ -49,7 +49,7 @@ from keras_osnet.export.proof.test_sets import (
 )
 from keras_osnet.export.targets import TARGETS
 from keras_osnet.export.tflite import check_arguments, check_settings, recommended_float_parts, to_tflite
-from keras_osnet.files import require_writable
+from keras_osnet.files import path_of, require_writable
 from keras_osnet.preprocessing import preprocessing_of
 from keras_osnet.weights import load_network
 from keras_osnet.weights.presets import is_name
@@ -152,7 +152,7 @@ def network_of(model, test_set):
 
 def output_of(options):
     """The file to write: that of --output, or one beside the model."""
-    model = Path(options.model).expanduser()
+    model = path_of("model", options.model)
     if options.output:
         path = options.output
     elif not is_name(options.model) and model.is_dir():  # a name is not the folder of that name

@@ -3,7 +3,6 @@ others may join.
 """
 
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Literal
 
 import keras
@@ -11,7 +10,7 @@ import numpy as np
 
 from keras_osnet.adaptation.clusters import OUTLIER
 from keras_osnet.data.pipeline import training_batches
-from keras_osnet.files import write_atomically
+from keras_osnet.files import path_of, write_atomically
 from keras_osnet.inference import FeatureExtractor
 from keras_osnet.inference.predictor import local_file, runtime_of
 from keras_osnet.inference.teachers import Teachers
@@ -72,7 +71,7 @@ class Distillation(Numerics, Optimization):
 
 def file_of(teacher):
     """The file of the weights of a teacher, which may be in a folder or at an address, or have a name."""
-    path = Path(local_file(teacher) if runtime_of(teacher) else teacher).expanduser()
+    path = path_of("teacher", local_file(teacher) if runtime_of(teacher) else teacher)
     path = path if path.is_file() else locate(teacher).path
     return path / FOLDER_WEIGHTS if path.is_dir() else path
 

@@ -41,6 +41,8 @@ def re_estimate_statistics(network, paths, *, batches=50, batch_size=64, seed=0)
     norms = batch_norms(network)
     if not norms:
         raise ValueError(f"`network` must have batch norms. Received: {network.name}, which has none")
+    if None in network.input_shape[1:3]:
+        raise ValueError(f"`network` must have a fixed input size. Received: input_shape={network.input_shape}")
     batches = min(batches, len(paths) // batch_size)
     chosen = np.random.default_rng(seed).permutation(len(paths))[: batches * batch_size]
     size, preprocessing = network.input_shape[1:3], preprocessing_of(network)

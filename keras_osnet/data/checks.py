@@ -1,22 +1,22 @@
 """Checks that the arguments and settings of datasets share."""
 
-import os
 from numbers import Real
-from pathlib import Path
-
-import numpy as np
 
 
 def whole(name, value, least):
     """Returns a whole number of at least `least` as an int: NumPy's numbers are no JSON. Others raise a ValueError."""
-    if not (isinstance(value, Real) and value >= least) or value % 1:
+    if not (_is_real(value) and value >= least) or value % 1:
         raise ValueError(f"`{name}` must be a whole number of at least {least}. Received: {name}={value!r}")
     return int(value)
 
 
 def is_fraction(value):
     """Returns whether a value is a number from 0 to 1."""
-    return isinstance(value, Real) and 0 <= value <= 1
+    return _is_real(value) and 0 <= value <= 1
+
+
+def _is_real(value):
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def counted(batch_size, seed=0, epochs=0, first_step=0):
@@ -27,13 +27,8 @@ def counted(batch_size, seed=0, epochs=0, first_step=0):
 
 def sides(size):
     """Returns (height, width) in pixels as ints. Others than two positive whole numbers raise a ValueError."""
-    if np.shape(size) != (2,):
-        raise ValueError(f"`size` must be (height, width). Received: size={size!r}")
-    return tuple(whole("size", side, 1) for side in size)
-
-
-def path_of(name, value):
-    """Returns a path as a `Path`. Others raise a ValueError."""
-    if not isinstance(value, str | os.PathLike):
-        raise ValueError(f"`{name}` must be a path. Received: {name}={value!r}")
-    return Path(value)
+    try:
+        height, width = size
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"`size` must be (height, width). Received: size={size!r}") from error
+    return whole("size", height, 1), whole("size", width, 1)

@@ -10,11 +10,11 @@ from collections import Counter
 from hashlib import sha256
 from unicodedata import normalize
 
-from keras_osnet.data.checks import path_of
 from keras_osnet.data.csv_list import PARTS, Entry, csv_entries
 from keras_osnet.data.images import first_three
 from keras_osnet.data.listing import require_utf8, scan_flat
 from keras_osnet.data.records import Record, Splits
+from keras_osnet.files import path_of
 
 MISSING = frozenset(("", "NaN", "nan", "None", "null", "NULL", "NA", "N/A", "<NA>", "NaT"))
 SEED = 0

@@ -17,7 +17,7 @@ import keras_osnet
 from keras_osnet.export.folded import fold, is_foldable
 from keras_osnet.export.graph import OUTPUT, Node
 from keras_osnet.export.metadata import ExportReport, check_input, described, output_shapes, refuse_non_finite
-from keras_osnet.files import require_writable, write_atomically
+from keras_osnet.files import path_of, require_writable, write_atomically
 from keras_osnet.layers.checks import count, known
 
 
@@ -93,7 +93,7 @@ def to_onnx(model, path, *, layout="NHWC", batch_size=None, opset=LEAST_OPSET):
         OSError: if the file cannot be written. A folder or file that cannot be written is found before the conversion.
         ImportError: if onnx, or tf2onnx for another network, is not installed.
     """
-    path = Path(path)
+    path = path_of("path", path)
     require_writable(path, makes_folder=False)
     proto = as_onnx(model, layout=layout, batch_size=batch_size, opset=opset)
     write_atomically(path, proto.SerializeToString())

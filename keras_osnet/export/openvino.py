@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keras_osnet.export.metadata import ExportReport
 from keras_osnet.export.onnx import as_onnx, needed
-from keras_osnet.files import require_writable, temporary_path, write_atomically, writing_atomically
+from keras_osnet.files import path_of, require_writable, temporary_path, write_atomically, writing_atomically
 
 
 def to_openvino(model, path, *, layout="NHWC", batch_size=None):
@@ -32,7 +32,7 @@ def to_openvino(model, path, *, layout="NHWC", batch_size=None):
         ImportError: if openvino is not installed, and as `to_onnx`.
     """
     openvino = needed("openvino", "openvino")
-    path = Path(path)
+    path = path_of("path", path)
     if path.suffix != ".xml":
         raise ValueError(f"`path` must end in .xml. Received: path={path}")
     weights = path.with_suffix(".bin")

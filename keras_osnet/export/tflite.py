@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -25,7 +24,7 @@ from keras_osnet.export.metadata import (
 )
 from keras_osnet.export.pipeline import signatures
 from keras_osnet.export.rounding import Rounded, round_weights
-from keras_osnet.files import require_writable, write_atomically
+from keras_osnet.files import path_of, require_writable, write_atomically
 from keras_osnet.metrics.arguments import check_count, row_of
 from keras_osnet.preprocessing import preprocess_input, preprocessing_of
 
@@ -155,7 +154,7 @@ def to_tflite(
     row, names = check_arguments(
         model, quantization, calibration is not None, pipeline, float_parts, integer_io, input_type, batch_size
     )
-    path = Path(path)
+    path = path_of("path", path)
     require_writable(path, makes_folder=False)
     shape = model.input_shape[1:]
     images = None if calibration is None else calibration_images(calibration, shape, preprocessing_of(model))

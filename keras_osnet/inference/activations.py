@@ -163,7 +163,8 @@ def _checked(model, images):
     if not isinstance(model, keras.Model):
         raise ValueError(f"`model` must be a keras.Model. Received: {type(model).__name__}")
     images, size = as_array("images", images), model.input_shape[1:]
-    fits = images.ndim == 4 and all(want in (None, got) for want, got in zip(size, images.shape[1:], strict=True))
+    fits = images.ndim == len(size) + 1 == 4
+    fits = fits and all(want in (None, got) for want, got in zip(size, images.shape[1:], strict=True))
     if not fits or not len(images) or images.dtype.kind != "f":
         raise ValueError(
             f"`images` must be (N, {', '.join(map(str, size))}) floats, normalised (`preprocess_input`). "

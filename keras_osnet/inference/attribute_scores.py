@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_osnet.files import read_json
 from keras_osnet.metrics import attribute_scores, attribute_table
+from keras_osnet.metrics.arguments import is_number
 
 SCORES = ("mA", "accuracy", "precision", "recall", "f1")
 FEWEST = 5  # images with the attribute, and without it, for the attribute to count in `mA_common`
@@ -107,9 +108,9 @@ def thresholds_of(threshold, names):
     if not isinstance(found, dict) or list(found) != list(names):
         raise ValueError(
             f"`threshold` must be a metrics.json with `thresholds` of {', '.join(names)}, as `pa100k.py train "
-            f"--own-thresholds` writes it. Received: {threshold}, with {found and ', '.join(found)}"
+            f"--own-thresholds` writes it. Received: {threshold}, with {found!r:.200}"
         )
-    wrong = [value for value in found.values() if not (isinstance(value, (int, float)) and 0 <= value <= 1)]
+    wrong = [value for value in found.values() if not (is_number(value) and 0 <= value <= 1)]
     if wrong:
         raise ValueError(f"`threshold` must be 0 .. 1. Received: {wrong[0]!r} in {threshold}")
     return found

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from keras_osnet.files import path_of
 from keras_osnet.inference.runtimes import RUNTIMES
 from keras_osnet.preprocessing import normalise_into, preprocess_input, preprocessing_of
 
@@ -27,7 +28,7 @@ def predictor_of(model, *, strategy=None, classifier=False):
         `Predictor`, or a class of `RUNTIMES` with the same attributes.
     """
     if isinstance(model, (str, PathLike)):
-        model = Path(model).expanduser() if str(model).startswith("~") else model
+        model = path_of("model", model) if str(model).startswith("~") else model
         runtime = runtime_of(model)
         if runtime is not None:
             if strategy is not None:

@@ -6,7 +6,7 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from keras_osnet.files import read_json, reading, write_atomically, write_json
+from keras_osnet.files import path_of, read_json, reading, write_atomically, write_json
 from keras_osnet.layers.initial import undrawn
 from keras_osnet.layers.norms import parameters
 from keras_osnet.preprocessing import Preprocessing
@@ -37,7 +37,7 @@ def save_to_preset(model, folder, *, card=None):
         TypeError: if the card is no `Card` of plain values.
         OSError: if it cannot be written.
     """
-    folder = Path(folder).expanduser()
+    folder = path_of("folder", folder)
     refuse_foreign_files(folder)
     config = folder / CONFIG
     card = card_of(model) if card is None else card

@@ -1,14 +1,13 @@
 """Loads checkpoints of torchreid's OSNets, name by name."""
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
+from keras_osnet.files import path_of
 from keras_osnet.weights.bounds import check_size, check_values, width_of
 from keras_osnet.weights.card import UNKNOWN, Card
 from keras_osnet.weights.formats import read_state
@@ -106,7 +105,7 @@ def load_torchreid_weights(model, source):
         UnsafeCheckpointError: if the file holds anything but tensors and plain containers.
     """
     if not isinstance(source, Mapping):
-        return assign(model, *read_state(Path(os.path.expanduser(source))))
+        return assign(model, *read_state(path_of("source", source)))
     inner, keys = unwrap(source)
     others = [name for name in inner if not isinstance(name, str)]
     if others:

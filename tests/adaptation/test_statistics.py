@@ -53,6 +53,9 @@ def test_images_and_networks_that_do_not_suffice_are_refused(network, paths):
     bare = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs), name="bare")
     with pytest.raises(ValueError, match=r"`network` must have batch norms\. Received: bare, which has none"):
         re_estimate_statistics(bare, paths, batch_size=2)
+    any_size = keras.Sequential([keras.Input((None, None, 3)), keras.layers.BatchNormalization()])
+    with pytest.raises(ValueError, match=r"`network` must have a fixed input size\. .*\(None, None, None, 3\)"):
+        re_estimate_statistics(any_size, paths, batch_size=2)
 
 
 def test_an_image_that_cannot_be_read_leaves_the_network_as_it_was(network, paths, tmp_path):

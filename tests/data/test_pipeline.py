@@ -318,6 +318,8 @@ def test_what_is_no_list_of_files_is_named(paths):
         ("size", (16.5, 8), "a whole number of at least 1"),
         ("size", (0, 8), "a whole number of at least 1"),
         ("batch_size", "4", "a whole number of at least 1"),
+        ("batch_size", True, "a whole number of at least 1"),
+        ("size", ((16, 8), 8), "a whole number of at least 1"),
         ("batch_size", 2.5, "a whole number of at least 1"),
         ("seed", -1, "a whole number of at least 0"),
         ("seed", None, "a whole number of at least 0"),

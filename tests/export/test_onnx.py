@@ -207,6 +207,15 @@ def test_what_keras_cannot_export_is_said_and_an_older_file_stays(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", TARGETS)
+@pytest.mark.parametrize("path", [None, 3])
+def test_a_path_that_is_none_is_refused(suffix, path):
+    for package in TARGETS[suffix].packages:
+        pytest.importorskip(package)
+    with pytest.raises(ValueError, match=rf"`path` must be a path\. Received: path={path}"):
+        TARGETS[suffix].write(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]), path)
+
+
+@pytest.mark.parametrize("suffix", TARGETS)
 def test_a_file_that_cannot_be_written_is_named_before_the_conversion(suffix, tmp_path):
     for package in ("tf2onnx", *TARGETS[suffix].packages):
         pytest.importorskip(package)

@@ -172,6 +172,12 @@ def test_images_that_do_not_fit_are_refused(network, function, images, message):
         function(network, images)
 
 
+def test_images_of_a_model_of_features_are_refused():
+    head = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"`images` must be \(N, 5\) floats.* of shape \(3, 64, 48, 3\)"):
+        compute_inside(head, IMAGES)
+
+
 def test_maps_and_gates_of_one_pass_are_those_of_the_graph(network):
     maps, gates = compute_inside(network, IMAGES, layer="conv4", gates=True)
     outputs = {"maps": map_output(network, "conv4"), **gate_outputs(network)}

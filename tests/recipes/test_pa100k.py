@@ -84,7 +84,9 @@ def test_a_run_with_thresholds_of_its_own_is_scored_alike_by_evaluate(trained, c
     ("content", "message"),
     [
         ("{}", "a metrics.json with `thresholds` of Female, Hat, Backpack, .* with None"),
-        ('{"thresholds": {"Hat": 0.5}}', "of Female, Hat, Backpack, .* with Hat"),
+        ('{"thresholds": {"Hat": 0.5}}', "of Female, Hat, Backpack, .* with {'Hat': 0.5}"),
+        ('{"thresholds": 0.5}', "of Female, Hat, Backpack, .* with 0.5"),
+        ('{"thresholds": {"Female": true, "Hat": 0.5, "Backpack": 0}}', "0 .. 1. Received: True in .*metrics.json"),
         ('{"thresholds": {"Female": 0.5, "Hat": 1.5, "Backpack": 0}}', r"0 \.\. 1. Received: 1.5 in .*metrics.json"),
         (None, r"0 \.\. 1. Received: threshold=1.5"),
     ],

@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 
 from keras_osnet.data import csv_list, folders
-from keras_osnet.data.checks import path_of
 from keras_osnet.data.datasets import (
     cifar,
     cuhk03,
@@ -33,6 +32,7 @@ from keras_osnet.data.datasets import (
 )
 from keras_osnet.data.drawn import shapes, synthetic
 from keras_osnet.data.records import AttributeSplits, ClassArrays, Splits
+from keras_osnet.files import path_of
 
 
 @dataclass(frozen=True)

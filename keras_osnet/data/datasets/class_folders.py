@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from keras_osnet.data.checks import path_of
 from keras_osnet.data.images import SUFFIXES, first_three
 from keras_osnet.data.listing import scan_flat, warn_of
+from keras_osnet.files import path_of
 
 EXPECTED_TREE = """train/<class>/<any>.JPEG
 val/<class>/<any>.JPEG     (or test/)

@@ -8,8 +8,8 @@ import tensorflow as tf
 from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError
 
-from keras_osnet.data.checks import path_of
 from keras_osnet.data.images import first_three, naming_unreadable
+from keras_osnet.files import path_of
 
 INFO = "dataset_info.json"
 SPLITS = (("train",), ("validation", "test"))  # the first of each that exists
